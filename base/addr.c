@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/addr.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+bool ip_is_v4(const struct ip *ip)
+{
+    return memcmp(ip->bytes, v4_mapped, sizeof v4_mapped) == 0;
+}
+
+bool ip_is_loopback(const struct ip *ip)
+{
+    static const struct ip v6_loopback = {{[15] = 1}};
+    return ip_is_v4(ip) ? ip->bytes[12] == 127 : ip_equal(ip, &v6_loopback);
+}
+
+bool ip_is_unspecified(const struct ip *ip)
+{
+    static const struct ip v6_any = {{0}};
+    static const uint8_t v4_any[4] = {0};
+    return ip_is_v4(ip) ? memcmp(ip->bytes + 12, v4_any, 4) == 0 : ip_equal(ip, &v6_any);
+}
+
+bool ip_equal(const struct ip *a, const struct ip *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+bool addr_equal(const struct addr *a, const struct addr *b)
+{
+    return a->port == b->port && ip_equal(&a->ip, &b->ip);
+}
+
+bool ip_parse(struct ip *out, const char *text, struct err *err)
+{
+    struct in_addr v4;
+    if (inet_pton(AF_INET, text, &v4) == 1) {
+        memcpy(out->bytes, v4_mapped, sizeof v4_mapped);
+        memcpy(out->bytes + 12, &v4, 4);
+        return true;
+    }
+    if (strchr(text, '%') != NULL) {
+        return err_set(err, "\"%s\" has a zone, which is not supported: leave out \"%s\"", text,
+                       strchr(text, '%'));
+    }
+    if (inet_pton(AF_INET6, text, out->bytes) == 1) {
+        return true;
+    }
+    return err_set(err, "\"%s\" is not an IP address (as in 10.1.2.3 or fd00::1)", text);
+}
+
+static bool parse_number(uint32_t *out, const char *text, uint32_t max)
+{
+    uint32_t value = 0;
+    size_t len = strlen(text);
+    if (len == 0 || len > 5 || (len > 1 && text[0] == '0')) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return false;
+        }
+        value = value * 10 + (uint32_t)(text[i] - '0');
+    }
+    *out = value;
+    return value <= max;
+}
+
+bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct err *err)
+{
+    char host[ADDR_TEXT_MAX];
+    const char *colon = strrchr(text, ':');
+    bool bracketed = text[0] == '[';
+    if (colon == NULL || (bracketed && (colon == text || colon[-1] != ']'))) {
+        return err_set(err, "\"%s\" is not an address and port (as in 10.1.2.3:80 or [fd00::1]:80)",
+                       text);
+    }
+    size_t host_len = bracketed ? (size_t)(colon - text) - 2 : (size_t)(colon - text);
+    if (host_len >= sizeof host) {
+        return err_set(err, "\"%.80s\" is too long for an address and port", text);
+    }
+    memcpy(host, bracketed ? text + 1 : text, host_len);
+    host[host_len] = '\0';
+    if (!bracketed && strchr(host, ':') != NULL) {
+        return err_set(err, "\"%s\": an IPv6 address wants brackets before its port, [%s]:%s", text,
+                       host, colon + 1);
+    }
+    if (!ip_parse(&out->ip, host, err)) {
+        return false;
+    }
+    if (bracketed && strchr(host, ':') == NULL) {
+        return err_set(err, "\"%s\": only an IPv6 address takes brackets", text);
+    }
+    uint32_t port = 0;
+    if (!parse_number(&port, colon + 1, 65535) || (port == 0 && !port_zero_ok)) {
+        return err_set(err, "\"%s\": \"%s\" is not a TCP port (1 to 65535)", text, colon + 1);
+    }
+    out->port = (uint16_t)port;
+    return true;
+}
+
+// Keeps the first `bits` bits of ip and clears the rest.
+static struct ip masked(const struct ip *ip, unsigned bits)
+{
+    struct ip result = *ip;
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned from = i * 8;
+        if (from >= bits) {
+            result.bytes[i] = 0;
+        } else if (bits - from < 8) {
+            result.bytes[i] &= (uint8_t)(0xff00u >> (bits - from));
+        }
+    }
+    return result;
+}
+
+bool cidr_parse(struct cidr *out, const char *text, struct err *err)
+{
+    char host[ADDR_TEXT_MAX];
+    const char *slash = strchr(text, '/');
+    size_t host_len = slash == NULL ? strlen(text) : (size_t)(slash - text);
+    if (host_len >= sizeof host) {
+        return err_set(err, "\"%.80s\" is too long for an address block", text);
+    }
+    memcpy(host, text, host_len);
+    host[host_len] = '\0';
+    if (!ip_parse(&out->ip, host, err)) {
+        return false;
+    }
+    uint32_t bits_max = strchr(host, ':') == NULL ? 32 : 128;
+    uint32_t bits = bits_max;
+    if (slash != NULL && !parse_number(&bits, slash + 1, bits_max)) {
+        return err_set(err, "\"%s\": \"%s\" is not a prefix length (0 to %u)", text, slash + 1,
+                       bits_max);
+    }
+    out->prefix_bits = (uint8_t)(bits + 128 - bits_max);
+    struct cidr meant = {.ip = masked(&out->ip, out->prefix_bits), .prefix_bits = out->prefix_bits};
+    if (!ip_equal(&meant.ip, &out->ip)) {
+        char buf[ADDR_TEXT_MAX];
+        return err_set(err, "\"%s\" has host bits set: write %s, or the address alone", text,
+                       cidr_text(&meant, buf));
+    }
+    return true;
+}
+
+bool cidr_contains(const struct cidr *cidr, const struct ip *ip)
+{
+    unsigned whole = cidr->prefix_bits / 8;
+    unsigned rest = cidr->prefix_bits % 8;
+    if (memcmp(cidr->ip.bytes, ip->bytes, whole) != 0) {
+        return false;
+    }
+    return rest == 0 ||
+           ((cidr->ip.bytes[whole] ^ ip->bytes[whole]) & (uint8_t)(0xff00u >> rest)) == 0;
+}
+
+bool port_check(uint32_t port, struct err *err)
+{
+    if (port < 1 || port > 65535) {
+        return err_set(err, "%u is not a TCP port (1 to 65535)", port);
+    }
+    return true;
+}
+
+const char *ip_text(const struct ip *ip, char *buf)
+{
+    if (ip_is_v4(ip)) {
+        inet_ntop(AF_INET, ip->bytes + 12, buf, ADDR_TEXT_MAX);
+    } else {
+        inet_ntop(AF_INET6, ip->bytes, buf, ADDR_TEXT_MAX);
+    }
+    return buf;
+}
+
+const char *addr_text(const struct addr *addr, char *buf)
+{
+    char host[ADDR_TEXT_MAX];
+    const char *format = ip_is_v4(&addr->ip) ? "%.45s:%u" : "[%.45s]:%u";
+    // Both formats above take one string and one number.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(buf, ADDR_TEXT_MAX, format, ip_text(&addr->ip, host), addr->port);
+#pragma GCC diagnostic pop
+    return buf;
+}
+
+const char *cidr_text(const struct cidr *cidr, char *buf)
+{
+    char host[ADDR_TEXT_MAX];
+    // A block of all addresses of both families (::/0) is shorter than the mapped prefix and prints as IPv6.
+    bool v4 = ip_is_v4(&cidr->ip) && cidr->prefix_bits >= 96;
+    snprintf(buf, ADDR_TEXT_MAX, "%.45s/%d", ip_text(&cidr->ip, host),
+             v4 ? cidr->prefix_bits - 96 : cidr->prefix_bits);
+    return buf;
+}
+
+bool addr_from_sockaddr(struct addr *out, const struct sockaddr *sa)
+{
+    if (sa->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+        memcpy(out->ip.bytes, v4_mapped, sizeof v4_mapped);
+        memcpy(out->ip.bytes + 12, &v4->sin_addr, 4);
+        out->port = ntohs(v4->sin_port);
+        return true;
+    }
+    if (sa->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+        memcpy(out->ip.bytes, &v6->sin6_addr, 16);
+        out->port = ntohs(v6->sin6_port);
+        return true;
+    }
+    return false;
+}
+
+socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *out)
+{
+    memset(out, 0, sizeof *out);
+    if (ip_is_v4(&addr->ip)) {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+        v4->sin_family = AF_INET;
+        memcpy(&v4->sin_addr, addr->ip.bytes + 12, 4);
+        v4->sin_port = htons(addr->port);
+        return sizeof *v4;
+    }
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+    v6->sin6_family = AF_INET6;
+    memcpy(&v6->sin6_addr, addr->ip.bytes, 16);
+    v6->sin6_port = htons(addr->port);
+    return sizeof *v6;
+}

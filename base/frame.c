@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/frame.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void frame_reader_cleanup(struct frame_reader *reader)
+{
+    free(reader->bytes);
+    *reader = (struct frame_reader){.frame_bytes_max = reader->frame_bytes_max};
+}
+
+void frame_prefix_write(uint8_t out[FRAME_PREFIX_LEN], uint32_t body_len)
+{
+    out[0] = (uint8_t)(body_len >> 24);
+    out[1] = (uint8_t)(body_len >> 16);
+    out[2] = (uint8_t)(body_len >> 8);
+    out[3] = (uint8_t)body_len;
+}
+
+static size_t prefix_read(const uint8_t *in)
+{
+    return (size_t)in[0] << 24 | (size_t)in[1] << 16 | (size_t)in[2] << 8 | in[3];
+}
+
+// Makes room for `need` bytes in all.
+static bool reserve(struct frame_reader *reader, size_t need, struct err *err)
+{
+    if (need <= reader->bytes_cap) {
+        return true;
+    }
+    uint8_t *grown = realloc(reader->bytes, need);
+    if (grown == NULL) {
+        return err_set(err, "out of memory for a frame of %zu bytes", need);
+    }
+    reader->bytes = grown;
+    reader->bytes_cap = need;
+    return true;
+}
+
+// Moves up to `want` bytes in all into the reader; returns how many were taken from `bytes`.
+static size_t fill(struct frame_reader *reader, size_t want, const uint8_t *bytes, size_t len)
+{
+    size_t missing = want - reader->bytes_len;
+    size_t take = len < missing ? len : missing;
+    memcpy(reader->bytes + reader->bytes_len, bytes, take);
+    reader->bytes_len += take;
+    return take;
+}
+
+bool frame_reader_push(struct frame_reader *reader, const uint8_t *bytes, size_t len,
+                       bool (*on_frame)(void *ctx, const uint8_t *body, size_t body_len,
+                                        struct err *err),
+                       void *ctx, struct err *err)
+{
+    while (len > 0) {
+        size_t whole = FRAME_PREFIX_LEN;
+        if (reader->bytes_len >= FRAME_PREFIX_LEN) {
+            whole += prefix_read(reader->bytes);
+        }
+        if (!reserve(reader, whole, err)) {
+            return false;
+        }
+        size_t taken = fill(reader, whole, bytes, len);
+        bytes += taken;
+        len -= taken;
+        if (reader->bytes_len < FRAME_PREFIX_LEN) {
+            return true;
+        }
+        size_t body_len = prefix_read(reader->bytes);
+        if (body_len > reader->frame_bytes_max) {
+            return err_set(err, "a frame of %zu bytes is over the limit of %zu", body_len,
+                           reader->frame_bytes_max);
+        }
+        if (reader->bytes_len == FRAME_PREFIX_LEN + body_len) {
+            reader->bytes_len = 0;
+            if (!on_frame(ctx, reader->bytes + FRAME_PREFIX_LEN, body_len, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}

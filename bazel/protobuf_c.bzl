@@ -1,0 +1,37 @@
+"""protobuf_c_library: one .proto file made into C by protoc-c.
+
+A rule of its own and not a genrule: a genrule resolves Bazel's Java toolchains, which would be downloaded.
+"""
+
+def _protoc_c_impl(ctx):
+    stem = ctx.file.src.basename[:-len(".proto")]
+    outs = [ctx.actions.declare_file(ctx.attr.path + "/" + stem + end) for end in [".pb-c.c", ".pb-c.h"]]
+    out_dir = outs[0].dirname[:-len("/" + ctx.attr.path)]
+    ctx.actions.run(
+        outputs = outs,
+        inputs = [ctx.file.src] + ctx.files.imports,
+        executable = "/usr/bin/protoc-c",
+        arguments = ["-I", "proto", "--c_out=" + out_dir, ctx.file.src.path],
+        mnemonic = "ProtocC",
+    )
+    return [DefaultInfo(files = depset(outs))]
+
+_protoc_c = rule(
+    implementation = _protoc_c_impl,
+    attrs = {
+        "src": attr.label(allow_single_file = [".proto"]),
+        "imports": attr.label_list(allow_files = [".proto"]),
+        "path": attr.string(),
+    },
+)
+
+def protobuf_c_library(name, src, imports = [], deps = [], visibility = None):
+    """Generates the C of SRC; include it by its path below proto/, with .pb-c.h for .proto."""
+    _protoc_c(name = name + "_gen", src = src, imports = imports, path = src.rpartition("/")[0])
+    native.cc_library(
+        name = name,
+        srcs = [":" + name + "_gen"],
+        includes = ["."],
+        deps = deps + ["//bazel:protobuf_c"],
+        visibility = visibility,
+    )
