@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What ./dev lint checks beyond format: licence lines, sizes, who may include whom, shell scripts, and clang's warnings
+# that gcc doesn't have. One line for each finding; exit 1 if there was any.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+
+FILE_LINES_MAX=450
+FUNCTION_LINES_MAX=80
+mapfile -t c_files < <(git ls-files '*.c' '*.h')
+mapfile -t licensed < <(git ls-files '*.c' '*.h' '*.proto' '*.py' '*.sh' '*BUILD' dev .ci/run ':!bazel')
+findings=0
+
+found() {
+    echo "lint: $*"
+    findings=$((findings + 1))
+}
+
+for file in "${licensed[@]}"; do
+    head -n 2 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || found "$file: no SPDX line at its top"
+done
+
+for file in "${c_files[@]}" $(git ls-files '*.py'); do
+    lines=$(wc -l <"$file")
+    [ "$lines" -le $FILE_LINES_MAX ] || found "$file: $lines lines; $FILE_LINES_MAX are enough for one noun"
+done
+
+# In this format a function's body opens with { and closes with } alone in the first column.
+while read -r finding; do
+    found "$finding"
+done < <(awk -v max=$FUNCTION_LINES_MAX '
+    /^\{/ { start = FNR }
+    /^\}$/ && start { if (FNR - start - 1 > max) print FILENAME ":" start ": a function of " FNR - start - 1 " lines; " max " are enough"; start = 0 }
+' "${c_files[@]}")
+
+# refuse INCLUDE WHY FILES...: none of the files includes what matches.
+refuse() {
+    local include=$1 why=$2 hit
+    shift 2
+    [ $# -gt 0 ] || return 0
+    while read -r hit; do
+        found "$hit: $why"
+    done < <(grep -HnE "^#include [<\"]($include)" "$@" /dev/null | cut -d: -f1,2)
+}
+
+list() {
+    git ls-files "$@" | grep -E '\.[ch]$' || true
+}
+
+# shellcheck disable=SC2046 # file names here hold no spaces
+{
+    refuse 'control/' 'the proxy knows nothing of the agent' $(list proxy)
+    refuse 'proxy/' 'of the proxy, control sees only policy, route and reason' \
+        $(grep -lE '^#include "proxy/' $(list control) /dev/null | xargs -r grep -LE '^#include "proxy/(policy|route|reason)\.h"')
+    refuse 'proxy/|control/' 'certs stands below both programs' $(list certs)
+    refuse 'proxy/|control/|certs/|tabard/' 'base stands below everything' $(list base)
+    refuse 'openssl/ssl\.h' 'TLS is spoken in certs/context, proxy/tls, proxy/signer and control/grpc only' \
+        $(list base certs proxy control | grep -vE '^(certs/context|proxy/tls|proxy/signer|control/grpc/.*)\.[ch]$|^control/grpc/')
+    refuse 'uv\.h' 'no event loop in what is pure' $(list base certs | cat) $(list 'proxy/policy.*' 'proxy/route.*' 'proxy/ring.*')
+}
+
+mapfile -t scripts < <(git ls-files '*.sh' dev .ci/run)
+shellcheck "${scripts[@]}" || findings=$((findings + 1))
+/usr/bin/python3 -B - <<'END' || findings=$((findings + 1))
+import ast, subprocess
+for name in subprocess.check_output(["git", "ls-files", "*.py"], text=True).split():
+    ast.parse(open(name).read(), name)
+END
+
+boringssl=${BORINGSSL_ROOT:+$BORINGSSL_ROOT/include}
+for file in "${c_files[@]}"; do
+    case $file in *.c) ;; *) continue ;; esac
+    clang -std=gnu17 -fsyntax-only -Werror -I. -Ibazel-bin/proto -isystem "${boringssl:-/usr/include/android}" -D_FORTIFY_SOURCE=0 \
+        -Wall -Wextra -Wshadow-all -Wcomma -Wimplicit-fallthrough -Wunreachable-code -Wconditional-uninitialized \
+        -Wmissing-variable-declarations -Wassign-enum -Wloop-analysis -Wextra-semi-stmt -Wnewline-eof \
+        -Wno-gnu-zero-variadic-macro-arguments "$file" || findings=$((findings + 1))
+done
+
+[ $findings = 0 ] || {
+    echo "lint: $findings findings"
+    exit 1
+}
