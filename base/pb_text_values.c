@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pb_text_internal.h"
+
+void *pb_text_field_at(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+    return (char *)(uintptr_t)message + field->offset;
+}
+
+size_t pb_text_value_size(const ProtobufCFieldDescriptor *field)
+{
+    switch (field->type) {
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_SFIXED64:
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64:
+        return sizeof(uint64_t);
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return sizeof(double);
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return sizeof(void *);
+    case PROTOBUF_C_TYPE_BYTES:
+        return sizeof(ProtobufCBinaryData);
+    default:
+        return sizeof(uint32_t); // the 32-bit numbers, float, bool (an int in protobuf-c) and enums
+    }
+}
+
+const char *pb_text_quote(const char *text, size_t len, char *buf)
+{
+    size_t at = 0;
+    buf[at++] = '"';
+    size_t i = 0;
+    for (; i < len && at < PB_TEXT_QUOTE_MAX - 12; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c > 0x7e) {
+            at += (size_t)snprintf(buf + at, PB_TEXT_QUOTE_MAX - at, "\\x%02x", c);
+        } else {
+            buf[at++] = (char)c;
+        }
+    }
+    snprintf(buf + at, PB_TEXT_QUOTE_MAX - at, "%s\"", i < len ? "..." : "");
+    return buf;
+}
+
+static unsigned char lower(char c)
+{
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+}
+
+// The number of characters to insert, delete or replace to make one text of the other, letter case
+// aside.
+static unsigned edit_distance(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    enum { LEN_MAX = 64 };
+    unsigned row[LEN_MAX + 1];
+    if (a_len > LEN_MAX || b_len > LEN_MAX) {
+        return LEN_MAX;
+    }
+    for (unsigned j = 0; j <= b_len; j++) {
+        row[j] = j;
+    }
+    for (unsigned i = 1; i <= a_len; i++) {
+        unsigned diagonal = row[0];
+        row[0] = i;
+        for (unsigned j = 1; j <= b_len; j++) {
+            unsigned best = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
+            diagonal = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            row[j] = best;
+        }
+    }
+    return row[b_len];
+}
+
+const char *pb_text_nearest(const char *text, size_t len,
+                            const char *(*name_at)(const void *ctx, unsigned i), const void *ctx,
+                            unsigned num_names)
+{
+    const char *nearest = NULL;
+    unsigned least = 0;
+    for (unsigned i = 0; i < num_names; i++) {
+        const char *name = name_at(ctx, i);
+        unsigned distance = edit_distance(text, len, name, strlen(name));
+        if (distance <= 1 + strlen(name) / 4 && (nearest == NULL || distance < least)) {
+            nearest = name;
+            least = distance;
+        }
+    }
+    return nearest;
+}
+
+// Decimal digits without sign, leading zeros or anything around them.
+static bool read_digits(const char *text, size_t len, uint64_t *out, bool *out_overflow)
+{
+    uint64_t value = 0;
+    *out_overflow = false;
+    if (len == 0 || (len > 1 && text[0] == '0')) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return false;
+        }
+        uint64_t digit = (uint64_t)(text[i] - '0');
+        if (value > (UINT64_MAX - digit) / 10) {
+            *out_overflow = true;
+            value = 0;
+        }
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return true;
+}
+
+static bool refuse_quoted(const struct pb_text_scalar *scalar, const char *kind, struct err *err)
+{
+    char quote[PB_TEXT_QUOTE_MAX];
+    return err_set(err, "%s is a text in quotes: write the %s without them",
+                   pb_text_quote(scalar->text, scalar->len, quote), kind);
+}
+
+static bool read_unsigned(const struct pb_text_scalar *scalar, uint64_t max, uint64_t *out,
+                          struct err *err)
+{
+    char quote[PB_TEXT_QUOTE_MAX];
+    bool overflow = false;
+    if (scalar->is_quoted) {
+        return refuse_quoted(scalar, "number", err);
+    }
+    if (!read_digits(scalar->text, scalar->len, out, &overflow) || overflow || *out > max) {
+        return err_set(err, "%s is not a whole number from 0 to %" PRIu64,
+                       pb_text_quote(scalar->text, scalar->len, quote), max);
+    }
+    return true;
+}
+
+static bool read_signed(const struct pb_text_scalar *scalar, int64_t min, int64_t max, int64_t *out,
+                        struct err *err)
+{
+    char quote[PB_TEXT_QUOTE_MAX];
+    if (scalar->is_quoted) {
+        return refuse_quoted(scalar, "number", err);
+    }
+    bool negative = scalar->len > 0 && scalar->text[0] == '-';
+    uint64_t limit = negative ? (uint64_t)0 - (uint64_t)min : (uint64_t)max;
+    uint64_t magnitude = 0;
+    bool overflow = false;
+    if (!read_digits(scalar->text + negative, scalar->len - negative, &magnitude, &overflow) ||
+        overflow || magnitude > limit) {
+        return err_set(err, "%s is not a whole number from %" PRId64 " to %" PRId64,
+                       pb_text_quote(scalar->text, scalar->len, quote), min, max);
+    }
+    *out = (int64_t)(negative ? (uint64_t)0 - magnitude : magnitude);
+    return true;
+}
+
+static bool read_double(const struct pb_text_scalar *scalar, double *out, struct err *err)
+{
+    char quote[PB_TEXT_QUOTE_MAX];
+    char copy[64];
+    if (scalar->is_quoted) {
+        return refuse_quoted(scalar, "number", err);
+    }
+    // strtod would take hexadecimal, "nan", "inf" and white space too.
+    bool plain = scalar->len > 0 && scalar->len < sizeof copy;
+    for (size_t i = 0; plain && i < scalar->len; i++) {
+        plain = strchr("0123456789+-.eE", scalar->text[i]) != NULL;
+    }
+    char *end = NULL;
+    if (plain) {
+        memcpy(copy, scalar->text, scalar->len);
+        copy[scalar->len] = '\0';
+        *out = strtod(copy, &end);
+    }
+    if (!plain || *end != '\0' || !isfinite(*out)) {
+        return err_set(err, "%s is not a number", pb_text_quote(scalar->text, scalar->len, quote));
+    }
+    return true;
+}
+
+static bool read_bool(const struct pb_text_scalar *scalar, protobuf_c_boolean *out, struct err *err)
+{
+    char quote[PB_TEXT_QUOTE_MAX];
+    if (scalar->is_quoted) {
+        return refuse_quoted(scalar, "word", err);
+    }
+    bool is_true = scalar->len == 4 && memcmp(scalar->text, "true", 4) == 0;
+    if (!is_true && !(scalar->len == 5 && memcmp(scalar->text, "false", 5) == 0)) {
+        return err_set(err, "%s is neither true nor false",
+                       pb_text_quote(scalar->text, scalar->len, quote));
+    }
+    *out = is_true;
+    return true;
+}
+
+static const char *enum_name_at(const void *ctx, unsigned i)
+{
+    const ProtobufCEnumDescriptor *values = ctx;
+    // The unspecified value is no choice, so it is never what was meant.
+    return values->values[i].value == 0 ? "" : values->values[i].name;
+}
+
+static bool read_enum(const ProtobufCEnumDescriptor *values, const struct pb_text_scalar *scalar,
+                      int *out, struct err *err)
+{
+    for (unsigned i = 0; i < values->n_values; i++) {
+        const ProtobufCEnumValue *value = &values->values[i];
+        if (value->value != 0 && strlen(value->name) == scalar->len &&
+            memcmp(value->name, scalar->text, scalar->len) == 0) {
+            *out = value->value;
+            return true;
+        }
+    }
+    char known[400] = "";
+    size_t len = 0;
+    for (unsigned i = 0; i < values->n_values && len < sizeof known; i++) {
+        if (values->values[i].value != 0) {
+            len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", len == 0 ? "" : ", ",
+                                    values->values[i].name);
+        }
+    }
+    char quote[PB_TEXT_QUOTE_MAX];
+    const char *near =
+        pb_text_nearest(scalar->text, scalar->len, enum_name_at, values, values->n_values);
+    return err_set(
+        err, "%s is not one of %s%s%s%s", pb_text_quote(scalar->text, scalar->len, quote), known,
+        near == NULL ? "" : "; did you mean ", near == NULL ? "" : near, near == NULL ? "" : "?");
+}
+
+static bool read_string(const struct pb_text_scalar *scalar, bool in_list, char **out,
+                        struct err *err)
+{
+    if (memchr(scalar->text, '\0', scalar->len) != NULL) {
+        return err_set(err, "the text holds a NUL character, which no text here may");
+    }
+    if (scalar->len == 0 && !in_list) {
+        return true; // stays protobuf-c's own empty string
+    }
+    char *copy = malloc(scalar->len + 1);
+    if (copy == NULL) {
+        return err_set(err, "out of memory");
+    }
+    memcpy(copy, scalar->text, scalar->len);
+    copy[scalar->len] = '\0';
+    *out = copy;
+    return true;
+}
+
+static int base64_digit(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c == '\0' ? NULL : strchr(digits, c);
+    return at == NULL ? -1 : (int)(at - digits);
+}
+
+// RFC 4648, section 4, with its padding; line breaks and spaces between the digits are passed over,
+// since a block of text in YAML has them.
+static bool read_base64(const struct pb_text_scalar *scalar, ProtobufCBinaryData *out,
+                        struct err *err)
+{
+    uint8_t *bytes = malloc(scalar->len / 4 * 3 + 3);
+    if (bytes == NULL) {
+        return err_set(err, "out of memory");
+    }
+    size_t len = 0;
+    uint32_t group = 0;
+    unsigned num_digits = 0;
+    unsigned num_pads = 0;
+    bool good = true;
+    for (size_t i = 0; good && i < scalar->len; i++) {
+        char c = scalar->text[i];
+        if (c == '\n' || c == '\r' || c == ' ') {
+            continue;
+        }
+        int digit = base64_digit(c);
+        if (c == '=') {
+            good = num_digits >= 2 && num_digits + ++num_pads <= 4;
+        } else {
+            good = digit >= 0 && num_pads == 0;
+            group = group << 6 | (uint32_t)digit;
+            num_digits++;
+        }
+        if (good && num_digits + num_pads == 4) {
+            group <<= 6 * num_pads;
+            for (unsigned k = 0; k < 3 - num_pads; k++) {
+                bytes[len++] = (uint8_t)(group >> (16 - 8 * k));
+            }
+            // Bits that the padding cuts off must be zero, or two texts would mean one value.
+            good = num_pads == 0 || (group & (num_pads == 1 ? 0xffu : 0xffffu)) == 0;
+            num_digits = num_pads == 0 ? 0 : 4;
+            group = 0;
+        }
+    }
+    if (!good || (num_pads == 0 ? num_digits != 0 : num_digits != 4)) {
+        free(bytes);
+        return err_set(err, "this is not base64 (RFC 4648, section 4, with its padding)");
+    }
+    if (len == 0) {
+        free(bytes);
+        return true;
+    }
+    *out = (ProtobufCBinaryData){.len = len, .data = bytes};
+    return true;
+}
+
+bool pb_text_scalar_store(const ProtobufCFieldDescriptor *field,
+                          const struct pb_text_scalar *scalar, bool in_list, void *at,
+                          struct err *err)
+{
+    uint64_t number = 0;
+    int64_t signed_number = 0;
+    double real = 0;
+    switch (field->type) {
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_FIXED32:
+        if (!read_unsigned(scalar, UINT32_MAX, &number, err)) {
+            return false;
+        }
+        *(uint32_t *)at = (uint32_t)number;
+        return true;
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64:
+        return read_unsigned(scalar, UINT64_MAX, at, err);
+    case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
+    case PROTOBUF_C_TYPE_SFIXED32:
+        if (!read_signed(scalar, INT32_MIN, INT32_MAX, &signed_number, err)) {
+            return false;
+        }
+        *(int32_t *)at = (int32_t)signed_number;
+        return true;
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_SFIXED64:
+        return read_signed(scalar, INT64_MIN, INT64_MAX, at, err);
+    case PROTOBUF_C_TYPE_FLOAT:
+        if (!read_double(scalar, &real, err)) {
+            return false;
+        }
+        *(float *)at = (float)real;
+        return isfinite(*(float *)at) || err_set(err, "the number is too large for this field");
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return read_double(scalar, at, err);
+    case PROTOBUF_C_TYPE_BOOL:
+        return read_bool(scalar, at, err);
+    case PROTOBUF_C_TYPE_ENUM:
+        return read_enum(field->descriptor, scalar, at, err);
+    case PROTOBUF_C_TYPE_STRING:
+        return read_string(scalar, in_list, at, err);
+    case PROTOBUF_C_TYPE_BYTES:
+        return read_base64(scalar, at, err);
+    case PROTOBUF_C_TYPE_MESSAGE:
+        break;
+    }
+    return err_set(err, "this field takes no scalar");
+}
