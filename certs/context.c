@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "certs/context.h"
+
+#include <openssl/bytestring.h>
+#include <openssl/err.h>
+#include <openssl/pool.h>
+#include <openssl/x509.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "certs/key.h"
+#include "certs/verify.h"
+
+// A peer that sends more than this as its Certificate message is cut off before anything is parsed.
+#define PEER_CERTIFICATES_BYTES_MAX (100u << 10)
+
+// Preference order. TLS 1.3 uses the PSS forms of RSA only, which is all that stands here (RFC
+// 8446, section 4.2.3).
+static const uint16_t signature_algorithms[] = {
+    SSL_SIGN_ED25519,
+    SSL_SIGN_ECDSA_SECP256R1_SHA256,
+    SSL_SIGN_ECDSA_SECP384R1_SHA384,
+    SSL_SIGN_RSA_PSS_RSAE_SHA256,
+    SSL_SIGN_RSA_PSS_RSAE_SHA384,
+    SSL_SIGN_RSA_PSS_RSAE_SHA512,
+};
+#define NUM_SIGNATURE_ALGORITHMS (sizeof signature_algorithms / sizeof signature_algorithms[0])
+
+// The hybrid group came within API 32, so its own name tells more than the version does.
+#ifdef SSL_GROUP_X25519_MLKEM768
+static const char groups[] = "X25519MLKEM768:X25519:P-256";
+#else
+static const char groups[] = "X25519:P-256";
+#endif
+
+static const uint8_t alpn_wire[] = {CONTEXT_ALPN_LEN, 't', 'a', 'b', 'a', 'r', 'd', '/', '1'};
+_Static_assert(sizeof alpn_wire == 1 + CONTEXT_ALPN_LEN,
+               "the ALPN name and its length belong together");
+
+static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
+static CRYPTO_BUFFER_POOL *pool;
+
+static void pool_make(void)
+{
+    pool = CRYPTO_BUFFER_POOL_new();
+}
+
+// The certificates of live connections are held once each in the process, however many connections
+// share them. The pool has its own lock and lives as long as the process, since contexts of several
+// generations hold buffers of it.
+static CRYPTO_BUFFER_POOL *shared_pool(void)
+{
+    pthread_once(&pool_once, pool_make);
+    return pool;
+}
+
+static bool err_of_library(struct err *err, const char *what)
+{
+    char text[256];
+    ERR_error_string_n(ERR_peek_error(), text, sizeof text);
+    ERR_clear_error();
+    return err_set(err, "%s: %s", what, text);
+}
+
+static int on_alpn_select(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
+                          unsigned in_len, void *arg)
+{
+    (void)ssl;
+    (void)arg;
+    CBS list, name;
+    CBS_init(&list, in, in_len);
+    while (CBS_get_u8_length_prefixed(&list, &name)) {
+        if (CBS_mem_equal(&name, alpn_wire + 1, CONTEXT_ALPN_LEN)) {
+            *out = CBS_data(&name);
+            *out_len = (uint8_t)CBS_len(&name);
+            return SSL_TLSEXT_ERR_OK;
+        }
+    }
+    // A client that knows nothing of meshes is served without a protocol: its certificate is what
+    // counts.
+    return SSL_TLSEXT_ERR_NOACK;
+}
+
+bool context_has_mesh_alpn(const SSL_CLIENT_HELLO *hello)
+{
+    const uint8_t *data;
+    size_t len;
+    if (!SSL_early_callback_ctx_extension_get(
+            hello, TLSEXT_TYPE_application_layer_protocol_negotiation, &data, &len)) {
+        return false;
+    }
+    CBS extension, list, name;
+    CBS_init(&extension, data, len);
+    if (!CBS_get_u16_length_prefixed(&extension, &list)) {
+        return false;
+    }
+    while (CBS_get_u8_length_prefixed(&list, &name)) {
+        if (CBS_mem_equal(&name, alpn_wire + 1, CONTEXT_ALPN_LEN)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// What both sides have in common. TLS 1.3 has no renegotiation and BoringSSL refuses HelloRequest
+// by default. Its TLS 1.3 cipher suites can't be configured and need not be: they are AES-128-GCM,
+// AES-256-GCM and ChaCha20-Poly1305.
+static bool set_common(SSL_CTX *ctx, const struct context_hooks *hooks, struct err *err)
+{
+    SSL_CTX_set0_buffer_pool(ctx, shared_pool());
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_set_early_data_enabled(ctx, 0);
+    SSL_CTX_set_max_cert_list(ctx, PEER_CERTIFICATES_BYTES_MAX);
+    SSL_CTX_set_custom_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                              hooks->on_verify);
+    if (!SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) ||
+        !SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) || !SSL_CTX_set_num_tickets(ctx, 0) ||
+        !SSL_CTX_set1_curves_list(ctx, groups) ||
+        !SSL_CTX_set_signing_algorithm_prefs(ctx, signature_algorithms, NUM_SIGNATURE_ALGORITHMS) ||
+        !SSL_CTX_set_verify_algorithm_prefs(ctx, signature_algorithms, NUM_SIGNATURE_ALGORITHMS)) {
+        return err_of_library(err, "a TLS setting was not taken");
+    }
+    return true;
+}
+
+static SSL_CTX *context_new(CRYPTO_BUFFER *const *chain, size_t num_certs,
+                            const struct context_hooks *hooks, struct err *err)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_with_buffers_method());
+    if (ctx == NULL) {
+        err_of_library(err, "no TLS context");
+        return NULL;
+    }
+    if (!set_common(ctx, hooks, err)) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    if (!SSL_CTX_set_chain_and_key(ctx, chain, num_certs, NULL, hooks->key_method)) {
+        err_of_library(err, "the certificate chain was not taken");
+        err_prefix_where(err, "identity.chain");
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+static bool check_cert(const ProtobufCBinaryData *der, size_t index, struct err *err)
+{
+    bool ok = false;
+    EVP_PKEY *key = NULL;
+    const uint8_t *end = der->data;
+    X509 *cert = der->len > VERIFY_CERT_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
+    if (cert == NULL || end != der->data + der->len) {
+        err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CERT_BYTES_MAX);
+        goto out;
+    }
+    // Only the leaf's key signs handshakes; those above it are the verifier's matter.
+    if (index == 0) {
+        key = X509_get_pubkey(cert);
+        if (!key_check(key, err)) {
+            goto out;
+        }
+    }
+    ok = true;
+out:
+    if (!ok) {
+        err_prefix_where(err, "identity.chain[%zu]", index);
+    }
+    EVP_PKEY_free(key);
+    X509_free(cert);
+    ERR_clear_error();
+    return ok;
+}
+
+bool context_pair_init(struct context_pair *out, const Tabard__V1__Identity *identity,
+                       const struct context_hooks *hooks, struct err *err)
+{
+    *out = (struct context_pair){0};
+    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX] = {0};
+    bool ok = false;
+    if (identity == NULL || identity->n_chain == 0) {
+        err_set_at(err, "identity.chain", "no certificate: a sidecar needs its own");
+        goto out;
+    }
+    if (identity->n_chain > VERIFY_CHAIN_MAX) {
+        err_set_at(err, "identity.chain", "%zu certificates, more than the %d that a peer accepts",
+                   identity->n_chain, VERIFY_CHAIN_MAX);
+        goto out;
+    }
+    for (size_t i = 0; i < identity->n_chain; i++) {
+        const ProtobufCBinaryData *der = &identity->chain[i];
+        if (!check_cert(der, i, err)) {
+            goto out;
+        }
+        chain[i] = CRYPTO_BUFFER_new(der->data, der->len, shared_pool());
+        if (chain[i] == NULL) {
+            err_set(err, "out of memory");
+            goto out;
+        }
+    }
+    out->server = context_new(chain, identity->n_chain, hooks, err);
+    if (out->server == NULL) {
+        goto out;
+    }
+    out->client = context_new(chain, identity->n_chain, hooks, err);
+    if (out->client == NULL) {
+        goto out;
+    }
+    SSL_CTX_set_alpn_select_cb(out->server, on_alpn_select, NULL);
+    if (hooks->on_client_hello != NULL) {
+        SSL_CTX_set_select_certificate_cb(out->server, hooks->on_client_hello);
+    }
+    // GREASE keeps other implementations tolerant of what we don't know yet (RFC 8701).
+    SSL_CTX_set_grease_enabled(out->client, 1);
+    // Zero means success here, unlike everywhere else in this library.
+    if (SSL_CTX_set_alpn_protos(out->client, alpn_wire, sizeof alpn_wire) != 0) {
+        err_of_library(err, "the ALPN name was not taken");
+        goto out;
+    }
+    ok = true;
+out:
+    for (size_t i = 0; i < VERIFY_CHAIN_MAX; i++) {
+        CRYPTO_BUFFER_free(chain[i]);
+    }
+    if (!ok) {
+        context_pair_cleanup(out);
+    }
+    return ok;
+}
+
+void context_pair_cleanup(struct context_pair *pair)
+{
+    SSL_CTX_free(pair->server);
+    SSL_CTX_free(pair->client);
+    *pair = (struct context_pair){0};
+}

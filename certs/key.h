@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which public keys and signature algorithms the mesh accepts: Ed25519, ECDSA on P-256 and P-384,
+// RSA of 2048 bits and more, never SHA-1 or MD5 (NIST SP 800-57, part 1; SP 800-131A). Pure; any
+// thread; fixed size. It signs nothing and holds no private key.
+#ifndef TABARD_CERTS_KEY_H
+#define TABARD_CERTS_KEY_H
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+
+#define KEY_RSA_BITS_MIN 2048
+#define KEY_TEXT_MAX     32
+
+// key_check says whether a public key may stand in a mesh certificate. NULL (a key that didn't
+// parse) is refused. false sets err, which says what the key is and which would be right.
+bool key_check(const EVP_PKEY *key, struct err *err);
+
+// key_text names a key: "Ed25519", "ECDSA P-256", "RSA 4096", "unknown". The text lives in buf, of
+// KEY_TEXT_MAX bytes.
+const char *key_text(const EVP_PKEY *key, char *buf);
+
+// key_signature_check says whether a signature algorithm (as X509_get_signature_nid gives it) is
+// accepted.
+bool key_signature_check(int signature_nid, struct err *err);
+
+#endif
