@@ -15,7 +15,8 @@
 #include "base/pb_text.h"
 #include "tabard/v1/mesh.pb-c.h"
 
-#define MESH_FILE_BYTES_MAX (8u << 20)
+#define MESH_FILE_BYTES_MAX  (8u << 20)
+#define MESH_FILES_BYTES_MAX (64u << 20) // of all of them
 
 // What stat(2) says of a path: two equal signatures, and the file didn't change in between.
 struct file_signature {
@@ -28,8 +29,7 @@ struct file_signature {
 };
 
 struct mesh_file {
-    char *name;  // owned; as mesh.yaml names it, for messages; of mesh.yaml itself, as the caller
-                 // named it
+    char *name;  // owned; as mesh.yaml names it, or as the caller named mesh.yaml
     char *path;  // owned; where it was looked for
     char *bytes; // owned; NUL-terminated beyond bytes_len; NULL if it couldn't be read
     size_t bytes_len;
@@ -45,6 +45,7 @@ struct mesh_bundle_files {
 struct mesh_files {
     struct mesh_file *files; // owned
     size_t num_files;
+    size_t bytes_len;               // of all of them
     Tabard__V1__MeshConfig *config; // owned; NULL until mesh.yaml parsed
     struct pb_text_marks *marks;    // owned
     size_t certificate;
