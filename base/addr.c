@@ -104,16 +104,15 @@ bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct er
     return true;
 }
 
-// Keeps the first `bits` bits of ip and clears the rest.
-static struct ip masked(const struct ip *ip, unsigned bits)
+struct ip ip_masked(const struct ip *ip, unsigned prefix_bits)
 {
     struct ip result = *ip;
     for (unsigned i = 0; i < 16; i++) {
         unsigned from = i * 8;
-        if (from >= bits) {
+        if (from >= prefix_bits) {
             result.bytes[i] = 0;
-        } else if (bits - from < 8) {
-            result.bytes[i] &= (uint8_t)(0xff00u >> (bits - from));
+        } else if (prefix_bits - from < 8) {
+            result.bytes[i] &= (uint8_t)(0xff00u >> (prefix_bits - from));
         }
     }
     return result;
@@ -139,7 +138,7 @@ bool cidr_parse(struct cidr *out, const char *text, struct err *err)
                        bits_max);
     }
     out->prefix_bits = (uint8_t)(bits + 128 - bits_max);
-    struct cidr meant = {.ip = masked(&out->ip, out->prefix_bits), .prefix_bits = out->prefix_bits};
+    struct cidr meant = {.ip = ip_masked(&out->ip, out->prefix_bits), .prefix_bits = out->prefix_bits};
     if (!ip_equal(&meant.ip, &out->ip)) {
         char buf[ADDR_TEXT_MAX];
         return err_set(err, "\"%s\" has host bits set: write %s, or the address alone", text,
@@ -152,6 +151,10 @@ bool cidr_contains(const struct cidr *cidr, const struct ip *ip)
 {
     unsigned whole = cidr->prefix_bits / 8;
     unsigned rest = cidr->prefix_bits % 8;
+    // Blocks shorter than the mapped prefix are IPv6 ones, though "::/0" has the bits of every mapped address.
+    if (cidr->prefix_bits < 96 && ip_is_v4(ip)) {
+        return false;
+    }
     if (memcmp(cidr->ip.bytes, ip->bytes, whole) != 0) {
         return false;
     }
@@ -192,7 +195,7 @@ const char *addr_text(const struct addr *addr, char *buf)
 const char *cidr_text(const struct cidr *cidr, char *buf)
 {
     char host[ADDR_TEXT_MAX];
-    // A block of all addresses of both families (::/0) is shorter than the mapped prefix and prints as IPv6.
+    // A block shorter than the mapped prefix is an IPv6 one, ::/0 for instance.
     bool v4 = ip_is_v4(&cidr->ip) && cidr->prefix_bits >= 96;
     snprintf(buf, ADDR_TEXT_MAX, "%.45s/%d", ip_text(&cidr->ip, host),
              v4 ? cidr->prefix_bits - 96 : cidr->prefix_bits);

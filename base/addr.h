@@ -45,7 +45,11 @@ bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct er
 // cidr_parse reads "10.1.0.0/16", "fd00::/8" or a bare address (all bits). Host bits that are set are an error, and the
 // message names the block that was meant. false sets err.
 bool cidr_parse(struct cidr *out, const char *text, struct err *err);
+
+// cidr_contains says whether ip is in the block. An IPv6 block, "::/0" too, holds no IPv4 address.
 bool cidr_contains(const struct cidr *cidr, const struct ip *ip);
+// ip_masked keeps the first prefix_bits bits (0 to 128, of the mapped form) and clears the rest.
+struct ip ip_masked(const struct ip *ip, unsigned prefix_bits);
 
 // port_check says whether `port` is 1 to 65535; false sets err.
 bool port_check(uint32_t port, struct err *err);

@@ -25,10 +25,11 @@
 struct policy_index; // opaque
 
 // policy_index_new checks and indexes all policies or none. Refused, with err.where naming the field
-// ("policies[2].rules[0].source_ips[1]"): a missing, overlong or repeated name; an action or mode that is UNSPECIFIED or
-// unknown; a port that is none or is listed twice; an ALLOW or DENY with no rules; an ALLOW rule that names neither
-// principals nor source_ips (it would let everybody in); a principal that is no pattern; a CIDR with host bits; unknown
-// protobuf fields anywhere inside; too many of anything. The texts are copied. NULL on failure.
+// ("policies[2].rules[0].source_ips[1]"): a missing, overlong or repeated name, or one with spaces, quotes, backslashes, #,
+// = or anything but ASCII (it goes into log lines as it is); an action or mode that is UNSPECIFIED or unknown; a port that is
+// none or is listed twice; an ALLOW or DENY with no rules; an ALLOW rule that names neither principals nor source_ips (it
+// would let everybody in); a principal that is no pattern; a CIDR with host bits; unknown protobuf fields anywhere inside;
+// too many of anything. The texts are copied. NULL on failure.
 struct policy_index *policy_index_new(Tabard__V1__Policy *const *policies, size_t num_policies,
                                       struct err *err);
 void policy_index_free(struct policy_index *index);
