@@ -7,19 +7,6 @@
 #include "certs/bundle_impl.h"
 #include "certs/identity.h"
 
-bool bundle_time(time_t *out, const ASN1_TIME *time)
-{
-    int days = 0;
-    int seconds = 0;
-    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-    bool ok = epoch != NULL && time != NULL && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1;
-    ASN1_TIME_free(epoch);
-    if (ok) {
-        *out = (time_t)days * 86400 + seconds;
-    }
-    return ok;
-}
-
 bool bundle_key_digest(uint8_t out[32], const X509 *cert)
 {
     uint8_t *der = NULL;

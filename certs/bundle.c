@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "certs/bundle_impl.h"
+#include "certs/cert_time.h"
 #include "certs/identity.h"
 
 #define ROOT_BYTES_MAX (64u << 10)
@@ -43,8 +44,8 @@ static bool read_root(struct bundle_root *out, const ProtobufCBinaryData *der,
         return err_set(err, "%zu bytes follow the certificate",
                        (size_t)(der->data + der->len - end));
     }
-    if (!bundle_time(&out->not_before, X509_get0_notBefore(out->cert)) ||
-        !bundle_time(&out->not_after, X509_get0_notAfter(out->cert))) {
+    if (!cert_time_read(&out->not_before, X509_get0_notBefore(out->cert)) ||
+        !cert_time_read(&out->not_after, X509_get0_notAfter(out->cert))) {
         return err_set(err, "its validity is not a pair of times");
     }
     return bundle_signer_check(out->cert, err) &&

@@ -54,9 +54,6 @@ bool bundle_crl_has_serial(const struct bundle_crl *crl, const struct serial *se
 // bundle_key_digest is SHA-256 of a certificate's SubjectPublicKeyInfo. false: out of memory.
 bool bundle_key_digest(uint8_t out[32], const X509 *cert);
 
-// bundle_time reads an ASN.1 time as seconds since 1970. false: it is not a time.
-bool bundle_time(time_t *out, const ASN1_TIME *time);
-
 // bundle_spiffe_id_check says whether the SPIFFE id of a signing certificate, if it carries one,
 // names `domain` and has no path (X509-SVID, section 3.2). false sets err.
 bool bundle_spiffe_id_check(X509 *cert, const char *domain, size_t domain_len, struct err *err);

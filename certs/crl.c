@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "certs/bundle_impl.h"
+#include "certs/cert_time.h"
 #include "certs/key.h"
 
 bool serial_read(struct serial *out, const ASN1_INTEGER *number)
@@ -52,7 +53,7 @@ static bool check_extensions(const X509_CRL *crl, struct err *err)
 static bool check_times(struct bundle_crl *out, const X509_CRL *crl, time_t now, struct err *err)
 {
     time_t this_update;
-    if (!bundle_time(&this_update, X509_CRL_get0_lastUpdate(crl))) {
+    if (!cert_time_read(&this_update, X509_CRL_get0_lastUpdate(crl))) {
         return err_set(err, "its thisUpdate is not a time");
     }
     if (this_update > now) {
@@ -62,7 +63,7 @@ static bool check_times(struct bundle_crl *out, const X509_CRL *crl, time_t now,
     if (X509_CRL_get0_nextUpdate(crl) == NULL) {
         return err_set(err, "it has no nextUpdate, so it would never go stale");
     }
-    if (!bundle_time(&out->next_update, X509_CRL_get0_nextUpdate(crl))) {
+    if (!cert_time_read(&out->next_update, X509_CRL_get0_nextUpdate(crl))) {
         return err_set(err, "its nextUpdate is not a time");
     }
     if (out->next_update < now) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "certs/bundle_impl.h"
+#include "certs/cert_time.h"
 #include "certs/key.h"
 
 #define SUBJECT_TEXT_MAX 200
@@ -287,7 +288,7 @@ static enum verify_failure check_authorities(struct verification *v, struct err 
             return fail_at(VERIFY_UNTRUSTED_CHAIN, i, cert, err);
         }
         time_t not_after;
-        if (!bundle_time(&not_after, X509_get0_notAfter(cert))) {
+        if (!cert_time_read(&not_after, X509_get0_notAfter(cert))) {
             err_set(err, "its notAfter is not a time");
             return fail_at(VERIFY_UNPARSABLE, i, cert, err);
         }
