@@ -7,6 +7,7 @@
 #ifndef TABARD_PROXY_POLICY_IMPL_H
 #define TABARD_PROXY_POLICY_IMPL_H
 
+#include "base/array.h"
 #include "base/keymap.h"
 #include "proxy/policy.h"
 
@@ -59,13 +60,6 @@ struct index_entry {
 struct index_list {
     uint32_t head[NUM_INDEX_CLASSES]; // as `next`
     uint32_t tail[NUM_INDEX_CLASSES];
-};
-
-// An array that grows by doubling.
-struct array {
-    void *items; // owned
-    uint32_t num;
-    uint32_t cap;
 };
 
 struct policy_index {

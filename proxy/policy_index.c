@@ -3,25 +3,8 @@
 #include <string.h>
 
 #include "base/pb_text.h"
+#include "proxy/name.h"
 #include "proxy/policy_impl.h"
-
-// Adds room for one zeroed item and returns it. NULL sets err.
-static void *array_add(struct array *array, size_t item_size, struct err *err)
-{
-    if (array->num == array->cap) {
-        uint32_t cap = array->cap == 0 ? 16 : array->cap * 2;
-        void *grown = realloc(array->items, cap * item_size);
-        if (grown == NULL) {
-            err_set(err, "out of memory");
-            return NULL;
-        }
-        array->items = grown;
-        array->cap = cap;
-    }
-    void *item = (char *)array->items + array->num++ * item_size;
-    memset(item, 0, item_size);
-    return item;
-}
 
 void policy_index_free(struct policy_index *index)
 {
@@ -41,7 +24,7 @@ void policy_index_free(struct policy_index *index)
         &index->entries,  &index->lists, &index->bits,     &index->blocks,
     };
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
-        free(arrays[i]->items);
+        array_cleanup(arrays[i]);
     }
     keymap_cleanup(&index->names);
     keymap_cleanup(&index->keys);
@@ -265,28 +248,13 @@ static bool add_ports(struct policy_index *index, const Tabard__V1__Policy *poli
     return true;
 }
 
-// A name goes into log lines and metrics as it is, so it holds nothing that could break one.
-static bool check_name(struct policy_index *index, const char *name, uint32_t number,
-                       struct err *err)
+static bool add_name(struct policy_index *index, const char *name, uint32_t number, struct err *err)
 {
-    size_t len = strlen(name);
-    if (len == 0) {
-        return err_set_at(err, "name", "the policy has no name");
-    }
-    if (len > POLICY_NAME_LEN_MAX) {
-        return err_set_at(err, "name", "the name has %zu bytes, over the limit of %d", len,
-                          POLICY_NAME_LEN_MAX);
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (name[i] <= ' ' || name[i] > '~' || strchr("\"'\\#=", name[i]) != NULL) {
-            return err_set_at(err, "name",
-                              "\"%s\" has a character that a name may not have (byte %zu): no "
-                              "spaces, quotes, backslashes, # or =, and ASCII only",
-                              name, i + 1);
-        }
-    }
     bool is_new = false;
-    struct keymap_key key = keymap_key_of(name, len, 0);
+    struct keymap_key key = keymap_key_of(name, strlen(name), 0);
+    if (!name_check(name, POLICY_NAME_LEN_MAX, err)) {
+        return false;
+    }
     uint32_t *other = keymap_put(&index->names, &key, &is_new);
     if (other == NULL) {
         return err_set(err, "out of memory");
@@ -353,7 +321,7 @@ static bool add_policy(struct policy_index *index, const Tabard__V1__Policy *pol
         return false;
     }
     added->copy = copy_of(policy, err);
-    if (added->copy == NULL || !check_name(index, added->copy->name, number, err) ||
+    if (added->copy == NULL || !add_name(index, added->copy->name, number, err) ||
         !add_ports(index, policy, &added->ports, err)) {
         return false;
     }

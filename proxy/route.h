@@ -30,8 +30,9 @@ struct route_index; // opaque
 // Refused, with err.where naming the field: a missing or repeated destination name; a mode that is UNSPECIFIED or
 // unknown; no addresses; a bad CIDR or port; MTLS without identities, or PLAINTEXT with some; an identity that is no
 // pattern; two destinations with the same block and port; a repeated inbound port; foreign_tls on a port that isn't
-// PERMISSIVE; `application` without `listen`; a `listen` used twice; a forward whose destination is one of the listens of
-// the forwards (a loop); unknown protobuf fields anywhere inside; limits out of range. NULL on failure.
+// PERMISSIVE; `application` without `listen`; a `listen` used twice, or on a port of the interception; a forward whose
+// destination is one of the listens of the forwards, or an application that is any listen (a loop); unknown protobuf fields
+// anywhere inside; limits out of range (proxy/route_settings.c has the table). NULL on failure.
 struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct err *err);
 void route_index_free(struct route_index *index);
 

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/array.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void array_cleanup(struct array *array)
+{
+    free(array->items);
+    *array = (struct array){0};
+}
+
+void *array_add(struct array *array, size_t item_size, struct err *err)
+{
+    if (array->num == array->cap) {
+        uint32_t cap = array->cap == 0 ? 16 : array->cap * 2;
+        void *grown = cap > array->cap ? realloc(array->items, cap * item_size) : NULL;
+        if (grown == NULL) {
+            err_set(err, "out of memory");
+            return NULL;
+        }
+        array->items = grown;
+        array->cap = cap;
+    }
+    void *item = (char *)array->items + array->num++ * item_size;
+    memset(item, 0, item_size);
+    return item;
+}
