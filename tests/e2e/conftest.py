@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures, and the programs' logs under every failed test."""
+import pytest
+
+import netns
+from ca import Authority
+from mesh import DOMAIN, Agent, Service
+from pair import Pair
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for agent in Agent.alive:
+            text = agent.log()
+            if text:
+                report.sections.append((f"{agent.name} logged", text[-6000:]))
+
+
+@pytest.fixture(scope="session")
+def authority():
+    made = Authority(DOMAIN)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def other_authority():
+    """Another trust domain, which nobody here trusts."""
+    made = Authority("other.example")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def pair(authority):
+    """A pair that the tests of a module share: they leave its configuration as they found it."""
+    made = Pair(authority)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def keep():
+    """keep(thing) closes the thing at the end of the test."""
+    kept = []
+
+    def keep_one(thing):
+        kept.append(thing)
+        return thing
+
+    yield keep_one
+    for thing in reversed(kept):
+        thing.close()
+
+
+@pytest.fixture
+def service(keep):
+    return keep(Service())
+
+
+@pytest.fixture(scope="session")
+def network():
+    reason = netns.why_not()
+    if reason:
+        pytest.skip(reason)
+    made = netns.Network("tabard-e2e", ["shop", "payments", "lobby"])
+    yield made
+    made.close()

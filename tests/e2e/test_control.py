@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operator sees: metrics, status, and tabardctl's answers."""
+import json
+import os
+import re
+import stat
+import subprocess
+import time
+
+import pytest
+
+from foreign import attempt
+from mesh import API, STRANGER, WEB, connect, exchange, run, wait_until
+from pair import Pair, allow
+
+SAMPLE = re.compile(r'^[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-z_]+="[^"\n]*",?)+\})? -?[0-9.e+]+$')
+
+METRICS = [
+    "tabard_connections_opened_total", "tabard_connections_closed_total", "tabard_connections_open", "tabard_bytes_total",
+    "tabard_handshakes_in_flight", "tabard_buffer_bytes", "tabard_plaintext_connections_total", "tabard_verified_chains_total",
+    "tabard_snapshot_generation", "tabard_snapshot_applied_timestamp_seconds", "tabard_snapshot_rejected_total",
+    "tabard_source_errors_total", "tabard_certificate_expiry_timestamp_seconds", "tabard_signatures_total", "tabard_proxy_up",
+    "tabard_proxy_restarts_total", "tabard_build_info",
+]
+
+
+def test_the_metrics_are_all_there_and_well_formed(pair):
+    with pair.connect() as sock:
+        assert exchange(sock, b"hello") == b"hello"
+    text = pair.server.http("metrics", "/metrics")[1]
+    for name in METRICS:
+        assert f"# TYPE {name} " in text and f"# HELP {name} " in text, name
+    for line in text.splitlines():
+        assert line.startswith("#") or SAMPLE.match(line), line
+    names = re.findall(r"^# TYPE (\S+)", text, re.M)
+    assert len(names) == len(set(names)), "a family is printed twice"
+
+
+def test_connections_and_bytes_are_counted_by_direction(pair):
+    def figures(agent, direction):
+        return (agent.metric("tabard_connections_opened_total", direction=direction),
+                agent.metric("tabard_connections_closed_total", direction=direction, reason="finished"),
+                agent.metric("tabard_bytes_total", direction=direction, flow="up"),
+                agent.metric("tabard_bytes_total", direction=direction, flow="down"))
+
+    before = [figures(pair.client, "outbound"), figures(pair.server, "inbound")]
+    with pair.connect() as sock:
+        assert exchange(sock, b"x" * 1000) == b"x" * 1000
+        sock.shutdown(1)
+        assert sock.recv(1) == b""
+    wanted = [tuple(old + more for old, more in zip(row, (1, 1, 1000, 1000))) for row in before]
+    wait_until("both count one connection and 1000 bytes each way",
+               lambda: [figures(pair.client, "outbound"), figures(pair.server, "inbound")] == wanted)
+
+
+def test_the_certificate_s_end_and_the_generation_are_told(pair):
+    expiry = pair.server.metric("tabard_certificate_expiry_timestamp_seconds", spiffe_id=API)
+    assert time.time() < expiry < time.time() + 400 * 86400
+    status = pair.server.status()
+    assert status["spiffe_id"] == API and int(status["certificate_not_after_unix"]) == expiry
+    assert pair.server.metric("tabard_snapshot_generation") == int(status["generation"])
+
+
+def test_status_lists_the_open_connections(pair):
+    with pair.connect() as sock:
+        assert exchange(sock, b"hello") == b"hello"
+        status = pair.server.status(connections=1000)
+        mine = [line for line in status["connections"] if line.get("peer") == WEB and line["direction"] == "inbound"]
+        assert mine and mine[-1]["policy"] == "shop-may-pay" and int(mine[-1]["bytes_up"]) == 5
+        assert status["listeners"] and int(status["proxy_pid"]) > 0
+        said = run("tabardctl", "status", "--admin", pair.server.folder / "admin.sock").stdout
+        assert API in said
+
+
+def test_the_admin_socket_is_the_operator_s_alone(pair):
+    mode = stat.S_IMODE(os.stat(pair.server.folder / "admin.sock").st_mode)
+    assert mode & 0o077 == 0, oct(mode)
+
+
+def test_status_without_an_agent_says_so_in_one_line(tmp_path):
+    done = run("tabardctl", "status", "--admin", tmp_path / "nobody.sock", check=False)
+    assert done.returncode == 1 and "nobody.sock" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path, status", [("/nothing", 404), ("/../etc/passwd", 404)])
+def test_other_paths_are_not_found(pair, path, status):
+    assert pair.server.http("metrics", path)[0] == status
+    assert pair.server.http("health", path)[0] == status
+
+
+def test_a_client_that_never_finishes_its_request_blocks_nobody(pair):
+    socks = [connect(pair.server.address("health")) for _ in range(20)]
+    for sock in socks:
+        sock.sendall(b"GET /hea")
+    assert pair.server.http("health", "/healthz/ready")[0] == 200
+    for sock in socks:
+        sock.close()
+
+
+def test_check_accepts_what_is_in_force_and_names_what_is_wrong(pair, tmp_path):
+    good = json.loads((pair.server.folder / "mesh.yaml").read_text())
+    path = tmp_path / "mesh.yaml"
+    path.write_text(json.dumps(good, indent=2))
+    assert run("tabardctl", "check", path).returncode == 0
+    good["policies"][0]["ports"] = [70000]
+    path.write_text(json.dumps(good, indent=2))
+    done = run("tabardctl", "check", path, check=False)
+    assert done.returncode == 1
+    assert re.search(r"mesh\.yaml:\d+:\d+: policies\[0\]\.ports\[0\]: 70000", done.stderr + done.stdout), done
+    done = run("tabardctl", "check", tmp_path / "nowhere.yaml", check=False)
+    assert done.returncode != 0 and "nowhere.yaml" in done.stderr
+
+
+def test_explain_answers_as_the_sidecar_does(authority, keep):
+    pair = keep(Pair(authority))
+    pair.server.config["policies"] = [
+        allow("shop-may-pay", WEB),
+        {"name": "no-strangers", "action": "DENY", "mode": "ENFORCE", "ports": [8080], "rules": [{"principals": [STRANGER]}]},
+    ]
+    pair.server.apply()
+    for spiffe_id, verdict, rule in ((WEB, "allow", "shop-may-pay"), (STRANGER, "den", "no-strangers"), (API, "den", "default")):
+        done = run("tabardctl", "explain", "--config", pair.server.folder / "mesh.yaml", "--from", spiffe_id,
+                   "--source", "127.0.0.1", "--port", "8080", check=False)
+        said = done.stdout.lower()
+        assert verdict in said and rule in said, done
+        mark = pair.server.mark()
+        name = spiffe_id.rsplit("/", 1)[1]
+        answer = attempt(pair.inbound, authority, authority.issue(name, spiffe_id))
+        assert (answer == b"hello") == (verdict == "allow")
+        line = pair.server.wait_conn(mark, dir="inbound")
+        assert line["rule"].startswith(rule if rule != "default" else "-")
+
+
+def test_wrong_flags_of_tabardctl_are_named():
+    for arguments, word in ((["explode"], "explode"), (["explain", "--port", "70000"], "70000"), (["status", "--bogus"], "--bogus"),
+                            (["explain", "--from", "nobody", "--source", "127.0.0.1", "--port", "80"], "nobody")):
+        done = run("tabardctl", *arguments, check=False)
+        assert done.returncode == 2 and word in done.stderr, done
+        assert len(done.stderr.splitlines()) == 1, done
+
+
+def test_tabard_ca_guards_its_keys(authority, tmp_path):
+    made = authority.issue("web", WEB)
+    assert stat.S_IMODE(made.key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(authority.key.stat().st_mode) == 0o600
+    before = made.key.read_bytes()
+    done = run("tabard-ca", "issue", "--dir", authority.ca, "--id", WEB, "--cert", made.chain, "--key", made.key, check=False)
+    assert done.returncode != 0 and made.key.name in done.stderr
+    assert made.key.read_bytes() == before
+    shown = subprocess.run(["openssl", "x509", "-in", made.chain, "-noout", "-ext", "subjectAltName"], capture_output=True, text=True)
+    assert f"URI:{WEB}" in shown.stdout
+    assert WEB in run("tabard-ca", "show", made.chain).stdout

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four ways in which a port is served: MTLS is everywhere else, here are the other three."""
+import ssl
+
+import pytest
+
+from foreign import attempt, server_context, tls
+from mesh import WEB, Agent, Service, connect, echo, exchange, read_all
+from pair import Pair, server_config
+
+ANYBODY_NEAR = {"name": "near-may", "action": "ALLOW", "mode": "ENFORCE", "ports": [8080],
+                "rules": [{"source_ips": ["127.0.0.0/8"]}]}
+
+
+def serve(keep, authority, handler=None, *, mode, policies=True, foreign_tls=None, **limits):
+    """A sidecar with one port of this mode; its service is `agent.service`."""
+    service = keep(Service(handler))
+    config = server_config(authority, service.address, mode=mode, limits=limits)
+    if policies:
+        config["policies"].append(ANYBODY_NEAR)
+    if foreign_tls:
+        config["inbound_ports"][0]["foreign_tls"] = foreign_tls
+    agent = keep(Agent("payments", config))
+    agent.service = service
+    return agent
+
+
+def test_a_permissive_port_takes_plaintext_and_mesh_tls_and_counts_the_plaintext(keep, authority):
+    server = serve(keep, authority, mode="PERMISSIVE")
+    address = server.address("127.0.0.1:0")
+    with connect(address) as sock:
+        assert exchange(sock, b"GET / HTTP/1.0\r\n\r\n") == b"GET / HTTP/1.0\r\n\r\n"
+    with tls(address, authority, authority.issue("web", WEB), alpn=["tabard/1"]) as sock:
+        assert sock.selected_alpn_protocol() == "tabard/1"
+        assert exchange(sock, b"hello") == b"hello"
+    assert server.metric("tabard_plaintext_connections_total") == 1
+    assert server.wait_conn(dir="inbound", peer=WEB)["rule"] == "shop-may-pay#0"
+
+
+def test_a_permissive_port_still_asks_the_policy(keep, authority):
+    server = serve(keep, authority, mode="PERMISSIVE", policies=False)
+    mark = server.mark()
+    with connect(server.address("127.0.0.1:0")) as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            sock.recv(10)
+            raise ConnectionError("closed is as good")
+    server.wait_conn(mark, dir="inbound", reason="policy_denied")
+    assert server.service.num_connections == 0
+
+
+def test_on_a_permissive_port_a_silent_client_hears_a_server_that_speaks_first(keep, authority):
+    def greet(sock):
+        sock.sendall(b"220 ready\r\n")
+        echo(sock)
+
+    server = serve(keep, authority, greet, mode="PERMISSIVE", detect_ms=100)
+    with connect(server.address("127.0.0.1:0")) as sock:
+        assert sock.recv(100) == b"220 ready\r\n"
+        assert exchange(sock, b"QUIT") == b"QUIT"
+
+
+def test_a_permissive_port_leaves_the_application_s_own_tls_alone_if_told_so(keep, authority):
+    own = server_context(authority, authority.issue("inner", "spiffe://demo.example/inner"), verify=False)
+
+    def inner_tls(sock):
+        with own.wrap_socket(sock, server_side=True) as secure:
+            secure.sendall(b"inner " + secure.recv(100))
+
+    server = serve(keep, authority, inner_tls, mode="PERMISSIVE", foreign_tls="APPLICATION")
+    assert attempt(server.address("127.0.0.1:0"), authority, alpn=["http/1.1"]) == b"inner hello"
+    assert attempt(server.address("127.0.0.1:0"), authority) == b"inner hello"
+    # Ours is still ours: with the mesh's ALPN the sidecar answers, and asks for a certificate.
+    assert "CERTIFICATE_REQUIRED" in str(attempt(server.address("127.0.0.1:0"), authority, alpn=["tabard/1"]))
+
+
+def test_a_passthrough_port_hands_on_the_application_s_tls_untouched(keep, authority):
+    own = server_context(authority, authority.issue("inner", "spiffe://demo.example/inner"), verify=False)
+    own.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def inner_tls(sock):
+        with own.wrap_socket(sock, server_side=True) as secure:
+            secure.sendall(secure.version().encode())
+
+    server = serve(keep, authority, inner_tls, mode="TLS_PASSTHROUGH")
+    assert attempt(server.address("127.0.0.1:0"), authority) == b"TLSv1.2"
+
+
+def test_a_plaintext_port_relays_and_its_half_closes_too(keep, authority):
+    def reply_at_eof(sock):
+        sock.sendall(b"got " + read_all(sock))
+
+    server = serve(keep, authority, reply_at_eof, mode="PLAINTEXT")
+    with connect(server.address("127.0.0.1:0")) as sock:
+        sock.sendall(b"all of it")
+        sock.shutdown(1)
+        assert read_all(sock) == b"got all of it"
+    assert server.wait_conn(dir="inbound", reason="finished")["peer"] in ("", "-")
+
+
+def test_an_unlisted_destination_is_denied_and_relayed_in_the_clear_only_if_told_so(keep, authority, service):
+    pair = keep(Pair(authority))
+    where = "127.0.0.2:0"
+    pair.client.config["forwards"].append({"listen": where, "destination": f"127.0.0.1:{service.address[1]}"})
+    pair.client.apply()
+    mark = pair.client.mark()
+    with connect(pair.client.address(where)) as sock:
+        with pytest.raises(ConnectionError):
+            sock.recv(10)
+            raise ConnectionError("closed is as good")
+    pair.client.wait_conn(mark, dir="outbound", reason="unlisted_destination")
+    pair.client.config["settings"]["unlisted_outbound"] = "PLAINTEXT"
+    pair.client.apply()
+    with connect(pair.client.address(where)) as sock:
+        assert exchange(sock, b"hello") == b"hello"
+
+
+def test_a_client_with_any_other_alpn_is_served_with_none_selected(keep, authority):
+    server = serve(keep, authority, mode="MTLS")
+    with tls(server.address("127.0.0.1:0"), authority, authority.issue("web", WEB), alpn=["h2", "http/1.1"]) as sock:
+        assert sock.selected_alpn_protocol() is None
+        assert exchange(sock, b"hello") == b"hello"
+        assert sock.version() == "TLSv1.3"

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes in at one service comes out at the other: bytes, ends, order, back-pressure."""
+import hashlib
+import random
+import socket
+import struct
+import subprocess
+import threading
+
+import pytest
+
+from mesh import connect, echo, exchange, is_reset_or_closed, read_all, wait_until
+from pair import Pair
+
+
+def send_in_chunks(sock, data, seed):
+    """Sends all of it in pieces of random size, then ends this direction."""
+    sizes = random.Random(seed)
+    at = 0
+    while at < len(data):
+        size = sizes.choice([1, 7, 1400, 16383, 16384, 16385, 65536, 300000])
+        sock.sendall(data[at:at + size])
+        at += size
+    sock.shutdown(socket.SHUT_WR)
+
+
+def with_handler(pair, handler):
+    pair.service.handler = handler
+    return pair
+
+
+@pytest.fixture(autouse=True)
+def echo_again(pair):
+    yield
+    pair.service.handler = echo
+
+
+def test_a_service_answers_through_two_sidecars(pair):
+    mark_client, mark_server = pair.client.mark(), pair.server.mark()
+    with pair.connect() as sock:
+        assert exchange(sock, b"hello") == b"hello"
+        sock.shutdown(socket.SHUT_WR)
+        assert read_all(sock) == b""
+    out = pair.client.wait_conn(mark_client, dir="outbound", reason="finished")
+    assert (out["peer"], out["up"], out["down"]) == ("spiffe://demo.example/ns/payments/sa/api", "5", "5")
+    inside = pair.server.wait_conn(mark_server, dir="inbound", reason="finished")
+    assert inside["peer"] == "spiffe://demo.example/ns/shop/sa/web"
+    assert (inside["rule"], inside["up"], inside["down"]) == ("shop-may-pay#0", "5", "5")
+
+
+@pytest.mark.parametrize("size", [1, 2, 16383, 16384, 16385, 1 << 20, 32 << 20])
+def test_bytes_arrive_intact_both_ways_at_once(pair, size):
+    there, back = random.Random(size).randbytes(size), random.Random(~size).randbytes(size)
+    heard = []
+
+    def talk(sock):
+        sender = threading.Thread(target=send_in_chunks, args=(sock, back, 1))
+        sender.start()
+        heard.append(hashlib.sha256(read_all(sock)).digest())
+        sender.join()
+
+    with_handler(pair, talk)
+    with pair.connect(seconds=30) as sock:
+        sender = threading.Thread(target=send_in_chunks, args=(sock, there, 2))
+        sender.start()
+        got = read_all(sock)
+        sender.join()
+    assert hashlib.sha256(got).digest() == hashlib.sha256(back).digest() and len(got) == size
+    assert wait_until("the service read to the end", lambda: heard)[0] == hashlib.sha256(there).digest()
+
+
+def test_a_client_that_half_closes_still_receives_the_reply(pair):
+    def reply_at_eof(sock):
+        request = read_all(sock)
+        sock.sendall(b"got " + request)
+
+    with_handler(pair, reply_at_eof)
+    with pair.connect() as sock:
+        sock.sendall(b"everything")
+        sock.shutdown(socket.SHUT_WR)
+        assert read_all(sock) == b"got everything"
+
+
+def test_a_server_that_half_closes_still_hears_the_client(pair):
+    heard = []
+
+    def stop_talking(sock):
+        sock.sendall(b"bye")
+        sock.shutdown(socket.SHUT_WR)
+        heard.append(read_all(sock))
+
+    with_handler(pair, stop_talking)
+    with pair.connect() as sock:
+        assert read_all(sock) == b"bye"
+        sock.sendall(b"one more thing")
+        sock.shutdown(socket.SHUT_WR)
+        wait_until("the service heard the rest", lambda: heard)
+    assert heard == [b"one more thing"]
+
+
+def test_a_server_may_speak_first(pair):
+    def greet(sock):
+        sock.sendall(b"220 ready\r\n")
+        echo(sock)
+
+    with_handler(pair, greet)
+    with pair.connect() as sock:
+        assert sock.recv(100) == b"220 ready\r\n"
+        assert exchange(sock, b"EHLO") == b"EHLO"
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_reset_is_passed_on(pair, who):
+    ended = []
+
+    def serve(sock):
+        echo_once = sock.recv(100)
+        sock.sendall(echo_once)
+        if who == "server":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            ended.append(is_reset_or_closed(sock))
+
+    with_handler(pair, serve)
+    with pair.connect() as sock:
+        assert exchange(sock, b"x") == b"x"
+        if who == "client":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+            wait_until("the service's connection ended", lambda: ended == [True])
+        else:
+            assert is_reset_or_closed(sock)
+
+
+def test_a_slow_reader_slows_its_sender_and_fills_no_memory(pair):
+    more = threading.Event()
+
+    def read_late(sock):
+        more.wait(20)
+        sock.sendall(str(len(read_all(sock))).encode())
+
+    with_handler(pair, read_late)
+    with pair.connect() as sock:
+        sock.setblocking(False)
+        sent = stuck = 0
+        # What fits into the kernel's and Tabard's buffers is bounded; the rest waits at the sender.
+        while stuck < 50:
+            try:
+                sent += sock.send(bytes(65536))
+                stuck = 0
+            except BlockingIOError:
+                stuck += 1
+                threading.Event().wait(0.01)
+            assert sent < 128 << 20, "nothing ever pushed back"
+        held = pair.client.metric("tabard_buffer_bytes") + pair.server.metric("tabard_buffer_bytes")
+        assert held < 4 << 20
+        more.set()
+        sock.setblocking(True)
+        sock.shutdown(socket.SHUT_WR)
+        assert int(read_all(sock)) == sent
+
+
+def test_a_hundred_connections_at_once_don_t_mix(pair):
+    wrong = []
+
+    def one(number):
+        data = random.Random(number).randbytes(50000)
+        with pair.connect(seconds=30) as sock:
+            for _ in range(3):
+                if exchange(sock, data) != data:
+                    wrong.append(number)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_several_workers_share_the_connections(authority, keep, host):
+    pair = keep(Pair(authority, workers=2, listen=f"{host}:0"))
+    pair.client.config["forwards"].append({"listen": "[::1]:0", "destination": pair.client.config["forwards"][0]["destination"]})
+    pair.client.apply()
+    for configured in ("127.0.0.1:0", "[::1]:0"):
+        for _ in range(10):
+            with connect(pair.client.address(configured)) as sock:
+                assert exchange(sock, b"hello") == b"hello"
+    assert pair.service.num_connections == 20
+
+
+def test_both_sockets_are_kept_alive_by_the_kernel(pair):
+    with pair.connect() as sock:
+        assert exchange(sock, b"x") == b"x"
+        table = subprocess.run(["ss", "-tnoH", "state", "established"], capture_output=True, text=True).stdout
+        ports = {str(pair.inbound[1]), str(pair.service.address[1]), str(sock.getpeername()[1])}
+        ours = [line for line in table.splitlines() if "keepalive" in line and ports & set(line.replace(":", " ").split())]
+        # The application's and the mesh's socket, of both sidecars.
+        assert len(ours) >= 4, table

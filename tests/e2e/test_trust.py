@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose certificate opens the door, on either side, and what each refusal is called."""
+import base64
+import socket
+from pathlib import Path
+
+import pytest
+
+from ca import HOUR, Authority, Certificate
+from foreign import attempt, server_context, tls
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_reset_or_closed, wait_until
+from pair import bundles, client_config, server_config
+
+
+@pytest.fixture(scope="module")
+def server(authority):
+    service = Service()
+    agent = Agent("payments", server_config(authority, service.address, peer_expiry_grace_ms=100))
+    agent.service = service
+    yield agent
+    agent.close()
+    service.close()
+
+
+def through_intermediate(authority, *, complete):
+    between = authority.forge("between", ca=True, usage="keyCertSign")
+    leaf = authority.forge("web", WEB, signer=between)
+    if complete:
+        leaf.chain.write_bytes(leaf.chain.read_bytes() + between.chain.read_bytes())
+    return leaf
+
+
+# What the client shows -> the reason in log and metric, and the alert that it gets (OpenSSL's names).
+REFUSED = {
+    "no certificate": (lambda ours, other: None, "no_certificate", "CERTIFICATE_REQUIRED"),
+    "another trust domain": (lambda ours, other: other.issue("web", "spiffe://other.example/ns/shop/sa/web"),
+                             "unknown_trust_domain", "UNKNOWN_CA"),
+    "our id, signed by another domain": (lambda ours, other: other.forge("web", WEB), "untrusted_chain", "UNKNOWN_CA"),
+    "expired": (lambda ours, other: ours.forge("web", WEB, end=-60), "expired", "CERTIFICATE_EXPIRED"),
+    "not yet valid": (lambda ours, other: ours.forge("web", WEB, start=HOUR, end=2 * HOUR), "not_yet_valid", "BAD_CERTIFICATE"),
+    "no URI name": (lambda ours, other: ours.forge("web"), "no_uri_san", "BAD_CERTIFICATE"),
+    "two URI names": (lambda ours, other: ours.forge("web", WEB, API), "many_uri_sans", "BAD_CERTIFICATE"),
+    "an id without a path": (lambda ours, other: ours.forge("web", f"spiffe://{DOMAIN}"), "bad_spiffe_id", "BAD_CERTIFICATE"),
+    "an https URI": (lambda ours, other: ours.forge("web", f"https://{DOMAIN}/web"), "bad_spiffe_id", "BAD_CERTIFICATE"),
+    "a CA as leaf": (lambda ours, other: ours.forge("web", WEB, ca=True, usage="digitalSignature,keyCertSign"),
+                     "leaf_is_ca", "BAD_CERTIFICATE"),
+    "a leaf that may sign certificates": (lambda ours, other: ours.forge("web", WEB, usage="digitalSignature,keyCertSign"),
+                                          "leaf_key_usage", "BAD_CERTIFICATE"),
+    "its intermediate missing": (lambda ours, other: through_intermediate(ours, complete=False), "untrusted_chain", "UNKNOWN_CA"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_client_is_refused_that_shows(server, authority, other_authority, what):
+    make, reason, alert = REFUSED[what]
+    certificate = make(authority, other_authority)
+    mark, served = server.mark(), server.service.num_connections
+    counted = server.metric("tabard_connections_closed_total", direction="inbound", reason=reason)
+    answer = attempt(server.address("127.0.0.1:0"), authority, certificate)
+    assert alert in str(answer)
+    server.wait_conn(mark, dir="inbound", reason=reason)
+    assert server.service.num_connections == served, "the application was reached"
+    wait_until("the refusal is counted", lambda: server.metric(
+        "tabard_connections_closed_total", direction="inbound", reason=reason) == counted + 1)
+
+
+def test_a_client_with_its_intermediate_gets_in(server, authority):
+    assert attempt(server.address("127.0.0.1:0"), authority, through_intermediate(authority, complete=True)) == b"hello"
+
+
+def test_a_connection_ends_when_its_peer_s_certificate_expires(keep, authority, service):
+    config = server_config(authority, service.address, limits={"peer_expiry_grace_ms": 50})
+    server = keep(Agent("payments", config))
+    short, long = authority.forge("web", WEB, end=2), authority.issue("web", WEB)
+    mark = server.mark()
+    with tls(server.address("127.0.0.1:0"), authority, short) as dies, tls(server.address("127.0.0.1:0"), authority, long) as lives:
+        assert exchange(dies, b"hello") == exchange(lives, b"hello") == b"hello"
+        server.wait_conn(mark, dir="inbound", reason="peer_expired")
+        assert exchange(lives, b"still here") == b"still here"
+
+
+def test_a_revoked_peer_loses_old_connections_and_gets_no_new_ones(keep, service):
+    ours = keep(Authority(DOMAIN))
+    victim, other = ours.issue("web", WEB), ours.issue("web", WEB)
+    # The first CRL of a CA revokes somebody else.
+    crl = ours.revoke(ours.issue("gone", STRANGER))
+    config = server_config(ours, service.address)
+    config["trust_bundles"] = bundles(ours, crl)
+    server = keep(Agent("payments", config))
+    address = server.address("127.0.0.1:0")
+    mark = server.mark()
+    with tls(address, ours, victim) as old, tls(address, ours, other) as neighbour:
+        assert exchange(old, b"hello") == exchange(neighbour, b"hello") == b"hello"
+        ours.revoke(victim)
+        server.wait_conn(mark, dir="inbound", reason="revoked")
+        assert is_reset_or_closed_tls(old)
+        assert exchange(neighbour, b"not me") == b"not me"
+    mark = server.mark()
+    assert "CERTIFICATE_REVOKED" in str(attempt(address, ours, victim))
+    server.wait_conn(mark, dir="inbound", reason="revoked")
+    assert attempt(address, ours, other) == b"hello"
+
+
+def is_reset_or_closed_tls(sock):
+    try:
+        return not sock.recv(100)
+    except OSError:
+        return True
+
+
+class TlsService(Service):
+    """A server that isn't Tabard, with the certificate that the test gives it."""
+
+    def __init__(self, context):
+        self.context = context
+        super().__init__(self.serve)
+
+    def serve(self, sock):
+        with self.context.wrap_socket(sock, server_side=True) as secure:
+            while data := secure.recv(65536):
+                secure.sendall(data)
+
+
+# What the server shows -> the reason why the caller's sidecar refuses it.
+REFUSED_SERVERS = {
+    "another identity": (lambda ours, other: ours.issue("stranger", STRANGER), "wrong_identity"),
+    "another trust domain": (lambda ours, other: other.issue("api", "spiffe://other.example/ns/payments/sa/api"),
+                             "unknown_trust_domain"),
+    "our id, signed by another domain": (lambda ours, other: other.forge("api", API), "untrusted_chain"),
+    "an expired certificate": (lambda ours, other: ours.forge("api", API, end=-60), "expired"),
+    "no identity": (lambda ours, other: ours.forge("api"), "no_uri_san"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_SERVERS)
+def test_a_server_is_refused_that_shows(keep, authority, other_authority, what):
+    make, reason = REFUSED_SERVERS[what]
+    server = keep(TlsService(server_context(authority, make(authority, other_authority), verify=False)))
+    client = keep(Agent("shop", client_config(authority, server.address)))
+    mark = client.mark()
+    with socket.create_connection(client.address("127.0.0.1:0"), timeout=10) as sock:
+        assert is_reset_or_closed(sock)
+    line = client.wait_conn(mark, dir="outbound", reason=reason)
+    assert line["down"] == "0"
+
+
+def test_a_server_s_prefix_and_trust_domain_may_be_expected(keep, authority):
+    server = keep(TlsService(server_context(authority, authority.issue("api", API))))
+    for expected in (API, f"spiffe://{DOMAIN}/ns/payments/", f"spiffe://{DOMAIN}"):
+        client = keep(Agent("shop", client_config(authority, server.address, expect=[expected])))
+        with socket.create_connection(client.address("127.0.0.1:0"), timeout=10) as sock:
+            assert exchange(sock, b"hello") == b"hello"
+
+
+def test_no_private_key_is_in_the_proxy_s_memory(keep, authority, service):
+    certificate = authority.issue("api", API)
+    server = keep(Agent("payments", server_config(authority, service.address, certificate=certificate)))
+    assert attempt(server.address("127.0.0.1:0"), authority, authority.issue("web", WEB)) == b"hello"
+    secret = private_scalar(certificate)
+    assert find_in_memory(int(server.process.pid), secret), "the agent holds the key, so this search would find one"
+    assert not find_in_memory(server.proxy_pid(), secret)
+
+
+def private_scalar(certificate: Certificate):
+    """The secret bytes of a P-256 or Ed25519 key: the 32 bytes in the first innermost OCTET STRING that is 32 long."""
+    der = base64.b64decode("".join(line for line in certificate.key.read_text().splitlines() if "-----" not in line))
+    at = der.index(b"\x04\x20")
+    return der[at + 2:at + 34]
+
+
+def find_in_memory(pid, secret):
+    # BoringSSL keeps a P-256 scalar as little-endian words, an Ed25519 seed as it is.
+    wanted = [secret, secret[::-1]]
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights = line.split()[:2]
+            if "w" not in rights:
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            try:
+                memory.seek(start)
+                data = memory.read(end - start)
+            except (OSError, ValueError, OverflowError):
+                continue
+            if any(form in data for form in wanted):
+                return True
+    return False
