@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <openssl/bio.h>
+#include <openssl/bytestring.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "certs/context.h"
+#include "tests/support/bad_cert.h"
+#include "tests/unit/certs/fixture.h"
+
+#define DOMAIN    "prod.example"
+#define SERVER_ID "spiffe://prod.example/ns/payments/sa/api"
+#define CLIENT_ID "spiffe://prod.example/ns/shop/sa/web"
+#define TURNS_MAX 50
+
+// Every Criterion test is a process of its own, so the hooks, which have no argument, find their
+// test here.
+static struct {
+    struct mint_ca root;
+    struct trust_bundles *bundles;
+    EVP_PKEY *server_key;
+    EVP_PKEY *client_key;
+    struct context_pair server;
+    struct context_pair client;
+    enum verify_failure server_says; // what verify_peer said at the server
+    struct verified_peer client_peer;
+    bool has_mesh_alpn;
+    uint16_t suites[16];
+    size_t num_suites;
+    uint16_t groups[16];
+    size_t num_groups;
+    uint16_t algorithms[16];
+    size_t num_algorithms;
+} t;
+
+static enum ssl_private_key_result_t on_sign(SSL *ssl, uint8_t *out, size_t *out_len,
+                                             size_t max_out, uint16_t algorithm, const uint8_t *in,
+                                             size_t in_len)
+{
+    EVP_PKEY *key = SSL_is_server(ssl) ? t.server_key : t.client_key;
+    EVP_MD_CTX ctx;
+    EVP_PKEY_CTX *key_ctx;
+    EVP_MD_CTX_init(&ctx);
+    *out_len = max_out;
+    bool ok = EVP_DigestSignInit(&ctx, &key_ctx, SSL_get_signature_algorithm_digest(algorithm),
+                                 NULL, key) == 1;
+    if (ok && SSL_is_signature_algorithm_rsa_pss(algorithm)) {
+        ok = EVP_PKEY_CTX_set_rsa_padding(key_ctx, RSA_PKCS1_PSS_PADDING) == 1 &&
+             EVP_PKEY_CTX_set_rsa_pss_saltlen(key_ctx, -1) == 1;
+    }
+    ok = ok && EVP_DigestSign(&ctx, out, out_len, in, in_len) == 1;
+    EVP_MD_CTX_cleanup(&ctx);
+    return ok ? ssl_private_key_success : ssl_private_key_failure;
+}
+
+static enum ssl_private_key_result_t on_decrypt(SSL *ssl, uint8_t *out, size_t *out_len,
+                                                size_t max_out, const uint8_t *in, size_t in_len)
+{
+    (void)ssl, (void)out, (void)out_len, (void)max_out, (void)in, (void)in_len;
+    return ssl_private_key_failure;
+}
+
+static enum ssl_private_key_result_t on_complete(SSL *ssl, uint8_t *out, size_t *out_len,
+                                                 size_t max_out)
+{
+    (void)ssl, (void)out, (void)out_len, (void)max_out;
+    return ssl_private_key_failure;
+}
+
+static const SSL_PRIVATE_KEY_METHOD key_method = {on_sign, on_decrypt, on_complete};
+
+static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
+{
+    const STACK_OF(CRYPTO_BUFFER) *sent = SSL_get0_peer_certificates(ssl);
+    const CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX];
+    size_t num = sent == NULL ? 0 : sk_CRYPTO_BUFFER_num(sent);
+    for (size_t i = 0; i < num && i < VERIFY_CHAIN_MAX; i++) {
+        chain[i] = sk_CRYPTO_BUFFER_value(sent, i);
+    }
+    struct verified_peer peer;
+    struct err err = {0};
+    enum verify_failure failure = verify_peer(&peer, chain, num, t.bundles, NOW, &err);
+    if (SSL_is_server(ssl)) {
+        t.server_says = failure;
+        t.client_peer = peer;
+    }
+    *out_alert = SSL_AD_CERTIFICATE_UNKNOWN;
+    return failure == VERIFY_OK ? ssl_verify_ok : ssl_verify_invalid;
+}
+
+static bool is_grease(uint16_t value)
+{
+    return (value & 0x0f0f) == 0x0a0a && (value >> 8) == (value & 0xff);
+}
+
+static size_t read_list(uint16_t out[16], CBS list)
+{
+    size_t num = 0;
+    uint16_t value;
+    while (CBS_get_u16(&list, &value)) {
+        if (!is_grease(value) && num < 16) {
+            out[num++] = value;
+        }
+    }
+    return num;
+}
+
+static size_t read_extension(uint16_t out[16], const SSL_CLIENT_HELLO *hello, uint16_t type)
+{
+    const uint8_t *data;
+    size_t len;
+    if (!SSL_early_callback_ctx_extension_get(hello, type, &data, &len)) {
+        return 0;
+    }
+    CBS extension, list;
+    CBS_init(&extension, data, len);
+    return CBS_get_u16_length_prefixed(&extension, &list) ? read_list(out, list) : 0;
+}
+
+static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hello)
+{
+    t.has_mesh_alpn = context_has_mesh_alpn(hello);
+    CBS suites;
+    CBS_init(&suites, hello->cipher_suites, hello->cipher_suites_len);
+    t.num_suites = read_list(t.suites, suites);
+    t.num_groups = read_extension(t.groups, hello, TLSEXT_TYPE_supported_groups);
+    t.num_algorithms = read_extension(t.algorithms, hello, TLSEXT_TYPE_signature_algorithms);
+    return ssl_select_cert_success;
+}
+
+static const struct context_hooks hooks = {
+    .key_method = &key_method, .on_verify = on_verify, .on_client_hello = on_client_hello};
+
+// An Identity message of one certificate, borrowed.
+static void pair_init(struct context_pair *out, X509 *leaf)
+{
+    uint8_t *der;
+    size_t len;
+    cr_assert(mint_cert_der(&der, &len, leaf));
+    ProtobufCBinaryData chain = {.data = der, .len = len};
+    Tabard__V1__Identity identity;
+    tabard__v1__identity__init(&identity);
+    identity.n_chain = 1;
+    identity.chain = &chain;
+    struct err err = {0};
+    cr_assert(context_pair_init(out, &identity, &hooks, &err), "%s: %s", err.where, err.text);
+    free(der);
+}
+
+static void set_up(void)
+{
+    fixture_root(&t.root, DOMAIN);
+    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
+    fixture_add_root(message, t.root.cert);
+    t.bundles = fixture_bundles(message);
+    fixture_bundle_free(message);
+    X509 *server = fixture_leaf(&t.root, SERVER_ID, &t.server_key);
+    X509 *client = fixture_leaf(&t.root, CLIENT_ID, &t.client_key);
+    pair_init(&t.server, server);
+    pair_init(&t.client, client);
+    X509_free(server);
+    X509_free(client);
+}
+
+static void tear_down(void)
+{
+    context_pair_cleanup(&t.server);
+    context_pair_cleanup(&t.client);
+    EVP_PKEY_free(t.server_key);
+    EVP_PKEY_free(t.client_key);
+    trust_bundles_free(t.bundles);
+    mint_ca_cleanup(&t.root);
+}
+
+TestSuite(context, .init = set_up, .fini = tear_down, .timeout = 30);
+
+// Two ends joined in memory.
+struct talk {
+    SSL *client;
+    SSL *server;
+    int client_error; // of SSL_get_error, once a handshake failed
+    int server_error;
+    uint32_t server_reason; // of the library, once a handshake failed
+};
+
+// Steps both ends until both are done or one has failed. true: both are done.
+static bool talk_start(struct talk *talk, SSL_CTX *client, SSL_CTX *server)
+{
+    *talk = (struct talk){.client = SSL_new(client), .server = SSL_new(server)};
+    BIO *a, *b;
+    cr_assert(BIO_new_bio_pair(&a, 1 << 17, &b, 1 << 17));
+    SSL_set_bio(talk->client, a, a);
+    SSL_set_bio(talk->server, b, b);
+    SSL_set_connect_state(talk->client);
+    SSL_set_accept_state(talk->server);
+    for (int i = 0; i < TURNS_MAX; i++) {
+        ERR_clear_error();
+        int c = SSL_do_handshake(talk->client);
+        talk->client_error = SSL_get_error(talk->client, c);
+        ERR_clear_error();
+        int s = SSL_do_handshake(talk->server);
+        talk->server_error = SSL_get_error(talk->server, s);
+        if (talk->server_error == SSL_ERROR_SSL) {
+            talk->server_reason = (uint32_t)ERR_GET_REASON(ERR_peek_last_error());
+            return false;
+        }
+        if (c == 1 && s == 1) {
+            return true;
+        }
+        if (talk->client_error == SSL_ERROR_SSL) {
+            return false;
+        }
+    }
+    return false;
+}
+
+// Both ends send a few bytes, so that whatever follows the handshake (tickets) has been read.
+static void talk_exchange(struct talk *talk)
+{
+    char buf[16];
+    cr_expect_eq(SSL_write(talk->server, "pong", 4), 4);
+    cr_expect_eq(SSL_read(talk->client, buf, sizeof buf), 4);
+    cr_expect_eq(SSL_write(talk->client, "ping", 4), 4);
+    cr_expect_eq(SSL_read(talk->server, buf, sizeof buf), 4);
+    cr_expect_eq(memcmp(buf, "ping", 4), 0);
+}
+
+static void talk_end(struct talk *talk)
+{
+    SSL_free(talk->client);
+    SSL_free(talk->server);
+}
+
+static bool has_alpn(const SSL *ssl, const char *name)
+{
+    const uint8_t *data;
+    unsigned len;
+    SSL_get0_alpn_selected(ssl, &data, &len);
+    return len == strlen(name) && memcmp(data, name, len) == 0;
+}
+
+// A client that is not ours, with our client's certificate or with none.
+static SSL_CTX *foreign_client(bool has_cert)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
+    if (has_cert) {
+        X509 *leaf = fixture_leaf(&t.root, CLIENT_ID, NULL);
+        EVP_PKEY *key = mint_key_new(MINT_KEY_P256, NULL);
+        X509_free(leaf);
+        const struct mint_leaf spec = {
+            .spiffe_id = CLIENT_ID, .not_before = NOW - 60, .not_after = NOW + HOUR};
+        leaf = mint_leaf_new(&t.root, key, &spec, NULL);
+        cr_assert(SSL_CTX_use_certificate(ctx, leaf) == 1);
+        cr_assert(SSL_CTX_use_PrivateKey(ctx, key) == 1);
+        X509_free(leaf);
+        EVP_PKEY_free(key);
+    }
+    return ctx;
+}
+
+Test(context, two_sidecars_speak_tls_1_3_with_both_identities)
+{
+    struct talk talk;
+    cr_assert(talk_start(&talk, t.client.client, t.server.server), "client %d server %d",
+              talk.client_error, talk.server_error);
+    cr_expect_eq(SSL_version(talk.client), TLS1_3_VERSION);
+    cr_expect_str_eq(t.client_peer.id, CLIENT_ID);
+    cr_expect(has_alpn(talk.client, "tabard/1"));
+    cr_expect(has_alpn(talk.server, "tabard/1"));
+    cr_expect(t.has_mesh_alpn);
+    uint16_t suite = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(talk.client));
+    cr_expect(suite >= 0x1301 && suite <= 0x1303, "suite %04x", suite);
+    talk_exchange(&talk);
+    talk_end(&talk);
+}
+
+Test(context, what_is_offered_is_three_aeads_our_groups_and_our_signatures)
+{
+    struct talk talk;
+    cr_assert(talk_start(&talk, t.client.client, t.server.server));
+    bool seen[3] = {false};
+    cr_expect_eq(t.num_suites, 3);
+    for (size_t i = 0; i < t.num_suites; i++) {
+        cr_assert(t.suites[i] >= 0x1301 && t.suites[i] <= 0x1303, "suite %04x", t.suites[i]);
+        seen[t.suites[i] - 0x1301] = true;
+    }
+    cr_expect(seen[0] && seen[1] && seen[2]);
+    static const uint16_t groups[] = {
+#ifdef SSL_GROUP_X25519_MLKEM768
+        SSL_GROUP_X25519_MLKEM768,
+#endif
+        0x001d, 0x0017};
+    cr_expect_eq(t.num_groups, sizeof groups / sizeof groups[0]);
+    cr_expect_eq(memcmp(t.groups, groups, sizeof groups), 0);
+    static const uint16_t algorithms[] = {0x0807, 0x0403, 0x0503, 0x0804, 0x0805, 0x0806};
+    cr_expect_eq(t.num_algorithms, sizeof algorithms / sizeof algorithms[0]);
+    cr_expect_eq(memcmp(t.algorithms, algorithms, sizeof algorithms), 0);
+    talk_end(&talk);
+}
+
+Test(context, every_kind_of_mesh_key_signs_a_handshake)
+{
+    EVP_PKEY *keys[] = {mint_key_new(MINT_KEY_ED25519, NULL), mint_key_new(MINT_KEY_P256, NULL),
+                        bad_key_ec(NID_secp384r1), bad_key_rsa(2048)};
+    static const uint16_t algorithms[] = {0x0807, 0x0403, 0x0503, 0x0804};
+    EVP_PKEY *saved = t.server_key;
+    for (size_t i = 0; i < 4; i++) {
+        X509 *leaf = bad_leaf_new(&t.root, keys[i], SERVER_ID, NOW, &(struct bad_leaf){0});
+        struct context_pair pair;
+        pair_init(&pair, leaf);
+        t.server_key = keys[i];
+        struct talk talk;
+        cr_expect(talk_start(&talk, t.client.client, pair.server), "key %zu", i);
+        cr_expect_eq(SSL_get_peer_signature_algorithm(talk.client), algorithms[i], "key %zu", i);
+        talk_end(&talk);
+        context_pair_cleanup(&pair);
+        X509_free(leaf);
+        EVP_PKEY_free(keys[i]);
+    }
+    t.server_key = saved;
+}
+
+Test(context, a_client_of_tls_1_2_is_refused)
+{
+    SSL_CTX *old = foreign_client(true);
+    SSL_CTX_set_max_proto_version(old, TLS1_2_VERSION);
+    struct talk talk;
+    cr_expect_not(talk_start(&talk, old, t.server.server));
+    cr_expect_eq(talk.server_reason, SSL_R_UNSUPPORTED_PROTOCOL);
+    talk_end(&talk);
+    SSL_CTX_free(old);
+}
+
+Test(context, a_client_without_a_certificate_is_refused)
+{
+    SSL_CTX *bare = foreign_client(false);
+    struct talk talk;
+    cr_expect_not(talk_start(&talk, bare, t.server.server));
+    cr_expect_eq(talk.server_reason, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE);
+    talk_end(&talk);
+    SSL_CTX_free(bare);
+}
+
+Test(context, a_client_of_an_unknown_trust_domain_is_refused_in_the_handshake)
+{
+    struct mint_ca other;
+    fixture_root(&other, "other.example");
+    EVP_PKEY *key;
+    X509 *leaf = fixture_leaf(&other, "spiffe://other.example/x", &key);
+    struct context_pair pair;
+    pair_init(&pair, leaf);
+    EVP_PKEY *saved = t.client_key;
+    t.client_key = key;
+    struct talk talk;
+    cr_expect_not(talk_start(&talk, pair.client, t.server.server));
+    cr_expect_eq(t.server_says, VERIFY_UNKNOWN_TRUST_DOMAIN);
+    cr_expect_eq(talk.server_reason, SSL_R_CERTIFICATE_VERIFY_FAILED);
+    t.client_key = saved;
+    talk_end(&talk);
+    context_pair_cleanup(&pair);
+    X509_free(leaf);
+    EVP_PKEY_free(key);
+    mint_ca_cleanup(&other);
+}
+
+Test(context, a_client_that_lies_about_its_key_is_refused)
+{
+    EVP_PKEY *saved = t.client_key;
+    t.client_key = mint_key_new(MINT_KEY_P256, NULL);
+    struct talk talk;
+    cr_expect_not(talk_start(&talk, t.client.client, t.server.server));
+    cr_expect_eq(talk.server_reason, SSL_R_BAD_SIGNATURE);
+    EVP_PKEY_free(t.client_key);
+    t.client_key = saved;
+    talk_end(&talk);
+}
+
+Test(context, other_alpn_lists_are_served_without_a_protocol)
+{
+    static const struct {
+        const char *name;
+        const char *wire;
+        bool is_mesh;
+    } rows[] = {
+        {"none", "", false},
+        {"a browser's", "\x02h2\x08http/1.1", false},
+        {"ours last", "\x02h2\x08tabard/1", true},
+        {"ours cut", "\x02h2\x07tabard/", false},
+        {"ours longer", "\x09tabard/10", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        SSL_CTX *ctx = foreign_client(true);
+        SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)rows[i].wire, strlen(rows[i].wire));
+        struct talk talk;
+        cr_expect(talk_start(&talk, ctx, t.server.server), "%s", rows[i].name);
+        cr_expect(has_alpn(talk.client, rows[i].is_mesh ? "tabard/1" : ""), "%s", rows[i].name);
+        cr_expect_eq(t.has_mesh_alpn, rows[i].is_mesh, "%s", rows[i].name);
+        talk_end(&talk);
+        SSL_CTX_free(ctx);
+    }
+}
+
+static int num_sessions;
+
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    (void)ssl, (void)session;
+    num_sessions++;
+    return 0;
+}
+
+Test(context, no_ticket_is_sent_and_no_session_comes_back)
+{
+    SSL_CTX *ctx = foreign_client(true);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT);
+    SSL_CTX_sess_set_new_cb(ctx, on_new_session);
+    struct talk talk;
+    cr_assert(talk_start(&talk, ctx, t.server.server));
+    talk_exchange(&talk);
+    cr_expect_eq(num_sessions, 0, "%d tickets", num_sessions);
+    cr_expect_not(SSL_session_reused(talk.server));
+    talk_end(&talk);
+    SSL_CTX_free(ctx);
+}
+
+// Chains that can't be an identity, each with the field that is named.
+Test(context, a_bad_identity_is_refused_by_its_field)
+{
+    struct err err = {0};
+    EVP_PKEY *weak = bad_key_rsa(1024);
+    X509 *weak_leaf = bad_leaf_new(&t.root, weak, SERVER_ID, NOW, &(struct bad_leaf){0});
+    X509 *leaf = fixture_leaf(&t.root, SERVER_ID, NULL);
+    uint8_t *der, *weak_der;
+    size_t len, weak_len;
+    cr_assert(mint_cert_der(&der, &len, leaf));
+    cr_assert(mint_cert_der(&weak_der, &weak_len, weak_leaf));
+    ProtobufCBinaryData good = {.data = der, .len = len};
+    ProtobufCBinaryData cut = {.data = der, .len = len - 1};
+    ProtobufCBinaryData frail = {.data = weak_der, .len = weak_len};
+    ProtobufCBinaryData empty = {.data = NULL, .len = 0};
+    const struct {
+        const char *name;
+        size_t num;
+        ProtobufCBinaryData first, second;
+        const char *where, *words;
+    } rows[] = {
+        {"nothing", 0, empty, empty, "identity.chain", "no certificate"},
+        {"eleven", 11, good, good, "identity.chain", "11 certificates"},
+        {"empty", 1, empty, empty, "identity.chain[0]", "not one DER certificate"},
+        {"cut", 1, cut, empty, "identity.chain[0]", "not one DER certificate"},
+        {"cut second", 2, good, cut, "identity.chain[1]", "not one DER certificate"},
+        {"weak", 1, frail, empty, "identity.chain[0]", "RSA 1024"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ProtobufCBinaryData chain[11] = {rows[i].first, rows[i].second, good, good, good, good,
+                                         good,          good,           good, good, good};
+        Tabard__V1__Identity identity;
+        tabard__v1__identity__init(&identity);
+        identity.n_chain = rows[i].num;
+        identity.chain = chain;
+        struct context_pair pair;
+        cr_expect_not(context_pair_init(&pair, &identity, &hooks, &err), "%s", rows[i].name);
+        cr_expect_null(pair.server);
+        cr_expect_null(pair.client);
+        cr_expect_str_eq(err.where, rows[i].where, "%s: %s", rows[i].name, err.text);
+        cr_expect(strstr(err.text, rows[i].words) != NULL, "%s: %s", rows[i].name, err.text);
+    }
+    free(der);
+    free(weak_der);
+    X509_free(leaf);
+    X509_free(weak_leaf);
+    EVP_PKEY_free(weak);
+}
