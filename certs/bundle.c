@@ -224,3 +224,14 @@ const uint8_t *trust_bundle_digest(const struct trust_bundle *bundle)
 {
     return bundle->digest;
 }
+
+time_t trust_bundle_next_update(const struct trust_bundle *bundle)
+{
+    time_t earliest = INT64_MAX;
+    for (size_t i = 0; i < bundle->num_crls; i++) {
+        if (bundle->crls[i].next_update < earliest) {
+            earliest = bundle->crls[i].next_update;
+        }
+    }
+    return earliest;
+}

@@ -40,6 +40,10 @@ const struct trust_bundle *trust_bundles_find(const struct trust_bundles *bundle
 // trust_bundle_digest is SHA-256 over the bundle's roots and CRLs in canonical order: equal digests mean equal verdicts.
 const uint8_t *trust_bundle_digest(const struct trust_bundle *bundle); // 32 bytes
 
+// trust_bundle_next_update is the earliest nextUpdate of the bundle's CRLs: until then, verdicts hold. Without CRLs it is
+// the end of time.
+time_t trust_bundle_next_update(const struct trust_bundle *bundle);
+
 // A list of DER blobs, owned. Zero state: {0}.
 struct der_list {
     uint8_t **items; // owned, malloc each

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The version of Tabard, in this one place.
+#ifndef TABARD_BASE_VERSION_H
+#define TABARD_BASE_VERSION_H
+
+#define TABARD_VERSION "0.1.0"
+
+#endif

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/plane.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "proxy/link.h"
+#include "proxy/tls.h"
+#include "proxy/worker.h"
+
+enum { INSPECTS_WAITING_MAX = 16, DRAIN_SECONDS_DEFAULT = 30 };
+
+struct plane {
+    uv_loop_t loop;
+    struct link link;
+    uv_async_t on_event;
+    uv_signal_t on_term;
+    uv_signal_t on_int;
+    struct worker *workers; // owned
+    unsigned num_workers;
+    struct generation *current;    // counted: in force on every worker; NULL before the first
+    struct generation *publishing; // counted: not yet adopted everywhere
+    Tabard__V1__Snapshot *waiting; // owned: came while another was being published
+    Tabard__V1__Inspect inspects[INSPECTS_WAITING_MAX]; // the first is being answered
+    size_t num_inspects;
+    struct worker_report *reports; // owned: one for each worker
+    bool is_inspecting;
+    bool is_draining;
+    bool is_ending;
+};
+
+static void answer_snapshot(struct plane *plane, uint64_t generation, const char *error)
+{
+    Tabard__V1__SnapshotResult result = TABARD__V1__SNAPSHOT_RESULT__INIT;
+    result.generation = generation;
+    result.error = (char *)(uintptr_t)error;
+    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+    message.kind_case = TABARD__V1__FROM_PROXY__KIND_SNAPSHOT_RESULT;
+    message.snapshot_result = &result;
+    link_send(&plane->link, &message);
+}
+
+// Says which addresses are new since `old`, as they were bound.
+static void log_new_listeners(const struct listen_plan *plan, const struct listen_plan *old)
+{
+    for (size_t i = 0; i < plan->num; i++) {
+        const struct listen_socket *sock = &plan->sockets[i];
+        bool is_new = true;
+        for (size_t k = 0; old != NULL && k < old->num; k++) {
+            is_new &= old->sockets[k].spec.kind != sock->spec.kind ||
+                      !addr_equal(&old->sockets[k].configured, &sock->configured);
+        }
+        if (is_new) {
+            char configured[ADDR_TEXT_MAX];
+            char bound[ADDR_TEXT_MAX];
+            log_info("msg=listening kind=%s configured=%s address=%s",
+                     listen_kind_text(sock->spec.kind), addr_text(&sock->configured, configured),
+                     addr_text(&sock->bound, bound));
+        }
+    }
+}
+
+static struct generation *generation_new(struct plane *plane, const Tabard__V1__Snapshot *message,
+                                         struct err *err)
+{
+    struct generation *generation = calloc(1, sizeof *generation);
+    if (generation == NULL) {
+        err_set(err, "out of memory for a generation");
+        return NULL;
+    }
+    atomic_init(&generation->num_refs, 1);
+    struct context_hooks hooks = tls_context_hooks();
+    generation->snapshot = snapshot_new(message, &hooks, time(NULL), err);
+    const struct listen_plan *open = plane->current != NULL ? &plane->current->plan : NULL;
+    if (generation->snapshot == NULL ||
+        !listen_plan_init(&generation->plan, generation->snapshot->routes, open,
+                          plane->num_workers, err)) {
+        generation_unref(generation);
+        return NULL;
+    }
+    return generation;
+}
+
+static void take_snapshot(struct plane *plane, const Tabard__V1__Snapshot *message)
+{
+    struct err err = {0};
+    struct generation *generation = NULL;
+    if (plane->is_draining) {
+        err_set(&err, "the proxy is draining");
+    } else if (plane->current != NULL &&
+               message->generation <= plane->current->snapshot->generation) {
+        err_set(&err, "generation %llu is not newer than %llu, which is in force",
+                (unsigned long long)message->generation,
+                (unsigned long long)plane->current->snapshot->generation);
+    } else {
+        generation = generation_new(plane, message, &err);
+    }
+    if (generation == NULL) {
+        char text[1024];
+        answer_snapshot(plane, message->generation, err_text(&err, text, sizeof text));
+        return;
+    }
+    plane->publishing = generation;
+    atomic_fetch_add(&generation->num_refs, plane->num_workers);
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        worker_publish(&plane->workers[i], generation);
+    }
+}
+
+static void keep_waiting(struct plane *plane, const Tabard__V1__Snapshot *message)
+{
+    if (plane->waiting != NULL) {
+        answer_snapshot(plane, plane->waiting->generation, "superseded by a newer generation");
+        tabard__v1__snapshot__free_unpacked(plane->waiting, NULL);
+        plane->waiting = NULL;
+    }
+    size_t len = tabard__v1__snapshot__get_packed_size(message);
+    uint8_t *bytes = malloc(len);
+    if (bytes != NULL) {
+        tabard__v1__snapshot__pack(message, bytes);
+        plane->waiting = tabard__v1__snapshot__unpack(NULL, len, bytes);
+        free(bytes);
+    }
+    if (plane->waiting == NULL) {
+        answer_snapshot(plane, message->generation, "out of memory for a waiting snapshot");
+    }
+}
+
+static bool is_adopted_everywhere(const struct plane *plane, uint64_t generation)
+{
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        if (atomic_load(&plane->workers[i].adopted_generation) != generation) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void finish_publishing(struct plane *plane)
+{
+    struct generation *generation = plane->publishing;
+    if (generation == NULL ||
+        !is_adopted_everywhere(plane, generation->snapshot->generation)) {
+        return;
+    }
+    struct generation *old = plane->current;
+    plane->current = generation;
+    plane->publishing = NULL;
+    log_new_listeners(&generation->plan, old != NULL ? &old->plan : NULL);
+    generation_unref(old);
+    answer_snapshot(plane, generation->snapshot->generation, "");
+    Tabard__V1__Snapshot *waiting = plane->waiting;
+    plane->waiting = NULL;
+    if (waiting != NULL) {
+        take_snapshot(plane, waiting);
+        tabard__v1__snapshot__free_unpacked(waiting, NULL);
+    }
+}
+
+static bool add_listeners(const struct plane *plane, Tabard__V1__InspectResult *result)
+{
+    if (plane->current == NULL) {
+        return true;
+    }
+    const struct listen_plan *plan = &plane->current->plan;
+    result->listeners = calloc(plan->num + 1, sizeof *result->listeners);
+    for (size_t i = 0; result->listeners != NULL && i < plan->num; i++) {
+        const struct listen_socket *sock = &plan->sockets[i];
+        Tabard__V1__Listener *listener = malloc(sizeof *listener);
+        char configured[ADDR_TEXT_MAX];
+        char bound[ADDR_TEXT_MAX];
+        if (listener == NULL) {
+            return false;
+        }
+        tabard__v1__listener__init(listener);
+        listener->kind = strdup(listen_kind_text(sock->spec.kind));
+        listener->configured = strdup(addr_text(&sock->configured, configured));
+        listener->address = strdup(addr_text(&sock->bound, bound));
+        result->listeners[result->n_listeners++] = listener;
+    }
+    return result->listeners != NULL;
+}
+
+// Moves the workers' answers into one list.
+static bool add_connections(struct plane *plane, Tabard__V1__InspectResult *result)
+{
+    size_t num = 0;
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        num += plane->reports[i].num;
+    }
+    result->connections = calloc(num + 1, sizeof *result->connections);
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        struct worker_report *report = &plane->reports[i];
+        for (size_t k = 0; k < report->num; k++) {
+            if (result->connections != NULL) {
+                result->connections[result->n_connections++] = report->connections[k];
+            } else {
+                tabard__v1__connection__free_unpacked(report->connections[k], NULL);
+            }
+        }
+        free(report->connections);
+        *report = (struct worker_report){0};
+    }
+    return result->connections != NULL;
+}
+
+static void answer_inspect(struct plane *plane, uint64_t id)
+{
+    Tabard__V1__InspectResult *result = malloc(sizeof *result);
+    struct stats *sets[PLANE_WORKERS_MAX];
+    if (result == NULL) {
+        return;
+    }
+    tabard__v1__inspect_result__init(result);
+    result->id = id;
+    result->generation = plane->current != NULL ? plane->current->snapshot->generation : 0;
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        sets[i] = &plane->workers[i].env.stats;
+    }
+    if (stats_families(result, sets, plane->num_workers) && add_listeners(plane, result) &&
+        add_connections(plane, result)) {
+        Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+        message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
+        message.inspect_result = result;
+        link_send(&plane->link, &message);
+    }
+    tabard__v1__inspect_result__free_unpacked(result, NULL);
+}
+
+// Asks the workers for the next inspection that wants connections.
+static void begin_inspect(struct plane *plane)
+{
+    if (plane->is_inspecting || plane->num_inspects == 0) {
+        return;
+    }
+    plane->is_inspecting = true;
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        plane->reports[i] = (struct worker_report){
+            .num_connections_max = plane->inspects[0].num_connections_max / plane->num_workers + 1};
+        if (!atomic_load(&plane->workers[i].is_done)) {
+            worker_inspect(&plane->workers[i], &plane->reports[i]);
+        }
+    }
+}
+
+static void finish_inspect(struct plane *plane)
+{
+    if (!plane->is_inspecting) {
+        return;
+    }
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        struct worker *worker = &plane->workers[i];
+        if (atomic_load(&worker->answer) == NULL && !atomic_load(&worker->is_done)) {
+            return;
+        }
+    }
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        atomic_store(&plane->workers[i].answer, NULL);
+        atomic_store(&plane->workers[i].request, NULL); // of a worker that ended unasked
+    }
+    uint64_t id = plane->inspects[0].id;
+    plane->num_inspects--;
+    memmove(&plane->inspects[0], &plane->inspects[1],
+            plane->num_inspects * sizeof plane->inspects[0]);
+    plane->is_inspecting = false;
+    answer_inspect(plane, id);
+    begin_inspect(plane);
+}
+
+static void take_inspect(struct plane *plane, const Tabard__V1__Inspect *inspect)
+{
+    if (inspect->num_connections_max == 0 || plane->num_inspects == INSPECTS_WAITING_MAX) {
+        if (!plane->is_inspecting) {
+            answer_inspect(plane, inspect->id);
+            return;
+        }
+    }
+    if (plane->num_inspects < INSPECTS_WAITING_MAX) {
+        plane->inspects[plane->num_inspects++] = *inspect;
+        begin_inspect(plane);
+    }
+}
+
+static int drain_seconds(const struct plane *plane)
+{
+    return plane->current != NULL
+               ? (int)route_limits(plane->current->snapshot->routes)->drain_seconds
+               : DRAIN_SECONDS_DEFAULT;
+}
+
+static void drain(struct plane *plane, int seconds)
+{
+    if (!plane->is_draining) {
+        log_info("msg=draining seconds=%d", seconds);
+    }
+    plane->is_draining = true;
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        worker_drain(&plane->workers[i], seconds);
+    }
+}
+
+static void on_message(void *ctx, const Tabard__V1__ToProxy *message)
+{
+    struct plane *plane = ctx;
+    switch (message->kind_case) {
+    case TABARD__V1__TO_PROXY__KIND_SNAPSHOT:
+        if (plane->publishing != NULL) {
+            keep_waiting(plane, message->snapshot);
+        } else {
+            take_snapshot(plane, message->snapshot);
+        }
+        break;
+    case TABARD__V1__TO_PROXY__KIND_INSPECT:
+        take_inspect(plane, message->inspect);
+        break;
+    case TABARD__V1__TO_PROXY__KIND_DRAIN:
+        drain(plane, (int)message->drain->seconds);
+        break;
+    default:
+        log_warn("msg=\"the agent sent a message of a kind that does not belong here\" kind=%d",
+                 (int)message->kind_case);
+        break;
+    }
+}
+
+static void on_link_gone(void *ctx)
+{
+    struct plane *plane = ctx;
+    drain(plane, drain_seconds(plane)); // nobody is left to sign: what is open may finish
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct plane *plane = handle->data;
+    (void)number;
+    drain(plane, drain_seconds(plane));
+}
+
+static bool are_workers_done(const struct plane *plane)
+{
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        if (!atomic_load(&plane->workers[i].is_done)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_event(uv_async_t *async)
+{
+    struct plane *plane = async->data;
+    finish_publishing(plane);
+    finish_inspect(plane);
+    if (are_workers_done(plane) && !plane->is_ending) {
+        plane->is_ending = true;
+        link_close(&plane->link);
+        uv_close((uv_handle_t *)&plane->on_event, NULL);
+        uv_close((uv_handle_t *)&plane->on_term, NULL);
+        uv_close((uv_handle_t *)&plane->on_int, NULL);
+    }
+}
+
+static bool begin(struct plane *plane, struct err *err)
+{
+    uv_async_init(&plane->loop, &plane->on_event, on_event);
+    plane->on_event.data = plane;
+    uv_signal_init(&plane->loop, &plane->on_term);
+    uv_signal_init(&plane->loop, &plane->on_int);
+    plane->on_term.data = plane;
+    plane->on_int.data = plane;
+    uv_signal_start(&plane->on_term, on_signal, SIGTERM);
+    uv_signal_start(&plane->on_int, on_signal, SIGINT);
+    int error = link_init(&plane->link, &plane->loop, PLANE_CONTROL_FD, LINK_CONTROL_FRAME_MAX,
+                          on_message, on_link_gone, plane);
+    if (error != 0) {
+        return err_set(err, "descriptor %d is no socket to an agent (%s): tabard-proxy is started "
+                            "by tabard-agent", PLANE_CONTROL_FD, uv_strerror(error));
+    }
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        error = worker_start(&plane->workers[i], i, plane->num_workers,
+                             PLANE_CONTROL_FD + 1 + (int)i, &plane->on_event);
+        if (error != 0) {
+            return err_set(err, "worker %u cannot start: %s", i, uv_strerror(error));
+        }
+    }
+    return true;
+}
+
+static void end(struct plane *plane)
+{
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        worker_join(&plane->workers[i]);
+    }
+    generation_unref(plane->publishing);
+    generation_unref(plane->current);
+    if (plane->waiting != NULL) {
+        tabard__v1__snapshot__free_unpacked(plane->waiting, NULL);
+    }
+    free(plane->reports);
+    free(plane->workers);
+    uv_loop_close(&plane->loop);
+}
+
+bool plane_run(unsigned num_workers, struct err *err)
+{
+    struct plane plane = {.num_workers = num_workers};
+    tls_set_hooks(conn_tls_hooks());
+    plane.workers = calloc(num_workers, sizeof *plane.workers);
+    plane.reports = calloc(num_workers, sizeof *plane.reports);
+    if (plane.workers == NULL || plane.reports == NULL || uv_loop_init(&plane.loop) != 0) {
+        return err_set(err, "out of memory for %u workers", num_workers);
+    }
+    if (!begin(&plane, err)) {
+        return false; // the process ends with this
+    }
+    uv_run(&plane.loop, UV_RUN_DEFAULT);
+    end(&plane);
+    return true;
+}

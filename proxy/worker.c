@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/worker.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+struct worker_listener {
+    uv_tcp_t tcp;
+    struct listen_spec spec;
+    struct addr configured;
+    struct worker *worker; // borrowed
+    struct worker_listener *next;
+    bool is_wanted;
+};
+
+void generation_unref(struct generation *generation)
+{
+    if (generation != NULL &&
+        atomic_fetch_sub_explicit(&generation->num_refs, 1, memory_order_acq_rel) == 1) {
+        listen_plan_cleanup(&generation->plan);
+        snapshot_unref(generation->snapshot);
+        free(generation);
+    }
+}
+
+static void on_connection(uv_stream_t *stream, int status)
+{
+    struct worker_listener *listener = stream->data;
+    if (status == 0) {
+        conn_accept(&listener->worker->env, stream, &listener->spec);
+    } else {
+        log_warn("msg=\"cannot accept a connection\" error=\"%s\"", uv_strerror(status));
+    }
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static struct worker_listener *listener_find(struct worker *worker, const struct listen_socket *sock)
+{
+    for (struct worker_listener *at = worker->listeners; at != NULL; at = at->next) {
+        if (at->spec.kind == sock->spec.kind && addr_equal(&at->configured, &sock->configured)) {
+            return at;
+        }
+    }
+    return NULL;
+}
+
+// Begins to listen on this worker's descriptor of a socket. Nothing here can fail for a reason that binding did not meet.
+static void listener_open(struct worker *worker, struct listen_socket *sock)
+{
+    struct worker_listener *listener = calloc(1, sizeof *listener);
+    invariant(listener != NULL && sock->fds[worker->index] >= 0);
+    listener->worker = worker;
+    listener->spec = sock->spec;
+    listener->configured = sock->configured;
+    listener->is_wanted = true;
+    listener->tcp.data = listener;
+    invariant(uv_tcp_init(&worker->loop, &listener->tcp) == 0);
+    listener->tcp.data = listener;
+    int error = uv_tcp_open(&listener->tcp, sock->fds[worker->index]);
+    sock->fds[worker->index] = -1;
+    if (error == 0) {
+        error = uv_listen((uv_stream_t *)&listener->tcp, 4096, on_connection);
+    }
+    if (error != 0) {
+        log_error("msg=\"cannot serve a bound socket\" error=\"%s\"", uv_strerror(error));
+    }
+    listener->next = worker->listeners;
+    worker->listeners = listener;
+}
+
+static void listeners_close_unwanted(struct worker *worker)
+{
+    struct worker_listener **at = &worker->listeners;
+    while (*at != NULL) {
+        struct worker_listener *listener = *at;
+        if (listener->is_wanted) {
+            at = &listener->next;
+            continue;
+        }
+        *at = listener->next;
+        uv_close((uv_handle_t *)&listener->tcp, on_listener_closed);
+    }
+}
+
+static void listeners_adopt(struct worker *worker, struct listen_plan *plan)
+{
+    for (struct worker_listener *at = worker->listeners; at != NULL; at = at->next) {
+        at->is_wanted = false;
+    }
+    worker->env.outbound_port = 0;
+    worker->env.inbound_port = 0;
+    for (size_t i = 0; i < plan->num; i++) {
+        struct listen_socket *sock = &plan->sockets[i];
+        if (sock->spec.kind == LISTEN_OUTBOUND) {
+            worker->env.outbound_port = sock->bound.port;
+        } else if (sock->spec.kind == LISTEN_INBOUND) {
+            worker->env.inbound_port = sock->bound.port;
+        }
+        struct worker_listener *listener = listener_find(worker, sock);
+        if (listener == NULL) {
+            listener_open(worker, sock);
+        } else {
+            listener->spec = sock->spec;
+            listener->is_wanted = true;
+        }
+    }
+    listeners_close_unwanted(worker);
+}
+
+static uint32_t share(uint32_t whole, unsigned num_workers)
+{
+    return (whole + num_workers - 1) / num_workers;
+}
+
+static void recheck_all(struct worker *worker)
+{
+    peers_recheck(&worker->env.peers, worker->env.snapshot->bundles);
+    struct conn *next;
+    for (struct conn *conn = worker->env.conns; conn != NULL; conn = next) {
+        next = conn->next; // ending frees nobody before the loop's next turn
+        conn_recheck(conn);
+    }
+}
+
+static void adopt(struct worker *worker, struct generation *generation)
+{
+    struct conn_env *env = &worker->env;
+    uint64_t number = generation->snapshot->generation;
+    struct snapshot *old = env->snapshot;
+    env->snapshot = snapshot_ref(generation->snapshot);
+    env->limits = *route_limits(env->snapshot->routes);
+    env->limits.connections = share(env->limits.connections, worker->num_workers);
+    env->limits.handshakes = share(env->limits.handshakes, worker->num_workers);
+    pool_set_limit(&env->pool, env->limits.buffer_bytes / worker->num_workers);
+    recheck_all(worker);
+    if (!worker->is_draining) {
+        listeners_adopt(worker, &generation->plan);
+    }
+    snapshot_unref(old);
+    generation_unref(generation);
+    atomic_store(&worker->adopted_generation, number);
+}
+
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+    invariant(copy != NULL);
+    return copy;
+}
+
+static Tabard__V1__Connection *conn_describe(const struct conn *conn)
+{
+    char buf[ADDR_TEXT_MAX];
+    Tabard__V1__Connection *out = malloc(sizeof *out);
+    invariant(out != NULL);
+    tabard__v1__connection__init(out);
+    out->id = conn->id;
+    out->direction = copy_text(direction_text(conn->direction));
+    out->step = copy_text(step_text(conn_step(conn)));
+    out->source = copy_text(addr_text(&conn->source, buf));
+    out->destination = copy_text(addr_text(&conn->destination, buf));
+    out->peer = copy_text(conn->peer != NULL ? conn->peer->text : "");
+    out->policy = copy_text(conn->policy != NULL ? conn->policy : "");
+    out->rule = conn->rule >= 0 ? (uint32_t)conn->rule : 0;
+    out->generation = conn->env->snapshot->generation;
+    out->bytes_up = conn->up.num_bytes;
+    out->bytes_down = conn->down.num_bytes;
+    out->age_ms = uv_now(conn->env->loop) - conn->opened_ms;
+    return out;
+}
+
+static void answer_report(struct worker *worker, struct worker_report *report)
+{
+    size_t max = report->num_connections_max;
+    report->connections = calloc(max + 1, sizeof(Tabard__V1__Connection *));
+    invariant(report->connections != NULL);
+    for (const struct conn *conn = worker->env.conns; conn != NULL && report->num < max;
+         conn = conn->next) {
+        report->connections[report->num++] = conn_describe(conn);
+    }
+    atomic_store(&worker->answer, report);
+}
+
+static void end_if_drained(struct worker *worker)
+{
+    if (worker->is_draining && worker->env.num_conns == 0 &&
+        !uv_is_closing((const uv_handle_t *)&worker->wake)) {
+        link_close(&worker->link);
+        uv_close((uv_handle_t *)&worker->wake, NULL);
+        uv_close((uv_handle_t *)&worker->drain_timer, NULL);
+    }
+}
+
+static void on_drain_over(uv_timer_t *timer)
+{
+    struct worker *worker = timer->data;
+    struct conn *next;
+    for (struct conn *conn = worker->env.conns; conn != NULL; conn = next) {
+        next = conn->next;
+        conn_end(conn, REASON_DRAINING, NULL);
+    }
+}
+
+static void drain(struct worker *worker, int seconds)
+{
+    if (!worker->is_draining) {
+        worker->is_draining = true;
+        for (struct worker_listener *at = worker->listeners; at != NULL; at = at->next) {
+            at->is_wanted = false;
+        }
+        listeners_close_unwanted(worker);
+    }
+    uv_timer_start(&worker->drain_timer, on_drain_over, (uint64_t)seconds * 1000, 0);
+    end_if_drained(worker);
+}
+
+static void on_wake(uv_async_t *async)
+{
+    struct worker *worker = async->data;
+    struct generation *generation = atomic_exchange(&worker->incoming, NULL);
+    if (generation != NULL) {
+        adopt(worker, generation);
+    }
+    struct worker_report *report = atomic_exchange(&worker->request, NULL);
+    if (report != NULL) {
+        answer_report(worker, report);
+    }
+    int seconds = atomic_exchange(&worker->drain_seconds, -1);
+    if (seconds >= 0) {
+        drain(worker, seconds);
+    }
+    uv_async_send(worker->on_event);
+}
+
+static void on_conn_gone(struct conn_env *env)
+{
+    end_if_drained((struct worker *)env); // env is the worker's first member
+}
+
+static void on_message(void *ctx, const Tabard__V1__ToProxy *message)
+{
+    struct worker *worker = ctx;
+    if (message->kind_case == TABARD__V1__TO_PROXY__KIND_SIGN_RESULT) {
+        signer_on_result(&worker->env.signer, message->sign_result);
+    }
+}
+
+static void on_link_gone(void *ctx)
+{
+    struct worker *worker = ctx;
+    signer_fail_all(&worker->env.signer);
+}
+
+static void *run(void *arg)
+{
+    struct worker *worker = arg;
+    uv_run(&worker->loop, UV_RUN_DEFAULT);
+    atomic_store(&worker->is_done, true);
+    uv_async_send(worker->on_event);
+    return NULL;
+}
+
+int worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
+                 uv_async_t *on_event)
+{
+    _Static_assert(offsetof(struct worker, env) == 0, "on_conn_gone finds the worker by its env");
+    *worker = (struct worker){.index = index, .num_workers = num_workers, .on_event = on_event};
+    atomic_init(&worker->drain_seconds, -1);
+    int error = uv_loop_init(&worker->loop);
+    if (error != 0) {
+        return error;
+    }
+    worker->env.loop = &worker->loop;
+    worker->env.on_conn_gone = on_conn_gone;
+    worker->env.next_id = index;
+    worker->env.id_step = num_workers;
+    worker->env.signer.link = &worker->link;
+    uv_async_init(&worker->loop, &worker->wake, on_wake);
+    worker->wake.data = worker;
+    uv_timer_init(&worker->loop, &worker->drain_timer);
+    worker->drain_timer.data = worker;
+    error = link_init(&worker->link, &worker->loop, sign_fd, LINK_SIGN_FRAME_MAX, on_message,
+                      on_link_gone, worker);
+    if (error != 0) {
+        return error;
+    }
+    // Signals are the main thread's.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = pthread_create(&worker->thread, NULL, run, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -result;
+}
+
+void worker_publish(struct worker *worker, struct generation *generation)
+{
+    struct generation *passed_over = atomic_exchange(&worker->incoming, generation);
+    invariant(passed_over == NULL); // the main thread waits for each generation to be adopted
+    uv_async_send(&worker->wake);
+}
+
+void worker_inspect(struct worker *worker, struct worker_report *report)
+{
+    struct worker_report *passed_over = atomic_exchange(&worker->request, report);
+    invariant(passed_over == NULL);
+    uv_async_send(&worker->wake);
+}
+
+void worker_drain(struct worker *worker, int seconds)
+{
+    if (!atomic_load(&worker->is_done)) {
+        atomic_store(&worker->drain_seconds, seconds);
+        uv_async_send(&worker->wake);
+    }
+}
+
+void worker_join(struct worker *worker)
+{
+    pthread_join(worker->thread, NULL);
+    uv_loop_close(&worker->loop);
+    generation_unref(atomic_exchange(&worker->incoming, NULL));
+    snapshot_unref(worker->env.snapshot);
+    pool_cleanup(&worker->env.pool);
+    peers_cleanup(&worker->env.peers);
+    signer_cleanup(&worker->env.signer);
+    host_addrs_cleanup(&worker->env.host_addrs);
+}
