@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/agent.h"
+
+#include <openssl/base.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "control/agent/admin.h"
+#include "control/agent/keyring.h"
+#include "control/agent/listen.h"
+#include "control/agent/rollout.h"
+#include "control/agent/source_file.h"
+#include "control/agent/supervise.h"
+
+#define TICK_MS 1000
+
+// The right to intercept on two ports (listen_netns_lock).
+struct netns_lock {
+    int fd; // -1: none
+    uint16_t outbound_port;
+    uint16_t inbound_port;
+};
+
+struct agent {
+    const struct bootstrap *bootstrap; // borrowed
+    uv_loop_t loop;
+    struct keyring *keyring; // owned
+    struct rollout rollout;
+    struct supervise supervise;
+    struct admin admin;
+    struct source_file *source;  // owned
+    struct netns_lock lock;      // of the snapshot in force
+    struct netns_lock lock_next; // of the one that is being tried
+    uv_signal_t signals[3];
+    uv_timer_t tick;
+    uv_timer_t stop; // ends the agent from outside of whatever callback found the cause
+    int exit_status;
+    bool is_draining;
+    bool is_stopping;
+    char not_ready_because[1200];
+};
+
+static struct rollout_time time_now(const struct agent *agent)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (struct rollout_time){.ms = uv_now(&agent->loop),
+                                 .unix_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000};
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    (void)handle;
+}
+
+// Closes everything; the loop then runs out.
+static void on_stop(uv_timer_t *timer)
+{
+    struct agent *agent = timer->data;
+    if (agent->is_stopping) {
+        return;
+    }
+    agent->is_stopping = true;
+    source_file_close(agent->source);
+    supervise_stop(&agent->supervise);
+    admin_stop(&agent->admin);
+    for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
+        uv_close((uv_handle_t *)&agent->signals[i], on_handle_closed);
+    }
+    uv_close((uv_handle_t *)&agent->tick, on_handle_closed);
+    uv_close((uv_handle_t *)&agent->stop, on_handle_closed);
+}
+
+static void stop_soon(struct agent *agent, int exit_status)
+{
+    if (!agent->is_stopping) {
+        agent->exit_status = exit_status;
+        uv_timer_start(&agent->stop, on_stop, 0, 0);
+    }
+}
+
+static void lock_release(struct netns_lock *lock)
+{
+    if (lock->fd >= 0) {
+        close(lock->fd);
+    }
+    *lock = (struct netns_lock){.fd = -1};
+}
+
+static bool on_claim(void *ctx, const struct assembled *assembled, struct err *err)
+{
+    struct agent *agent = ctx;
+    lock_release(&agent->lock_next);
+    bool is_held = agent->lock.outbound_port == assembled->outbound_port &&
+                   agent->lock.inbound_port == assembled->inbound_port;
+    if (assembled->inbound_port == 0 || is_held) {
+        return true;
+    }
+    int fd = listen_netns_lock(assembled->outbound_port, assembled->inbound_port, err);
+    if (fd < 0) {
+        if (!agent->rollout.in_force.is_set) {
+            stop_soon(agent,
+                      1); // nothing is served yet: a second agent is a mistake, not an update
+        }
+        return false;
+    }
+    agent->lock_next = (struct netns_lock){.fd = fd,
+                                           .outbound_port = assembled->outbound_port,
+                                           .inbound_port = assembled->inbound_port};
+    return true;
+}
+
+static bool on_send(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err *err)
+{
+    struct agent *agent = ctx;
+    if (agent->supervise.link == NULL) {
+        return err_set(err, "the proxy is not running");
+    }
+    return proxy_link_send_snapshot(agent->supervise.link, snapshot, err);
+}
+
+// The lock follows what is in force.
+static void settle_lock(struct agent *agent)
+{
+    const struct assembled *what = &agent->rollout.in_force.what;
+    if (!agent->rollout.is_applied || agent->rollout.sent.is_set) {
+        return;
+    }
+    if (agent->lock_next.fd >= 0 && agent->lock_next.inbound_port == what->inbound_port &&
+        agent->lock_next.outbound_port == what->outbound_port) {
+        lock_release(&agent->lock);
+        agent->lock = agent->lock_next;
+        agent->lock_next.fd = -1;
+    } else if (what->inbound_port == 0) {
+        lock_release(&agent->lock);
+    }
+    lock_release(&agent->lock_next);
+}
+
+static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)
+{
+    struct agent *agent = ctx;
+    bool ok = rollout_answer(&agent->rollout, generation, error, time_now(agent));
+    settle_lock(agent);
+    return ok;
+}
+
+static void on_up(void *ctx)
+{
+    struct agent *agent = ctx;
+    rollout_proxy_up(&agent->rollout, time_now(agent));
+}
+
+static void on_down(void *ctx)
+{
+    struct agent *agent = ctx;
+    rollout_proxy_down(&agent->rollout, time_now(agent));
+}
+
+static void on_drained(void *ctx, bool clean)
+{
+    stop_soon(ctx, clean ? 0 : 1);
+}
+
+static void on_loaded(void *ctx, struct assembled *assembled)
+{
+    struct agent *agent = ctx;
+    rollout_offer(&agent->rollout, assembled, time_now(agent));
+}
+
+static void on_failed(void *ctx, const char *text)
+{
+    struct agent *agent = ctx;
+    rollout_source_failed(&agent->rollout, text, time_now(agent));
+}
+
+static void on_fill(void *ctx, struct report_facts *out)
+{
+    struct agent *agent = ctx;
+    const struct rollout *rollout = &agent->rollout;
+    const struct assembled *what = &rollout->in_force.what;
+    *out = (struct report_facts){.version = BOOTSTRAP_VERSION,
+                                 .boringssl_api = BORINGSSL_API_VERSION,
+                                 .not_ready_because = rollout_not_ready_because(
+                                     rollout, time_now(agent).unix_ms, agent->not_ready_because,
+                                     sizeof agent->not_ready_because),
+                                 .generation = rollout_generation(rollout),
+                                 .applied_unix_ms = rollout->applied_unix_ms,
+                                 .spiffe_id = what->spiffe_id,
+                                 .not_after_unix = what->not_after,
+                                 .crls = what->crls,
+                                 .num_crls = what->num_crls,
+                                 .last_error = rollout->last_error,
+                                 .last_error_unix_ms = rollout->last_error_unix_ms,
+                                 .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
+                                 .proxy_restarts = agent->supervise.num_restarts,
+                                 .num_rejected = rollout->num_rejected,
+                                 .num_source_errors = rollout->num_source_errors};
+    for (int i = 0; i < KEYRING_NUM_RESULTS; i++) {
+        out->signatures[i] = keyring_count(agent->keyring, (enum keyring_result)i);
+    }
+}
+
+static bool on_inspect(void *ctx, uint32_t num_connections_max,
+                       proxy_link_on_inspected *on_inspected, void *inspected_ctx)
+{
+    struct agent *agent = ctx;
+    return agent->supervise.link != NULL &&
+           proxy_link_inspect(agent->supervise.link, num_connections_max, on_inspected,
+                              inspected_ctx, NULL);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct agent *agent = timer->data;
+    if (!rollout_tick(&agent->rollout, time_now(agent))) {
+        supervise_kill(&agent->supervise, "it has not answered to a snapshot in time");
+    }
+}
+
+static void on_end_signal(uv_signal_t *handle, int number)
+{
+    struct agent *agent = handle->data;
+    if (agent->is_draining) {
+        log_warn("msg=\"second signal: stopping at once\" signal=%d", number);
+        stop_soon(agent, 1);
+        return;
+    }
+    agent->is_draining = true;
+    uint32_t seconds =
+        agent->rollout.in_force.is_set ? agent->rollout.in_force.what.drain_seconds : 0;
+    log_info("msg=draining signal=%d seconds=%u", number, seconds);
+    source_file_close(agent->source);
+    agent->source = NULL;
+    rollout_drain(&agent->rollout);
+    supervise_drain(&agent->supervise, seconds);
+}
+
+static void on_reload_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    struct agent *agent = handle->data;
+    if (agent->source != NULL) {
+        log_info("msg=reloading");
+        source_file_reload(agent->source);
+    }
+}
+
+static void init_handles(struct agent *agent)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        uv_signal_init(&agent->loop, &agent->signals[i]);
+        agent->signals[i].data = agent;
+        uv_signal_start(&agent->signals[i], numbers[i] == SIGHUP ? on_reload_signal : on_end_signal,
+                        numbers[i]);
+    }
+    uv_timer_init(&agent->loop, &agent->tick);
+    uv_timer_init(&agent->loop, &agent->stop);
+    agent->tick.data = agent->stop.data = agent;
+    uv_timer_start(&agent->tick, on_tick, TICK_MS, TICK_MS);
+}
+
+// Everything that can fail at the start, in order: what is occupied shows before a proxy runs.
+static bool start(struct agent *agent, struct err *err)
+{
+    const struct bootstrap *bootstrap = agent->bootstrap;
+    agent->keyring = keyring_new();
+    if (agent->keyring == NULL) {
+        return err_set(err, "out of memory");
+    }
+    rollout_init(&agent->rollout, agent->keyring,
+                 &(struct rollout_hooks){.ctx = agent, .send = on_send, .claim = on_claim});
+    struct admin_spec admin = {.metrics = bootstrap->metrics,
+                               .health = bootstrap->health,
+                               .admin_path = bootstrap->admin_path};
+    if (!admin_start(&agent->admin, &agent->loop, &admin,
+                     &(struct admin_hooks){.ctx = agent, .fill = on_fill, .inspect = on_inspect},
+                     err)) {
+        return false;
+    }
+    struct supervise_spec spec = {.proxy_path = bootstrap->proxy_path,
+                                  .log_level = bootstrap->log_level_text,
+                                  .num_workers = bootstrap->num_workers,
+                                  .uid = bootstrap->proxy_uid};
+    struct supervise_hooks hooks = {.ctx = agent,
+                                    .on_up = on_up,
+                                    .on_down = on_down,
+                                    .on_drained = on_drained,
+                                    .on_snapshot_result = on_snapshot_result};
+    if (!supervise_start(&agent->supervise, &agent->loop, &spec, agent->keyring, &hooks, err)) {
+        return err_prefix(err, "the proxy");
+    }
+    agent->source = source_file_new(
+        &agent->loop, bootstrap->config_path,
+        &(struct source_file_hooks){.ctx = agent, .on_loaded = on_loaded, .on_failed = on_failed},
+        err);
+    return agent->source != NULL;
+}
+
+int agent_run(const struct bootstrap *bootstrap)
+{
+    struct err err = {{0}, {0}};
+    struct agent *agent = calloc(1, sizeof *agent);
+    if (agent == NULL || uv_loop_init(&agent->loop) != 0) {
+        log_error("msg=\"start failed\" error=\"out of memory or descriptors\"");
+        free(agent);
+        return 1;
+    }
+    agent->bootstrap = bootstrap;
+    agent->lock.fd = agent->lock_next.fd = -1;
+    init_handles(agent);
+    if (!start(agent, &err)) {
+        char quoted[2048];
+        log_error("msg=\"start failed\" error=%s", log_quote(quoted, sizeof quoted, err.text));
+        stop_soon(agent, 1);
+    }
+    uv_run(&agent->loop, UV_RUN_DEFAULT);
+    rollout_cleanup(&agent->rollout);
+    keyring_free(agent->keyring);
+    lock_release(&agent->lock);
+    lock_release(&agent->lock_next);
+    int exit_status = agent->exit_status;
+    if (uv_loop_close(&agent->loop) == 0) {
+        free(agent);
+    }
+    log_info("msg=stopped exit_status=%d", exit_status);
+    return exit_status;
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent's flags, checked. Everything else is configuration and comes from the source.
+// Owned by main, for the whole run; borrowed texts are argv's; fixed size.
+// It opens nothing and starts nothing.
+#ifndef TABARD_CONTROL_AGENT_BOOTSTRAP_H
+#define TABARD_CONTROL_AGENT_BOOTSTRAP_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#define BOOTSTRAP_VERSION     "0.1.0"
+#define BOOTSTRAP_WORKERS_MAX 256
+
+struct bootstrap {
+    const char *config_path; // borrowed
+    char proxy_path[PATH_MAX];
+    uint32_t num_workers;
+    int64_t proxy_uid; // -1: not switched
+    struct addr metrics;
+    struct addr health;
+    const char *admin_path; // borrowed
+    enum log_level log_level;
+    const char *log_level_text; // borrowed; NULL: not given
+};
+
+enum bootstrap_result { BOOTSTRAP_RUN, BOOTSTRAP_HELP, BOOTSTRAP_VERSION_ASKED, BOOTSTRAP_WRONG };
+
+// bootstrap_parse reads the flags over the defaults. BOOTSTRAP_WRONG sets err: the flag, and what
+// would be right.
+enum bootstrap_result bootstrap_parse(struct bootstrap *out, int argc, char **argv,
+                                      struct err *err);
+
+// bootstrap_usage is the text of --help.
+const char *bootstrap_usage(void);
+
+#endif

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A protobuf-c allocator that gives out at most so many bytes for one message, so that a small
+// frame can't unpack into all of memory. Owned by the caller, on the stack, for as long as the
+// message lives; one thread; bounded by bytes_left. It doesn't count what is freed: a message is
+// built once and freed whole.
+#ifndef TABARD_CONTROL_AGENT_BUDGET_H
+#define TABARD_CONTROL_AGENT_BUDGET_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stddef.h>
+
+struct budget {
+    size_t bytes_left;
+};
+
+// budget_allocator returns an allocator that draws on `budget`, which must outlive it.
+ProtobufCAllocator budget_allocator(struct budget *budget);
+
+#endif

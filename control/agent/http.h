@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A small HTTP/1.1 server on one listening socket: GET and HEAD, an answer now or a little later.
+// Heap, owned by the agent; the loop thread only (libmicrohttpd driven from the loop, without
+// threads); bounded by the HTTP_*_MAX below. It knows no page; requests go to one handler.
+#ifndef TABARD_CONTROL_AGENT_HTTP_H
+#define TABARD_CONTROL_AGENT_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/err.h"
+
+#define HTTP_CONNECTIONS_MAX        64
+#define HTTP_CONNECTIONS_PER_IP_MAX 32
+#define HTTP_CONNECTION_BYTES_MAX   16384
+#define HTTP_IDLE_SECONDS_MAX       5
+
+struct http_server;  // opaque
+struct http_request; // opaque: one question, until it is answered
+
+// Handles one GET or HEAD of `path` (without its query), by calling http_answer once, now or later.
+typedef void http_on_request(void *ctx, struct http_request *request, const char *path);
+
+// http_new serves on a listening descriptor, which it takes over, also on failure. NULL sets err.
+struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_request, void *ctx,
+                             struct err *err);
+
+// http_free ends every connection and closes the listening descriptor. Every request must have been
+// answered. NULL is allowed. The memory goes with the loop's next turn.
+void http_free(struct http_server *server);
+
+// http_answer answers and ends the request. `body` is malloc'd and taken over; NULL: 500.
+void http_answer(struct http_request *request, unsigned status, const char *content_type,
+                 char *body);
+
+// http_query_number returns the number that the query gives as `name`, at most `max`; `otherwise`
+// if none.
+uint32_t http_query_number(const struct http_request *request, const char *name, uint32_t max,
+                           uint32_t otherwise);
+
+#endif

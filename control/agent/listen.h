@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent's listening sockets: TCP, a Unix socket in the file system, and a name that only one
+// process of a network namespace can hold. Descriptors are owned by the caller; any thread; nothing
+// is kept. It accepts no connections.
+#ifndef TABARD_CONTROL_AGENT_LISTEN_H
+#define TABARD_CONTROL_AGENT_LISTEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+
+// listen_tcp listens on an address, [::] for IPv4 and IPv6 alike, and on 0.0.0.0 instead where the
+// host has no IPv6. *out_bound is the address with the port that the kernel chose for port 0.
+// Returns the descriptor, non-blocking and close-on-exec, or -1 with err set.
+int listen_tcp(const struct addr *addr, struct addr *out_bound, struct err *err);
+
+// listen_unix listens on a socket file of mode 0600, in a folder that is made (0755) if only it is
+// missing. A socket file that nobody listens on any more is replaced; one that somebody does, and
+// any other file, is an error. Returns the descriptor or -1 with err set.
+int listen_unix(const char *path, struct err *err);
+
+// listen_unix_remove removes the socket file once its descriptor is closed, unless somebody else
+// listens there now.
+void listen_unix_remove(const char *path);
+
+// listen_netns_lock takes the right to intercept on these ports in this network namespace, by an
+// abstract Unix socket's name (unix(7)), which ends with the descriptor. Returns it, or -1 with err
+// set: who holds it.
+int listen_netns_lock(uint16_t outbound_port, uint16_t inbound_port, struct err *err);
+
+#endif
