@@ -86,6 +86,11 @@ bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct er
     }
     memcpy(host, bracketed ? text + 1 : text, host_len);
     host[host_len] = '\0';
+    struct in6_addr v6;
+    if (!bracketed && inet_pton(AF_INET6, text, &v6) == 1) {
+        return err_set(err, "\"%s\" has no port, or no brackets before it: write [fd00::1]:80",
+                       text);
+    }
     if (!bracketed && strchr(host, ':') != NULL) {
         return err_set(err, "\"%s\": an IPv6 address wants brackets before its port, [%s]:%s", text,
                        host, colon + 1);
@@ -138,7 +143,8 @@ bool cidr_parse(struct cidr *out, const char *text, struct err *err)
                        bits_max);
     }
     out->prefix_bits = (uint8_t)(bits + 128 - bits_max);
-    struct cidr meant = {.ip = ip_masked(&out->ip, out->prefix_bits), .prefix_bits = out->prefix_bits};
+    struct cidr meant = {.ip = ip_masked(&out->ip, out->prefix_bits),
+                         .prefix_bits = out->prefix_bits};
     if (!ip_equal(&meant.ip, &out->ip)) {
         char buf[ADDR_TEXT_MAX];
         return err_set(err, "\"%s\" has host bits set: write %s, or the address alone", text,
@@ -151,7 +157,8 @@ bool cidr_contains(const struct cidr *cidr, const struct ip *ip)
 {
     unsigned whole = cidr->prefix_bits / 8;
     unsigned rest = cidr->prefix_bits % 8;
-    // Blocks shorter than the mapped prefix are IPv6 ones, though "::/0" has the bits of every mapped address.
+    // Blocks shorter than the mapped prefix are IPv6 ones, though "::/0" has the bits of every
+    // mapped address.
     if (cidr->prefix_bits < 96 && ip_is_v4(ip)) {
         return false;
     }
@@ -183,12 +190,12 @@ const char *ip_text(const struct ip *ip, char *buf)
 const char *addr_text(const struct addr *addr, char *buf)
 {
     char host[ADDR_TEXT_MAX];
-    const char *format = ip_is_v4(&addr->ip) ? "%.45s:%u" : "[%.45s]:%u";
-    // Both formats above take one string and one number.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(buf, ADDR_TEXT_MAX, format, ip_text(&addr->ip, host), addr->port);
-#pragma GCC diagnostic pop
+    ip_text(&addr->ip, host);
+    if (ip_is_v4(&addr->ip)) {
+        snprintf(buf, ADDR_TEXT_MAX, "%.45s:%u", host, addr->port);
+    } else {
+        snprintf(buf, ADDR_TEXT_MAX, "[%.45s]:%u", host, addr->port);
+    }
     return buf;
 }
 

@@ -5,12 +5,31 @@
 #include <stdio.h>
 #include <string.h>
 
+// One line, whatever was put into it: a message goes into a log line or onto a terminal.
+static void flatten(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) {
+            *text = '?';
+        }
+    }
+}
+
+// Formats beside and copies, since an argument may be a part of err itself.
+static void set_text(struct err *err, const char *format, va_list args)
+{
+    char text[sizeof err->text];
+    vsnprintf(text, sizeof text, format, args);
+    flatten(text);
+    memcpy(err->text, text, sizeof text);
+}
+
 bool err_set(struct err *err, const char *format, ...)
 {
     if (err != NULL) {
         va_list args;
         va_start(args, format);
-        vsnprintf(err->text, sizeof err->text, format, args);
+        set_text(err, format, args);
         va_end(args);
         err->where[0] = '\0';
     }
@@ -22,9 +41,11 @@ bool err_set_at(struct err *err, const char *where, const char *format, ...)
     if (err != NULL) {
         va_list args;
         va_start(args, format);
-        vsnprintf(err->text, sizeof err->text, format, args);
+        set_text(err, format, args);
         va_end(args);
-        snprintf(err->where, sizeof err->where, "%s", where);
+        char copy[sizeof err->where];
+        snprintf(copy, sizeof copy, "%s", where);
+        memcpy(err->where, copy, sizeof copy);
     }
     return false;
 }
@@ -45,6 +66,7 @@ bool err_prefix(struct err *err, const char *format, ...)
         va_start(args, format);
         vsnprintf(prefix, sizeof prefix, format, args);
         va_end(args);
+        flatten(prefix);
         prepend(err->text, sizeof err->text, prefix, ": ");
     }
     return false;

@@ -14,7 +14,7 @@ struct err {
 };
 
 // err_set writes the message and clears the path. It returns false, so that `return err_set(...)` reads well. A NULL
-// err is allowed everywhere.
+// err is allowed everywhere, and an argument may be a part of err. Control characters become '?': a message is one line.
 bool err_set(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // err_set_at is err_set for the field at `where` (borrowed, copied).

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BYTES_KEPT_MAX 65536 // of an empty reader
+
 void frame_reader_cleanup(struct frame_reader *reader)
 {
     free(reader->bytes);
@@ -48,35 +50,50 @@ static size_t fill(struct frame_reader *reader, size_t want, const uint8_t *byte
     return take;
 }
 
+// How many bytes the frame under way has in all, as far as is known. false sets err: it is over the
+// limit.
+static bool whole_len(const struct frame_reader *reader, size_t *out, struct err *err)
+{
+    *out = FRAME_PREFIX_LEN;
+    if (reader->bytes_len >= FRAME_PREFIX_LEN) {
+        size_t body_len = prefix_read(reader->bytes);
+        if (body_len > reader->frame_bytes_max) {
+            return err_set(err, "a frame of %zu bytes is over the limit of %zu", body_len,
+                           reader->frame_bytes_max);
+        }
+        *out += body_len;
+    }
+    return true;
+}
+
 bool frame_reader_push(struct frame_reader *reader, const uint8_t *bytes, size_t len,
                        bool (*on_frame)(void *ctx, const uint8_t *body, size_t body_len,
                                         struct err *err),
                        void *ctx, struct err *err)
 {
     while (len > 0) {
-        size_t whole = FRAME_PREFIX_LEN;
-        if (reader->bytes_len >= FRAME_PREFIX_LEN) {
-            whole += prefix_read(reader->bytes);
-        }
-        if (!reserve(reader, whole, err)) {
+        size_t whole = 0;
+        if (!whole_len(reader, &whole, err) || !reserve(reader, whole, err)) {
             return false;
         }
         size_t taken = fill(reader, whole, bytes, len);
         bytes += taken;
         len -= taken;
-        if (reader->bytes_len < FRAME_PREFIX_LEN) {
-            return true;
+        if (!whole_len(reader, &whole, err)) { // the prefix may have become complete just now
+            return false;
         }
-        size_t body_len = prefix_read(reader->bytes);
-        if (body_len > reader->frame_bytes_max) {
-            return err_set(err, "a frame of %zu bytes is over the limit of %zu", body_len,
-                           reader->frame_bytes_max);
+        if (reader->bytes_len < FRAME_PREFIX_LEN || reader->bytes_len < whole) {
+            continue;
         }
-        if (reader->bytes_len == FRAME_PREFIX_LEN + body_len) {
-            reader->bytes_len = 0;
-            if (!on_frame(ctx, reader->bytes + FRAME_PREFIX_LEN, body_len, err)) {
-                return false;
-            }
+        reader->bytes_len = 0;
+        bool accepted =
+            on_frame(ctx, reader->bytes + FRAME_PREFIX_LEN, whole - FRAME_PREFIX_LEN, err);
+        if (reader->bytes_cap > BYTES_KEPT_MAX) {
+            frame_reader_cleanup(
+                reader); // a large snapshot must not hold its memory until the next one
+        }
+        if (!accepted) {
+            return false;
         }
     }
     return true;

@@ -22,8 +22,9 @@ void log_init(const char *program, enum log_level level)
 {
     program_name = program;
     level_min = level;
-    // A new open file description of the same pipe, terminal or file: O_NONBLOCK set on the inherited one would change it
-    // for everybody who shares it. A socket can't be opened so; there the inherited one serves.
+    // A new open file description of the same pipe, terminal or file: O_NONBLOCK set on the
+    // inherited one would change it for everybody who shares it. A socket can't be opened so; there
+    // the inherited one serves.
     int fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd >= 0) {
         log_fd = fd;
@@ -46,6 +47,7 @@ static void write_line(enum log_level level, const char *format, va_list args)
     if (level < level_min) {
         return;
     }
+    int saved_errno = errno; // whoever logs an error goes on to look at it
     char line[LOG_LINE_MAX];
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -74,6 +76,7 @@ static void write_line(enum log_level level, const char *format, va_list args)
     if (written < 0) {
         atomic_fetch_add_explicit(&num_dropped, dropped + 1, memory_order_relaxed);
     }
+    errno = saved_errno;
 }
 
 #define LOG_FUNCTION(name, level)                                                                  \

@@ -136,13 +136,15 @@ static void put_base64(struct out *out, const ProtobufCBinaryData *bytes)
     put_text(out, "\"");
 }
 
-static void put_real(struct out *out, double value, int digits)
+// The shortest text that reads back as the same value.
+static void put_real(struct out *out, double value, bool is_float)
 {
-    if (isfinite(value)) {
-        put_format(out, "%.*g", digits, value);
-    } else {
-        put_text(out, "null"); // JSON has no word for it
-    }
+    char buf[40];
+    int digits = is_float ? 6 : 15;
+    do {
+        snprintf(buf, sizeof buf, "%.*g", digits++, value);
+    } while (digits <= 17 && (is_float ? (double)strtof(buf, NULL) : strtod(buf, NULL)) != value);
+    put_text(out, isfinite(value) ? buf : "null"); // JSON has no word for the others
 }
 
 static void put_message(struct out *out, const ProtobufCMessage *message, unsigned depth);
@@ -171,10 +173,10 @@ static void put_value(struct out *out, const ProtobufCFieldDescriptor *field, co
         put_format(out, "%" PRId64, *(const int64_t *)at);
         break;
     case PROTOBUF_C_TYPE_FLOAT:
-        put_real(out, (double)*(const float *)at, 9);
+        put_real(out, (double)*(const float *)at, true);
         break;
     case PROTOBUF_C_TYPE_DOUBLE:
-        put_real(out, *(const double *)at, 17);
+        put_real(out, *(const double *)at, false);
         break;
     case PROTOBUF_C_TYPE_BOOL:
         put_text(out, *(const protobuf_c_boolean *)at ? "true" : "false");

@@ -91,7 +91,8 @@ const char *pb_text_nearest(const char *text, size_t len,
     for (unsigned i = 0; i < num_names; i++) {
         const char *name = name_at(ctx, i);
         unsigned distance = edit_distance(text, len, name, strlen(name));
-        if (distance <= 1 + strlen(name) / 4 && (nearest == NULL || distance < least)) {
+        if (name[0] != '\0' && distance <= 1 + strlen(name) / 4 &&
+            (nearest == NULL || distance < least)) {
             nearest = name;
             least = distance;
         }
