@@ -23,7 +23,7 @@
 // What came of a request. The texts are stable: metric labels and SignResult errors
 // (keyring_result_text).
 #define KEYRING_RESULTS(X)                                                                         \
-    X(KEYRING_SIGNED, "signed")                                                                    \
+    X(KEYRING_SIGNED, "ok")                                                                        \
     X(KEYRING_UNKNOWN_KEY, "unknown_key")                                                          \
     X(KEYRING_NOT_CERTIFICATE_VERIFY, "not_certificate_verify")                                    \
     X(KEYRING_WRONG_ALGORITHM, "wrong_algorithm")                                                  \
