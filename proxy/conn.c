@@ -13,9 +13,9 @@
 enum { EXPIRY_CHECK_MS = 60000 }; // how often a live connection looks at the wall clock
 
 static const char *const step_texts[NUM_STEPS] = {
-    [STEP_ORIGIN] = "origin",       [STEP_ROUTE] = "route",         [STEP_DETECT] = "detect",
-    [STEP_CONNECT] = "connect",     [STEP_HANDSHAKE] = "handshake", [STEP_AUTHORIZE] = "authorize",
-    [STEP_RELAY] = "relay",         [STEP_CLOSING] = "closing",
+    [STEP_ORIGIN] = "origin",   [STEP_ROUTE] = "route",         [STEP_DETECT] = "detect",
+    [STEP_CONNECT] = "connect", [STEP_HANDSHAKE] = "handshake", [STEP_AUTHORIZE] = "authorize",
+    [STEP_RELAY] = "relay",     [STEP_CLOSING] = "closing",
 };
 
 const char *step_text(enum step step)
@@ -211,9 +211,9 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-// How long the peer's certificate still serves this connection: until it has been expired for the grace, and as much again
-// at the most, spread by the connection's id so that they don't all end at once. The wall clock may jump, so no answer is
-// longer than EXPIRY_CHECK_MS. 0: it is over.
+// How long the peer's certificate still serves this connection: until it has been expired for the
+// grace, and as much again at the most, spread by the connection's id so that they don't all end at
+// once. The wall clock may jump, so no answer is longer than EXPIRY_CHECK_MS. 0: it is over.
 static uint64_t expiry_time_left(const struct conn *conn)
 {
     uint64_t grace_ms = conn->env->limits.peer_expiry_grace_ms;
@@ -294,7 +294,8 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
-// Sets the deadline of a step that begins to wait, or pulls RELAY's nearer when something new may end it sooner.
+// Sets the deadline of a step that begins to wait, or pulls RELAY's nearer when something new may
+// end it sooner.
 static void deadline_sync(struct conn *conn, bool is_new)
 {
     enum step step = conn_step(conn);
@@ -324,7 +325,8 @@ static void interest_sync(struct conn *conn)
     }
 }
 
-// Runs the path from where it stands until a step waits or the connection ends. Returns whether the last step is new.
+// Runs the path from where it stands until a step waits or the connection ends. Returns whether the
+// last step is new.
 static bool run_steps(struct conn *conn)
 {
     bool is_new = false;
@@ -410,7 +412,8 @@ void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct liste
     struct conn *conn = conn_new(env, spec);
     if (conn == NULL) {
         log_error("msg=\"out of memory for a connection\"");
-        abort(); // the agent starts a proxy with more room; a listener that waits would wait for ever
+        abort(); // the agent starts a proxy with more room; a listener that waits would wait for
+                 // ever
     }
     stats_add(&env->stats.opened[conn->direction], 1);
     stats_add(&env->stats.open[conn->direction], 1);
@@ -442,9 +445,8 @@ static bool on_verify(void *app, CRYPTO_BUFFER *const *chain, size_t num_certs, 
     struct conn_env *env = conn->env;
     struct err err = {0};
     bool is_cached;
-    enum verify_failure failure =
-        peers_verify(&env->peers, &conn->peer, &is_cached, chain, num_certs,
-                     env->snapshot->bundles, time(NULL), &err);
+    enum verify_failure failure = peers_verify(&env->peers, &conn->peer, &is_cached, chain,
+                                               num_certs, env->snapshot->bundles, time(NULL), &err);
     if (failure == VERIFY_OK) {
         stats_add(is_cached ? &env->stats.chains_cached : &env->stats.chains_checked, 1);
         if (conn->direction == DIRECTION_INBOUND || steps_is_expected(conn, conn->peer)) {
@@ -479,8 +481,7 @@ static struct sign_place on_sign_place(void *app)
 
 const struct tls_hooks *conn_tls_hooks(void)
 {
-    static const struct tls_hooks hooks = {.on_verify = on_verify,
-                                           .on_client_hello = on_client_hello,
-                                           .sign_place = on_sign_place};
+    static const struct tls_hooks hooks = {
+        .on_verify = on_verify, .on_client_hello = on_client_hello, .sign_place = on_sign_place};
     return &hooks;
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One connection, from its acceptance to the one reason with which it ends.
-// Owned by its worker's list; one allocation; freed by its last close callback; that worker's thread alone. Bounded by
-// Limits.connections, the deadline of each step and the two rings of each side.
-// Callbacks record facts in the sides and call conn_advance, which alone decides. It reads no configuration but the
-// snapshot in force.
+// Owned by its worker's list; one allocation; freed by its last close callback; that worker's
+// thread alone. Bounded by Limits.connections, the deadline of each step and the two rings of each
+// side. Callbacks record facts in the sides and call conn_advance, which alone decides. It reads no
+// configuration but the snapshot in force.
 #ifndef TABARD_PROXY_CONN_H
 #define TABARD_PROXY_CONN_H
 
@@ -57,27 +57,28 @@ enum step {
 const char *step_text(enum step step);
 
 struct conn {
-    struct side plain; // towards the service
-    struct side mesh;  // towards the peer; without TLS on plaintext paths
+    struct side plain;     // towards the service
+    struct side mesh;      // towards the peer; without TLS on plaintext paths
     struct side *accepted; // one of the two above: who called
     struct side *dialed;   // the other
     uv_timer_t timer;
     struct conn *prev; // borrowed: in env->conns
     struct conn *next;
-    struct conn_env *env; // borrowed from the worker, which outlives its connections
-    struct flow up;       // from the caller
-    struct flow down;     // to the caller
+    struct conn_env *env;  // borrowed from the worker, which outlives its connections
+    struct flow up;        // from the caller
+    struct flow down;      // to the caller
     const enum step *path; // where it goes, step by step; static
     uint8_t position;      // in path
     uint8_t handles_open;
     enum direction direction : 8;
     enum listen_kind kind : 8;
-    enum reason reason : 8;          // REASON_NONE while it lives
+    enum reason reason : 8;           // REASON_NONE while it lives
     enum reason handshake_reason : 8; // what a hook found inside the handshake
     bool is_advancing : 1;
     bool wants_advance : 1; // something happened meanwhile
     bool is_step_begun : 1; // the current step has run before
-    bool is_self_call : 1;  // the service called its own address: inbound policy decides, nothing leaves the host
+    bool is_self_call : 1;  // the service called its own address: inbound policy decides, nothing
+                            // leaves the host
     bool is_plaintext : 1;  // inbound, without identity
     bool is_authorized : 1;
     bool is_in_handshake : 1; // counted in env->num_handshakes
@@ -86,8 +87,8 @@ struct conn {
     bool has_first_byte : 1;
     struct addr source;
     struct addr destination;
-    uint16_t port; // inbound: the application's, as policies name it
-    int rule;      // that decided; -1: none
+    uint16_t port;      // inbound: the application's, as policies name it
+    int rule;           // that decided; -1: none
     const char *policy; // borrowed from the snapshot in force, renewed at each re-check
     struct peer *peer;  // counted; NULL: no identity
     struct snapshot *handshake_snapshot; // counted, from HANDSHAKE to AUTHORIZE
@@ -103,8 +104,8 @@ struct conn {
 // conn_accept takes the next connection from a listener and starts it.
 void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec);
 
-// conn_recheck asks the snapshot in force about a live connection and ends it if it is now denied. The peers must have
-// been re-checked before.
+// conn_recheck asks the snapshot in force about a live connection and ends it if it is now denied.
+// The peers must have been re-checked before.
 void conn_recheck(struct conn *conn);
 
 // conn_end ends a connection that lives; the first reason stands. detail may be NULL and is copied.

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Frames to and from the agent over an inherited Unix socket (proto/tabard/v1/dataplane.proto).
-// Owned by the main thread (control) or by a worker (signing); one loop; bounded by the frame sizes and
-// LINK_QUEUE_BYTES_MAX.
-// It carries messages and interprets none.
+// Owned by the main thread (control) or by a worker (signing); one loop; bounded by the frame sizes
+// and LINK_QUEUE_BYTES_MAX. It carries messages and interprets none.
 #ifndef TABARD_PROXY_LINK_H
 #define TABARD_PROXY_LINK_H
 
@@ -16,7 +15,8 @@
 
 #define LINK_CONTROL_FRAME_MAX (64u << 20) // a snapshot of the largest mesh
 #define LINK_SIGN_FRAME_MAX    (64u << 10)
-#define LINK_QUEUE_BYTES_MAX   (32u << 20) // not yet taken by the agent: beyond this it counts as gone
+#define LINK_QUEUE_BYTES_MAX                                                                       \
+    (32u << 20) // not yet taken by the agent: beyond this it counts as gone
 
 struct link {
     uv_pipe_t pipe;
@@ -39,7 +39,8 @@ int link_init(struct link *link, uv_loop_t *loop, int fd, size_t frame_bytes_max
               void (*on_message)(void *ctx, const Tabard__V1__ToProxy *message),
               void (*on_gone)(void *ctx), void *ctx);
 
-// link_close closes the handles; the link's memory must stay until the loop has run their callbacks.
+// link_close closes the handles; the link's memory must stay until the loop has run their
+// callbacks.
 void link_close(struct link *link);
 
 // link_send queues one message. false: the link is gone, or out of memory.

@@ -44,7 +44,8 @@ static int bind_one(const struct addr *addr, bool is_shared)
     return fd;
 }
 
-// Whether nobody else listens there: a shared bind would quietly join another process of the same user.
+// Whether nobody else listens there: a shared bind would quietly join another process of the same
+// user.
 static bool probe(const struct addr *addr)
 {
     int fd = bind_one(addr, false);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sockets that a snapshot wants listened on: bound by the main thread, so that an occupied port refuses the snapshot,
-// one for each worker (SO_REUSEPORT).
-// A listen_plan is owned by the main thread until it is published, then read by the workers, each of which takes its own
-// descriptors; counted with the snapshot that it goes with. Bounded by FORWARDS_MAX and INBOUND_PORTS_MAX.
-// It accepts nothing.
+// The sockets that a snapshot wants listened on: bound by the main thread, so that an occupied port
+// refuses the snapshot, one for each worker (SO_REUSEPORT). A listen_plan is owned by the main
+// thread until it is published, then read by the workers, each of which takes its own descriptors;
+// counted with the snapshot that it goes with. Bounded by FORWARDS_MAX and INBOUND_PORTS_MAX. It
+// accepts nothing.
 #ifndef TABARD_PROXY_LISTEN_H
 #define TABARD_PROXY_LISTEN_H
 
@@ -29,9 +29,10 @@ struct listen_plan {
     size_t num_workers;
 };
 
-// listen_plan_init binds what `routes` wants and `current` (may be NULL) has not open. Interception listens on 127.0.0.1
-// and ::1 for outbound, on every address for inbound; a host without IPv6 is fine there. false: an address can't be bound
-// (err names it, and who may hold it); nothing stays open.
+// listen_plan_init binds what `routes` wants and `current` (may be NULL) has not open. Interception
+// listens on 127.0.0.1 and ::1 for outbound, on every address for inbound; a host without IPv6 is
+// fine there. false: an address can't be bound (err names it, and who may hold it); nothing stays
+// open.
 bool listen_plan_init(struct listen_plan *out, const struct route_index *routes,
                       const struct listen_plan *current, size_t num_workers, struct err *err);
 

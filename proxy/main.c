@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tabard-proxy: the data plane. It takes its descriptors from the agent, gives up what it doesn't need, and runs.
+// tabard-proxy: the data plane. It takes its descriptors from the agent, gives up what it doesn't
+// need, and runs.
 #define _GNU_SOURCE // setresuid
 #include <errno.h>
 #include <getopt.h>
@@ -55,9 +56,9 @@ static int usage_error(const char *what, const char *value)
 static int options_parse(struct options *out, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"workers", required_argument, NULL, 'w'}, {"uid", required_argument, NULL, 'u'},
+        {"workers", required_argument, NULL, 'w'},   {"uid", required_argument, NULL, 'u'},
         {"log-level", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
+        {"version", no_argument, NULL, 'v'},         {NULL, 0, NULL, 0}};
     unsigned long number;
     int option;
     *out = (struct options){.log_level = LOG_LEVEL_INFO};

@@ -8,7 +8,8 @@
 enum {
     HOST_ADDRS_LIFE_MS = 10000,
     HOST_ADDRS_MISS_MS = 1000,
-    SO_ORIGINAL_DST_BOTH = 80, // SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST, of linux/netfilter_ipv4.h and _ipv6
+    SO_ORIGINAL_DST_BOTH =
+        80, // SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST, of linux/netfilter_ipv4.h and _ipv6
 };
 
 void host_addrs_cleanup(struct host_addrs *addrs)

@@ -22,12 +22,12 @@ struct host_addrs {
 };
 void host_addrs_cleanup(struct host_addrs *addrs);
 
-// host_addrs_has says whether `ip` is one of this host's. The list is read again when it is older than 10 seconds, or on
-// a miss when it is older than one (getifaddrs(3), about 50 us).
+// host_addrs_has says whether `ip` is one of this host's. The list is read again when it is older
+// than 10 seconds, or on a miss when it is older than one (getifaddrs(3), about 50 us).
 bool host_addrs_has(struct host_addrs *addrs, const struct ip *ip, uint64_t now_ms);
 
-// The three addresses of an accepted socket. original equals local when the connection was not redirected: the kernel
-// then answers with the socket's own address.
+// The three addresses of an accepted socket. original equals local when the connection was not
+// redirected: the kernel then answers with the socket's own address.
 struct origin {
     struct addr peer;
     struct addr local;

@@ -14,7 +14,8 @@ static void chain_digest(uint8_t out[32], CRYPTO_BUFFER *const *chain, size_t nu
     SHA256_Init(&sha);
     for (size_t i = 0; i < num_certs; i++) {
         uint64_t len = CRYPTO_BUFFER_len(chain[i]);
-        SHA256_Update(&sha, &len, sizeof len); // so that no two chains share a digest by their seams
+        SHA256_Update(&sha, &len,
+                      sizeof len); // so that no two chains share a digest by their seams
         SHA256_Update(&sha, CRYPTO_BUFFER_data(chain[i]), len);
     }
     SHA256_Final(out, &sha);
@@ -142,8 +143,8 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
         return VERIFY_OK;
     }
     struct verified_peer found;
-    enum verify_failure failure = verify_peer(&found, (const CRYPTO_BUFFER *const *)chain,
-                                              num_certs, bundles, now, err);
+    enum verify_failure failure =
+        verify_peer(&found, (const CRYPTO_BUFFER *const *)chain, num_certs, bundles, now, err);
     if (failure != VERIFY_OK) {
         return failure;
     }

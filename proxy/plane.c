@@ -77,8 +77,8 @@ static struct generation *generation_new(struct plane *plane, const Tabard__V1__
     generation->snapshot = snapshot_new(message, &hooks, time(NULL), err);
     const struct listen_plan *open = plane->current != NULL ? &plane->current->plan : NULL;
     if (generation->snapshot == NULL ||
-        !listen_plan_init(&generation->plan, generation->snapshot->routes, open,
-                          plane->num_workers, err)) {
+        !listen_plan_init(&generation->plan, generation->snapshot->routes, open, plane->num_workers,
+                          err)) {
         generation_unref(generation);
         return NULL;
     }
@@ -143,8 +143,7 @@ static bool is_adopted_everywhere(const struct plane *plane, uint64_t generation
 static void finish_publishing(struct plane *plane)
 {
     struct generation *generation = plane->publishing;
-    if (generation == NULL ||
-        !is_adopted_everywhere(plane, generation->snapshot->generation)) {
+    if (generation == NULL || !is_adopted_everywhere(plane, generation->snapshot->generation)) {
         return;
     }
     struct generation *old = plane->current;
@@ -377,8 +376,10 @@ static bool begin(struct plane *plane, struct err *err)
     int error = link_init(&plane->link, &plane->loop, PLANE_CONTROL_FD, LINK_CONTROL_FRAME_MAX,
                           on_message, on_link_gone, plane);
     if (error != 0) {
-        return err_set(err, "descriptor %d is no socket to an agent (%s): tabard-proxy is started "
-                            "by tabard-agent", PLANE_CONTROL_FD, uv_strerror(error));
+        return err_set(err,
+                       "descriptor %d is no socket to an agent (%s): tabard-proxy is started "
+                       "by tabard-agent",
+                       PLANE_CONTROL_FD, uv_strerror(error));
     }
     for (unsigned i = 0; i < plane->num_workers; i++) {
         error = worker_start(&plane->workers[i], i, plane->num_workers,

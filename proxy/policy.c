@@ -47,10 +47,6 @@ static void collect_by_source(struct candidates *found, const struct policy_inde
 {
     const uint8_t *bits = index->bits.items;
     for (uint32_t i = 0; i < index->bits.num; i++) {
-        // An IPv6 block holds no IPv4 address, though the mapped form of one has its bits.
-        if (bits[i] < 96 && ip_is_v4(source)) {
-            continue;
-        }
         struct cidr block = {.ip = ip_masked(source, bits[i]), .prefix_bits = bits[i]};
         struct keymap_key key = keymap_key_of(&block, sizeof block, 0);
         collect(found, index, &key, INDEX_SOURCE, port);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The worker's blocks of relay memory, RING_BYTES each, lent out last in, first out, so that the warm one goes first.
-// Owned by a worker; its thread alone; bounded by num_blocks_max (Limits.buffer_bytes).
-// It keeps POOL_SPARE_MAX free blocks and gives the rest back to the heap.
+// The worker's blocks of relay memory, RING_BYTES each, lent out last in, first out, so that the
+// warm one goes first. Owned by a worker; its thread alone; bounded by num_blocks_max
+// (Limits.buffer_bytes). It keeps POOL_SPARE_MAX free blocks and gives the rest back to the heap.
 #ifndef TABARD_PROXY_POOL_H
 #define TABARD_PROXY_POOL_H
 
@@ -22,7 +22,8 @@ struct pool {
 // pool_cleanup frees the spare blocks; nothing may be lent.
 void pool_cleanup(struct pool *pool);
 
-// pool_set_limit takes the bytes that may be lent at once; what is lent above a lowered limit stays lent.
+// pool_set_limit takes the bytes that may be lent at once; what is lent above a lowered limit stays
+// lent.
 void pool_set_limit(struct pool *pool, uint64_t bytes_max);
 
 // pool_borrow returns a block, or NULL at the limit or out of memory.

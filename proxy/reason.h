@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Why connections end: one list of enum, text (log value and metric label), group, and the TLS alert that tells the peer.
-// Constant; any thread.
-// To add a reason: one line here. It decides nothing.
+// Why connections end: one list of enum, text (log value and metric label), group, and the TLS
+// alert that tells the peer. Constant; any thread. To add a reason: one line here. It decides
+// nothing.
 #ifndef TABARD_PROXY_REASON_H
 #define TABARD_PROXY_REASON_H
 
 #include <stdint.h>
 
-// Groups: who would have to act. PEER: the other end of the mesh. POLICY: whoever writes mesh.yaml. LOCAL: the service
-// beside us or this host. OURS: Tabard itself.
-enum reason_group { REASON_GROUP_NONE, REASON_GROUP_PEER, REASON_GROUP_POLICY, REASON_GROUP_LOCAL, REASON_GROUP_OURS };
+// Groups: who would have to act. PEER: the other end of the mesh. POLICY: whoever writes mesh.yaml.
+// LOCAL: the service beside us or this host. OURS: Tabard itself.
+enum reason_group {
+    REASON_GROUP_NONE,
+    REASON_GROUP_PEER,
+    REASON_GROUP_POLICY,
+    REASON_GROUP_LOCAL,
+    REASON_GROUP_OURS
+};
 
 #define REASON_NO_ALERT (-1)
 
@@ -78,7 +84,8 @@ enum reason {
 const char *reason_text(enum reason reason);
 enum reason_group reason_group(enum reason reason);
 
-// reason_alert returns the TLS alert that tells the peer, or REASON_NO_ALERT where BoringSSL sends its own or none fits.
+// reason_alert returns the TLS alert that tells the peer, or REASON_NO_ALERT where BoringSSL sends
+// its own or none fits.
 int reason_alert(enum reason reason);
 
 #endif

@@ -2,7 +2,8 @@
 //
 // Bytes on their way: a circular buffer over memory that somebody else owns.
 // Embedded in a side; one thread; RING_BYTES at most.
-// An empty ring needs no memory: attach it before pushing, detach it once it is empty (proxy/side.h does both).
+// An empty ring needs no memory: attach it before pushing, detach it once it is empty (proxy/side.h
+// does both).
 #ifndef TABARD_PROXY_RING_H
 #define TABARD_PROXY_RING_H
 
@@ -29,12 +30,13 @@ uint8_t *ring_detach(struct ring *ring);
 
 size_t ring_space(const struct ring *ring); // bytes that can still be pushed, attached or not
 
-// ring_head returns the oldest bytes that lie in one piece, and ring_second_len how many more follow at the start of the
-// memory after a wrap.
+// ring_head returns the oldest bytes that lie in one piece, and ring_second_len how many more
+// follow at the start of the memory after a wrap.
 const uint8_t *ring_head(const struct ring *ring, size_t *out_len);
 size_t ring_second_len(const struct ring *ring);
 
-// ring_tail returns the free bytes that lie in one piece after the newest; the ring must be attached.
+// ring_tail returns the free bytes that lie in one piece after the newest; the ring must be
+// attached.
 uint8_t *ring_tail(struct ring *ring, size_t *out_len);
 
 void ring_push(struct ring *ring, size_t len); // counts bytes written at ring_tail
@@ -43,7 +45,8 @@ void ring_pull(struct ring *ring, size_t len); // drops the oldest bytes
 // ring_write copies as many bytes as there is room for and returns how many that were.
 size_t ring_write(struct ring *ring, const uint8_t *bytes, size_t len);
 
-// ring_copy copies up to len bytes from `skip` bytes after the oldest, without pulling; returns how many.
+// ring_copy copies up to len bytes from `skip` bytes after the oldest, without pulling; returns how
+// many.
 size_t ring_copy(const struct ring *ring, size_t skip, uint8_t *out, size_t len);
 
 #endif

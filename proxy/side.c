@@ -10,7 +10,8 @@ enum {
     KEEPALIVE_IDLE_SECONDS = 60,
     KEEPALIVE_INTERVAL_SECONDS = 15,
     KEEPALIVE_PROBES = 4,
-    // Unacknowledged data older than this ends the connection (RFC 5482): as long as the keep-alive would take.
+    // Unacknowledged data older than this ends the connection (RFC 5482): as long as the keep-alive
+    // would take.
     USER_TIMEOUT_MS = 120000,
 };
 
@@ -74,8 +75,8 @@ int side_connect(struct side *side, const struct addr *addr)
 {
     struct sockaddr_storage sa;
     addr_to_sockaddr(addr, &sa);
-    int error = uv_tcp_connect(&side->req.connect, &side->tcp, (const struct sockaddr *)&sa,
-                               on_connect);
+    int error =
+        uv_tcp_connect(&side->req.connect, &side->tcp, (const struct sockaddr *)&sa, on_connect);
     uv_os_fd_t fd;
     if (error == 0 && uv_fileno((const uv_handle_t *)&side->tcp, &fd) == 0) {
         side_set_socket_options(fd);
@@ -118,6 +119,21 @@ static void on_alloc(uv_handle_t *handle, size_t suggested_len, uv_buf_t *out_bu
     }
 }
 
+// What the end of the stream really was. libuv reports EOF also for a reset that arrives while data
+// is left to read (POLLHUP after a partial read); the socket still holds the error then, and a
+// reset must never pass for a clean end.
+static int end_error(const uv_stream_t *stream)
+{
+    uv_os_fd_t fd;
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (uv_fileno((const uv_handle_t *)stream, &fd) == 0 &&
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0) {
+        return uv_translate_sys_error(error);
+    }
+    return 0;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
 {
     struct side *side = stream->data;
@@ -130,10 +146,11 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
         if (len == 0) {
             return; // nothing there after all
         }
-        if (len == UV_EOF) {
+        int error = len == UV_EOF ? end_error(stream) : (int)len;
+        if (error == 0) {
             side->is_eof = true;
         } else {
-            record_error(side, (int)len);
+            record_error(side, error);
         }
         side_set_reading(side, false);
     }
@@ -252,8 +269,8 @@ void side_close(struct side *side, bool with_reset)
     side_set_reading(side, false);
     ring_pull(&side->in, side->in.len);
     side_settle(side, &side->in);
-    // A write under way is cancelled by uv_close before the memory is used again: its callback comes first thing in the
-    // closing phase, and libuv touches no buffer in it.
+    // A write under way is cancelled by uv_close before the memory is used again: its callback
+    // comes first thing in the closing phase, and libuv touches no buffer in it.
     ring_pull(&side->out, side->out.len);
     side_settle(side, &side->out);
     uv_close((uv_handle_t *)&side->tcp, on_close);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Signing without a key: BoringSSL's asynchronous private-key method asks the agent for each handshake's signature
-// (RFC 8446, section 4.4.3) and goes on when it comes.
-// A signer belongs to a worker, a sign_job to a connection in its handshake; the worker's thread alone; SIGN_JOBS_MAX jobs.
-// It never sees a private key, and the agent signs nothing but a CertificateVerify.
+// Signing without a key: BoringSSL's asynchronous private-key method asks the agent for each
+// handshake's signature (RFC 8446, section 4.4.3) and goes on when it comes. A signer belongs to a
+// worker, a sign_job to a connection in its handshake; the worker's thread alone; SIGN_JOBS_MAX
+// jobs. It never sees a private key, and the agent signs nothing but a CertificateVerify.
 #ifndef TABARD_PROXY_SIGNER_H
 #define TABARD_PROXY_SIGNER_H
 
@@ -13,8 +13,8 @@
 
 #include "proxy/link.h"
 
-#define SIGN_JOBS_MAX      65536
-#define SIGNATURE_LEN_MAX  1024
+#define SIGN_JOBS_MAX     65536
+#define SIGNATURE_LEN_MAX 1024
 
 enum sign_state { SIGN_IDLE, SIGN_WAITING, SIGN_DONE, SIGN_FAILED };
 
@@ -30,13 +30,13 @@ struct sign_job {
 
 struct sign_slot {
     struct sign_job *job; // borrowed until signer_cancel or the result; NULL: free
-    uint32_t turn;        // how often the slot was used, so that a late result meets nobody else's job
+    uint32_t turn; // how often the slot was used, so that a late result meets nobody else's job
     uint32_t next_free;
 };
 
 // Zero state: no slots, no link.
 struct signer {
-    struct link *link; // borrowed: the worker's
+    struct link *link;       // borrowed: the worker's
     struct sign_slot *slots; // owned, malloc
     uint32_t num_slots;
     uint32_t first_free; // index + 1; 0: none

@@ -63,8 +63,8 @@ out:
     return ok;
 }
 
-struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message, const struct context_hooks *hooks,
-                              time_t now, struct err *err)
+struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message,
+                              const struct context_hooks *hooks, time_t now, struct err *err)
 {
     const Tabard__V1__Identity *identity = message->identity;
     char where[160];

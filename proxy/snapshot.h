@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One generation of everything that decides, built whole or not at all, and never changed.
-// Counted across threads: each worker holds the one in force, a handshake the one it began with; the last one frees.
-// Bounded by the limits of what it is built of. It binds no socket and adopts nothing by itself.
+// Counted across threads: each worker holds the one in force, a handshake the one it began with;
+// the last one frees. Bounded by the limits of what it is built of. It binds no socket and adopts
+// nothing by itself.
 #ifndef TABARD_PROXY_SNAPSHOT_H
 #define TABARD_PROXY_SNAPSHOT_H
 
@@ -22,7 +23,7 @@ struct snapshot {
     atomic_uint num_refs;
     uint64_t generation;
     uint8_t key_id[32];
-    struct context_pair contexts; // owned
+    struct context_pair contexts;  // owned
     struct trust_bundles *bundles; // owned
     struct policy_index *policies; // owned
     struct route_index *routes;    // owned
@@ -30,10 +31,10 @@ struct snapshot {
     struct spiffe_id self_id;      // of self.id
 };
 
-// snapshot_new builds a snapshot from what the agent sent, checking all of it again: the proxy trusts no message more
-// than it must. The identity is verified like a peer's. NULL sets err.
-struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message, const struct context_hooks *hooks,
-                              time_t now, struct err *err);
+// snapshot_new builds a snapshot from what the agent sent, checking all of it again: the proxy
+// trusts no message more than it must. The identity is verified like a peer's. NULL sets err.
+struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message,
+                              const struct context_hooks *hooks, time_t now, struct err *err);
 
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 void snapshot_unref(struct snapshot *snapshot); // NULL is fine

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What is counted: one set for each worker, written by it alone and read by the main thread.
-// Owned by a worker; one writer, any readers (relaxed atomics: no figure depends on another); fixed size.
-// It prints nothing; see stats_families for the names.
+// Owned by a worker; one writer, any readers (relaxed atomics: no figure depends on another); fixed
+// size. It prints nothing; see stats_families for the names.
 #ifndef TABARD_PROXY_STATS_H
 #define TABARD_PROXY_STATS_H
 
@@ -31,7 +31,8 @@ struct stats {
     _Atomic uint64_t chains_cached;
 };
 
-// stats_add changes a figure of the calling worker's own set. Not an atomic read-modify-write: there is one writer.
+// stats_add changes a figure of the calling worker's own set. Not an atomic read-modify-write:
+// there is one writer.
 static inline void stats_add(_Atomic uint64_t *figure, uint64_t more)
 {
     atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + more,
@@ -43,8 +44,8 @@ static inline void stats_set(_Atomic uint64_t *figure, uint64_t value)
     atomic_store_explicit(figure, value, memory_order_relaxed);
 }
 
-// stats_families sums the workers' sets into Prometheus families, appended to `result` (malloc'd as protobuf-c frees
-// them). false: out of memory.
+// stats_families sums the workers' sets into Prometheus families, appended to `result` (malloc'd as
+// protobuf-c frees them). false: out of memory.
 bool stats_families(Tabard__V1__InspectResult *result, struct stats *const *sets, size_t num_sets);
 
 #endif

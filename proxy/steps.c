@@ -9,9 +9,11 @@
 
 const enum step path_start[] = {STEP_ORIGIN, STEP_ROUTE, STEP_CLOSING};
 
-// The paths of DESIGN.md; each begins with the two steps above, so a position means the same in all of them.
-static const enum step path_outbound_mtls[] = {STEP_ORIGIN,    STEP_ROUTE, STEP_CONNECT, STEP_HANDSHAKE,
-                                               STEP_AUTHORIZE, STEP_RELAY, STEP_CLOSING};
+// The paths of DESIGN.md; each begins with the two steps above, so a position means the same in all
+// of them.
+static const enum step path_outbound_mtls[] = {STEP_ORIGIN,    STEP_ROUTE,     STEP_CONNECT,
+                                               STEP_HANDSHAKE, STEP_AUTHORIZE, STEP_RELAY,
+                                               STEP_CLOSING};
 static const enum step path_outbound_plain[] = {STEP_ORIGIN, STEP_ROUTE, STEP_CONNECT, STEP_RELAY,
                                                 STEP_CLOSING};
 static const enum step path_inbound_mtls[] = {STEP_ORIGIN,    STEP_ROUTE,   STEP_HANDSHAKE,
@@ -130,7 +132,8 @@ static bool tls_begin(struct conn *conn)
     return tls_start(&conn->mesh, ctx, is_server, conn);
 }
 
-// PERMISSIVE with foreign_tls APPLICATION: the ClientHello says whose it is, and stays relayable until it is known.
+// PERMISSIVE with foreign_tls APPLICATION: the ClientHello says whose it is, and stays relayable
+// until it is known.
 static enum step_result detect_hello(struct conn *conn)
 {
     struct side *mesh = &conn->mesh;
@@ -271,8 +274,8 @@ static void on_audit(void *ctx, const char *policy, int rule, bool would_deny)
     struct conn *conn = ctx;
     struct stats *stats = &conn->env->stats;
     stats_add(would_deny ? &stats->audit_would_deny : &stats->audit_would_allow, 1);
-    log_info("msg=audit id=%llu policy=%s rule=%d would=%s peer=%s",
-             (unsigned long long)conn->id, policy, rule, would_deny ? "deny" : "allow",
+    log_info("msg=audit id=%llu policy=%s rule=%d would=%s peer=%s", (unsigned long long)conn->id,
+             policy, rule, would_deny ? "deny" : "allow",
              conn->peer != NULL ? conn->peer->text : "-");
 }
 
@@ -287,8 +290,8 @@ static enum reason authorize_inbound(struct conn *conn, bool is_recheck)
     } else if (conn->peer != NULL) {
         request.peer = &conn->peer->id;
     }
-    struct policy_decision decision = policy_decide(env->snapshot->policies, &request,
-                                                    is_recheck ? NULL : on_audit, conn);
+    struct policy_decision decision =
+        policy_decide(env->snapshot->policies, &request, is_recheck ? NULL : on_audit, conn);
     conn->policy = decision.policy;
     conn->rule = decision.rule;
     if (decision.verdict == POLICY_DENIED) {
@@ -421,8 +424,7 @@ bool steps_want_read(const struct conn *conn, const struct side *side)
 {
     switch (conn_step(conn)) {
     case STEP_DETECT:
-        return side == &conn->mesh && ring_space(&side->in) > 0 &&
-               side->in.len == side->peeked_len;
+        return side == &conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
     case STEP_HANDSHAKE:
         return side == &conn->mesh && side->in.len == 0;
     case STEP_RELAY:

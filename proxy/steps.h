@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The steps of a connection, one function each, and the paths that they make. For proxy/conn.c only.
-// A step looks at the facts, does what it can, and says whether to go on; a worker's thread.
+// The steps of a connection, one function each, and the paths that they make. For proxy/conn.c
+// only. A step looks at the facts, does what it can, and says whether to go on; a worker's thread.
 // Each waits at most as long as its deadline in conn.c. It starts and stops no reading.
 #ifndef TABARD_PROXY_STEPS_H
 #define TABARD_PROXY_STEPS_H
@@ -23,12 +23,12 @@ enum step_result step_run(struct conn *conn, enum step step);
 // steps_want_read says whether a side should be read at this step.
 bool steps_want_read(const struct conn *conn, const struct side *side);
 
-// steps_authorize asks the snapshot in force about the connection: REASON_NONE, or why not. It renews conn->policy and
-// rule. With is_recheck the reason says that it was allowed before.
+// steps_authorize asks the snapshot in force about the connection: REASON_NONE, or why not. It
+// renews conn->policy and rule. With is_recheck the reason says that it was allowed before.
 enum reason steps_authorize(struct conn *conn, bool is_recheck);
 
-// steps_is_expected says whether `peer` is one of the identities that the connection's destination must prove. It is asked
-// inside the handshake, so that nobody else learns our certificate.
+// steps_is_expected says whether `peer` is one of the identities that the connection's destination
+// must prove. It is asked inside the handshake, so that nobody else learns our certificate.
 bool steps_is_expected(const struct conn *conn, const struct peer *peer);
 
 // steps_verify_reason maps the verifier's failure.

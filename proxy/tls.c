@@ -11,7 +11,8 @@
 #include "certs/verify.h"
 
 enum {
-    // What one record may add to its plaintext in `out`: header, content type, tag, and a KeyUpdate put before it.
+    // What one record may add to its plaintext in `out`: header, content type, tag, and a KeyUpdate
+    // put before it.
     SEAL_OVERHEAD = 22 + 64,
     RECORD_PLAINTEXT_MAX = 16384, // RFC 8446, section 5.1
 };
@@ -117,8 +118,9 @@ static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
     for (size_t i = 0; i < num; i++) {
         chain[i] = sk_CRYPTO_BUFFER_value(sent, i);
     }
-    return hooks_in_use.on_verify(SSL_get_app_data(ssl), chain, num, out_alert) ? ssl_verify_ok
-                                                                                : ssl_verify_invalid;
+    return hooks_in_use.on_verify(SSL_get_app_data(ssl), chain, num, out_alert)
+               ? ssl_verify_ok
+               : ssl_verify_invalid;
 }
 
 static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hello)
@@ -247,7 +249,8 @@ bool tls_close_notify(struct side *side)
         return false;
     }
     ERR_clear_error();
-    // 0: sent, and the peer's is not here yet. A second call would take data that still comes for an error.
+    // 0: sent, and the peer's is not here yet. A second call would take data that still comes for
+    // an error.
     (void)SSL_shutdown(side->ssl);
     return true;
 }

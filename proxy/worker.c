@@ -42,7 +42,8 @@ static void on_listener_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
-static struct worker_listener *listener_find(struct worker *worker, const struct listen_socket *sock)
+static struct worker_listener *listener_find(struct worker *worker,
+                                             const struct listen_socket *sock)
 {
     for (struct worker_listener *at = worker->listeners; at != NULL; at = at->next) {
         if (at->spec.kind == sock->spec.kind && addr_equal(&at->configured, &sock->configured)) {
@@ -52,7 +53,8 @@ static struct worker_listener *listener_find(struct worker *worker, const struct
     return NULL;
 }
 
-// Begins to listen on this worker's descriptor of a socket. Nothing here can fail for a reason that binding did not meet.
+// Begins to listen on this worker's descriptor of a socket. Nothing here can fail for a reason that
+// binding did not meet.
 static void listener_open(struct worker *worker, struct listen_socket *sock)
 {
     struct worker_listener *listener = calloc(1, sizeof *listener);

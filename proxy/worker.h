@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A worker: one thread, one loop, its own listeners, connections, counters and signing socket.
-// Made and joined by the main thread; between the two only the mailbox below is shared. Bounded by its share of the
-// limits.
-// It builds no snapshot and talks to the agent about signatures only.
+// Made and joined by the main thread; between the two only the mailbox below is shared. Bounded by
+// its share of the limits. It builds no snapshot and talks to the agent about signatures only.
 #ifndef TABARD_PROXY_WORKER_H
 #define TABARD_PROXY_WORKER_H
 
@@ -56,8 +55,8 @@ struct worker {
     uv_async_t *on_event; // borrowed: wakes the main thread after each of the above changes
 };
 
-// worker_start makes the loop and the thread; it serves nothing before its first generation. `sign_fd` is taken over.
-// 0 or libuv's error code.
+// worker_start makes the loop and the thread; it serves nothing before its first generation.
+// `sign_fd` is taken over. 0 or libuv's error code.
 int worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
                  uv_async_t *on_event);
 
