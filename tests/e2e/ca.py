@@ -27,9 +27,9 @@ class Authority:
         self.num_issued = 0
         self.ca = self.folder / "ca"
         run("tabard-ca", "init", "--trust-domain", domain, "--dir", self.ca)
-        self.roots = self.ca / "roots.pem"
+        self.roots = self.ca / "ca.pem"
         self.key = self.ca / "ca.key"
-        self.crl = self.ca / "crl.pem"
+        self.crl = self.folder / "crl.pem"
 
     def _name(self, name):
         self.num_issued += 1
@@ -39,12 +39,12 @@ class Authority:
         """What tabard-ca gives a workload."""
         stem = self._name(name)
         made = Certificate(stem.with_suffix(".pem"), stem.with_suffix(".key"))
-        run("tabard-ca", "issue", "--dir", self.ca, "--id", spiffe_id, "--cert", made.chain, "--key", made.key, *flags)
+        run("tabard-ca", "issue", "--dir", self.ca, "--id", spiffe_id, "--out-cert", made.chain, "--out-key", made.key, *flags)
         return made
 
     def revoke(self, certificate):
         """Returns the CRL, rewritten with this certificate in it."""
-        run("tabard-ca", "revoke", "--dir", self.ca, "--cert", certificate.chain)
+        run("tabard-ca", "revoke", "--dir", self.ca, "--cert", certificate.chain, "--crl", self.crl)
         return self.crl
 
     def forge(self, name, *uris, start=-HOUR, end=HOUR, ca=False, usage="digitalSignature", signer=None, extra=()):

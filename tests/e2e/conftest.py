@@ -14,7 +14,7 @@ def pytest_runtest_makereport(item, call):
         for agent in Agent.alive:
             text = agent.log()
             if text:
-                report.sections.append((f"{agent.name} logged", text[-6000:]))
+                report.sections.append((f"{agent.name} logged", text[-3000:]))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS peers that are not Tabard: what any client or server written with Python's ssl, on OpenSSL, would do."""
+import contextlib
 import socket
 import ssl
 
@@ -43,7 +44,10 @@ def attempt(address, authority, certificate=None, netns=None, data=b"hello", **h
     try:
         with tls(address, authority, certificate, netns, **how) as sock:
             sock.sendall(data)
-            return sock.recv(65536) or "closed"
+            answer = sock.recv(65536) or "closed"
+            with contextlib.suppress(OSError):
+                sock.unwrap()  # close_notify, and the other side's
+            return answer
     except ssl.SSLError as error:
         return error.reason or str(error)
     except OSError as error:

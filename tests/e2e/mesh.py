@@ -30,6 +30,7 @@ WEB = f"spiffe://{DOMAIN}/ns/shop/sa/web"
 API = f"spiffe://{DOMAIN}/ns/payments/sa/api"
 STRANGER = f"spiffe://{DOMAIN}/ns/lobby/sa/stranger"
 
+ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 FIELD = re.compile(r'([\w-]+)=("[^"]*"|\S*)')
 
 
@@ -50,7 +51,8 @@ def wait_until(what, condition, seconds=10):
 
 
 def fields(line):
-    return {key: value.strip('"') for key, value in FIELD.findall(line)}
+    """A log line as a dict, quoted values as they were before they were quoted."""
+    return {key: ESCAPE.sub(lambda match: chr(int(match[1], 16)), value.strip('"')) for key, value in FIELD.findall(line)}
 
 
 def split_address(text):
@@ -110,7 +112,7 @@ class Agent:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                                             start_new_session=True)
         if wait:
-            self.wait_line(mark, msg="snapshot in force")
+            self.wait_in_force(mark)
 
     def write_config(self, text=None):
         """Replaces mesh.yaml in one step. JSON is YAML, and pretty-printed it has lines for errors to name."""
@@ -119,10 +121,22 @@ class Agent:
         new.rename(self.folder / "mesh.yaml")
 
     def apply(self, text=None):
-        """Writes the configuration and waits until it is in force; returns its generation."""
-        mark = self.mark()
+        """Writes the configuration and waits until it is in force. What changes nothing makes no new generation."""
+        mark, path = self.mark(), self.folder / "mesh.yaml"
+        before = path.exists() and path.read_text()
         self.write_config(text)
-        return int(self.wait_line(mark, msg="snapshot in force")["generation"])
+        if path.read_text() != before:
+            self.wait_in_force(mark)
+
+    def wait_in_force(self, mark):
+        def look():
+            refused = self.lines(mark, msg="update refused")
+            if refused:
+                raise Missing(f"{self.name} refused its configuration: {refused[-1].get('error')}")
+            if self.process.poll() is not None:
+                raise Missing(f"{self.name} exited {self.process.returncode}:\n{self.log(mark)}")
+            return self.lines(mark, msg="snapshot in force")
+        wait_until(f"{self.name} has its configuration in force", look)
 
     def refuse(self, text=None):
         """Writes a configuration that must be refused; returns the line that says why."""

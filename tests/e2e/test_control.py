@@ -144,7 +144,7 @@ def test_tabard_ca_guards_its_keys(authority, tmp_path):
     assert stat.S_IMODE(made.key.stat().st_mode) == 0o600
     assert stat.S_IMODE(authority.key.stat().st_mode) == 0o600
     before = made.key.read_bytes()
-    done = run("tabard-ca", "issue", "--dir", authority.ca, "--id", WEB, "--cert", made.chain, "--key", made.key, check=False)
+    done = run("tabard-ca", "issue", "--dir", authority.ca, "--id", WEB, "--out-cert", made.chain, "--out-key", made.key, check=False)
     assert done.returncode != 0 and made.key.name in done.stderr
     assert made.key.read_bytes() == before
     shown = subprocess.run(["openssl", "x509", "-in", made.chain, "-noout", "-ext", "subjectAltName"], capture_output=True, text=True)

@@ -15,7 +15,7 @@ from pair import bundles, client_config, server_config
 @pytest.fixture(scope="module")
 def server(authority):
     service = Service()
-    agent = Agent("payments", server_config(authority, service.address, peer_expiry_grace_ms=100))
+    agent = Agent("payments", server_config(authority, service.address))
     agent.service = service
     yield agent
     agent.close()
