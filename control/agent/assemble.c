@@ -146,9 +146,10 @@ static bool check_leaf(struct work *work, struct err *err)
         goto out;
     }
     if (EVP_PKEY_cmp(public_key, work->out->key) != 1) {
-        fail_at(work, err, "identity.key", file_at(work, work->files->key),
-                "does not belong to %s: the certificate was issued for another key",
-                certificate->name);
+        err_set_at(err, "identity.key",
+                   "%s does not belong to %s: the certificate was issued for another key",
+                   file_at(work, work->files->key)->name, certificate->name);
+        mesh_files_locate(work->files, err);
         goto out;
     }
     ok = true;
