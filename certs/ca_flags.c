@@ -2,8 +2,11 @@
 #include "certs/ca_flags.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define KNOWN_TEXT_MAX 400
 
 enum flag_type { TEXT, NUMBER, SWITCH, LIST, KEY };
 
@@ -51,6 +54,21 @@ static bool has_name(const char *names, const char *name, size_t len)
         at += strspn(at, " ");
     }
     return false;
+}
+
+// Lists the flags of a command, each with a blank before it.
+static const char *known_text(char buf[KNOWN_TEXT_MAX], const struct ca_command *command)
+{
+    size_t len = 0;
+    buf[0] = '\0';
+    for (size_t i = 0; i < NUM_FLAGS; i++) {
+        const char *name = flags[i].name;
+        if (strcmp(name, "file") != 0 && has_name(command->known, name, strlen(name)) &&
+            len < KNOWN_TEXT_MAX) {
+            len += (size_t)snprintf(buf + len, KNOWN_TEXT_MAX - len, " --%s", name);
+        }
+    }
+    return len == 0 ? " none" : buf;
 }
 
 static const struct flag *find_flag(const char *name, size_t len)
@@ -129,8 +147,9 @@ static bool check_needed(const struct ca_options *options, const struct ca_comma
         if (flag->type == TEXT && *at == NULL &&
             has_name(command->needed, flag->name, strlen(flag->name))) {
             bool is_argument = strcmp(flag->name, "file") == 0;
-            return err_set(err, "%s%s is missing: tabard-ca %s %s", is_argument ? "" : "--",
-                           is_argument ? "FILE" : flag->name, command->name, command->usage);
+            return err_set(err, "%s%s is missing; tabard-ca %s --help shows how",
+                           is_argument ? "" : "--", is_argument ? "FILE" : flag->name,
+                           command->name);
         }
     }
     if (options->hours != 0 && options->seconds != 0) {
@@ -163,8 +182,9 @@ enum ca_flags_result ca_flags_parse(struct ca_options *out, const struct ca_comm
         size_t len = strcspn(name, "=");
         const struct flag *flag = find_flag(name, len);
         if (flag == NULL || !has_name(command->known, name, len) || has_name("file", name, len)) {
-            err_set(err, "no flag --%.*s; it takes %s", (int)(len > 40 ? 40 : len), name,
-                    command->usage);
+            char known[KNOWN_TEXT_MAX];
+            err_set(err, "no flag --%.*s; there are%s", (int)(len > 40 ? 40 : len), name,
+                    known_text(known, command));
             return CA_FLAGS_WRONG;
         }
         const char *value = name[len] == '=' ? name + len + 1 : NULL;

@@ -72,11 +72,11 @@ static bool check_path(const char *path, size_t path_len, size_t base, struct er
             continue;
         }
         size_t len = i - start;
+        if (len == 0 && i == path_len) {
+            return err_set(err, "byte %zu: a path must not end with '/'", base + i);
+        }
         if (len == 0) {
-            return err_set(err,
-                           i == path_len ? "byte %zu: a path must not end with '/'"
-                                         : "byte %zu: a path must not hold an empty segment",
-                           base + i);
+            return err_set(err, "byte %zu: a path must not hold an empty segment", base + i + 1);
         }
         if ((len == 1 && path[start] == '.') ||
             (len == 2 && path[start] == '.' && path[start + 1] == '.')) {
