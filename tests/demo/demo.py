@@ -120,7 +120,8 @@ class Demo:
         host = self.net[name]
         for address in (host.ipv4, host.ipv6):
             process = subprocess.Popen(
-                host.command(["/usr/bin/python3", "-m", "http.server", "8080", "--bind", address, "--directory", str(folder)]),
+                host.command(["setpriv", "--pdeathsig", "KILL", "/usr/bin/python3", "-m", "http.server", "8080", "--bind", address,
+                              "--directory", str(folder)]),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self.stack.callback(process.wait)
             self.stack.callback(process.kill)
@@ -226,7 +227,7 @@ class Demo:
             with self.claims.claim(f"openssl with a good certificate gets in, over {family}") as figures:
                 answer = self.openssl(to, self.ours.issue("guest", WEB))
                 expect(SECRET in answer, f"openssl was answered: {answer!r}")
-                figures += [answer.split("\r\n")[0].split(" ", 1)[1]]
+                figures.append(answer.splitlines()[0].split(" ", 1)[1])
         self.payments.config["policies"].append({"name": "lobby-stays-out", "action": "DENY", "mode": "ENFORCE", "ports": [],
                                                  "rules": [{"principals": [f"spiffe://{DOMAIN}/ns/lobby/"]}]})
         self.payments.apply()

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures, and the programs' logs under every failed test."""
+import signal
+
 import pytest
 
 import netns
 from ca import Authority
 from mesh import DOMAIN, Agent, Service
 from pair import Pair
+
+def pytest_configure():
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("stopped by SIGTERM"))
+
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):

@@ -102,7 +102,8 @@ class Agent:
     def start(self, wait=True):
         # In a namespace of its own the sidecar takes the ports that everybody expects there.
         where = [] if self.netns else ["--metrics", "127.0.0.1:0", "--health", "127.0.0.1:0"]
-        command = [str(PROGRAMS["tabard-agent"]), "--config", str(self.folder / "mesh.yaml"),
+        # A test run that is killed takes its sidecars with it.
+        command = ["setpriv", "--pdeathsig", "KILL", str(PROGRAMS["tabard-agent"]), "--config", str(self.folder / "mesh.yaml"),
                    "--proxy", str(PROGRAMS["tabard-proxy"]), "--admin", str(self.folder / "admin.sock"),
                    *where, *self.arguments]
         if self.netns:

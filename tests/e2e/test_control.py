@@ -145,8 +145,12 @@ def test_tabard_ca_guards_its_keys(authority, tmp_path):
     assert stat.S_IMODE(authority.key.stat().st_mode) == 0o600
     before = made.key.read_bytes()
     done = run("tabard-ca", "issue", "--dir", authority.ca, "--id", WEB, "--out-cert", made.chain, "--out-key", made.key, check=False)
-    assert done.returncode != 0 and made.key.name in done.stderr
+    assert done.returncode != 0 and made.chain.name in done.stderr
+    made.chain.rename(tmp_path / "away.pem")
+    done = run("tabard-ca", "issue", "--dir", authority.ca, "--id", WEB, "--out-cert", made.chain, "--out-key", made.key, check=False)
+    assert done.returncode != 0 and made.key.name in done.stderr and not made.chain.exists()
     assert made.key.read_bytes() == before
+    made.chain = tmp_path / "away.pem"
     shown = subprocess.run(["openssl", "x509", "-in", made.chain, "-noout", "-ext", "subjectAltName"], capture_output=True, text=True)
     assert f"URI:{WEB}" in shown.stdout
     assert WEB in run("tabard-ca", "show", made.chain).stdout
