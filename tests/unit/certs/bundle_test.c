@@ -233,11 +233,14 @@ static X509_CRL *sign_crl_again(X509_CRL *crl)
 
 static X509_CRL *crl_with_extension(int nid, const char *oid, bool is_critical)
 {
+    // INTEGER 1 for a delta CRL's base number, and harmless elsewhere; indirectCRL TRUE for a
+    // distribution point.
+    const char *value =
+        nid == NID_issuing_distribution_point ? "\x30\x03\x84\x01\xff" : "\x02\x01\x01";
     X509_CRL *crl = fixture_crl(&root, NULL, 0, NOW - HOUR, NOW + HOUR);
     ASN1_OBJECT *object = oid == NULL ? OBJ_dup(OBJ_nid2obj(nid)) : OBJ_txt2obj(oid, 1);
     ASN1_OCTET_STRING *data = ASN1_OCTET_STRING_new();
-    // For a delta CRL's base number, and harmless elsewhere: INTEGER 1.
-    cr_assert(ASN1_OCTET_STRING_set(data, (const uint8_t *)"\x02\x01\x01", 3));
+    cr_assert(ASN1_OCTET_STRING_set(data, (const uint8_t *)value, (int)strlen(value)));
     X509_EXTENSION *extension =
         X509_EXTENSION_create_by_OBJ(NULL, object, is_critical ? 1 : 0, data);
     cr_assert(X509_CRL_add_ext(crl, extension, -1));
@@ -251,15 +254,13 @@ Test(bundle, a_crl_that_is_stale_early_or_without_an_end_is_refused)
 {
     expect_crl_refused(fixture_crl(&root, NULL, 0, NOW - DAY, NOW - 1), "stale", "stale");
     expect_crl_refused(fixture_crl(&root, NULL, 0, NOW + 1, NOW + DAY), "not yet valid", "early");
-    X509_CRL *endless = fixture_crl(&root, NULL, 0, NOW - HOUR, NOW + HOUR);
-    // API 17 can't take a nextUpdate away, so its bytes are taken out of the DER: both times are
-    // UTCTimes of 15 bytes.
-    uint8_t *der;
-    size_t len;
-    cr_assert(mint_crl_der(&der, &len, endless));
-    (void)len;
-    X509_CRL_free(endless);
-    free(der);
+    X509_CRL *endless = X509_CRL_new();
+    ASN1_TIME *began = ASN1_TIME_set(NULL, NOW - HOUR);
+    cr_assert(X509_CRL_set_version(endless, X509_CRL_VERSION_2));
+    cr_assert(X509_CRL_set_issuer_name(endless, X509_get_subject_name(root.cert)));
+    cr_assert(X509_CRL_set1_lastUpdate(endless, began));
+    ASN1_TIME_free(began);
+    expect_crl_refused(sign_crl_again(endless), "no nextUpdate", "endless");
     // At its very end it is still good.
     Tabard__V1__TrustBundle *bundle = with_root(root.cert);
     X509_CRL *last = fixture_crl(&root, NULL, 0, NOW, NOW);
@@ -298,7 +299,7 @@ Test(bundle, a_crl_that_is_not_plain_and_complete_is_refused)
     expect_crl_refused(crl_with_extension(NID_delta_crl, NULL, true), "delta", "delta");
     expect_crl_refused(crl_with_extension(NID_delta_crl, NULL, false), "delta",
                        "delta, not critical");
-    expect_crl_refused(crl_with_extension(NID_issuing_distribution_point, NULL, true), "",
+    expect_crl_refused(crl_with_extension(NID_issuing_distribution_point, NULL, true), "indirect",
                        "indirect");
     expect_crl_refused(crl_with_extension(0, "1.3.6.1.4.1.99999.1", true), "critical extension",
                        "unknown critical");
@@ -308,6 +309,34 @@ Test(bundle, a_crl_that_is_not_plain_and_complete_is_refused)
     trust_bundles_free(fixture_bundles(bundle));
     fixture_bundle_free(bundle);
     X509_CRL_free(plain);
+}
+
+Test(bundle, a_crl_with_an_entry_that_is_not_understood_is_refused)
+{
+    X509 *leaf = fixture_leaf(&root, "spiffe://prod.example/a", NULL);
+    X509_CRL *crl = fixture_crl(&root, &leaf, 1, NOW - HOUR, NOW + HOUR);
+    X509_REVOKED *entry = sk_X509_REVOKED_value(X509_CRL_get_REVOKED(crl), 0);
+    ASN1_OBJECT *object = OBJ_txt2obj("1.3.6.1.4.1.99999.1", 1);
+    ASN1_OCTET_STRING *data = ASN1_OCTET_STRING_new();
+    cr_assert(ASN1_OCTET_STRING_set(data, (const uint8_t *)"\x05", 1));
+    X509_EXTENSION *extension = X509_EXTENSION_create_by_OBJ(NULL, object, 1, data);
+    cr_assert(X509_REVOKED_add_ext(entry, extension, -1));
+    X509_EXTENSION_free(extension);
+    ASN1_OCTET_STRING_free(data);
+    ASN1_OBJECT_free(object);
+    expect_crl_refused(sign_crl_again(crl), "entry 0 has a critical extension", "an entry's");
+    X509_free(leaf);
+}
+
+Test(bundle, a_crl_with_a_serial_number_that_no_certificate_may_have_is_refused)
+{
+    static const uint8_t bytes[21] = {1};
+    ASN1_INTEGER *serial = ASN1_INTEGER_new();
+    cr_assert(ASN1_STRING_set(serial, bytes, sizeof bytes));
+    const struct mint_revoked revoked = {serial, NOW - HOUR};
+    X509_CRL *crl = mint_crl_new(&root, &revoked, 1, 1, NOW - HOUR, NOW + HOUR, NULL);
+    expect_crl_refused(crl, "more than 20 bytes", "21 bytes");
+    ASN1_INTEGER_free(serial);
 }
 
 Test(bundle, crls_that_are_too_many_too_big_or_no_der_are_refused)

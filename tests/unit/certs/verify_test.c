@@ -550,6 +550,86 @@ Test(verify, another_root_with_the_same_serial_is_not_revoked, .timeout = 20)
     mint_ca_cleanup(&two);
 }
 
+// Two roots alike in name or in key, and the CRL of the second: neither half of an issuer's
+// identity is enough alone.
+Test(verify, a_crl_counts_only_with_its_issuers_name_and_key, .timeout = 20)
+{
+    struct err err = {0};
+    for (int is_same_name = 0; is_same_name <= 1; is_same_name++) {
+        struct mint_ca one, two = {0};
+        fixture_root(&one, DOMAIN);
+        two.cert = X509_dup(one.cert);
+        if (is_same_name == 1) {
+            two.key = mint_key_new(MINT_KEY_P256, &err);
+            cr_assert(X509_set_pubkey(two.cert, two.key));
+        } else {
+            X509_NAME *name = X509_NAME_new();
+            cr_assert(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)"two",
+                                                 -1, -1, 0));
+            cr_assert(X509_set_subject_name(two.cert, name));
+            cr_assert(X509_set_issuer_name(two.cert, name));
+            X509_NAME_free(name);
+            EVP_PKEY_up_ref(one.key);
+            two.key = one.key;
+        }
+        cr_assert(mint_sign_cert(two.cert, two.key));
+        X509 *leaf = fixture_leaf(&one, ID, NULL);
+        X509_CRL *crl = fixture_crl(&two, &leaf, 1, NOW - HOUR, NOW + HOUR);
+        Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
+        fixture_add_root(message, one.cert);
+        fixture_add_root(message, two.cert);
+        fixture_add_crl(message, crl);
+        struct trust_bundles *bundles = fixture_bundles(message);
+        struct verified_peer peer;
+        enum verify_failure failure = fixture_verify(&peer, bundles, NOW, &err, leaf, NULL, NULL);
+        expect_failure(VERIFY_OK, failure, err, "",
+                       is_same_name ? "same name, other key" : "same key, other name");
+        trust_bundles_free(bundles);
+        fixture_bundle_free(message);
+        X509_CRL_free(crl);
+        X509_free(leaf);
+        mint_ca_cleanup(&one);
+        mint_ca_cleanup(&two);
+    }
+}
+
+Test(verify, a_bundle_may_hold_a_certificate_that_another_ca_signed, .timeout = 20)
+{
+    struct world w;
+    world_init(&w);
+    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
+    fixture_add_root(message, w.intermediate.cert);
+    struct trust_bundles *bundles = fixture_bundles(message);
+    X509 *leaf = fixture_leaf(&w.intermediate, ID, NULL);
+    X509 *beside = fixture_leaf(&w.root, ID, NULL);
+    struct verified_peer peer;
+    struct err err = {0};
+    enum verify_failure failure = fixture_verify(&peer, bundles, NOW, &err, leaf, NULL, NULL);
+    expect_failure(VERIFY_OK, failure, err, "", "below it");
+    failure = fixture_verify(&peer, bundles, NOW, &err, beside, w.root.cert, NULL);
+    expect_failure(VERIFY_UNTRUSTED_CHAIN, failure, err, "", "below the one that signed it");
+    X509_free(leaf);
+    X509_free(beside);
+    trust_bundles_free(bundles);
+    fixture_bundle_free(message);
+    world_cleanup(&w);
+}
+
+Test(verify, a_weak_key_is_named_before_any_root_is_asked, .timeout = 20)
+{
+    struct world w;
+    world_init(&w);
+    EVP_PKEY *key = bad_key_ec(NID_secp224r1);
+    X509 *leaf = bad_leaf_new(&w.root, key, "spiffe://other.example/a", NOW, &(struct bad_leaf){0});
+    struct verified_peer peer;
+    struct err err = {0};
+    enum verify_failure failure = fixture_verify(&peer, w.bundles, NOW, &err, leaf, NULL, NULL);
+    expect_failure(VERIFY_WEAK_KEY, failure, err, "P-224", "weak and of an unknown trust domain");
+    X509_free(leaf);
+    EVP_PKEY_free(key);
+    world_cleanup(&w);
+}
+
 Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout = 20)
 {
     struct world w;
