@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tabardctl's commands. Each gets argv from its own name on and returns the process's exit status.
+// One thread; each runs once; bounded by what it reads (see there).
+// None of them changes a running sidecar; `intercept` alone changes the host.
+#ifndef TABARD_CONTROL_CTL_CTL_H
+#define TABARD_CONTROL_CTL_CTL_H
+
+#include "base/err.h"
+
+enum ctl_exit { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_DENIED = 3 };
+
+int ctl_check(int argc, char **argv);
+int ctl_explain(int argc, char **argv);
+int ctl_intercept(int argc, char **argv);
+int ctl_status(int argc, char **argv);
+
+// The usage of a command, printed by --help.
+extern const char ctl_check_usage[];
+extern const char ctl_explain_usage[];
+extern const char ctl_intercept_usage[];
+extern const char ctl_status_usage[];
+
+// ctl_fail prints one line to standard error and returns `status`.
+int ctl_fail(int status, const struct err *err);
+
+#endif

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pb_text.h"
+#include "certs/identity.h"
+#include "control/ctl/ctl.h"
+#include "control/ctl/flags.h"
+#include "proxy/policy.h"
+#include "proxy/route.h"
+
+const char ctl_explain_usage[] =
+    "usage: tabardctl explain [--config mesh.yaml] --from SPIFFE-ID|none --source IP --port N\n"
+    "       tabardctl explain [--config mesh.yaml] --to IP:PORT\n"
+    "\n"
+    "Says what a sidecar with this configuration would do: with a caller who proves SPIFFE-ID (or\n"
+    "none), comes from IP and wants the service's port N; or with a call of the service to "
+    "IP:PORT.\n"
+    "Policies and routes are decided by the same code as in the sidecar; no key is read.\n"
+    "Exit status: 0 allowed, 3 denied, 1 when the configuration is bad, 2 for a wrong flag.\n";
+
+struct question {
+    const char *config_path; // borrowed, as all of these
+    const char *from;
+    const char *source_text;
+    const char *port_text;
+    const char *to_text;
+    struct spiffe_id peer;
+    bool has_peer;
+    struct ip source;
+    uint16_t port;
+    struct addr to;
+};
+
+struct mesh {
+    Tabard__V1__MeshConfig *config; // owned
+    struct policy_index *policies;  // owned
+    struct route_index *routes;     // owned
+};
+
+static void mesh_cleanup(struct mesh *mesh)
+{
+    tabard__v1__mesh_config__free_unpacked(mesh->config, NULL);
+    policy_index_free(mesh->policies);
+    route_index_free(mesh->routes);
+}
+
+static char *read_text(const char *path, size_t *out_len, struct err *err)
+{
+    FILE *file = fopen(path, "re");
+    char *text = file == NULL ? NULL : malloc(PB_TEXT_BYTES_MAX + 1);
+    if (text == NULL) {
+        err_set(err, "%s: %s", path, strerror(errno));
+    } else {
+        *out_len =
+            fread(text, 1, PB_TEXT_BYTES_MAX + 1, file); // one more, so that pb_text sees too much
+        if (ferror(file) != 0) {
+            err_set(err, "%s: %s", path, strerror(errno));
+            free(text);
+            text = NULL;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return text;
+}
+
+// Reads and indexes the parts that decide. Keys and certificates are for `check`.
+static bool mesh_open(struct mesh *mesh, const char *path, struct err *err)
+{
+    size_t text_len = 0;
+    struct pb_text_marks *marks = NULL;
+    char *text = read_text(path, &text_len, err);
+    if (text == NULL) {
+        return false;
+    }
+    mesh->config = (Tabard__V1__MeshConfig *)pb_text_parse(&tabard__v1__mesh_config__descriptor,
+                                                           text, text_len, path, &marks, err);
+    free(text);
+    if (mesh->config == NULL) {
+        return false;
+    }
+    const Tabard__V1__MeshConfig *config = mesh->config;
+    Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT; // borrows everything from config
+    snapshot.n_destinations = config->n_destinations;
+    snapshot.destinations = config->destinations;
+    snapshot.n_inbound_ports = config->n_inbound_ports;
+    snapshot.inbound_ports = config->inbound_ports;
+    snapshot.n_forwards = config->n_forwards;
+    snapshot.forwards = config->forwards;
+    snapshot.settings = config->settings;
+    mesh->policies = policy_index_new(config->policies, config->n_policies, err);
+    mesh->routes = mesh->policies == NULL ? NULL : route_index_new(&snapshot, err);
+    if (mesh->routes == NULL) {
+        pb_text_marks_locate(marks, path, err);
+    }
+    pb_text_marks_free(marks);
+    return mesh->routes != NULL;
+}
+
+static void print_audit(void *ctx, const char *policy, int rule, bool would_deny)
+{
+    (void)ctx;
+    printf("audit: policy %s, rule %d, would %s\n", policy, rule, would_deny ? "deny" : "allow");
+}
+
+static bool is_trusted(const struct mesh *mesh, const struct spiffe_id *peer)
+{
+    for (size_t i = 0; i < mesh->config->n_trust_bundles; i++) {
+        const char *domain = mesh->config->trust_bundles[i]->trust_domain;
+        if (strlen(domain) == peer->domain_len &&
+            memcmp(domain, peer->domain, peer->domain_len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// What ends a connection in the handshake, before any policy is asked. Returns whether it does.
+static bool ends_in_handshake(const struct mesh *mesh, const struct question *question,
+                              enum inbound_mode mode)
+{
+    if (mode == INBOUND_MTLS && !question->has_peer) {
+        printf("denied: port %u is MTLS, and a caller without a certificate is refused in the "
+               "handshake\n",
+               question->port);
+        return true;
+    }
+    if ((mode == INBOUND_MTLS || mode == INBOUND_PERMISSIVE) && question->has_peer &&
+        !is_trusted(mesh, &question->peer)) {
+        printf(
+            "denied: there is no trust bundle for the trust domain %.*s, so the handshake fails\n",
+            (int)question->peer.domain_len, question->peer.domain);
+        return true;
+    }
+    return false;
+}
+
+static int explain_inbound(const struct mesh *mesh, const struct question *question)
+{
+    static const char *const modes[] = {
+        [INBOUND_MTLS] = "MTLS",
+        [INBOUND_PERMISSIVE] = "PERMISSIVE",
+        [INBOUND_PLAINTEXT] = "PLAINTEXT",
+        [INBOUND_TLS_PASSTHROUGH] = "TLS_PASSTHROUGH",
+    };
+    const struct inbound inbound = route_inbound(mesh->routes, question->port);
+    bool proves = inbound.mode == INBOUND_MTLS || inbound.mode == INBOUND_PERMISSIVE;
+    const struct policy_request request = {
+        .peer = question->has_peer && proves ? &question->peer : NULL,
+        .source = question->source,
+        .port = question->port,
+    };
+    if (question->has_peer && !proves) {
+        printf("note: port %u is %s, where no caller proves an identity to the sidecar: decided as "
+               "for none\n",
+               question->port, modes[inbound.mode]);
+    }
+    if (ends_in_handshake(mesh, question, inbound.mode)) {
+        return CTL_DENIED;
+    }
+    struct policy_decision decision = policy_decide(mesh->policies, &request, print_audit, NULL);
+    bool is_allowed = decision.verdict == POLICY_ALLOWED;
+    if (decision.rule < 0) {
+        printf("denied: by default, since no policy of mode ENFORCE matches\n");
+    } else {
+        printf("%s: by policy %s, rule %d\n", is_allowed ? "allowed" : "denied", decision.policy,
+               decision.rule);
+    }
+    return is_allowed ? CTL_OK : CTL_DENIED;
+}
+
+static int explain_outbound(const struct mesh *mesh, const struct question *question)
+{
+    char buf[ADDR_TEXT_MAX];
+    const struct route route = route_outbound(mesh->routes, &question->to);
+    addr_text(&question->to, buf);
+    switch (route.mode) {
+    case ROUTE_DENY:
+        printf("denied: no destination lists %s, and settings.unlisted_outbound is not PLAINTEXT\n",
+               buf);
+        return CTL_DENIED;
+    case ROUTE_PLAINTEXT:
+        if (route.name[0] == '\0') {
+            printf("allowed: no destination lists %s; it goes in plaintext, as "
+                   "settings.unlisted_outbound says\n",
+                   buf);
+        } else {
+            printf("allowed: %s is destination %s, in plaintext\n", buf, route.name);
+        }
+        return CTL_OK;
+    case ROUTE_MTLS:
+        break;
+    }
+    printf("allowed: %s is destination %s, over mutual TLS; the server must prove", buf,
+           route.name);
+    for (size_t i = 0; i < route.num_identities; i++) {
+        printf("%s %.*s", i == 0 ? "" : " or", (int)route.identities[i].text_len,
+               route.identities[i].text);
+    }
+    printf("\n");
+    return CTL_OK;
+}
+
+static bool read_inbound(struct question *question, struct err *err)
+{
+    if (question->from == NULL || question->source_text == NULL || question->port_text == NULL) {
+        return err_set(err, "%s is missing; --help says what is needed",
+                       question->from == NULL          ? "--from"
+                       : question->source_text == NULL ? "--source"
+                                                       : "--port");
+    }
+    question->has_peer = strcmp(question->from, "none") != 0;
+    if (question->has_peer &&
+        !spiffe_workload_parse(&question->peer, question->from, strlen(question->from), err)) {
+        return err_prefix(err, "--from: \"%.200s\"", question->from);
+    }
+    return ip_parse(&question->source, question->source_text, err) || err_prefix(err, "--source");
+}
+
+static bool set_port(void *ctx, const char *value, struct err *err)
+{
+    struct question *question = ctx;
+    struct addr addr;
+    char text[32];
+    question->port_text = value;
+    // addr_parse has the one reader of ports.
+    snprintf(text, sizeof text, "0.0.0.0:%.16s", value);
+    if (strlen(value) > 5 || !addr_parse(&addr, text, false, NULL)) {
+        return err_set(err, "\"%.100s\" is not a TCP port (1 to 65535)", value);
+    }
+    question->port = addr.port;
+    return true;
+}
+
+static bool read_question(struct question *question, int argc, char **argv, struct err *err)
+{
+    const struct flag flags[] = {
+        {.name = "config", .value = &question->config_path},
+        {.name = "from", .value = &question->from},
+        {.name = "source", .value = &question->source_text},
+        {.name = "port", .set = set_port, .ctx = question},
+        {.name = "to", .value = &question->to_text},
+    };
+    if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err)) {
+        return false;
+    }
+    if (question->to_text == NULL) {
+        return read_inbound(question, err);
+    }
+    if (question->from != NULL || question->source_text != NULL || question->port_text != NULL) {
+        return err_set(err,
+                       "--to asks about a call of the service itself: leave out --from, --source "
+                       "and --port");
+    }
+    return addr_parse(&question->to, question->to_text, false, err) || err_prefix(err, "--to");
+}
+
+int ctl_explain(int argc, char **argv)
+{
+    struct question question = {.config_path = "mesh.yaml"};
+    struct mesh mesh = {0};
+    struct err err = {{0}, {0}};
+    if (!read_question(&question, argc, argv, &err)) {
+        err_prefix(&err, "explain");
+        return ctl_fail(CTL_USAGE, &err);
+    }
+    int status = CTL_FAILED;
+    if (!mesh_open(&mesh, question.config_path, &err)) {
+        ctl_fail(status, &err);
+    } else if (question.to_text != NULL) {
+        status = explain_outbound(&mesh, &question);
+    } else {
+        status = explain_inbound(&mesh, &question);
+    }
+    mesh_cleanup(&mesh);
+    return status;
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <linux/netlink.h>
+#include <nftables/libnftables.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "control/ctl/ctl.h"
+#include "control/ctl/flags.h"
+#include "control/ctl/ruleset.h"
+
+const char ctl_intercept_usage[] =
+    "usage: tabardctl intercept print|up|down [flags]\n"
+    "\n"
+    "Redirects the TCP traffic of this network namespace, IPv4 and IPv6, to its sidecar: what "
+    "comes\n"
+    "in to the inbound port, what goes out to the outbound port. One nftables table, inet tabard.\n"
+    "print shows the batch and touches nothing; up loads it, whatever was there before; down\n"
+    "removes it. Loopback and the proxy's own traffic are left alone.\n"
+    "\n"
+    "  --outbound-port N              where the sidecar takes what goes out (15001)\n"
+    "  --inbound-port N               where it takes what comes in (15006)\n"
+    "  --proxy-uid N                  the user the proxy runs as; its traffic is exempt (1337)\n"
+    "  --exclude-uids LIST            other users whose traffic is exempt\n"
+    "  --exclude-inbound-ports LIST   reached directly, besides 15020 and 15021\n"
+    "  --include-inbound-ports LIST   only these are caught\n"
+    "  --exclude-inbound-cidrs LIST   callers from there reach the service directly\n"
+    "  --exclude-outbound-ports LIST  called directly\n"
+    "  --include-outbound-ports LIST  only these are caught\n"
+    "  --exclude-outbound-cidrs LIST  called directly\n"
+    "  --include-outbound-cidrs LIST  only these are caught\n"
+    "\n"
+    "LIST: 22,9000-9010 or 10.0.0.0/8,fd00::/8; a flag may be repeated. What is excluded and "
+    "included\n"
+    "is excluded. Exit status: 0 done, 1 not done, 2 for a wrong flag.\n";
+
+static bool set_port(void *out, const char *value, struct err *err)
+{
+    return ruleset_set_port(out, value, err);
+}
+
+static bool set_uid(void *out, const char *value, struct err *err)
+{
+    return ruleset_set_uid(out, value, err);
+}
+
+static bool add_ports(void *list, const char *value, struct err *err)
+{
+    return ruleset_add_ports(list, value, err);
+}
+
+static bool add_uids(void *list, const char *value, struct err *err)
+{
+    return ruleset_add_uids(list, value, err);
+}
+
+static bool add_cidrs(void *list, const char *value, struct err *err)
+{
+    return ruleset_add_cidrs(list, value, err);
+}
+
+// libnftables ends the process when it gets no netlink socket, so one is tried first.
+static bool check_netlink(struct err *err)
+{
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    if (fd < 0) {
+        return err_set(err, "this kernel offers no nf_tables (netlink: %s)", strerror(errno));
+    }
+    close(fd);
+    return true;
+}
+
+// The first line of what libnftables said, without its "Error: ".
+static const char *first_line(const char *said, char *buf, size_t buf_len)
+{
+    const char *at = strstr(said, "Error: ");
+    at = at == NULL ? said : at + strlen("Error: ");
+    snprintf(buf, buf_len, "%.*s", (int)strcspn(at, "\n"), at);
+    return buf;
+}
+
+static bool fail_nft(const char *said, struct err *err)
+{
+    char line[256];
+    first_line(said, line, sizeof line);
+    if (strstr(said, strerror(EPERM)) != NULL) {
+        return err_set(err, "needs CAP_NET_ADMIN in this network namespace: %s", line);
+    }
+    if (strstr(said, strerror(EOPNOTSUPP)) != NULL ||
+        strstr(said, strerror(EAFNOSUPPORT)) != NULL || strstr(said, strerror(ENOENT)) != NULL) {
+        return err_set(err,
+                       "this kernel lacks a part of nf_tables' NAT for IPv4 and IPv6 (nf_tables, "
+                       "nft_chain_nat, nft_redir, nft_ct): %s",
+                       line);
+    }
+    return err_set(err, "nftables: %s", line[0] == '\0' ? "refused, without saying why" : line);
+}
+
+static bool load(const char *text, struct err *err)
+{
+    if (!check_netlink(err)) {
+        return false;
+    }
+    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (nft == NULL) {
+        return err_set(err, "nftables: out of memory");
+    }
+    bool good = nft_ctx_buffer_output(nft) == 0 && nft_ctx_buffer_error(nft) == 0;
+    if (!good) {
+        err_set(err, "nftables: out of memory");
+    } else if (nft_run_cmd_from_buffer(nft, text) != 0) {
+        good = fail_nft(nft_ctx_get_error_buffer(nft), err);
+    }
+    nft_ctx_free(nft);
+    return good;
+}
+
+static int run(const char *action, const struct ruleset *ruleset)
+{
+    struct err err = {{0}, {0}};
+    bool is_print = strcmp(action, "print") == 0;
+    bool is_down = strcmp(action, "down") == 0;
+    if (!is_print && !is_down && strcmp(action, "up") != 0) {
+        err_set(&err, "intercept: \"%s\" is none of print, up, down", action);
+        return ctl_fail(CTL_USAGE, &err);
+    }
+    char *text = is_down ? ruleset_down() : ruleset_up(ruleset);
+    bool good = text != NULL || err_set(&err, "out of memory");
+    if (good && is_print) {
+        printf("%s", text);
+    } else if (good) {
+        good = load(text, &err) || err_prefix(&err, "intercept %s", action);
+    }
+    free(text);
+    return good ? CTL_OK : ctl_fail(CTL_FAILED, &err);
+}
+
+int ctl_intercept(int argc, char **argv)
+{
+    static struct ruleset ruleset; // large for a stack
+    ruleset_init(&ruleset);
+    const struct flag flags[] = {
+        {.name = "outbound-port", .set = set_port, .ctx = &ruleset.outbound_port},
+        {.name = "inbound-port", .set = set_port, .ctx = &ruleset.inbound_port},
+        {.name = "proxy-uid", .set = set_uid, .ctx = &ruleset.proxy_uid},
+        {.name = "exclude-uids", .set = add_uids, .ctx = &ruleset.exclude_uids},
+        {.name = "exclude-inbound-ports", .set = add_ports, .ctx = &ruleset.exclude_inbound_ports},
+        {.name = "include-inbound-ports", .set = add_ports, .ctx = &ruleset.include_inbound_ports},
+        {.name = "exclude-inbound-cidrs", .set = add_cidrs, .ctx = &ruleset.exclude_inbound_cidrs},
+        {.name = "exclude-outbound-ports",
+         .set = add_ports,
+         .ctx = &ruleset.exclude_outbound_ports},
+        {.name = "include-outbound-ports",
+         .set = add_ports,
+         .ctx = &ruleset.include_outbound_ports},
+        {.name = "exclude-outbound-cidrs",
+         .set = add_cidrs,
+         .ctx = &ruleset.exclude_outbound_cidrs},
+        {.name = "include-outbound-cidrs",
+         .set = add_cidrs,
+         .ctx = &ruleset.include_outbound_cidrs},
+    };
+    const char *action = NULL;
+    size_t num_operands = 0;
+    struct err err = {{0}, {0}};
+    if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, &action, 1, &num_operands,
+                     &err) ||
+        !ruleset_check(&ruleset, &err)) {
+        err_prefix(&err, "intercept");
+        return ctl_fail(CTL_USAGE, &err);
+    }
+    if (num_operands == 0) {
+        err_set(&err, "intercept: one of print, up, down is missing");
+        return ctl_fail(CTL_USAGE, &err);
+    }
+    return run(action, &ruleset);
+}

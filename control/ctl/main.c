@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tabardctl: the operator's program. The commands are in check.c, explain.c, intercept.c and
+// status.c.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/version.h"
+#include "control/ctl/ctl.h"
+
+static const struct command {
+    const char *name;
+    const char *does;
+    int (*run)(int argc, char **argv);
+    const char *usage;
+} commands[] = {
+    {"check", "checks mesh.yaml and the files it names, as the agent would", ctl_check,
+     ctl_check_usage},
+    {"explain", "says which policy decides, or where a call would go", ctl_explain,
+     ctl_explain_usage},
+    {"intercept", "catches this network namespace's TCP traffic, or stops that", ctl_intercept,
+     ctl_intercept_usage},
+    {"status", "shows what a running agent is doing", ctl_status, ctl_status_usage},
+};
+
+#define NUM_COMMANDS (sizeof commands / sizeof commands[0])
+
+int ctl_fail(int status, const struct err *err)
+{
+    char buf[1024];
+    fprintf(stderr, "tabardctl: %s\n", err_text(err, buf, sizeof buf));
+    return status;
+}
+
+static int print_usage(void)
+{
+    printf("usage: tabardctl COMMAND [flags]\n\n");
+    for (size_t i = 0; i < NUM_COMMANDS; i++) {
+        printf("  %-10s %s\n", commands[i].name, commands[i].does);
+    }
+    printf("\n  --help     prints this; after a command, its flags\n"
+           "  --version  prints the version\n");
+    return CTL_OK;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int run(int argc, char **argv)
+{
+    struct err err = {{0}, {0}};
+    if (argc < 2) {
+        err_set(&err, "a command is missing: check, explain, intercept or status");
+        return ctl_fail(CTL_USAGE, &err);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("tabardctl %s\n", TABARD_VERSION);
+        return CTL_OK;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        return print_usage();
+    }
+    for (size_t i = 0; i < NUM_COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) {
+            continue;
+        }
+        if (asks_for_help(argc - 1, argv + 1)) {
+            printf("%s", commands[i].usage);
+            return CTL_OK;
+        }
+        return commands[i].run(argc - 1, argv + 1);
+    }
+    err_set(&err, "%s: no such command; there are check, explain, intercept and status", argv[1]);
+    return ctl_fail(CTL_USAGE, &err);
+}
+
+int main(int argc, char **argv)
+{
+    int status = run(argc, argv);
+    // A full disk or a closed pipe must not look like success.
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        struct err err = {{0}, {0}};
+        err_set(&err, "standard output can't be written");
+        return ctl_fail(status == CTL_OK ? CTL_FAILED : status, &err);
+    }
+    return status;
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/ctl/ruleset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OUTBOUND_PORT 15001
+#define INBOUND_PORT  15006
+#define METRICS_PORT  15020
+#define HEALTH_PORT   15021
+#define PROXY_UID     1337
+
+void ruleset_init(struct ruleset *ruleset)
+{
+    memset(ruleset, 0, sizeof *ruleset);
+    ruleset->outbound_port = OUTBOUND_PORT;
+    ruleset->inbound_port = INBOUND_PORT;
+    ruleset->proxy_uid = PROXY_UID;
+    ruleset->exclude_inbound_ports.ranges[0] =
+        (struct number_range){.first = METRICS_PORT, .last = HEALTH_PORT};
+    ruleset->exclude_inbound_ports.num = 1;
+}
+
+// Decimal digits and nothing else, min to max.
+static bool read_number(uint32_t *out, const char *text, size_t len, uint32_t min, uint32_t max)
+{
+    uint64_t value = 0;
+    if (len == 0 || len > 10) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return false;
+        }
+        value = value * 10 + (uint64_t)(text[i] - '0');
+    }
+    *out = (uint32_t)value;
+    return value >= min && value <= max;
+}
+
+bool ruleset_set_port(uint16_t *out, const char *text, struct err *err)
+{
+    uint32_t port = 0;
+    if (!read_number(&port, text, strlen(text), 1, 65535)) {
+        return err_set(err, "\"%s\" is not a TCP port (1 to 65535)", text);
+    }
+    *out = (uint16_t)port;
+    return true;
+}
+
+bool ruleset_set_uid(uint32_t *out, const char *text, struct err *err)
+{
+    if (!read_number(out, text, strlen(text), 0, UINT32_MAX - 1)) {
+        return err_set(err, "\"%s\" is not a user id (1 to 4294967294)", text);
+    }
+    return *out != 0 ||
+           err_set(err, "user 0 is root, all of whose traffic would bypass the sidecar");
+}
+
+// Calls add for each piece between the commas; an empty piece is an error.
+static bool for_each(const char *text, bool (*add)(void *list, const char *piece, struct err *err),
+                     void *list, struct err *err)
+{
+    for (const char *at = text;;) {
+        char piece[128];
+        size_t len = strcspn(at, ",");
+        if (len == 0) {
+            return err_set(err, "\"%s\" has an empty entry", text);
+        }
+        if (len >= sizeof piece) {
+            return err_set(err, "\"%.100s\" is too long for one entry", at);
+        }
+        memcpy(piece, at, len);
+        piece[len] = '\0';
+        if (!add(list, piece, err)) {
+            return false;
+        }
+        if (at[len] == '\0') {
+            return true;
+        }
+        at += len + 1;
+    }
+}
+
+// Keeps the list sorted, and its ranges apart: nft 1.0.6 refuses a set whose intervals overlap.
+static bool insert_range(struct number_ranges *list, struct number_range range, struct err *err)
+{
+    size_t from = 0;
+    while (from < list->num && (uint64_t)list->ranges[from].last + 1 < range.first) {
+        from++;
+    }
+    size_t to =
+        from; // those from `from` on and before `to` touch the new one and become one with it
+    while (to < list->num && list->ranges[to].first <= (uint64_t)range.last + 1) {
+        const struct number_range *old = &list->ranges[to++];
+        range.first = old->first < range.first ? old->first : range.first;
+        range.last = old->last > range.last ? old->last : range.last;
+    }
+    if (list->num + 1 - (to - from) > RULESET_RANGES_MAX) {
+        return err_set(err, "more than %d entries in one list", RULESET_RANGES_MAX);
+    }
+    memmove(&list->ranges[from + 1], &list->ranges[to], (list->num - to) * sizeof range);
+    list->ranges[from] = range;
+    list->num = list->num + 1 - (to - from);
+    return true;
+}
+
+static bool add_range(struct number_ranges *list, const char *piece, uint32_t min, uint32_t max,
+                      const char *kind, struct err *err)
+{
+    const char *dash = strchr(piece, '-');
+    size_t first_len = dash == NULL ? strlen(piece) : (size_t)(dash - piece);
+    struct number_range range;
+    if (!read_number(&range.first, piece, first_len, min, max)) {
+        return err_set(err, "\"%s\" is not a %s or a range of them (%u to %u)", piece, kind, min,
+                       max);
+    }
+    range.last = range.first;
+    if (dash != NULL && !read_number(&range.last, dash + 1, strlen(dash + 1), min, max)) {
+        return err_set(err, "\"%s\" is not a %s or a range of them (%u to %u)", piece, kind, min,
+                       max);
+    }
+    if (range.last < range.first) {
+        return err_set(err, "\"%s\" ends before it begins", piece);
+    }
+    return insert_range(list, range, err);
+}
+
+static bool add_port(void *list, const char *piece, struct err *err)
+{
+    return add_range(list, piece, 1, 65535, "TCP port", err);
+}
+
+static bool add_uid(void *list, const char *piece, struct err *err)
+{
+    return add_range(list, piece, 0, UINT32_MAX - 1, "user id", err);
+}
+
+static bool add_cidr(void *list, const char *piece, struct err *err)
+{
+    struct cidr_list *cidrs = list;
+    if (cidrs->num == RULESET_RANGES_MAX) {
+        return err_set(err, "more than %d entries in one list", RULESET_RANGES_MAX);
+    }
+    return cidr_parse(&cidrs->cidrs[cidrs->num], piece, err) && ++cidrs->num > 0;
+}
+
+bool ruleset_add_ports(struct number_ranges *list, const char *text, struct err *err)
+{
+    return for_each(text, add_port, list, err);
+}
+
+bool ruleset_add_uids(struct number_ranges *list, const char *text, struct err *err)
+{
+    return for_each(text, add_uid, list, err);
+}
+
+bool ruleset_add_cidrs(struct cidr_list *list, const char *text, struct err *err)
+{
+    return for_each(text, add_cidr, list, err);
+}
+
+bool ruleset_check(const struct ruleset *ruleset, struct err *err)
+{
+    return ruleset->outbound_port != ruleset->inbound_port ||
+           err_set(err, "port %u can't be the outbound port and the inbound port",
+                   ruleset->inbound_port);
+}
+
+static void put_ranges(FILE *out, const struct number_ranges *list)
+{
+    for (size_t i = 0; i < list->num; i++) {
+        const struct number_range *range = &list->ranges[i];
+        fprintf(out, "%s%u", i == 0 ? "" : ", ", range->first);
+        if (range->last > range->first) {
+            fprintf(out, "-%u", range->last);
+        }
+    }
+}
+
+static bool is_v4_block(const struct cidr *cidr)
+{
+    return cidr->prefix_bits >= 96 && ip_is_v4(&cidr->ip);
+}
+
+static size_t num_of_family(const struct cidr_list *list, bool is_v4)
+{
+    size_t num = 0;
+    for (size_t i = 0; i < list->num; i++) {
+        num += is_v4_block(&list->cidrs[i]) == is_v4;
+    }
+    return num;
+}
+
+// Whether another block of the list holds this one, the earlier one of two that are equal.
+static bool is_covered(const struct cidr_list *list, size_t number)
+{
+    const struct cidr *cidr = &list->cidrs[number];
+    for (size_t i = 0; i < list->num; i++) {
+        const struct cidr *other = &list->cidrs[i];
+        bool is_wider = other->prefix_bits < cidr->prefix_bits ||
+                        (other->prefix_bits == cidr->prefix_bits && i < number);
+        if (i != number && is_wider && is_v4_block(other) == is_v4_block(cidr) &&
+            cidr_contains(other, &cidr->ip)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_cidrs(FILE *out, const struct cidr_list *list, bool is_v4)
+{
+    const char *comma = "";
+    for (size_t i = 0; i < list->num; i++) {
+        char buf[ADDR_TEXT_MAX];
+        if (is_v4_block(&list->cidrs[i]) == is_v4 && !is_covered(list, i)) {
+            fprintf(out, "%s%s", comma, cidr_text(&list->cidrs[i], buf));
+            comma = ", ";
+        }
+    }
+}
+
+// What is left alone: a list that is empty writes no rule.
+static void put_port_rule(FILE *out, const struct number_ranges *list, bool is_include)
+{
+    if (list->num > 0) {
+        fprintf(out, "    tcp dport %s{ ", is_include ? "!= " : "");
+        put_ranges(out, list);
+        fprintf(out, " } counter return\n");
+    }
+}
+
+static void put_exclude_cidrs(FILE *out, const struct cidr_list *list, const char *field)
+{
+    for (int is_v4 = 1; is_v4 >= 0; is_v4--) {
+        if (num_of_family(list, is_v4) > 0) {
+            fprintf(out, "    %s %s { ", is_v4 ? "ip" : "ip6", field);
+            put_cidrs(out, list, is_v4);
+            fprintf(out, " } counter return\n");
+        }
+    }
+}
+
+// With blocks of one family only, nothing of the other is included.
+static void put_include_cidrs(FILE *out, const struct cidr_list *list)
+{
+    for (int is_v4 = 1; list->num > 0 && is_v4 >= 0; is_v4--) {
+        if (num_of_family(list, is_v4) > 0) {
+            fprintf(out, "    %s daddr != { ", is_v4 ? "ip" : "ip6");
+            put_cidrs(out, list, is_v4);
+            fprintf(out, " } counter return\n");
+        } else {
+            fprintf(out, "    meta nfproto %s counter return\n", is_v4 ? "ipv4" : "ipv6");
+        }
+    }
+}
+
+static void put_chains(FILE *out, const struct ruleset *ruleset)
+{
+    // A segment that connection tracking finds invalid would pass the NAT unchanged and be answered
+    // with a reset.
+    fprintf(out, "  chain invalid {\n"
+                 "    type filter hook prerouting priority mangle; policy accept;\n"
+                 "    meta l4proto tcp ct state invalid counter drop\n"
+                 "  }\n");
+    fprintf(out, "  chain inbound {\n"
+                 "    type nat hook prerouting priority dstnat; policy accept;\n"
+                 "    iifname \"lo\" return\n"
+                 "    meta l4proto != tcp return\n");
+    put_port_rule(out, &ruleset->exclude_inbound_ports, false);
+    put_exclude_cidrs(out, &ruleset->exclude_inbound_cidrs, "saddr");
+    put_port_rule(out, &ruleset->include_inbound_ports, true);
+    fprintf(out, "    meta l4proto tcp counter redirect to :%u\n  }\n", ruleset->inbound_port);
+
+    // nft 1.0.6 doesn't take the name dstnat in an output hook.
+    fprintf(out,
+            "  chain outbound {\n"
+            "    type nat hook output priority -100; policy accept;\n"
+            "    meta l4proto != tcp return\n"
+            "    meta skuid %u counter return\n",
+            ruleset->proxy_uid);
+    if (ruleset->exclude_uids.num > 0) {
+        fprintf(out, "    meta skuid { ");
+        put_ranges(out, &ruleset->exclude_uids);
+        fprintf(out, " } counter return\n");
+    }
+    fprintf(out, "    oifname \"lo\" return\n");
+    put_port_rule(out, &ruleset->exclude_outbound_ports, false);
+    put_exclude_cidrs(out, &ruleset->exclude_outbound_cidrs, "daddr");
+    put_port_rule(out, &ruleset->include_outbound_ports, true);
+    put_include_cidrs(out, &ruleset->include_outbound_cidrs);
+    fprintf(out, "    meta l4proto tcp counter redirect to :%u\n  }\n", ruleset->outbound_port);
+}
+
+char *ruleset_up(const struct ruleset *ruleset)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    if (out == NULL) {
+        return NULL;
+    }
+    // Added, so that there is one to delete; deleted, so that nothing of an older one stays; added.
+    // One batch, one commit.
+    fprintf(out, "table inet tabard\ndelete table inet tabard\ntable inet tabard {\n");
+    put_chains(out, ruleset);
+    fprintf(out, "}\n");
+    if (ferror(out) != 0 || fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+char *ruleset_down(void)
+{
+    return strdup("table inet tabard\ndelete table inet tabard\n");
+}

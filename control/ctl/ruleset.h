@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is intercepted, as typed and checked values, and the nftables text that does it: one table,
+// `inet tabard`. Owned by the caller; any thread; bounded by RULESET_RANGES_MAX a list. Pure: it
+// loads nothing into the kernel (see intercept.c).
+#ifndef TABARD_CONTROL_CTL_RULESET_H
+#define TABARD_CONTROL_CTL_RULESET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+
+#define RULESET_RANGES_MAX 1024 // of one list
+
+struct number_range {
+    uint32_t first;
+    uint32_t last; // not below first
+};
+
+// Sorted, and apart by at least one number.
+struct number_ranges {
+    struct number_range ranges[RULESET_RANGES_MAX];
+    size_t num;
+};
+
+struct cidr_list {
+    struct cidr cidrs[RULESET_RANGES_MAX];
+    size_t num;
+};
+
+// An include list that is empty includes everything; what is both included and excluded is
+// excluded.
+struct ruleset {
+    uint16_t outbound_port;
+    uint16_t inbound_port;
+    uint32_t proxy_uid;
+    struct number_ranges exclude_uids;
+    struct number_ranges exclude_inbound_ports;
+    struct number_ranges include_inbound_ports;
+    struct number_ranges exclude_outbound_ports;
+    struct number_ranges include_outbound_ports;
+    struct cidr_list exclude_inbound_cidrs; // by the caller's address
+    struct cidr_list exclude_outbound_cidrs;
+    struct cidr_list include_outbound_cidrs;
+};
+
+// ruleset_init sets the defaults: 15001, 15006, uid 1337, nothing excluded but the sidecar's own
+// metrics and health (15020, 15021), which Prometheus and probes reach directly.
+void ruleset_init(struct ruleset *ruleset);
+
+// ruleset_set_uid and ruleset_set_port read one number; uid 0 is refused, since all of root's
+// traffic would bypass the sidecar. ruleset_check refuses a combination. ruleset_add_* read
+// "22,9000-9010" or "10.0.0.0/8,fd00::/8" into a list and may be called again for more. false sets
+// err, and its text names the value.
+bool ruleset_set_uid(uint32_t *out, const char *text, struct err *err);
+bool ruleset_set_port(uint16_t *out, const char *text, struct err *err);
+bool ruleset_add_ports(struct number_ranges *list, const char *text, struct err *err);
+bool ruleset_add_uids(struct number_ranges *list, const char *text, struct err *err);
+bool ruleset_add_cidrs(struct cidr_list *list, const char *text, struct err *err);
+bool ruleset_check(const struct ruleset *ruleset, struct err *err);
+
+// ruleset_up is the batch that puts the table there, whatever was there before; ruleset_down the
+// one that leaves nothing. malloc'd; NULL when out of memory.
+char *ruleset_up(const struct ruleset *ruleset);
+char *ruleset_down(void);
+
+#endif

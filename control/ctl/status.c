@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/pb_text.h"
+#include "control/ctl/ask.h"
+#include "control/ctl/ctl.h"
+#include "control/ctl/flags.h"
+#include "tabard/v1/admin.pb-c.h"
+
+#define ADMIN_PATH          "/run/tabard/admin.sock"
+#define CONNECTIONS_DEFAULT 20
+
+const char ctl_status_usage[] =
+    "usage: tabardctl status [--admin PATH] [--connections N] [--json]\n"
+    "\n"
+    "  --admin PATH     the agent's admin socket (/run/tabard/admin.sock)\n"
+    "  --connections N  how many open connections to list (20)\n"
+    "  --json           the agent's answer as it is\n"
+    "\n"
+    "Exit status: 0 ready, 1 no agent or not ready, 2 for a wrong flag.\n";
+
+static const char *time_text(int64_t unix_ms, char *buf, size_t buf_len)
+{
+    struct tm utc;
+    time_t seconds = (time_t)(unix_ms / 1000);
+    if (unix_ms == 0 || gmtime_r(&seconds, &utc) == NULL) {
+        return "never";
+    }
+    strftime(buf, buf_len, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return buf;
+}
+
+// "in 3h", "2d ago": one figure is enough to see whether something is wrong.
+static const char *distance_text(int64_t seconds, char *buf, size_t buf_len)
+{
+    int64_t size = seconds < 0 ? -seconds : seconds;
+    int64_t value = size < 120      ? size
+                    : size < 7200   ? size / 60
+                    : size < 172800 ? size / 3600
+                                    : size / 86400;
+    const char *unit = size < 120 ? "s" : size < 7200 ? "min" : size < 172800 ? "h" : "d";
+    snprintf(buf, buf_len, seconds < 0 ? "%" PRId64 "%s ago" : "in %" PRId64 "%s", value, unit);
+    return buf;
+}
+
+static void print_connections(const Tabard__V1__Status *status)
+{
+    if (status->n_connections > 0) {
+        printf("\n%-8s %-9s %-12s %-23s %-23s %9s %9s %8s  %s\n", "id", "direction", "step",
+               "source", "destination", "up", "down", "age", "peer, policy");
+    }
+    for (size_t i = 0; i < status->n_connections; i++) {
+        const Tabard__V1__Connection *conn = status->connections[i];
+        printf("%-8" PRIu64 " %-9s %-12s %-23s %-23s %9" PRIu64 " %9" PRIu64 " %7" PRIu64 "s  %s",
+               conn->id, conn->direction, conn->step, conn->source, conn->destination,
+               conn->bytes_up, conn->bytes_down, conn->age_ms / 1000,
+               conn->peer[0] == '\0' ? "-" : conn->peer);
+        if (conn->policy[0] != '\0') {
+            printf(", %s#%u", conn->policy, conn->rule);
+        }
+        printf("\n");
+    }
+    if (status->num_connections > status->n_connections) {
+        printf("%s%" PRIu64 " more; --connections N lists more\n",
+               status->n_connections > 0 ? "... and " : "\nopen connections: ",
+               status->num_connections - status->n_connections);
+    }
+}
+
+static void print_status(const Tabard__V1__Status *status, int64_t now)
+{
+    char when[32];
+    char distance[32];
+    if (status->ready) {
+        printf("ready\n");
+    } else {
+        printf("not ready: %s\n", status->not_ready_because);
+    }
+    printf("agent:       %s\n", status->version);
+    printf("proxy:       ");
+    if (status->proxy_pid == 0) {
+        printf("not running");
+    } else {
+        printf("pid %u", status->proxy_pid);
+    }
+    printf(", %" PRIu64 " restart%s\n", status->proxy_restarts,
+           status->proxy_restarts == 1 ? "" : "s");
+    printf("identity:    %s\n", status->spiffe_id[0] == '\0' ? "none yet" : status->spiffe_id);
+    if (status->certificate_not_after_unix != 0) {
+        printf("certificate: ends %s (%s)\n",
+               time_text(status->certificate_not_after_unix * 1000, when, sizeof when),
+               distance_text(status->certificate_not_after_unix - now, distance, sizeof distance));
+    }
+    printf("snapshot:    generation %" PRIu64 ", in force since %s\n", status->generation,
+           time_text(status->applied_unix_ms, when, sizeof when));
+    if (status->last_error[0] != '\0') {
+        printf("last error:  %s (%s)\n", status->last_error,
+               time_text(status->last_error_unix_ms, when, sizeof when));
+    }
+    for (size_t i = 0; i < status->n_listeners; i++) {
+        const Tabard__V1__Listener *listener = status->listeners[i];
+        printf("%s%-12s %s", i == 0 ? "listens:     " : "             ", listener->kind,
+               listener->address);
+        if (listener->configured[0] != '\0' &&
+            strcmp(listener->configured, listener->address) != 0) {
+            printf(" (configured %s)", listener->configured);
+        }
+        printf("\n");
+    }
+    print_connections(status);
+}
+
+static bool set_number(void *ctx, const char *value, struct err *err)
+{
+    char *end = NULL;
+    unsigned long number = strtoul(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || strlen(value) > 6) {
+        return err_set(err, "\"%.100s\" is not a number from 0 to 999999", value);
+    }
+    *(unsigned *)ctx = (unsigned)number;
+    return true;
+}
+
+int ctl_status(int argc, char **argv)
+{
+    const char *path = ADMIN_PATH;
+    unsigned num_connections = CONNECTIONS_DEFAULT;
+    bool as_json = false;
+    struct err err = {{0}, {0}};
+    const struct flag flags[] = {
+        {.name = "admin", .value = &path},
+        {.name = "connections", .set = set_number, .ctx = &num_connections},
+        {.name = "json", .out_given = &as_json},
+    };
+    if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, &err)) {
+        err_prefix(&err, "status");
+        return ctl_fail(CTL_USAGE, &err);
+    }
+    char target[64];
+    size_t len = 0;
+    snprintf(target, sizeof target, "/status?connections=%u", num_connections);
+    char *text = ask(path, target, &len, &err);
+    if (text == NULL) {
+        err_prefix(&err, "status");
+        return ctl_fail(CTL_FAILED, &err);
+    }
+    Tabard__V1__Status *status = (Tabard__V1__Status *)pb_text_parse(
+        &tabard__v1__status__descriptor, text, len, "the agent's answer", NULL, &err);
+    if (status == NULL) {
+        free(text);
+        err_prefix(&err, "status: %s", path);
+        return ctl_fail(CTL_FAILED, &err);
+    }
+    if (as_json) {
+        fwrite(text, 1, len, stdout);
+    } else {
+        print_status(status, (int64_t)time(NULL));
+    }
+    int result = status->ready ? CTL_OK : CTL_FAILED;
+    tabard__v1__status__free_unpacked(status, NULL);
+    free(text);
+    return result;
+}
