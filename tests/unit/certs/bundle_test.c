@@ -113,6 +113,29 @@ Test(bundle, the_digest_follows_the_contents_and_not_their_order)
     X509_CRL_free(crl);
 }
 
+Test(bundle, the_digest_of_the_same_roots_under_another_name_is_another)
+{
+    struct mint_ca plain;
+    bad_ca_init(&plain, NULL,
+                &(struct bad_ca){.key = mint_key_new(MINT_KEY_P256, NULL),
+                                 .uses = MINT_USE_CERT_SIGN,
+                                 .not_before = NOW - DAY,
+                                 .not_after = NOW + DAY});
+    Tabard__V1__TrustBundle *messages[] = {fixture_bundle("a.example"),
+                                           fixture_bundle("b.example")};
+    fixture_add_root(messages[0], plain.cert);
+    fixture_add_root(messages[1], plain.cert);
+    struct trust_bundles *bundles = trust_bundles_new(messages, 2, NOW, NULL);
+    cr_assert_not_null(bundles);
+    cr_expect_neq(memcmp(trust_bundle_digest(trust_bundles_find(bundles, "a.example", 9)),
+                         trust_bundle_digest(trust_bundles_find(bundles, "b.example", 9)), 32),
+                  0);
+    trust_bundles_free(bundles);
+    fixture_bundle_free(messages[0]);
+    fixture_bundle_free(messages[1]);
+    mint_ca_cleanup(&plain);
+}
+
 Test(bundle, a_bad_or_repeated_trust_domain_is_refused)
 {
     Tabard__V1__TrustBundle *bundle = fixture_bundle("spiffe://prod.example");

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fuzz/certs_fuzz.h"
+
+#include <openssl/bytestring.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/mem.h>
+#include <openssl/pool.h>
+#include <openssl/x509.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "certs/bundle.h"
+#include "certs/identity.h"
+#include "certs/mint.h"
+#include "certs/mint_ext.h"
+#include "certs/verify.h"
+#include "tests/support/bad_cert.h"
+
+#define NOW    ((time_t)1900000000)
+#define DAY    86400
+#define DOMAIN "prod.example"
+#define ID     "spiffe://prod.example/ns/shop/sa/web"
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct mint_ca ca;
+static struct trust_bundles *bundles;
+
+// Ed25519 from a fixed seed: key and signatures are the same in every run.
+static EVP_PKEY *fixed_key(uint8_t fill)
+{
+    uint8_t seed[32];
+    memset(seed, fill, sizeof seed);
+    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof seed);
+    invariant(key != NULL);
+    return key;
+}
+
+static Tabard__V1__TrustBundle bundle_of(ProtobufCBinaryData *root, ProtobufCBinaryData *crl)
+{
+    Tabard__V1__TrustBundle bundle;
+    tabard__v1__trust_bundle__init(&bundle);
+    bundle.trust_domain = (char *)DOMAIN;
+    bundle.n_roots = 1;
+    bundle.roots = root;
+    bundle.n_crls = crl == NULL ? 0 : 1;
+    bundle.crls = crl;
+    return bundle;
+}
+
+static void set_up(void)
+{
+    bad_ca_init(&ca, NULL,
+                &(struct bad_ca){.key = fixed_key(1),
+                                 .uri = "spiffe://" DOMAIN,
+                                 .uses = MINT_USE_CERT_SIGN | MINT_USE_CRL_SIGN,
+                                 .not_before = NOW - DAY,
+                                 .not_after = NOW + DAY});
+    ProtobufCBinaryData root;
+    invariant(mint_cert_der(&root.data, &root.len, ca.cert));
+    Tabard__V1__TrustBundle bundle = bundle_of(&root, NULL);
+    Tabard__V1__TrustBundle *list[] = {&bundle};
+    bundles = trust_bundles_new(list, 1, NOW, NULL);
+    invariant(bundles != NULL);
+    free(root.data);
+}
+
+static bool run_id(const uint8_t *data, size_t len)
+{
+    struct spiffe_id id;
+    struct spiffe_pattern pattern;
+    const char *text = (const char *)data;
+    bool is_id = spiffe_id_parse(&id, text, len, NULL);
+    bool is_pattern = spiffe_pattern_parse(&pattern, text, len, NULL);
+    // Every id is a pattern, and the id of a workload matches itself.
+    invariant(!is_id || is_pattern);
+    invariant(!is_id || id.path_len == 0 || spiffe_pattern_matches(&pattern, &id));
+    invariant(!is_id || spiffe_trust_domain_check(id.domain, id.domain_len, NULL));
+    return is_id;
+}
+
+static bool run_pem(const char *label, const uint8_t *data, size_t len)
+{
+    struct der_list list;
+    bool ok = der_list_from_pem(&list, label, (const char *)data, len, 8, "fuzz", NULL);
+    invariant(ok == (list.num > 0));
+    der_list_cleanup(&list);
+    return ok;
+}
+
+static bool run_bundle(ProtobufCBinaryData *root, ProtobufCBinaryData *crl)
+{
+    Tabard__V1__TrustBundle bundle = bundle_of(root, crl);
+    Tabard__V1__TrustBundle *list[] = {&bundle};
+    struct err err = {0};
+    struct trust_bundles *read = trust_bundles_new(list, 1, NOW, &err);
+    invariant(read != NULL || err.text[0] != '\0');
+    trust_bundles_free(read);
+    return read != NULL;
+}
+
+static bool run_crl(const uint8_t *data, size_t len)
+{
+    ProtobufCBinaryData root;
+    ProtobufCBinaryData crl = {.data = (uint8_t *)data, .len = len};
+    invariant(mint_cert_der(&root.data, &root.len, ca.cert));
+    bool ok = run_bundle(&root, &crl);
+    free(root.data);
+    return ok;
+}
+
+static bool run_chain(const uint8_t *data, size_t len)
+{
+    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX + 1];
+    size_t num = 0;
+    CBS in, cert;
+    CBS_init(&in, data, len);
+    while (num <= VERIFY_CHAIN_MAX && CBS_get_u16_length_prefixed(&in, &cert)) {
+        chain[num] = CRYPTO_BUFFER_new(CBS_data(&cert), CBS_len(&cert), NULL);
+        invariant(chain[num] != NULL);
+        num++;
+    }
+    struct verified_peer peer;
+    struct err err = {0};
+    enum verify_failure failure =
+        verify_peer(&peer, (const CRYPTO_BUFFER *const *)chain, num, bundles, NOW, &err);
+    if (failure == VERIFY_OK) {
+        struct spiffe_id id;
+        invariant(spiffe_workload_parse(&id, peer.id, peer.id_len, NULL));
+        invariant(id.domain_len == strlen(DOMAIN) && memcmp(id.domain, DOMAIN, id.domain_len) == 0);
+    } else {
+        invariant(err.text[0] != '\0');
+    }
+    invariant(ERR_peek_error() == 0);
+    for (size_t i = 0; i < num; i++) {
+        CRYPTO_BUFFER_free(chain[i]);
+    }
+    return failure == VERIFY_OK;
+}
+
+static bool run_csr(const uint8_t *data, size_t len)
+{
+    const uint8_t *end = data;
+    const struct mint_leaf leaf = {.spiffe_id = ID};
+    X509_REQ *csr = d2i_X509_REQ(NULL, &end, (long)len);
+    EVP_PKEY *key = NULL;
+    bool ok = csr != NULL && mint_csr_check(&key, csr, &leaf, NULL);
+    EVP_PKEY_free(key);
+    X509_REQ_free(csr);
+    ERR_clear_error();
+    return ok;
+}
+
+static bool run_kind(enum certs_fuzz_kind kind, const uint8_t *data, size_t len)
+{
+    ProtobufCBinaryData root = {.data = (uint8_t *)data, .len = len};
+    switch (kind) {
+    case CERTS_FUZZ_ID:
+        return run_id(data, len);
+    case CERTS_FUZZ_PEM_CERT:
+        return run_pem("CERTIFICATE", data, len);
+    case CERTS_FUZZ_PEM_CRL:
+        return run_pem("X509 CRL", data, len);
+    case CERTS_FUZZ_ROOT:
+        return run_bundle(&root, NULL);
+    case CERTS_FUZZ_CRL:
+        return run_crl(data, len);
+    case CERTS_FUZZ_CHAIN:
+        return run_chain(data, len);
+    case CERTS_FUZZ_CSR:
+        return run_csr(data, len);
+    case CERTS_FUZZ_KINDS:
+        break;
+    }
+    return false;
+}
+
+enum certs_fuzz_result certs_fuzz_run(const uint8_t *data, size_t len)
+{
+    pthread_once(&once, set_up);
+    if (len == 0 || data[0] >= CERTS_FUZZ_KINDS) {
+        return CERTS_FUZZ_REFUSED;
+    }
+    return run_kind((enum certs_fuzz_kind)data[0], data + 1, len - 1) ? CERTS_FUZZ_TAKEN
+                                                                      : CERTS_FUZZ_REFUSED;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    certs_fuzz_run(data, len);
+    return 0;
+}
+
+// A leaf below an intermediate, each after its length.
+static bool chain_seed(uint8_t **out, size_t *out_len)
+{
+    struct mint_ca middle;
+    bad_ca_init(&middle, &ca,
+                &(struct bad_ca){.key = fixed_key(2),
+                                 .uri = "spiffe://" DOMAIN,
+                                 .uses = MINT_USE_CERT_SIGN,
+                                 .not_before = NOW - DAY,
+                                 .not_after = NOW + DAY});
+    EVP_PKEY *key = fixed_key(3);
+    X509 *certs[] = {bad_leaf_new(&middle, key, ID, NOW, &(struct bad_leaf){0}), middle.cert};
+    CBB cbb, child;
+    bool ok = CBB_init(&cbb, 2048) == 1;
+    uint8_t *bytes = NULL;
+    for (size_t i = 0; ok && i < 2; i++) {
+        uint8_t *der = NULL;
+        size_t len = 0;
+        ok = mint_cert_der(&der, &len, certs[i]) &&
+             CBB_add_u16_length_prefixed(&cbb, &child) == 1 && CBB_add_bytes(&child, der, len) == 1;
+        free(der);
+    }
+    ok = ok && CBB_finish(&cbb, &bytes, out_len) == 1;
+    *out = ok ? malloc(*out_len) : NULL;
+    if (*out != NULL) {
+        memcpy(*out, bytes, *out_len);
+    }
+    OPENSSL_free(bytes);
+    X509_free(certs[0]);
+    EVP_PKEY_free(key);
+    mint_ca_cleanup(&middle);
+    return *out != NULL;
+}
+
+static bool csr_seed(uint8_t **out, size_t *out_len)
+{
+    EVP_PKEY *key = fixed_key(4);
+    X509_REQ *csr = X509_REQ_new();
+    uint8_t *der = NULL;
+    bool ok = csr != NULL && X509_REQ_set_pubkey(csr, key) == 1 &&
+              X509_REQ_sign(csr, key, mint_digest_of(key)) > 0;
+    int len = ok ? i2d_X509_REQ(csr, &der) : 0;
+    *out = len > 0 ? malloc((size_t)len) : NULL;
+    if (*out != NULL) {
+        memcpy(*out, der, (size_t)len);
+        *out_len = (size_t)len;
+    }
+    OPENSSL_free(der);
+    X509_REQ_free(csr);
+    EVP_PKEY_free(key);
+    return *out != NULL;
+}
+
+static bool text_seed(char *text, uint8_t **out, size_t *out_len)
+{
+    *out = (uint8_t *)text;
+    *out_len = text == NULL ? 0 : strlen(text);
+    return text != NULL;
+}
+
+static bool body_of(enum certs_fuzz_kind kind, X509_CRL *crl, uint8_t **out, size_t *out_len)
+{
+    switch (kind) {
+    case CERTS_FUZZ_ID:
+        return text_seed(strdup(ID), out, out_len);
+    case CERTS_FUZZ_PEM_CERT:
+        return text_seed(mint_cert_pem(ca.cert), out, out_len);
+    case CERTS_FUZZ_PEM_CRL:
+        return text_seed(mint_crl_pem(crl), out, out_len);
+    case CERTS_FUZZ_ROOT:
+        return mint_cert_der(out, out_len, ca.cert);
+    case CERTS_FUZZ_CRL:
+        return mint_crl_der(out, out_len, crl);
+    case CERTS_FUZZ_CHAIN:
+        return chain_seed(out, out_len);
+    case CERTS_FUZZ_CSR:
+        return csr_seed(out, out_len);
+    case CERTS_FUZZ_KINDS:
+        break;
+    }
+    return false;
+}
+
+bool certs_fuzz_seed(enum certs_fuzz_kind kind, uint8_t **out, size_t *out_len)
+{
+    pthread_once(&once, set_up);
+    const struct mint_revoked revoked = {X509_get0_serialNumber(ca.cert), NOW - DAY};
+    X509_CRL *crl = mint_crl_new(&ca, &revoked, 1, 1, NOW - DAY, NOW + DAY, NULL);
+    uint8_t *body = NULL;
+    size_t len = 0;
+    *out = NULL;
+    if (crl != NULL && body_of(kind, crl, &body, &len)) {
+        *out = malloc(len + 1);
+    }
+    if (*out != NULL) {
+        (*out)[0] = (uint8_t)kind;
+        memcpy(*out + 1, body, len);
+        *out_len = len + 1;
+    }
+    free(body);
+    X509_CRL_free(crl);
+    return *out != NULL;
+}
