@@ -4,13 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
+#include "proxy/authorize.h"
+#include "proxy/deadline.h"
 #include "proxy/steps.h"
 #include "proxy/tls.h"
-
-enum { EXPIRY_CHECK_MS = 60000 }; // how often a live connection looks at the wall clock
 
 static const char *const step_texts[NUM_STEPS] = {
     [STEP_ORIGIN] = "origin",   [STEP_ROUTE] = "route",         [STEP_DETECT] = "detect",
@@ -158,6 +157,7 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail)
     enum step ended_in = conn_step(conn);
     struct stats *stats = &conn->env->stats;
     conn->reason = reason;
+    conn->step_ms = uv_now(conn->env->loop);
     if (detail != NULL && conn->detail == NULL) {
         conn->detail = strdup(detail);
     }
@@ -188,129 +188,36 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail)
     close_all(conn);
 }
 
-// How long each step may take, and what it means when it is over.
-struct deadline {
-    size_t limit_offset; // of the milliseconds, in struct limits
-    enum reason reason;
-};
-static const struct deadline deadlines[NUM_STEPS] = {
-    [STEP_CONNECT] = {offsetof(struct limits, connect_ms), REASON_CONNECT_TIMEOUT},
-    [STEP_HANDSHAKE] = {offsetof(struct limits, handshake_ms), REASON_HANDSHAKE_TIMEOUT},
-    [STEP_DETECT] = {offsetof(struct limits, detect_ms), REASON_NONE},
-};
-
-static uint32_t limit_at(const struct limits *limits, size_t offset)
-{
-    uint32_t value;
-    memcpy(&value, (const char *)limits + offset, sizeof value);
-    return value;
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-// How long the peer's certificate still serves this connection: until it has been expired for the
-// grace, and as much again at the most, spread by the connection's id so that they don't all end at
-// once. The wall clock may jump, so no answer is longer than EXPIRY_CHECK_MS. 0: it is over.
-static uint64_t expiry_time_left(const struct conn *conn)
-{
-    uint64_t grace_ms = conn->env->limits.peer_expiry_grace_ms;
-    uint64_t jitter_ms = grace_ms == 0 ? 0 : conn->id * 2654435761u % grace_ms;
-    uint64_t end = (uint64_t)conn->peer->not_after + 1 + (grace_ms + jitter_ms) / 1000;
-    uint64_t now = (uint64_t)time(NULL);
-    return end > now ? least((end - now) * 1000, EXPIRY_CHECK_MS) : 0;
-}
-
-static uint64_t left_of(uint64_t since_ms, uint64_t limit_ms, uint64_t now_ms)
-{
-    uint64_t due = since_ms + limit_ms;
-    return due > now_ms ? due - now_ms : 0;
-}
-
-static bool is_half_closed(const struct conn *conn)
-{
-    return conn->up.is_ending != conn->down.is_ending;
-}
-
-// How long RELAY may go on from now without an event; *out_reason says what ends it then.
-static uint64_t relay_time_left(const struct conn *conn, enum reason *out_reason)
-{
-    const struct limits *limits = &conn->env->limits;
-    uint64_t now_ms = uv_now(conn->env->loop);
-    uint64_t moved_ms =
-        conn->plain.moved_ms > conn->mesh.moved_ms ? conn->plain.moved_ms : conn->mesh.moved_ms;
-    uint64_t left = left_of(moved_ms, limits->idle_ms, now_ms);
-    *out_reason = REASON_IDLE;
-    if (is_half_closed(conn) && limits->half_closed_ms < limits->idle_ms) {
-        left = left_of(moved_ms, limits->half_closed_ms, now_ms);
-        *out_reason = REASON_HALF_CLOSED;
-    }
-    const struct side *const sides[] = {&conn->plain, &conn->mesh};
-    for (size_t i = 0; i < 2; i++) {
-        if (sides[i]->writing_len > 0) {
-            uint64_t stall_left = left_of(sides[i]->waiting_ms, limits->stall_ms, now_ms);
-            if (stall_left < left) {
-                left = stall_left;
-                *out_reason = REASON_STALLED;
-            }
-        }
-    }
-    if (conn->peer != NULL) {
-        uint64_t expiry_left = expiry_time_left(conn);
-        if (expiry_left < left) {
-            left = expiry_left;
-            *out_reason = REASON_PEER_EXPIRED;
-        }
-    }
-    return left;
-}
-
-static void on_relay_timer(struct conn *conn)
-{
-    enum reason reason;
-    uint64_t left = relay_time_left(conn, &reason);
-    if (left == 0) {
-        conn_end(conn, reason, NULL);
-    } else {
-        timer_set(conn, left);
-    }
-}
-
 static void on_timer(uv_timer_t *timer)
 {
     struct conn *conn = timer->data;
-    enum step step = conn_step(conn);
-    if (step == STEP_CLOSING) {
+    enum reason reason;
+    uint64_t left = deadline_left(conn, &reason);
+    if (left > 0) {
+        timer_set(conn, left);
+    } else if (conn->reason != REASON_NONE) {
         close_all(conn);
-    } else if (step == STEP_RELAY) {
-        on_relay_timer(conn);
-    } else if (step == STEP_DETECT) {
+    } else if (reason == REASON_NONE) {
         conn->is_detect_over = true;
         conn_advance(conn);
     } else {
-        conn_end(conn, deadlines[step].reason, NULL);
+        conn_end(conn, reason, NULL);
     }
 }
 
-// Sets the deadline of a step that begins to wait, or pulls RELAY's nearer when something new may
-// end it sooner.
+// Sets the deadline of a step that begins to wait, and pulls RELAY's nearer when something new may
+// end it sooner. Bytes that move only push it away, which is seen when the timer fires: no system
+// call and no timer for a message.
 static void deadline_sync(struct conn *conn, bool is_new)
 {
-    enum step step = conn_step(conn);
-    if (step == STEP_RELAY) {
-        bool may_end_sooner =
-            conn->plain.writing_len > 0 || conn->mesh.writing_len > 0 || is_half_closed(conn);
-        if (is_new || may_end_sooner) {
-            enum reason reason;
-            uint64_t left = relay_time_left(conn, &reason);
-            if (is_new || conn->timer_due_ms > uv_now(conn->env->loop) + left) {
-                timer_set(conn, left);
-            }
+    bool may_end_sooner = conn->plain.writing_len > 0 || conn->mesh.writing_len > 0 ||
+                          conn->up.is_ending != conn->down.is_ending;
+    if (is_new || may_end_sooner) {
+        enum reason reason;
+        uint64_t left = deadline_left(conn, &reason);
+        if (is_new || conn->timer_due_ms > uv_now(conn->env->loop) + left) {
+            timer_set(conn, left);
         }
-    } else if (is_new && deadlines[step].limit_offset != 0) {
-        timer_set(conn, limit_at(&conn->env->limits, deadlines[step].limit_offset));
     }
 }
 
@@ -333,7 +240,6 @@ static bool run_steps(struct conn *conn)
     while (conn->reason == REASON_NONE) {
         enum step_result result = step_run(conn, conn->path[conn->position]);
         if (result == STEP_WAIT || result == STEP_ENDED) {
-            is_new |= !conn->is_step_begun;
             conn->is_step_begun = true;
             break;
         }
@@ -341,6 +247,7 @@ static bool run_steps(struct conn *conn)
             conn->position++;
         }
         conn->is_step_begun = false;
+        conn->step_ms = uv_now(conn->env->loop);
         is_new = true;
     }
     return is_new;
@@ -433,55 +340,10 @@ void conn_recheck(struct conn *conn)
         conn->policy = NULL; // it will ask when it comes to AUTHORIZE
         return;
     }
-    enum reason reason = steps_authorize(conn, true);
+    enum reason reason = authorize(conn, true);
     if (reason != REASON_NONE) {
         conn_end(conn, reason, NULL);
-    }
-}
-
-static bool on_verify(void *app, CRYPTO_BUFFER *const *chain, size_t num_certs, uint8_t *out_alert)
-{
-    struct conn *conn = app;
-    struct conn_env *env = conn->env;
-    struct err err = {0};
-    bool is_cached;
-    enum verify_failure failure = peers_verify(&env->peers, &conn->peer, &is_cached, chain,
-                                               num_certs, env->snapshot->bundles, time(NULL), &err);
-    if (failure == VERIFY_OK) {
-        stats_add(is_cached ? &env->stats.chains_cached : &env->stats.chains_checked, 1);
-        if (conn->direction == DIRECTION_INBOUND || steps_is_expected(conn, conn->peer)) {
-            return true;
-        }
-        conn->handshake_reason = REASON_WRONG_IDENTITY;
     } else {
-        conn->handshake_reason = steps_verify_reason(failure);
-        conn->detail = strdup(err.text);
+        deadline_sync(conn, true); // the limits may have changed, too
     }
-    *out_alert = (uint8_t)reason_alert(conn->handshake_reason);
-    return false;
-}
-
-static bool on_client_hello(void *app, bool has_mesh_alpn)
-{
-    struct conn *conn = app;
-    if (conn_step(conn) == STEP_DETECT && !has_mesh_alpn) {
-        return false;
-    }
-    conn->is_hello_ours = true;
-    return true;
-}
-
-static struct sign_place on_sign_place(void *app)
-{
-    struct conn *conn = app;
-    return (struct sign_place){.signer = &conn->env->signer,
-                               .job = &conn->sign,
-                               .key_id = conn->handshake_snapshot->key_id};
-}
-
-const struct tls_hooks *conn_tls_hooks(void)
-{
-    static const struct tls_hooks hooks = {
-        .on_verify = on_verify, .on_client_hello = on_client_hello, .sign_place = on_sign_place};
-    return &hooks;
 }

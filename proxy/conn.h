@@ -96,6 +96,7 @@ struct conn {
     char *detail; // owned: words for the log, or NULL
     uint64_t id;
     uint64_t opened_ms;
+    uint64_t step_ms; // loop time at which the current step began
     uint64_t timer_due_ms;
     uint64_t counted_up; // of the flows' bytes, what the stats have
     uint64_t counted_down;
@@ -115,9 +116,5 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail);
 void conn_advance(struct conn *conn);
 
 enum step conn_step(const struct conn *conn);
-
-// conn_tls_hooks is what proxy/tls.h calls back.
-struct tls_hooks;
-const struct tls_hooks *conn_tls_hooks(void);
 
 #endif

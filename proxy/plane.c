@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "proxy/authorize.h"
 #include "proxy/link.h"
 #include "proxy/tls.h"
 #include "proxy/worker.h"
@@ -409,7 +410,7 @@ static void end(struct plane *plane)
 bool plane_run(unsigned num_workers, struct err *err)
 {
     struct plane plane = {.num_workers = num_workers};
-    tls_set_hooks(conn_tls_hooks());
+    tls_set_hooks(authorize_tls_hooks());
     plane.workers = calloc(num_workers, sizeof *plane.workers);
     plane.reports = calloc(num_workers, sizeof *plane.reports);
     if (plane.workers == NULL || plane.reports == NULL || uv_loop_init(&plane.loop) != 0) {

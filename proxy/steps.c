@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "proxy/authorize.h"
 #include "proxy/tls.h"
 
 const enum step path_start[] = {STEP_ORIGIN, STEP_ROUTE, STEP_CLOSING};
@@ -165,6 +166,9 @@ static enum step_result detect_hello(struct conn *conn)
 static enum step_result step_detect(struct conn *conn)
 {
     struct side *mesh = &conn->mesh;
+    if (mesh->is_out_of_buffers) {
+        return ended(conn, REASON_LIMIT_BUFFERS, NULL);
+    }
     if (mesh->error != 0) {
         return ended(conn, REASON_PEER_RESET, uv_strerror(mesh->error));
     }
@@ -180,6 +184,7 @@ static enum step_result step_detect(struct conn *conn)
         take_plain_path(conn);
         return STEP_AGAIN;
     }
+    conn->has_first_byte = true;
     if (route_inbound(conn->env->snapshot->routes, conn->port).foreign_tls_is_application) {
         return detect_hello(conn);
     }
@@ -252,6 +257,8 @@ static enum step_result step_handshake(struct conn *conn)
     enum reason reason = REASON_NONE;
     if (conn->handshake_reason != REASON_NONE) {
         reason = conn->handshake_reason;
+    } else if (mesh->is_out_of_buffers) {
+        reason = REASON_LIMIT_BUFFERS;
     } else if (result == TLS_FAILED || result == TLS_PAUSED) {
         reason = tls_reason(mesh, &detail);
     } else if (result == TLS_TRUNCATED || result == TLS_EOF) {
@@ -259,8 +266,6 @@ static enum step_result step_handshake(struct conn *conn)
     } else if (mesh->error != 0) {
         reason = REASON_PEER_RESET;
         detail = uv_strerror(mesh->error);
-    } else if (mesh->is_out_of_buffers) {
-        reason = REASON_LIMIT_BUFFERS;
     }
     side_flush(mesh);
     if (reason != REASON_NONE) {
@@ -269,95 +274,9 @@ static enum step_result step_handshake(struct conn *conn)
     return result == TLS_OK ? STEP_NEXT : STEP_WAIT;
 }
 
-static void on_audit(void *ctx, const char *policy, int rule, bool would_deny)
-{
-    struct conn *conn = ctx;
-    struct stats *stats = &conn->env->stats;
-    stats_add(would_deny ? &stats->audit_would_deny : &stats->audit_would_allow, 1);
-    log_info("msg=audit id=%llu policy=%s rule=%d would=%s peer=%s", (unsigned long long)conn->id,
-             policy, rule, would_deny ? "deny" : "allow",
-             conn->peer != NULL ? conn->peer->text : "-");
-}
-
-static enum reason authorize_inbound(struct conn *conn, bool is_recheck)
-{
-    struct conn_env *env = conn->env;
-    enum reason denied = is_recheck ? REASON_POLICY_REVOKED : REASON_POLICY_DENIED;
-    struct policy_request request = {.source = conn->source.ip, .port = conn->port};
-    if (conn->is_self_call) {
-        request.peer = &env->snapshot->self_id;
-        request.source = conn->destination.ip;
-    } else if (conn->peer != NULL) {
-        request.peer = &conn->peer->id;
-    }
-    struct policy_decision decision =
-        policy_decide(env->snapshot->policies, &request, is_recheck ? NULL : on_audit, conn);
-    conn->policy = decision.policy;
-    conn->rule = decision.rule;
-    if (decision.verdict == POLICY_DENIED) {
-        return denied;
-    }
-    if (conn->is_plaintext && is_recheck) {
-        // The port may be served in another way now.
-        enum inbound_mode mode = route_inbound(env->snapshot->routes, conn->port).mode;
-        return mode == INBOUND_MTLS ? denied : REASON_NONE;
-    }
-    return REASON_NONE;
-}
-
-static bool is_expected(const struct route *route, const struct peer *peer)
-{
-    for (size_t i = 0; i < route->num_identities; i++) {
-        if (spiffe_pattern_matches(&route->identities[i], &peer->id)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool steps_is_expected(const struct conn *conn, const struct peer *peer)
-{
-    struct route route = route_outbound(conn->env->snapshot->routes, &conn->destination);
-    return route.mode == ROUTE_MTLS && is_expected(&route, peer);
-}
-
-static enum reason authorize_outbound(struct conn *conn)
-{
-    struct route route = route_outbound(conn->env->snapshot->routes, &conn->destination);
-    bool is_mtls = conn->peer != NULL;
-    conn->policy = route.name;
-    conn->rule = -1;
-    if (route.mode == ROUTE_DENY) {
-        return REASON_UNLISTED_DESTINATION;
-    }
-    if (is_mtls != (route.mode == ROUTE_MTLS)) {
-        return REASON_POLICY_REVOKED; // it must be spoken otherwise now
-    }
-    return is_mtls && !is_expected(&route, conn->peer) ? REASON_WRONG_IDENTITY : REASON_NONE;
-}
-
-enum reason steps_verify_reason(enum verify_failure failure)
-{
-    _Static_assert((int)REASON_CRL_STALE - (int)REASON_NO_CERTIFICATE ==
-                       (int)VERIFY_CRL_STALE - (int)VERIFY_NO_CERTIFICATE,
-                   "the reasons list the verifier's failures in the same order");
-    return (enum reason)((int)REASON_NO_CERTIFICATE + (int)failure - (int)VERIFY_NO_CERTIFICATE);
-}
-
-enum reason steps_authorize(struct conn *conn, bool is_recheck)
-{
-    if (conn->peer != NULL && conn->peer->failure != VERIFY_OK) {
-        return steps_verify_reason(conn->peer->failure);
-    }
-    if (conn->direction == DIRECTION_INBOUND || conn->is_self_call) {
-        return authorize_inbound(conn, is_recheck);
-    }
-    return authorize_outbound(conn);
-}
-
 static enum step_result step_authorize(struct conn *conn)
 {
-    enum reason reason = steps_authorize(conn, false);
+    enum reason reason = authorize(conn, false);
     if (reason != REASON_NONE) {
         return ended(conn, reason, NULL);
     }
@@ -376,7 +295,7 @@ static enum step_result step_relay(struct conn *conn)
 {
     if (!conn->is_step_begun) {
         if (!conn->is_authorized) { // plain outbound paths have no AUTHORIZE of their own
-            enum reason refusal = steps_authorize(conn, false);
+            enum reason refusal = authorize(conn, false);
             if (refusal != REASON_NONE) {
                 return ended(conn, refusal, NULL);
             }

@@ -23,15 +23,4 @@ enum step_result step_run(struct conn *conn, enum step step);
 // steps_want_read says whether a side should be read at this step.
 bool steps_want_read(const struct conn *conn, const struct side *side);
 
-// steps_authorize asks the snapshot in force about the connection: REASON_NONE, or why not. It
-// renews conn->policy and rule. With is_recheck the reason says that it was allowed before.
-enum reason steps_authorize(struct conn *conn, bool is_recheck);
-
-// steps_is_expected says whether `peer` is one of the identities that the connection's destination
-// must prove. It is asked inside the handshake, so that nobody else learns our certificate.
-bool steps_is_expected(const struct conn *conn, const struct peer *peer);
-
-// steps_verify_reason maps the verifier's failure.
-enum reason steps_verify_reason(enum verify_failure failure);
-
 #endif

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/authorize.h"
 #include "proxy/tls.h"
 
 enum { DEADLINE_MS = 10000, SMALL_BUFFER_BYTES = 65536 };
@@ -228,8 +229,9 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
 
 void pair_adopt(struct pair *pair, struct pair_end *end, const struct pair_options *options)
 {
+    static const struct pair_options plain_options;
     struct snapshot *old = end->env.snapshot;
-    end->env.snapshot = snapshot_make(pair, end, options);
+    end->env.snapshot = snapshot_make(pair, end, options != NULL ? options : &plain_options);
     end->env.limits = *route_limits(end->env.snapshot->routes);
     pool_set_limit(&end->env.pool, end->env.limits.buffer_bytes);
     peers_recheck(&end->env.peers, end->env.snapshot->bundles);
@@ -299,11 +301,9 @@ static struct addr listener_addr(const uv_tcp_t *tcp)
 
 void pair_init(struct pair *pair, const struct pair_options *options)
 {
-    static const struct pair_options plain_options;
     struct err err = {0};
     *pair = (struct pair){0};
-    options = options != NULL ? options : &plain_options;
-    tls_set_hooks(conn_tls_hooks());
+    tls_set_hooks(authorize_tls_hooks());
     cr_assert(uv_loop_init(&pair->loop) == 0);
     uv_timer_init(&pair->loop, &pair->tick);
     uv_timer_start(&pair->tick, on_tick, 1, 1);
