@@ -10,6 +10,14 @@ from pathlib import Path
 from mesh import DOMAIN, run
 
 HOUR = 3600
+KEYS = {
+    "ec": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    "p384": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+    "p521": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+    "ed25519": ["-algorithm", "ED25519"],
+    "rsa": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+    "rsa1024": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
+}
 
 
 @dataclass
@@ -19,15 +27,16 @@ class Certificate:
 
 
 class Authority:
-    """The CA of one trust domain, in a folder of its own."""
+    """The CA of one trust domain, or an intermediate below `parent`, in a folder of its own."""
 
-    def __init__(self, domain=DOMAIN):
+    def __init__(self, domain=DOMAIN, *, parent=None):
         self.domain = domain
         self.folder = Path(tempfile.mkdtemp(prefix="tabard-ca-"))
         self.num_issued = 0
         self.ca = self.folder / "ca"
-        run("tabard-ca", "init", "--trust-domain", domain, "--dir", self.ca)
-        self.roots = self.ca / "ca.pem"
+        above = ["--parent", parent.ca] if parent else ["--trust-domain", domain]
+        run("tabard-ca", "init", *above, "--dir", self.ca)
+        self.roots = parent.roots if parent else self.ca / "ca.pem"
         self.key = self.ca / "ca.key"
         self.crl = self.folder / "crl.pem"
 
@@ -47,14 +56,14 @@ class Authority:
         run("tabard-ca", "revoke", "--dir", self.ca, "--cert", certificate.chain, "--crl", self.crl)
         return self.crl
 
-    def forge(self, name, *uris, start=-HOUR, end=HOUR, ca=False, usage="digitalSignature", signer=None, extra=()):
+    def forge(self, name, *uris, start=-HOUR, end=HOUR, ca=False, usage="digitalSignature", signer=None, key="ec", extra=()):
         """A certificate as the arguments say, `start` and `end` in seconds from now, made whether it makes sense or not."""
         stem = self._name(name)
         made = Certificate(stem.with_suffix(".pem"), stem.with_suffix(".key"))
         work = stem.with_suffix(".d")
         work.mkdir()
         (work / "index").touch()
-        _openssl("ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", made.key)
+        _openssl("genpkey", *KEYS[key], "-out", made.key)
         _openssl("req", "-new", "-key", made.key, "-subj", f"/CN={name}", "-out", work / "csr")
         names = ",".join(f"URI:{uri}" for uri in uris)
         (work / "config").write_text("\n".join([

@@ -6,7 +6,7 @@ import pytest
 
 import netns
 from ca import Authority
-from mesh import DOMAIN, Agent, Service
+from mesh import DOMAIN, Agent, Service, wait_until
 from pair import Pair
 
 def pytest_configure():
@@ -43,7 +43,17 @@ def pair(authority):
     """A pair that the tests of a module share: they leave its configuration as they found it."""
     made = Pair(authority)
     yield made
-    made.close()
+    try:
+        for agent in made.agents():
+            assert_nothing_is_left(agent)
+    finally:
+        made.close()
+
+
+def assert_nothing_is_left(agent):
+    """A sidecar whose connections have all ended holds nothing for them."""
+    for name in ("tabard_connections_open", "tabard_handshakes_in_flight", "tabard_buffer_bytes"):
+        wait_until(f"{agent.name} has {name} 0", lambda: agent.metric(name) == 0)
 
 
 @pytest.fixture

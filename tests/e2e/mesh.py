@@ -80,13 +80,14 @@ class Agent:
 
     alive = []  # every one that isn't closed, for whoever prints logs
 
-    def __init__(self, name, config, *, netns=None, workers=1, arguments=(), start=True):
+    def __init__(self, name, config, *, netns=None, workers=1, arguments=(), prefix=(), start=True):
         self.name = name
         self.folder = Path(tempfile.mkdtemp(prefix=f"tabard-{name}-"))
         os.chmod(self.folder, 0o755)
         self.config = config
         self.netns = netns
         self.arguments = ["--workers", str(workers), *arguments]
+        self.prefix = list(prefix)
         self.log_path = self.folder / "log"
         self.log_path.touch()
         self.process = None
@@ -103,7 +104,7 @@ class Agent:
         # In a namespace of its own the sidecar takes the ports that everybody expects there.
         where = [] if self.netns else ["--metrics", "127.0.0.1:0", "--health", "127.0.0.1:0"]
         # A test run that is killed takes its sidecars with it.
-        command = ["setpriv", "--pdeathsig", "KILL", str(PROGRAMS["tabard-agent"]), "--config", str(self.folder / "mesh.yaml"),
+        command = ["setpriv", "--pdeathsig", "KILL", *self.prefix, str(PROGRAMS["tabard-agent"]), "--config", str(self.folder / "mesh.yaml"),
                    "--proxy", str(PROGRAMS["tabard-proxy"]), "--admin", str(self.folder / "admin.sock"),
                    *where, *self.arguments]
         if self.netns:
@@ -303,6 +304,16 @@ def exchange(sock, data):
 def connect(address, netns=None, seconds=10):
     with netns.entered() if netns else contextlib.nullcontext():
         return socket.create_connection(address, timeout=seconds)
+
+
+def is_turned_away(address, netns=None, say=b""):
+    """Whether a connection ends without an answer. The reset may be there before connect() has returned."""
+    try:
+        with connect(address, netns) as sock:
+            sock.sendall(say)
+            return is_reset_or_closed(sock)
+    except ConnectionResetError:
+        return True
 
 
 def is_reset_or_closed(sock):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from foreign import MemoryClient, attempt, tls
-from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, wait_until
+from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, is_turned_away, wait_until
 from pair import server_config
 
 LIMITS = {"handshake_ms": 700, "stall_ms": 700, "half_closed_ms": 700, "closing_ms": 700, "connect_ms": 2000}
@@ -66,9 +66,7 @@ def test_tls_1_2_gets_a_protocol_version_alert(server, address, authority, web):
 @pytest.mark.parametrize("text", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x00", b"SSH-2.0-x\r\n", b"\x80" * 100])
 def test_plaintext_on_an_mtls_port_is_refused(server, address, text):
     mark, served = server.mark(), server.service.num_connections
-    with connect(address) as sock:
-        sock.sendall(text)
-        assert is_reset_or_closed(sock)
+    assert is_turned_away(address, say=text)
     ends(server, mark, "plaintext_on_mtls")
     assert server.service.num_connections == served
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from foreign import attempt
-from mesh import (API, PROGRAMS, STRANGER, WEB, Agent, Service, connect, exchange, is_reset_or_closed, join_address, run,
+from mesh import (API, PROGRAMS, STRANGER, WEB, Agent, Service, connect, exchange, is_reset_or_closed, is_turned_away, join_address, run,
                   wait_until)
 from pair import allow, bundles, identity
 
@@ -82,9 +82,7 @@ def test_the_original_destination_is_kept(mesh, family):
     before = mesh.services[(payments, 8080)].num_connections, mesh.services[(payments, 8081)].num_connections
     with connect((payments, 8080), mesh.net["shop"]) as sock:
         assert exchange(sock, b"hello") == b"hello"
-    with connect((payments, 8081), mesh.net["lobby"]) as sock:
-        sock.sendall(b"hello")  # PERMISSIVE, but nothing lets an unknown peer in
-        assert is_reset_or_closed(sock)
+    assert is_turned_away((payments, 8081), mesh.net["lobby"], b"hello")  # PERMISSIVE, but no policy lets it in
     after = mesh.services[(payments, 8080)].num_connections, mesh.services[(payments, 8081)].num_connections
     assert (after[0] - before[0], after[1] - before[1]) == (1, 0)
 
@@ -92,9 +90,7 @@ def test_the_original_destination_is_kept(mesh, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_caller_without_a_sidecar_is_refused(mesh, family):
     mark = mesh.payments.mark()
-    with connect((address(mesh.net["payments"], family), 8080), mesh.net["lobby"]) as sock:
-        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        assert is_reset_or_closed(sock)
+    assert is_turned_away((address(mesh.net["payments"], family), 8080), mesh.net["lobby"], b"GET / HTTP/1.0\r\n\r\n")
     mesh.payments.wait_conn(mark, dir="inbound", reason="plaintext_on_mtls")
 
 
@@ -129,8 +125,7 @@ def test_a_connection_straight_to_a_sidecar_s_own_listener_is_no_loop(mesh, fami
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_unlisted_port_is_denied_outbound(mesh, family):
     mark = mesh.shop.mark()
-    with connect((address(mesh.net["payments"], family), 9999), mesh.net["shop"]) as sock:
-        assert is_reset_or_closed(sock)
+    assert is_turned_away((address(mesh.net["payments"], family), 9999), mesh.net["shop"])
     line = mesh.shop.wait_conn(mark, dir="outbound", reason="unlisted_destination")
     assert line["dst"] == join_address(address(mesh.net["payments"], family), 9999)
 
@@ -170,6 +165,22 @@ def test_health_and_metrics_are_reached_past_the_interception(mesh, family):
         with connect((host, port), mesh.net["lobby"]) as sock:
             sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             assert b" 200 " in sock.recv(100)
+
+
+def test_a_host_without_ipv6_is_served_over_ipv4(network, authority, keep):
+    host = network["lobby"]
+    host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    try:
+        agent = keep(Agent("lobby", config(authority, STRANGER), netns=host))
+        assert agent.http("health", "/healthz/ready")[0] == 200
+        host.run(*ctl("intercept", "up"))
+        mark = agent.mark()
+        assert is_turned_away((network["payments"].ipv4, 9999), host)
+        agent.wait_conn(mark, dir="outbound", reason="unlisted_destination")
+    finally:
+        host.run(*ctl("intercept", "down"))
+        host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0")
+        host.run("ip", "addr", "add", f"{host.ipv6}/64", "dev", "eth0", "nodad")
 
 
 def test_up_twice_is_up_once_and_down_leaves_nothing(network):

@@ -61,6 +61,49 @@ def answered(pair):
         return False
 
 
+def test_a_proxy_that_dies_again_and_again_is_started_ever_later_but_always(keep, authority, service):
+    agent = keep(Agent("payments", server_config(authority, service.address)))
+    for number in range(1, 4):
+        mark = agent.mark()
+        os.kill(agent.proxy_pid(), signal.SIGKILL)
+        wait_until("the metrics say so", lambda: agent.metric("tabard_proxy_restarts_total") == number, seconds=20)
+        agent.wait_line(mark, msg="snapshot in force", seconds=20)
+    assert attempt(agent.address("127.0.0.1:0"), authority, authority.issue("web", WEB)) == b"hello"
+
+
+def test_a_first_snapshot_whose_port_is_taken_is_refused_and_taken_later(keep, authority, service):
+    taken = socket.create_server(("127.0.0.1", 0))
+    listen = "127.0.0.1:%d" % taken.getsockname()[1]
+    agent = keep(Agent("payments", server_config(authority, service.address, listen=listen), start=False))
+    agent.start(wait=False)
+    assert listen in agent.wait_line(msg="update refused")["error"]
+    assert agent.http("health", "/healthz/ready")[0] == 503
+    taken.close()
+    agent.config["settings"]["drain_seconds"] = 3
+    agent.apply()
+    assert attempt(agent.address(listen), authority, authority.issue("web", WEB)) == b"hello"
+
+
+def test_running_out_of_descriptors_is_survived(keep, authority, service):
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=["prlimit", "--nofile=64:64"]))
+    web, proxy = authority.issue("web", WEB), agent.proxy_pid()
+    address = agent.address("127.0.0.1:0")
+    socks = [connect(address) for _ in range(150)]  # the kernel completes these, whether the proxy can accept or not
+    before = cpu_seconds(proxy)
+    threading.Event().wait(0.5)
+    assert cpu_seconds(proxy) - before < 0.25, "it spins"
+    for sock in socks:
+        sock.close()
+    wait_until("it serves again", lambda: attempt(address, authority, web) == b"hello", seconds=20)
+    assert agent.proxy_pid() == proxy
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        user, system = file.read().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
 def test_a_drain_lets_open_connections_finish_and_takes_no_new_ones(keep, authority, kind):
     pair = keep(Pair(authority, server_settings={"drain_seconds": 20}))

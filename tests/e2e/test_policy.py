@@ -5,7 +5,7 @@ import time
 import pytest
 
 from foreign import attempt, tls
-from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_reset_or_closed, wait_until
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_turned_away, wait_until
 from pair import Pair, allow, server_config
 
 
@@ -121,8 +121,7 @@ def test_an_outbound_destination_that_is_taken_away_ends_its_connections(authori
         line = pair.client.wait_conn(mark, dir="outbound")
         assert line["reason"] in ("policy_revoked", "unlisted_destination")
     mark = pair.client.mark()
-    with pair.connect() as sock:
-        assert is_reset_or_closed(sock)
+    assert is_turned_away(pair.client.address("127.0.0.1:0"))
     pair.client.wait_conn(mark, dir="outbound", reason="unlisted_destination")
 
 

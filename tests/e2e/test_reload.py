@@ -130,6 +130,16 @@ def write(folder, name, content):
     return str(path)
 
 
+def pipe(folder):
+    os.mkfifo(Path(folder) / "pipe")
+    return str(Path(folder) / "pipe")
+
+
+def self_link(folder):
+    (Path(folder) / "loop").symlink_to("loop")
+    return str(Path(folder) / "loop")
+
+
 def half_an_identity(config, certificate):
     config["identity"] = identity(certificate)
     return config
@@ -202,11 +212,18 @@ BAD = {
         roots=write(folder, "random.pem", os.urandom(500)))), ["random.pem"]),
     "a file that isn't there": (put(["identity", "certificate"], "nowhere.pem"), ["nowhere.pem"]),
     "a folder for a file": (put(["identity", "certificate"], "/tmp"), ["/tmp"]),
+    "a pipe that nobody writes": (changed(lambda config, ours, other, folder: config["identity"].update(key=pipe(folder))), ["pipe"]),
+    "a file without an end": (put(["identity", "certificate"], "/dev/zero"), ["/dev/zero"]),
+    "a link to itself": (changed(lambda config, ours, other, folder: config["identity"].update(key=self_link(folder))), ["loop"]),
+    "a leaf with a key that is too weak": (changed(lambda config, ours, *_: half_an_identity(
+        config, ours.forge("a", API, key="rsa1024"))), ["RSA", "1024"]),
+    "a key of a kind that the mesh doesn't sign with": (changed(lambda config, ours, *_: half_an_identity(
+        config, ours.forge("a", API, key="p521"))), ["P-521", "P-256"]),
     "a port that is in use": (changed(lambda config, *_: config["inbound_ports"].append(
         {"port": 81, "mode": "MTLS", "listen": f"127.0.0.1:{TAKEN.getsockname()[1]}"})), ["127.0.0.1:", "in use"]),
 }
 # One of these words is enough, for causes that can be put in many ways.
-ANY_WORD = {"a chain without its intermediate"}
+ANY_WORD = {"a chain without its intermediate", "a leaf with a key that is too weak", "a key of a kind that the mesh doesn't sign with"}
 
 TAKEN = socket.create_server(("127.0.0.1", 0))
 

@@ -8,7 +8,7 @@ import pytest
 
 from ca import HOUR, Authority, Certificate
 from foreign import attempt, server_context, tls
-from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_reset_or_closed, wait_until
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_turned_away, wait_until
 from pair import bundles, client_config, server_config
 
 
@@ -30,6 +30,16 @@ def through_intermediate(authority, *, complete):
     return leaf
 
 
+def long_chain(authority, num_certificates):
+    signer, pems = None, []
+    for number in range(num_certificates - 1):
+        signer = authority.forge(f"between{number}", ca=True, usage="keyCertSign", signer=signer)
+        pems.insert(0, signer.chain.read_bytes())
+    leaf = authority.forge("web", WEB, signer=signer)
+    leaf.chain.write_bytes(leaf.chain.read_bytes() + b"".join(pems))
+    return leaf
+
+
 # What the client shows -> the reason in log and metric, and the alert that it gets (OpenSSL's names).
 REFUSED = {
     "no certificate": (lambda ours, other: None, "no_certificate", "CERTIFICATE_REQUIRED"),
@@ -46,6 +56,8 @@ REFUSED = {
                      "leaf_is_ca", "BAD_CERTIFICATE"),
     "a leaf that may sign certificates": (lambda ours, other: ours.forge("web", WEB, usage="digitalSignature,keyCertSign"),
                                           "leaf_key_usage", "BAD_CERTIFICATE"),
+    "an RSA key of 1024 bits": (lambda ours, other: ours.forge("web", WEB, key="rsa1024"), "weak_key", "BAD_CERTIFICATE"),
+    "a chain of twelve": (lambda ours, other: long_chain(ours, 12), "chain_too_long", "BAD_CERTIFICATE"),
     "its intermediate missing": (lambda ours, other: through_intermediate(ours, complete=False), "untrusted_chain", "UNKNOWN_CA"),
 }
 
@@ -66,6 +78,57 @@ def test_a_client_is_refused_that_shows(server, authority, other_authority, what
 
 def test_a_client_with_its_intermediate_gets_in(server, authority):
     assert attempt(server.address("127.0.0.1:0"), authority, through_intermediate(authority, complete=True)) == b"hello"
+
+
+@pytest.mark.parametrize("key", ["ec", "p384", "ed25519", "rsa"])
+def test_every_kind_of_key_works_on_both_sides(keep, authority, service, key):
+    config = server_config(authority, service.address, certificate=authority.forge("api", API, key=key))
+    server = keep(Agent("payments", config))
+    client = keep(Agent("shop", client_config(authority, server.address("127.0.0.1:0"),
+                                              certificate=authority.forge("web", WEB, key=key))))
+    with socket.create_connection(client.address("127.0.0.1:0"), timeout=10) as sock:
+        assert exchange(sock, b"hello") == b"hello"
+
+
+def test_workloads_of_an_intermediate_ca_trust_the_root_alone(keep, authority, service):
+    below = keep(Authority(DOMAIN, parent=authority))
+    server = keep(Agent("payments", server_config(authority, service.address, certificate=below.issue("api", API))))
+    client = keep(Agent("shop", client_config(authority, server.address("127.0.0.1:0"), certificate=below.issue("web", WEB))))
+    with socket.create_connection(client.address("127.0.0.1:0"), timeout=10) as sock:
+        assert exchange(sock, b"hello") == b"hello"
+
+
+def test_a_root_that_is_taken_away_ends_the_connections_that_it_proved(keep, authority, service):
+    new = keep(Authority(DOMAIN))
+    both = new.folder / "both.pem"
+    both.write_bytes(authority.roots.read_bytes() + new.roots.read_bytes())
+    config = server_config(authority, service.address, certificate=new.issue("api", API))
+    config["trust_bundles"][0]["roots"] = str(both)
+    server = keep(Agent("payments", config))
+    address = server.address("127.0.0.1:0")
+    with tls(address, new, authority.issue("web", WEB)) as old, tls(address, new, new.issue("web", WEB)) as young:
+        assert exchange(old, b"hello") == exchange(young, b"hello") == b"hello"
+        mark = server.mark()
+        config["trust_bundles"][0]["roots"] = str(new.roots)
+        server.apply()
+        line = server.wait_conn(mark, dir="inbound")
+        assert line["reason"] == "untrusted_chain", line
+        assert is_reset_or_closed_tls(old)
+        assert exchange(young, b"still here") == b"still here"
+
+
+def test_a_trust_domain_that_is_taken_away_ends_its_connections(keep, authority, other_authority, service):
+    config = server_config(authority, service.address)
+    config["trust_bundles"] += bundles(other_authority)
+    config["policies"][0]["rules"][0]["principals"].append("spiffe://other.example")
+    server = keep(Agent("payments", config))
+    with tls(server.address("127.0.0.1:0"), authority, other_authority.issue("x", "spiffe://other.example/x")) as visitor:
+        assert exchange(visitor, b"hello") == b"hello"
+        mark = server.mark()
+        config["trust_bundles"].pop()
+        server.apply()
+        assert server.wait_conn(mark, dir="inbound")["reason"] == "unknown_trust_domain"
+        assert is_reset_or_closed_tls(visitor)
 
 
 def test_a_connection_ends_when_its_peer_s_certificate_expires(keep, authority, service):
@@ -138,8 +201,7 @@ def test_a_server_is_refused_that_shows(keep, authority, other_authority, what):
     server = keep(TlsService(server_context(authority, make(authority, other_authority), verify=False)))
     client = keep(Agent("shop", client_config(authority, server.address)))
     mark = client.mark()
-    with socket.create_connection(client.address("127.0.0.1:0"), timeout=10) as sock:
-        assert is_reset_or_closed(sock)
+    assert is_turned_away(client.address("127.0.0.1:0"))
     line = client.wait_conn(mark, dir="outbound", reason=reason)
     assert line["down"] == "0"
 
