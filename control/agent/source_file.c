@@ -83,9 +83,6 @@ static void on_event(uv_fs_event_t *event, const char *name, int events, int sta
     (void)status; // whatever happened, the files say what there is now
     struct folder *folder = event->data;
     struct source_file *source = folder->source;
-    if (source->is_closing) {
-        return;
-    }
     uint64_t now = uv_now(source->loop);
     if (source->first_event_ms == 0) {
         source->first_event_ms = now;

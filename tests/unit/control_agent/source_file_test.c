@@ -257,6 +257,28 @@ Test(source_file, a_file_that_vanishes_is_told_once_and_its_return_is_seen, .tim
     folder_cleanup(&folder);
 }
 
+Test(source_file, the_same_failure_of_changed_files_is_told_once, .timeout = 30)
+{
+    struct folder folder;
+    folder_init(&folder);
+    struct watch watch;
+    watch_init(&watch, &folder);
+    cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
+    EVP_PKEY *other = folder_key(MINT_KEY_ED25519);
+    for (unsigned i = 0; i < 3; i++) {
+        folder_write_key(&folder, "web.key", other);
+        cr_expect(run_until(&watch, watch.num_failed > 0, 5000));
+        run_until(&watch, false, 3 * SOURCE_RETRY_MS);
+    }
+    cr_expect_eq(watch.num_failed, 1, "told %u times", watch.num_failed);
+    source_file_reload(watch.source);
+    cr_expect(run_until(&watch, watch.num_failed == 2, 5000), "unless asked to load again");
+    cr_expect(strstr(watch.failure, "does not belong to") != NULL, "%s", watch.failure);
+    EVP_PKEY_free(other);
+    watch_cleanup(&watch);
+    folder_cleanup(&folder);
+}
+
 Test(source_file, other_files_in_the_folder_cause_no_load, .timeout = 30)
 {
     struct folder folder;
