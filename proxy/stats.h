@@ -29,6 +29,7 @@ struct stats {
     _Atomic uint64_t audit_would_deny;
     _Atomic uint64_t chains_checked;
     _Atomic uint64_t chains_cached;
+    _Atomic uint64_t accept_errors;
 };
 
 // stats_add changes a figure of the calling worker's own set. Not an atomic read-modify-write:

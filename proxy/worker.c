@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // pthread_setname_np
 #include "proxy/worker.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
+
+enum {
+    ACCEPT_LOG_MS = 1000,
+    DESCRIPTORS_RESERVED = 256, // for everything that is no connection's
+};
 
 struct worker_listener {
     uv_tcp_t tcp;
@@ -32,8 +40,14 @@ static void on_connection(uv_stream_t *stream, int status)
     struct worker_listener *listener = stream->data;
     if (status == 0) {
         conn_accept(&listener->worker->env, stream, &listener->spec);
-    } else {
-        log_warn("msg=\"cannot accept a connection\" error=\"%s\"", uv_strerror(status));
+        return;
+    }
+    struct worker *worker = listener->worker;
+    uint64_t num_passed_over;
+    stats_add(&worker->env.stats.accept_errors, 1);
+    if (log_allowed(&worker->accept_log, uv_now(&worker->loop), ACCEPT_LOG_MS, &num_passed_over)) {
+        log_warn("msg=\"cannot accept a connection\" error=\"%s\" not_logged=%llu",
+                 uv_strerror(status), (unsigned long long)num_passed_over);
     }
 }
 
@@ -122,6 +136,19 @@ static uint32_t share(uint32_t whole, unsigned num_workers)
     return (whole + num_workers - 1) / num_workers;
 }
 
+// The connections that this process has descriptors for, two each, so that the limit that bites is
+// the one with a name.
+static uint32_t connections_possible(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+        return UINT32_MAX;
+    }
+    return limit.rlim_cur > DESCRIPTORS_RESERVED + 2
+               ? (uint32_t)((limit.rlim_cur - DESCRIPTORS_RESERVED) / 2)
+               : 1;
+}
+
 static void recheck_all(struct worker *worker)
 {
     peers_recheck(&worker->env.peers, worker->env.snapshot->bundles);
@@ -139,6 +166,10 @@ static void adopt(struct worker *worker, struct generation *generation)
     struct snapshot *old = env->snapshot;
     env->snapshot = snapshot_ref(generation->snapshot);
     env->limits = *route_limits(env->snapshot->routes);
+    uint32_t possible = connections_possible();
+    if (env->limits.connections > possible) {
+        env->limits.connections = possible;
+    }
     env->limits.connections = share(env->limits.connections, worker->num_workers);
     env->limits.handshakes = share(env->limits.handshakes, worker->num_workers);
     pool_set_limit(&env->pool, env->limits.buffer_bytes / worker->num_workers);
@@ -264,6 +295,9 @@ static void on_link_gone(void *ctx)
 static void *run(void *arg)
 {
     struct worker *worker = arg;
+    char name[16];
+    snprintf(name, sizeof name, "worker-%u", worker->index);
+    pthread_setname_np(pthread_self(), name);
     uv_run(&worker->loop, UV_RUN_DEFAULT);
     atomic_store(&worker->is_done, true);
     uv_async_send(worker->on_event);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "base/log.h"
 #include "proxy/conn.h"
 #include "proxy/link.h"
 #include "proxy/listen.h"
@@ -43,6 +44,7 @@ struct worker {
     uv_timer_t drain_timer;
     struct worker_listener *listeners; // owned
     bool is_draining;
+    struct log_limit accept_log;
 
     // The mailbox: written by one thread, taken by the other.
     _Atomic(struct generation *) incoming;   // owned by whoever exchanges it out
