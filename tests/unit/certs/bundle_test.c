@@ -203,6 +203,10 @@ Test(bundle, a_root_that_may_not_sign_or_is_of_another_domain_is_refused)
         {"a path", "spiffe://prod.example/ca", MINT_USE_CERT_SIGN, false, "has a path"},
         {"another domain", "spiffe://other.example", MINT_USE_CERT_SIGN, false,
          "not of the trust domain"},
+        {"a domain that begins alike", "spiffe://prod.example2", MINT_USE_CERT_SIGN, false,
+         "not of the trust domain"},
+        {"a domain of the same length", "spiffe://prod.exampla", MINT_USE_CERT_SIGN, false,
+         "not of the trust domain"},
         {"a bad id", "spiffe://PROD.example", MINT_USE_CERT_SIGN, false, "byte 10 is 'P'"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

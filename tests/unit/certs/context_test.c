@@ -442,6 +442,9 @@ Test(context, a_bad_identity_is_refused_by_its_field)
     ProtobufCBinaryData good = {.data = der, .len = len};
     ProtobufCBinaryData cut = {.data = der, .len = len - 1};
     ProtobufCBinaryData frail = {.data = weak_der, .len = weak_len};
+    uint8_t *longer = calloc(1, len + 1);
+    memcpy(longer, der, len);
+    ProtobufCBinaryData trailing = {.data = longer, .len = len + 1};
     ProtobufCBinaryData empty = {.data = NULL, .len = 0};
     const struct {
         const char *name;
@@ -453,6 +456,7 @@ Test(context, a_bad_identity_is_refused_by_its_field)
         {"eleven", 11, good, good, "identity.chain", "11 certificates"},
         {"empty", 1, empty, empty, "identity.chain[0]", "not one DER certificate"},
         {"cut", 1, cut, empty, "identity.chain[0]", "not one DER certificate"},
+        {"a byte after it", 1, trailing, empty, "identity.chain[0]", "not one DER certificate"},
         {"cut second", 2, good, cut, "identity.chain[1]", "not one DER certificate"},
         {"weak", 1, frail, empty, "identity.chain[0]", "RSA 1024"},
     };
@@ -472,6 +476,7 @@ Test(context, a_bad_identity_is_refused_by_its_field)
     }
     free(der);
     free(weak_der);
+    free(longer);
     X509_free(leaf);
     X509_free(weak_leaf);
     EVP_PKEY_free(weak);

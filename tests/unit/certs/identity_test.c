@@ -218,6 +218,8 @@ Test(identity, a_trust_domains_own_id_is_no_workload_that_a_pattern_matches, .ti
     pattern = (struct spiffe_pattern){0};
     cr_assert(spiffe_workload_parse(&id, "spiffe://a/b", 12, NULL));
     cr_expect_not(spiffe_pattern_matches(&pattern, &id));
+    pattern.kind = SPIFFE_PATTERN_PREFIX;
+    cr_expect_not(spiffe_pattern_matches(&pattern, &id));
 }
 
 Test(identity, a_pattern_that_says_nothing_is_refused, .timeout = 10)

@@ -3,6 +3,7 @@
 #include <openssl/asn1.h>
 #include <openssl/digest.h>
 #include <openssl/nid.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -548,6 +549,105 @@ Test(verify, another_root_with_the_same_serial_is_not_revoked, .timeout = 20)
     X509_free(leaf);
     mint_ca_cleanup(&one);
     mint_ca_cleanup(&two);
+}
+
+Test(verify, every_entry_of_a_crl_is_found_in_whatever_order_it_stands, .timeout = 20)
+{
+    struct world w;
+    world_init(&w);
+    enum { NUM = 9 };
+    X509 *leaves[NUM];
+    X509_CRL *crl = fixture_crl(&w.root, NULL, 0, NOW - HOUR, NOW + HOUR);
+    struct err err = {0};
+    EVP_PKEY *key = mint_key_new(MINT_KEY_P256, &err);
+    // bad_leaf_new counts its serials up, so pushing the leaves backwards makes a list that nobody
+    // sorted.
+    for (size_t i = 0; i < NUM; i++) {
+        leaves[i] = bad_leaf_new(&w.root, key, ID, NOW, &(struct bad_leaf){0});
+    }
+    for (size_t i = NUM; i-- > 0;) {
+        X509_REVOKED *entry = X509_REVOKED_new();
+        ASN1_TIME *when = ASN1_TIME_set(NULL, NOW - HOUR);
+        cr_assert(X509_REVOKED_set_serialNumber(entry,
+                                                (ASN1_INTEGER *)X509_get0_serialNumber(leaves[i])));
+        cr_assert(X509_REVOKED_set_revocationDate(entry, when));
+        cr_assert(X509_CRL_add0_revoked(crl, entry));
+        ASN1_TIME_free(when);
+    }
+    cr_assert(X509_CRL_sign(crl, w.root.key, mint_digest_of(w.root.key)) > 0);
+    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
+    fixture_add_root(message, w.root.cert);
+    fixture_add_crl(message, crl);
+    struct trust_bundles *bundles = fixture_bundles(message);
+    struct verified_peer peer;
+    for (size_t i = 0; i < NUM; i++) {
+        enum verify_failure failure =
+            fixture_verify(&peer, bundles, NOW, &err, leaves[i], NULL, NULL);
+        expect_failure(VERIFY_REVOKED, failure, err, "", "one of nine");
+        X509_free(leaves[i]);
+    }
+    EVP_PKEY_free(key);
+    trust_bundles_free(bundles);
+    fixture_bundle_free(message);
+    X509_CRL_free(crl);
+    world_cleanup(&w);
+}
+
+struct worker {
+    const struct trust_bundles *bundles;
+    CRYPTO_BUFFER *chain[2];
+    size_t num_ok;
+};
+
+static void *on_worker(void *arg)
+{
+    struct worker *worker = arg;
+    for (int i = 0; i < 200; i++) {
+        struct verified_peer peer;
+        worker->num_ok += verify_peer(&peer, (const CRYPTO_BUFFER *const *)worker->chain, 2,
+                                      worker->bundles, NOW, NULL) == VERIFY_OK;
+    }
+    return NULL;
+}
+
+// Run under ThreadSanitizer this says that a bundle may be read by every worker at once.
+Test(verify, workers_share_a_bundle, .timeout = 60)
+{
+    struct world w;
+    world_init(&w);
+    X509 *leaf = fixture_leaf(&w.intermediate, ID, NULL);
+    X509_CRL *crl = fixture_crl(&w.root, NULL, 0, NOW - HOUR, NOW + HOUR);
+    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
+    fixture_add_root(message, w.root.cert);
+    fixture_add_crl(message, crl);
+    struct trust_bundles *bundles = fixture_bundles(message);
+    X509 *certs[] = {leaf, w.intermediate.cert};
+    struct worker workers[4];
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++) {
+        workers[i] = (struct worker){.bundles = bundles};
+        for (size_t j = 0; j < 2; j++) {
+            uint8_t *der;
+            size_t len;
+            cr_assert(mint_cert_der(&der, &len, certs[j]));
+            workers[i].chain[j] = CRYPTO_BUFFER_new(der, len, NULL);
+            free(der);
+        }
+    }
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(pthread_create(&threads[i], NULL, on_worker, &workers[i]), 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        cr_expect_eq(workers[i].num_ok, 200);
+        CRYPTO_BUFFER_free(workers[i].chain[0]);
+        CRYPTO_BUFFER_free(workers[i].chain[1]);
+    }
+    trust_bundles_free(bundles);
+    fixture_bundle_free(message);
+    X509_CRL_free(crl);
+    X509_free(leaf);
+    world_cleanup(&w);
 }
 
 // Two roots alike in name or in key, and the CRL of the second: neither half of an issuer's
