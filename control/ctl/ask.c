@@ -19,18 +19,18 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-// Waits until the socket is ready for `events` or the deadline has come.
-static bool wait_for(int fd, short events, int64_t deadline_ms, struct err *err)
+// Waits until the socket is ready for `events` or the end has come.
+static bool wait_for(int fd, short events, int64_t end_ms, struct err *err)
 {
     for (;;) {
         struct pollfd pollfd = {.fd = fd, .events = events};
-        int64_t left = deadline_ms - now_ms();
+        int64_t left = end_ms - now_ms();
         int num = left <= 0 ? 0 : poll(&pollfd, 1, (int)left);
         if (num > 0) {
             return true;
         }
         if (num == 0) {
-            return err_set(err, "no whole answer within %d seconds", ASK_DEADLINE_MS / 1000);
+            return err_set(err, "no whole answer in time");
         }
         if (errno != EINTR) {
             return err_set(err, "poll: %s", strerror(errno));
@@ -58,7 +58,7 @@ static int connect_to(const char *path, struct err *err)
     return fd;
 }
 
-static bool send_all(int fd, const char *text, int64_t deadline_ms, struct err *err)
+static bool send_all(int fd, const char *text, int64_t end_ms, struct err *err)
 {
     for (size_t left = strlen(text); left > 0;) {
         ssize_t sent = send(fd, text, left, MSG_NOSIGNAL);
@@ -66,7 +66,7 @@ static bool send_all(int fd, const char *text, int64_t deadline_ms, struct err *
             text += sent;
             left -= (size_t)sent;
         } else if (errno == EAGAIN) {
-            if (!wait_for(fd, POLLOUT, deadline_ms, err)) {
+            if (!wait_for(fd, POLLOUT, end_ms, err)) {
                 return false;
             }
         } else if (errno != EINTR) {
@@ -77,7 +77,7 @@ static bool send_all(int fd, const char *text, int64_t deadline_ms, struct err *
 }
 
 // Reads until the other side closes. The text is malloc'd and NUL-terminated.
-static char *receive_all(int fd, size_t *out_len, int64_t deadline_ms, struct err *err)
+static char *receive_all(int fd, size_t *out_len, int64_t end_ms, struct err *err)
 {
     size_t cap = 65536;
     size_t len = 0;
@@ -94,7 +94,7 @@ static char *receive_all(int fd, size_t *out_len, int64_t deadline_ms, struct er
         }
         if (got < 0) {
             bool is_early = errno == EAGAIN || errno == EWOULDBLOCK;
-            if (is_early ? wait_for(fd, POLLIN, deadline_ms, err)
+            if (is_early ? wait_for(fd, POLLIN, end_ms, err)
                          : err_set(err, "the answer broke off: %s", strerror(errno))) {
                 continue;
             }
@@ -134,15 +134,15 @@ static bool keep_body(char *text, size_t *len, struct err *err)
     return true;
 }
 
-char *ask(const char *path, const char *target, size_t *out_len, struct err *err)
+char *ask(const char *path, const char *target, int deadline_ms, size_t *out_len, struct err *err)
 {
     char request[256];
     char *text = NULL;
-    int64_t deadline_ms = now_ms() + ASK_DEADLINE_MS;
+    int64_t end_ms = now_ms() + deadline_ms;
     snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: tabard\r\n\r\n", target);
     int fd = connect_to(path, err);
-    if (fd >= 0 && send_all(fd, request, deadline_ms, err)) {
-        text = receive_all(fd, out_len, deadline_ms, err);
+    if (fd >= 0 && send_all(fd, request, end_ms, err)) {
+        text = receive_all(fd, out_len, end_ms, err);
     }
     if (text != NULL && !keep_body(text, out_len, err)) {
         free(text);

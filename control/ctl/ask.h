@@ -10,12 +10,11 @@
 
 #include "base/err.h"
 
-#define ASK_DEADLINE_MS 5000
-#define ASK_BYTES_MAX   (8u << 20) // of an answer with its headers
+#define ASK_BYTES_MAX (8u << 20) // of an answer with its headers
 
 // ask gets `target` ("/status") from the socket at `path` and returns the body of a 200, malloc'd
 // and NUL-terminated. NULL sets err: no agent there, too slow, too much, or the status line that
 // wasn't 200.
-char *ask(const char *path, const char *target, size_t *out_len, struct err *err);
+char *ask(const char *path, const char *target, int deadline_ms, size_t *out_len, struct err *err);
 
 #endif

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "control/ctl/ctl.h"
@@ -62,15 +65,52 @@ static bool add_cidrs(void *list, const char *value, struct err *err)
     return ruleset_add_cidrs(list, value, err);
 }
 
-// libnftables ends the process when it gets no netlink socket, so one is tried first.
-static bool check_netlink(struct err *err)
+// Asks nf_tables for its generation, which changes nothing, and returns the errno of the answer.
+static int probe(int fd)
 {
+    struct {
+        struct nlmsghdr header;
+        struct nfgenmsg message;
+    } request = {
+        .header = {.nlmsg_len = sizeof request,
+                   .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
+                   .nlmsg_flags = NLM_F_REQUEST},
+        .message = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0},
+    };
+    union {
+        struct nlmsghdr header;
+        char bytes[4096];
+    } answer;
+    if (send(fd, &request, sizeof request, 0) < 0) {
+        return errno;
+    }
+    ssize_t len = recv(fd, &answer, sizeof answer, 0);
+    if (len < (ssize_t)sizeof answer.header) {
+        return len < 0 ? errno : EPROTO;
+    }
+    if (answer.header.nlmsg_type != NLMSG_ERROR) {
+        return 0;
+    }
+    const struct nlmsgerr *error = NLMSG_DATA(&answer.header);
+    return len >= (ssize_t)NLMSG_LENGTH(sizeof *error) ? -error->error : EPROTO;
+}
+
+// libnftables writes to standard error, or ends the process, where it is not allowed or finds no
+// nf_tables. So both are looked at first.
+static bool check_nf_tables(struct err *err)
+{
+    static const struct timeval patience = {.tv_sec = 5};
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
     if (fd < 0) {
-        return err_set(err, "this kernel offers no nf_tables (netlink: %s)", strerror(errno));
+        return err_set(err, "this kernel has no nf_tables (netlink: %s)", strerror(errno));
     }
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    int error = probe(fd);
     close(fd);
-    return true;
+    if (error == EPERM) {
+        return err_set(err, "needs CAP_NET_ADMIN in this network namespace: %s", strerror(error));
+    }
+    return error == 0 || err_set(err, "this kernel has no nf_tables (%s)", strerror(error));
 }
 
 // The first line of what libnftables said, without its "Error: ".
@@ -86,9 +126,6 @@ static bool fail_nft(const char *said, struct err *err)
 {
     char line[256];
     first_line(said, line, sizeof line);
-    if (strstr(said, strerror(EPERM)) != NULL) {
-        return err_set(err, "needs CAP_NET_ADMIN in this network namespace: %s", line);
-    }
     if (strstr(said, strerror(EOPNOTSUPP)) != NULL ||
         strstr(said, strerror(EAFNOSUPPORT)) != NULL || strstr(said, strerror(ENOENT)) != NULL) {
         return err_set(err,
@@ -101,7 +138,7 @@ static bool fail_nft(const char *said, struct err *err)
 
 static bool load(const char *text, struct err *err)
 {
-    if (!check_netlink(err)) {
+    if (!check_nf_tables(err)) {
         return false;
     }
     struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);

@@ -13,6 +13,7 @@
 
 #define ADMIN_PATH          "/run/tabard/admin.sock"
 #define CONNECTIONS_DEFAULT 20
+#define DEADLINE_MS         5000
 
 const char ctl_status_usage[] =
     "usage: tabardctl status [--admin PATH] [--connections N] [--json]\n"
@@ -143,7 +144,7 @@ int ctl_status(int argc, char **argv)
     char target[64];
     size_t len = 0;
     snprintf(target, sizeof target, "/status?connections=%u", num_connections);
-    char *text = ask(path, target, &len, &err);
+    char *text = ask(path, target, DEADLINE_MS, &len, &err);
     if (text == NULL) {
         err_prefix(&err, "status");
         return ctl_fail(CTL_FAILED, &err);
