@@ -240,7 +240,7 @@ static bool has_alpn(const SSL *ssl, const char *name)
     const uint8_t *data;
     unsigned len;
     SSL_get0_alpn_selected(ssl, &data, &len);
-    return len == strlen(name) && memcmp(data, name, len) == 0;
+    return len == strlen(name) && (len == 0 || memcmp(data, name, len) == 0);
 }
 
 // A client that is not ours, with our client's certificate or with none.
