@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/http.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "control/agent/listen.h"
+
+// A server with two pages: /now, and /later, which the test answers.
+struct stage {
+    uv_loop_t loop;
+    uv_timer_t timer;
+    bool timed_out;
+    struct http_server *server;
+    struct addr bound;
+    struct http_request *later;
+    uint32_t number;
+    unsigned num_asked;
+};
+
+static void on_request(void *ctx, struct http_request *request, const char *path)
+{
+    struct stage *stage = ctx;
+    stage->num_asked++;
+    stage->number = http_query_number(request, "n", 100, 7);
+    if (strcmp(path, "/later") == 0) {
+        stage->later = request;
+    } else {
+        http_answer(request, 200, "text/plain", strdup("now\n"));
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    ((struct stage *)timer->data)->timed_out = true;
+}
+
+static void stage_init(struct stage *stage)
+{
+    *stage = (struct stage){0};
+    cr_assert_eq(uv_loop_init(&stage->loop), 0);
+    uv_timer_init(&stage->loop, &stage->timer);
+    stage->timer.data = stage;
+    struct addr addr;
+    cr_assert(addr_parse(&addr, "127.0.0.1:0", true, NULL));
+    int fd = listen_tcp(&addr, &stage->bound, NULL);
+    cr_assert_geq(fd, 0);
+    stage->server = http_new(&stage->loop, fd, on_request, stage, NULL);
+    cr_assert_not_null(stage->server);
+}
+
+static void stage_cleanup(struct stage *stage)
+{
+    http_free(stage->server);
+    uv_close((uv_handle_t *)&stage->timer, NULL);
+    uv_run(&stage->loop, UV_RUN_DEFAULT);
+    cr_expect_eq(uv_loop_close(&stage->loop), 0);
+}
+
+#define run_until(stage, cond, ms)                                                                 \
+    ({                                                                                             \
+        (stage)->timed_out = false;                                                                \
+        uv_update_time(&(stage)->loop);                                                            \
+        uv_timer_start(&(stage)->timer, on_timer, (ms), 0);                                        \
+        while (!(cond) && !(stage)->timed_out) {                                                   \
+            uv_run(&(stage)->loop, UV_RUN_ONCE);                                                   \
+        }                                                                                          \
+        (cond);                                                                                    \
+    })
+
+static int dial(const struct stage *stage)
+{
+    struct sockaddr_storage storage;
+    socklen_t len = addr_to_sockaddr(&stage->bound, &storage);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&storage, len), 0);
+    return fd;
+}
+
+static void say(int fd, const char *text)
+{
+    cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+// What has come since the last call, after `cond` bytes could be read or the end came.
+static const char *hear(struct stage *stage, int fd, int ms)
+{
+    static char text[8192];
+    char byte;
+    size_t len = 0;
+    run_until(stage, recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0, ms);
+    ssize_t got;
+    while (len < sizeof text - 1 &&
+           (got = recv(fd, text + len, sizeof text - 1 - len, MSG_DONTWAIT)) > 0) {
+        len += (size_t)got;
+    }
+    text[len] = '\0';
+    return text;
+}
+
+#define expect_has(text, words)                                                                    \
+    cr_expect(strstr(text, words) != NULL, "\"%s\" lacks \"%s\"", text, words)
+
+Test(http, answers_get_and_head_on_one_connection, .timeout = 20)
+{
+    struct stage stage;
+    stage_init(&stage);
+    int fd = dial(&stage);
+    say(fd, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    const char *text = hear(&stage, fd, 5000);
+    expect_has(text, "HTTP/1.1 200 OK\r\n");
+    expect_has(text, "Content-Type: text/plain\r\n");
+    expect_has(text, "\r\n\r\nnow\n");
+    say(fd, "HEAD /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    text = hear(&stage, fd, 5000);
+    expect_has(text, "Content-Length: 4\r\n");
+    cr_expect(strstr(text, "now\n") == NULL, "HEAD has no body");
+    close(fd);
+    stage_cleanup(&stage);
+}
+
+Test(http, refuses_other_methods_without_asking, .timeout = 20)
+{
+    static const char *const methods[] = {"POST",  "PUT",     "DELETE", "OPTIONS",
+                                          "TRACE", "CONNECT", "get"};
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        struct stage stage;
+        stage_init(&stage);
+        int fd = dial(&stage);
+        char request[128];
+        snprintf(request, sizeof request,
+                 "%s /now HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", methods[i]);
+        say(fd, request);
+        const char *text = hear(&stage, fd, 5000);
+        cr_expect(strstr(text, " 405 ") != NULL && strstr(text, "Allow: GET, HEAD\r\n") != NULL,
+                  "%s: %s", methods[i], text);
+        cr_expect_eq(stage.num_asked, 0, "%s", methods[i]);
+        close(fd);
+        stage_cleanup(&stage);
+    }
+}
+
+Test(http, an_answer_may_come_later_and_others_go_on_meanwhile, .timeout = 20)
+{
+    struct stage stage;
+    stage_init(&stage);
+    int slow = dial(&stage);
+    say(slow, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    cr_assert(run_until(&stage, stage.later != NULL, 5000));
+    int fast = dial(&stage);
+    say(fast, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_has(hear(&stage, fast, 5000), "now\n");
+    http_answer(stage.later, 503, "text/plain", strdup("at last\n"));
+    const char *text = hear(&stage, slow, 5000);
+    expect_has(text, " 503 ");
+    expect_has(text, "at last\n");
+    close(slow);
+    close(fast);
+    stage_cleanup(&stage);
+}
+
+Test(http, a_client_that_left_before_its_answer_is_harmless, .timeout = 20)
+{
+    struct stage stage;
+    stage_init(&stage);
+    int fd = dial(&stage);
+    say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    cr_assert(run_until(&stage, stage.later != NULL, 5000));
+    close(fd);
+    run_until(&stage, false, 50);
+    http_answer(stage.later, 200, "text/plain", strdup("too late\n"));
+    run_until(&stage, false, 50);
+    stage_cleanup(&stage);
+}
+
+Test(http, a_request_that_is_answered_at_the_very_end_is_freed, .timeout = 20)
+{
+    struct stage stage;
+    stage_init(&stage);
+    int fd = dial(&stage);
+    say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    cr_assert(run_until(&stage, stage.later != NULL, 5000));
+    http_answer(stage.later, 200, "text/plain", NULL);
+    stage_cleanup(&stage);
+    close(fd);
+}
+
+Test(http, reads_a_number_of_the_query_within_its_limit, .timeout = 20)
+{
+    static const struct {
+        const char *query;
+        uint32_t number;
+    } rows[] = {{"", 7},
+                {"?n=5", 5},
+                {"?n=100", 100},
+                {"?n=101", 100},
+                {"?n=99999999999999999999", 100},
+                {"?n=", 7},
+                {"?n=-1", 7},
+                {"?n=x", 7},
+                {"?m=5", 7},
+                {"?n", 7}};
+    struct stage stage;
+    stage_init(&stage);
+    int fd = dial(&stage);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char request[128];
+        snprintf(request, sizeof request, "GET /now%s HTTP/1.1\r\nHost: x\r\n\r\n", rows[i].query);
+        say(fd, request);
+        expect_has(hear(&stage, fd, 5000), "now\n");
+        cr_expect_eq(stage.number, rows[i].number, "%s: %u", rows[i].query, stage.number);
+    }
+    close(fd);
+    stage_cleanup(&stage);
+}
+
+Test(http, a_head_that_never_ends_is_cut_off, .timeout = 20)
+{
+    struct stage stage;
+    stage_init(&stage);
+    int fd = dial(&stage);
+    say(fd, "GET /now HTTP/1.1\r\nX: ");
+    static char filler[2 * HTTP_CONNECTION_BYTES_MAX];
+    memset(filler, 'x', sizeof filler - 1);
+    say(fd, filler);
+    const char *text = hear(&stage, fd, 5000);
+    cr_expect(strstr(text, "HTTP/1.1 4") != NULL || text[0] == '\0', "%s", text);
+    cr_expect_eq(stage.num_asked, 0);
+    close(fd);
+    stage_cleanup(&stage);
+}
+
+Test(http, a_silent_client_is_closed_in_time, .timeout = 30)
+{
+    struct stage stage;
+    stage_init(&stage);
+    int fd = dial(&stage);
+    say(fd, "GET /no");
+    char byte;
+    cr_expect(run_until(&stage, recv(fd, &byte, 1, MSG_DONTWAIT) == 0,
+                        (HTTP_IDLE_SECONDS_MAX + 3) * 1000));
+    close(fd);
+    stage_cleanup(&stage);
+}
