@@ -3,6 +3,7 @@
 
 #include <openssl/base.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -201,6 +202,11 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .proxy_restarts = agent->supervise.num_restarts,
                                  .num_rejected = rollout->num_rejected,
                                  .num_source_errors = rollout->num_source_errors};
+    if (!rollout->is_applied && !rollout->is_draining &&
+        agent->supervise.num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {
+        snprintf(agent->not_ready_because, sizeof agent->not_ready_because,
+                 "the proxy keeps ending right after its start: %s", agent->supervise.last_end);
+    }
     for (int i = 0; i < KEYRING_NUM_RESULTS; i++) {
         out->signatures[i] = keyring_count(agent->keyring, (enum keyring_result)i);
     }

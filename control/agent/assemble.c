@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/assemble.h"
 
-#include <openssl/asn1.h>
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/pool.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -14,8 +10,8 @@
 #include <string.h>
 
 #include "certs/bundle.h"
-#include "certs/key.h"
 #include "certs/verify.h"
+#include "control/agent/credentials.h"
 #include "control/agent/keyring.h"
 #include "proxy/policy.h"
 #include "proxy/route.h"
@@ -26,6 +22,7 @@ struct work {
     struct assembled *out;         // borrowed
     struct trust_bundles *bundles; // owned
     struct route_index *routes;    // owned
+    EVP_PKEY *leaf_key;            // owned
     time_t now;
 };
 
@@ -33,11 +30,6 @@ static const struct mesh_file *file_at(const struct work *work, size_t index)
 {
     return &work->files->files[index];
 }
-
-// Fails at a field, naming the file that it names.
-#define fail_at(work, err, where, file, format, ...)                                               \
-    (err_set_at(err, where, "%s: " format, (file)->name, __VA_ARGS__),                             \
-     mesh_files_locate((work)->files, err))
 
 // Puts a field to an error that has none and locates it.
 static bool locate_at(const struct work *work, struct err *err, const char *where)
@@ -79,87 +71,8 @@ static bool read_blobs(struct work *work, size_t index, const char *where, const
     return ok || locate_at(work, err, where);
 }
 
-// Nobody is there to be asked for one.
-static int on_password(char *buf, int size, int is_write, void *ctx)
-{
-    (void)buf;
-    (void)size;
-    (void)is_write;
-    *(bool *)ctx = true;
-    return -1;
-}
-
-static bool read_key(struct work *work, struct err *err)
-{
-    const struct mesh_file *file = file_at(work, work->files->key);
-    bool is_encrypted = false;
-    BIO *bio = BIO_new_mem_buf(file->bytes, (int)file->bytes_len);
-    if (bio != NULL) {
-        work->out->key = PEM_read_bio_PrivateKey(bio, NULL, on_password, &is_encrypted);
-    }
-    BIO_free(bio);
-    ERR_clear_error();
-    if (is_encrypted) {
-        return fail_at(work, err, "identity.key", file, "%s",
-                       "the key is encrypted; a key without a password is needed");
-    }
-    if (work->out->key == NULL) {
-        return fail_at(work, err, "identity.key", file, "%s",
-                       "no private key that parses in it; PEM, PKCS#8 or SEC 1, is needed");
-    }
-    struct err why = {{0}, {0}};
-    if (!key_check(work->out->key, &why)) {
-        return fail_at(work, err, "identity.key", file, "%s", why.text);
-    }
-    if (EVP_PKEY_size(work->out->key) > KEYRING_SIGNATURE_LEN_MAX) {
-        return fail_at(work, err, "identity.key", file,
-                       "an RSA key of %d bits; at most %d are fast "
-                       "enough to sign handshakes",
-                       EVP_PKEY_bits(work->out->key), KEYRING_SIGNATURE_LEN_MAX * 8);
-    }
-    return true;
-}
-
-// Seconds since 1970 of an ASN.1 time.
-static bool time_of(time_t *out, const ASN1_TIME *time)
-{
-    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-    int days = 0;
-    int seconds = 0;
-    bool ok = epoch != NULL && time != NULL && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1;
-    ASN1_TIME_free(epoch);
-    *out = (time_t)days * 86400 + seconds;
-    return ok;
-}
-
-static bool check_leaf(struct work *work, struct err *err)
-{
-    const Tabard__V1__Identity *identity = work->out->snapshot->identity;
-    const struct mesh_file *certificate = file_at(work, work->files->certificate);
-    const uint8_t *der = identity->chain[0].data;
-    X509 *leaf = d2i_X509(NULL, &der, (long)identity->chain[0].len);
-    EVP_PKEY *public_key = leaf != NULL ? X509_get_pubkey(leaf) : NULL;
-    bool ok = false;
-    if (public_key == NULL || !time_of(&work->out->not_before, X509_get0_notBefore(leaf))) {
-        fail_at(work, err, "identity.certificate", certificate, "%s",
-                "the leaf's public key or validity doesn't parse");
-        goto out;
-    }
-    if (EVP_PKEY_cmp(public_key, work->out->key) != 1) {
-        err_set_at(err, "identity.key",
-                   "%s does not belong to %s: the certificate was issued for another key",
-                   file_at(work, work->files->key)->name, certificate->name);
-        mesh_files_locate(work->files, err);
-        goto out;
-    }
-    ok = true;
-out:
-    EVP_PKEY_free(public_key);
-    X509_free(leaf);
-    ERR_clear_error();
-    return ok;
-}
-
+// Reads the certificate and its key. Whether peers would accept them is asked when the bundles are
+// there (check_chain).
 static bool read_identity(struct work *work, struct err *err)
 {
     Tabard__V1__Identity *identity = malloc(sizeof *identity);
@@ -168,10 +81,25 @@ static bool read_identity(struct work *work, struct err *err)
     }
     tabard__v1__identity__init(identity);
     work->out->snapshot->identity = identity;
+    const struct mesh_file *certificate = file_at(work, work->files->certificate);
+    const struct mesh_file *key = file_at(work, work->files->key);
     if (!read_blobs(work, work->files->certificate, "identity.certificate", "CERTIFICATE",
-                    VERIFY_CHAIN_MAX, &identity->chain, &identity->n_chain, err) ||
-        !read_key(work, err) || !check_leaf(work, err)) {
+                    VERIFY_CHAIN_MAX, &identity->chain, &identity->n_chain, err)) {
         return false;
+    }
+    work->out->key = credentials_key_read(key->bytes, key->bytes_len, err);
+    if (work->out->key == NULL) {
+        err_prefix(err, "%s", key->name);
+        return locate_at(work, err, "identity.key");
+    }
+    if (!credentials_leaf_read(identity, &work->leaf_key, &work->out->not_before, err)) {
+        err_prefix(err, "%s", certificate->name);
+        return locate_at(work, err, "identity.certificate");
+    }
+    if (EVP_PKEY_cmp(work->leaf_key, work->out->key) != 1) {
+        err_set(err, "%s does not belong to %s: the certificate was issued for another key",
+                key->name, certificate->name);
+        return locate_at(work, err, "identity.key");
     }
     identity->key_id.data = malloc(KEYRING_KEY_ID_LEN);
     if (identity->key_id.data == NULL || !keyring_key_id(identity->key_id.data, work->out->key)) {
@@ -179,6 +107,26 @@ static bool read_identity(struct work *work, struct err *err)
     }
     identity->key_id.len = KEYRING_KEY_ID_LEN;
     return true;
+}
+
+// Would a peer with the same bundles accept us?
+static bool check_chain(struct work *work, struct err *err)
+{
+    struct verified_peer *peer = calloc(1, sizeof *peer);
+    if (peer == NULL) {
+        return err_set(err, "out of memory");
+    }
+    bool ok = credentials_chain_verify(peer, work->out->snapshot->identity, work->bundles,
+                                       work->now, err);
+    if (ok) {
+        memcpy(work->out->spiffe_id, peer->id, sizeof work->out->spiffe_id);
+        work->out->not_after = peer->not_after;
+    } else {
+        err_prefix(err, "%s", file_at(work, work->files->certificate)->name);
+        locate_at(work, err, "identity.certificate");
+    }
+    free(peer);
+    return ok;
 }
 
 // Notes when the first CRL of a bundle ends.
@@ -189,7 +137,7 @@ static void note_crls(struct assembled *out, const Tabard__V1__TrustBundle *bund
         const uint8_t *der = bundle->crls[i].data;
         X509_CRL *parsed = d2i_X509_CRL(NULL, &der, (long)bundle->crls[i].len);
         time_t next = 0;
-        if (parsed != NULL && time_of(&next, X509_CRL_get0_nextUpdate(parsed)) &&
+        if (parsed != NULL && credentials_time(&next, X509_CRL_get0_nextUpdate(parsed)) &&
             (crl->next_update == 0 || next < crl->next_update)) {
             crl->next_update = next;
         }
@@ -273,64 +221,6 @@ static bool read_bundles(struct work *work, struct err *err)
     return true;
 }
 
-// What would be right, for the failures whose own words don't say it.
-static const char *hint(enum verify_failure failure)
-{
-    switch (failure) {
-    case VERIFY_UNTRUSTED_CHAIN:
-        return "; the file holds the leaf first and then every intermediate, up to one that a root "
-               "in "
-               "trust_bundles issued";
-    case VERIFY_UNKNOWN_TRUST_DOMAIN:
-        return "; the own trust domain needs its entry in trust_bundles";
-    case VERIFY_EXPIRED:
-    case VERIFY_NOT_YET_VALID:
-        return "; a certificate that is valid now is needed";
-    case VERIFY_NO_URI_SAN:
-    case VERIFY_MANY_URI_SANS:
-        return "; a workload certificate has exactly one URI SAN, its SPIFFE id";
-    case VERIFY_LEAF_IS_CA:
-        return "; the first certificate of the file is the workload's own, not its CA's";
-    default:
-        return "";
-    }
-}
-
-// Would a peer with the same bundles accept us?
-static bool check_chain(struct work *work, struct err *err)
-{
-    const Tabard__V1__Identity *identity = work->out->snapshot->identity;
-    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX] = {NULL};
-    struct verified_peer *peer = calloc(1, sizeof *peer);
-    struct err why = {{0}, {0}};
-    enum verify_failure failure = VERIFY_UNPARSABLE;
-    bool ok = peer != NULL;
-    for (size_t i = 0; ok && i < identity->n_chain; i++) {
-        chain[i] = CRYPTO_BUFFER_new(identity->chain[i].data, identity->chain[i].len, NULL);
-        ok = chain[i] != NULL;
-    }
-    if (!ok) {
-        err_set(err, "out of memory");
-        goto out;
-    }
-    failure = verify_peer(peer, (const CRYPTO_BUFFER *const *)chain, identity->n_chain,
-                          work->bundles, work->now, &why);
-    ok = failure == VERIFY_OK;
-    if (!ok) {
-        fail_at(work, err, "identity.certificate", file_at(work, work->files->certificate), "%s%s",
-                why.text, hint(failure));
-        goto out;
-    }
-    memcpy(work->out->spiffe_id, peer->id, sizeof work->out->spiffe_id);
-    work->out->not_after = peer->not_after;
-out:
-    for (size_t i = 0; i < VERIFY_CHAIN_MAX; i++) {
-        CRYPTO_BUFFER_free(chain[i]);
-    }
-    free(peer);
-    return ok;
-}
-
 // Moves a repeated field or a message from the config to the snapshot.
 #define MOVE(to, from, field)                                                                      \
     ((to)->field = (from)->field, (to)->n_##field = (from)->n_##field, (from)->field = NULL,       \
@@ -408,6 +298,7 @@ bool assemble(struct assembled *out, struct mesh_files *files, time_t now, struc
 out:
     trust_bundles_free(work.bundles);
     route_index_free(work.routes);
+    EVP_PKEY_free(work.leaf_key);
     if (!ok) {
         assembled_cleanup(out);
     }
