@@ -10,8 +10,6 @@
 #include "tests/support/bad_cert.h"
 #include "tests/unit/certs/fixture.h"
 
-#define DOMAIN "prod.example"
-
 static struct mint_ca root;
 static struct mint_ca other;
 

@@ -12,7 +12,6 @@
 #include "tests/support/bad_cert.h"
 #include "tests/unit/certs/fixture.h"
 
-#define DOMAIN    "prod.example"
 #define SERVER_ID "spiffe://prod.example/ns/payments/sa/api"
 #define CLIENT_ID "spiffe://prod.example/ns/shop/sa/web"
 #define TURNS_MAX 50

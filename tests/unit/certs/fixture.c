@@ -134,3 +134,20 @@ enum verify_failure fixture_verify(struct verified_peer *out, const struct trust
     }
     return failure;
 }
+
+void world_init(struct world *w)
+{
+    fixture_root(&w->root, DOMAIN);
+    fixture_intermediate(&w->intermediate, &w->root);
+    Tabard__V1__TrustBundle *bundle = fixture_bundle(DOMAIN);
+    fixture_add_root(bundle, w->root.cert);
+    w->bundles = fixture_bundles(bundle);
+    fixture_bundle_free(bundle);
+}
+
+void world_cleanup(struct world *w)
+{
+    trust_bundles_free(w->bundles);
+    mint_ca_cleanup(&w->intermediate);
+    mint_ca_cleanup(&w->root);
+}

@@ -16,9 +16,11 @@
 #include "certs/verify.h"
 
 // A moment far from the real one, so that no test leans on the clock by accident.
-#define NOW  ((time_t)1900000000)
-#define HOUR 3600
-#define DAY  86400
+#define DOMAIN "prod.example"
+#define ID     "spiffe://prod.example/ns/shop/sa/web"
+#define NOW    ((time_t)1900000000)
+#define HOUR   3600
+#define DAY    86400
 
 // fixture_root makes a root of `trust_domain`, good for 30 days around NOW.
 void fixture_root(struct mint_ca *out, const char *trust_domain);
@@ -42,9 +44,28 @@ void fixture_bundle_free(Tabard__V1__TrustBundle *bundle);
 // fixture_bundles reads one bundle that must be good.
 struct trust_bundles *fixture_bundles(Tabard__V1__TrustBundle *bundle);
 
+// A root of DOMAIN, an intermediate below it, and a bundle that holds the root.
+struct world {
+    struct mint_ca root;
+    struct mint_ca intermediate;
+    struct trust_bundles *bundles;
+};
+
+void world_init(struct world *w);
+void world_cleanup(struct world *w);
+
 // fixture_verify asks verify_peer about a chain that ends at the first NULL.
 enum verify_failure fixture_verify(struct verified_peer *out, const struct trust_bundles *bundles,
                                    time_t now, struct err *err, X509 *leaf, X509 *second,
                                    X509 *third);
+
+// What verify_peer must have said, and in which words; `row` names the case.
+#define expect_failure(expected, actual, err, words, row)                                          \
+    do {                                                                                           \
+        cr_expect_str_eq(verify_failure_text(actual), verify_failure_text(expected), "%s: %s",     \
+                         row, (err).text);                                                         \
+        cr_expect(strstr((err).text, words) != NULL, "%s: \"%s\" lacks \"%s\"", row, (err).text,   \
+                  words);                                                                          \
+    } while (0)
 
 #endif

@@ -11,9 +11,6 @@
 #include "tests/support/bad_cert.h"
 #include "tests/unit/certs/fixture.h"
 
-#define DOMAIN "prod.example"
-#define ID     "spiffe://prod.example/ns/shop/sa/web"
-
 static struct mint_ca root;
 
 static void set_up(void)
