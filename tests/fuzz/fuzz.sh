@@ -1,0 +1,18 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Fuzzes one target with clang's libFuzzer, address and undefined-behaviour sanitizers:
+#   tests/fuzz/fuzz.sh mesh|snapshot [libFuzzer flags, such as -max_total_time=60]
+# What it finds goes into tests/fuzz/seeds/NAME, where every build runs it again. The corpus is kept in build/fuzz/NAME.
+set -eu
+cd "$(dirname "$0")/../.."
+name=$1
+shift
+out=${FUZZ_OUT:-build/fuzz}/$name
+mkdir -p "$out/gen" "$out/corpus"
+protoc-c -I proto --c_out="$out/gen" proto/tabard/v1/mesh.proto
+clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -I"$out/gen" \
+    "tests/fuzz/${name}_fuzz.c" base/addr.c base/array.c base/err.c base/keymap.c base/log.c base/pb_text*.c \
+    certs/identity.c proxy/name.c proxy/policy*.c proxy/route*.c "$out/gen/tabard/v1/mesh.pb-c.c" \
+    -lyaml -lprotobuf-c -lm -o "$out/${name}_fuzz"
+exec "$out/${name}_fuzz" "$@" "$out/corpus" "tests/fuzz/seeds/$name"
