@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // IP addresses, ports and CIDR blocks as plain values, and their text.
-// Owned by the caller; any thread; fixed size. IPv4 is kept as an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2),
-// so that one comparison serves both families and a mapped address can't slip past an IPv4 rule.
-// It resolves no names and knows no zones.
+// Owned by the caller; any thread; fixed size. IPv4 is kept as an IPv4-mapped IPv6 address (RFC
+// 4291, section 2.5.5.2), so that one comparison serves both families and a mapped address can't
+// slip past an IPv4 rule. It resolves no names and knows no zones.
 #ifndef TABARD_BASE_ADDR_H
 #define TABARD_BASE_ADDR_H
 
@@ -36,14 +36,16 @@ bool ip_is_unspecified(const struct ip *ip); // 0.0.0.0, ::
 bool ip_equal(const struct ip *a, const struct ip *b);
 bool addr_equal(const struct addr *a, const struct addr *b);
 
-// ip_parse reads "10.1.2.3" or "fd00::1" (no zone, no brackets, no leading zeros in IPv4 octets). false sets err.
+// ip_parse reads "10.1.2.3" or "fd00::1" (no zone, no brackets, no leading zeros in IPv4 octets).
+// false sets err.
 bool ip_parse(struct ip *out, const char *text, struct err *err);
 
-// addr_parse reads "10.1.2.3:80" or "[fd00::1]:80". Port 0 is accepted only with port_zero_ok. false sets err.
+// addr_parse reads "10.1.2.3:80" or "[fd00::1]:80". Port 0 is accepted only with port_zero_ok.
+// false sets err.
 bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct err *err);
 
-// cidr_parse reads "10.1.0.0/16", "fd00::/8" or a bare address (all bits). Host bits that are set are an error, and the
-// message names the block that was meant. false sets err.
+// cidr_parse reads "10.1.0.0/16", "fd00::/8" or a bare address (all bits). Host bits that are set
+// are an error, and the message names the block that was meant. false sets err.
 bool cidr_parse(struct cidr *out, const char *text, struct err *err);
 
 // cidr_contains says whether ip is in the block. An IPv6 block, "::/0" too, holds no IPv4 address.
@@ -59,7 +61,8 @@ const char *ip_text(const struct ip *ip, char *buf);
 const char *addr_text(const struct addr *addr, char *buf);
 const char *cidr_text(const struct cidr *cidr, char *buf);
 
-// To and from the kernel's form. addr_from_sockaddr returns false for a family that is neither IPv4 nor IPv6.
+// To and from the kernel's form. addr_from_sockaddr returns false for a family that is neither IPv4
+// nor IPv6.
 bool addr_from_sockaddr(struct addr *out, const struct sockaddr *sa);
 socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *out);
 

@@ -13,8 +13,9 @@ struct err {
     char text[800];  // what is wrong and what would be right
 };
 
-// err_set writes the message and clears the path. It returns false, so that `return err_set(...)` reads well. A NULL
-// err is allowed everywhere, and an argument may be a part of err. Control characters become '?': a message is one line.
+// err_set writes the message and clears the path. It returns false, so that `return err_set(...)`
+// reads well. A NULL err is allowed everywhere, and an argument may be a part of err. Control
+// characters become '?': a message is one line.
 bool err_set(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // err_set_at is err_set for the field at `where` (borrowed, copied).
@@ -28,7 +29,8 @@ bool err_prefix(struct err *err, const char *format, ...) __attribute__((format(
 bool err_prefix_where(struct err *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-// err_text returns "where: text", or the text alone where there is no path. The result lives in `buf`.
+// err_text returns "where: text", or the text alone where there is no path. The result lives in
+// `buf`.
 const char *err_text(const struct err *err, char *buf, unsigned long buf_len);
 
 #endif

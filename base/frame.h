@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Length-prefixed messages on a byte stream: a 32-bit big-endian length, then as many bytes.
-// Owned by the caller; one thread; bounded by frame_bytes_max: a longer length is refused before any allocation.
-// It reads no descriptors and knows no message.
+// Owned by the caller; one thread; bounded by frame_bytes_max: a longer length is refused before
+// any allocation. It reads no descriptors and knows no message.
 #ifndef TABARD_BASE_FRAME_H
 #define TABARD_BASE_FRAME_H
 
@@ -25,9 +25,9 @@ struct frame_reader {
 // frame_reader_cleanup frees what is held and leaves the zero state with the same limit.
 void frame_reader_cleanup(struct frame_reader *reader);
 
-// frame_reader_push takes `len` bytes and calls on_frame for every frame that they complete, in order; the body is
-// borrowed until the call returns. A frame over the limit sets err and returns false, and so does on_frame's false
-// (which then has set err); the stream is unusable after that.
+// frame_reader_push takes `len` bytes and calls on_frame for every frame that they complete, in
+// order; the body is borrowed until the call returns. A frame over the limit sets err and returns
+// false, and so does on_frame's false (which then has set err); the stream is unusable after that.
 bool frame_reader_push(struct frame_reader *reader, const uint8_t *bytes, size_t len,
                        bool (*on_frame)(void *ctx, const uint8_t *body, size_t body_len,
                                         struct err *err),

@@ -2,8 +2,8 @@
 //
 // One line a fact, key=value, to standard error: `time= level= program= msg="..." key=value`.
 // Global, any thread; each line is one write(2) of at most LOG_LINE_MAX bytes.
-// It never blocks: a line that the reader has no room for is dropped and counted in the next line (`log_dropped=`).
-// Keys and payload never reach it.
+// It never blocks: a line that the reader has no room for is dropped and counted in the next line
+// (`log_dropped=`). Keys and payload never reach it.
 #ifndef TABARD_BASE_LOG_H
 #define TABARD_BASE_LOG_H
 
@@ -14,26 +14,27 @@
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
-// log_init names the program in every line and opens standard error for writing without blocking. Call it once, before
-// any thread and before a sandbox. `program` is borrowed for ever.
+// log_init names the program in every line and opens standard error for writing without blocking.
+// Call it once, before any thread and before a sandbox. `program` is borrowed for ever.
 void log_init(const char *program, enum log_level level);
 
 // log_level_parse reads "debug", "info", "warn" or "error".
 bool log_level_parse(enum log_level *out_level, const char *text);
 
-// The format gives the part after the level: log_info("msg=listening address=%s", address). Quote values that may hold a
-// space with log_quote.
+// The format gives the part after the level: log_info("msg=listening address=%s", address). Quote
+// values that may hold a space with log_quote.
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// log_quote writes `text` as a double-quoted value into buf, with control characters, quotes, backslashes and bytes above
-// 0x7e as \xNN, so that nothing a peer sends can forge a line. Returns buf.
+// log_quote writes `text` as a double-quoted value into buf, with control characters, quotes,
+// backslashes and bytes above 0x7e as \xNN, so that nothing a peer sends can forge a line. Returns
+// buf.
 const char *log_quote(char *buf, unsigned long buf_len, const char *text);
 
-// A limit for repeated errors: zero is its start. log_allowed says whether to log now, at most once in interval_ms, and
-// how many were passed over since the last time.
+// A limit for repeated errors: zero is its start. log_allowed says whether to log now, at most once
+// in interval_ms, and how many were passed over since the last time.
 struct log_limit {
     uint64_t last_ms;
     uint64_t num_passed_over;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Protobuf messages as text people write (YAML, and so JSON) and read (JSON), by their protobuf-c descriptors: one schema,
-// no second set of structs.
-// Any thread; messages are owned by the caller; bounded by PB_TEXT_* below.
-// It checks form (names, types, ranges of types, enums' names), never meaning.
+// Protobuf messages as text people write (YAML, and so JSON) and read (JSON), by their protobuf-c
+// descriptors: one schema, no second set of structs. Any thread; messages are owned by the caller;
+// bounded by PB_TEXT_* below. It checks form (names, types, ranges of types, enums' names), never
+// meaning.
 #ifndef TABARD_BASE_PB_TEXT_H
 #define TABARD_BASE_PB_TEXT_H
 
@@ -19,25 +19,29 @@
 struct pb_text_marks; // where each field stood: path -> line and column
 
 // pb_text_parse reads one YAML document into a message of `descriptor`; free it with
-// protobuf_c_message_free_unpacked(message, NULL). An unknown or repeated key, a wrong type, an unknown or zero enum
-// value, an anchor, an alias, a tag, a second document, a NUL or bad UTF-8 in a string, text over PB_TEXT_BYTES_MAX or too
-// deep are errors; err.text then reads "mesh.yaml:14:3: policies[2].ports[0]: ..." with the names that would be right.
-// An absent field takes proto3's zero. `bytes` fields are base64. *out_marks (may be NULL) is owned by the caller.
+// protobuf_c_message_free_unpacked(message, NULL). An unknown or repeated key, a wrong type, an
+// unknown or zero enum value, an anchor, an alias, a tag, a second document, a NUL or bad UTF-8 in
+// a string, text over PB_TEXT_BYTES_MAX or too deep are errors; err.text then reads
+// "mesh.yaml:14:3: policies[2].ports[0]: ..." with the names that would be right. An absent field
+// takes proto3's zero. `bytes` fields are base64. *out_marks (may be NULL) is owned by the caller.
 ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, const char *text,
                                 size_t text_len, const char *file_name,
                                 struct pb_text_marks **out_marks, struct err *err);
 
-// pb_text_marks_locate turns an error of a later check, whose err.where names a field, into "file:line:column: path:
-// text", using the nearest enclosing field that stands in the file. It clears err.where. It returns false.
-bool pb_text_marks_locate(const struct pb_text_marks *marks, const char *file_name, struct err *err);
+// pb_text_marks_locate turns an error of a later check, whose err.where names a field, into
+// "file:line:column: path: text", using the nearest enclosing field that stands in the file. It
+// clears err.where. It returns false.
+bool pb_text_marks_locate(const struct pb_text_marks *marks, const char *file_name,
+                          struct err *err);
 void pb_text_marks_free(struct pb_text_marks *marks);
 
-// pb_text_to_json prints a message as JSON by its field names, enums by name, bytes as base64, zero values left out.
-// Returns malloc'd text with a newline at its end, or NULL when out of memory.
+// pb_text_to_json prints a message as JSON by its field names, enums by name, bytes as base64, zero
+// values left out. Returns malloc'd text with a newline at its end, or NULL when out of memory.
 char *pb_text_to_json(const ProtobufCMessage *message);
 
-// pb_text_has_unknown says whether a message or any message in it kept fields that its descriptor doesn't know, or an enum
-// value that its descriptor doesn't name. *out_where (at least 160 bytes, may be NULL) gets the path.
+// pb_text_has_unknown says whether a message or any message in it kept fields that its descriptor
+// doesn't know, or an enum value that its descriptor doesn't name. *out_where (at least 160 bytes,
+// may be NULL) gets the path.
 bool pb_text_has_unknown(const ProtobufCMessage *message, char *out_where);
 
 #endif
