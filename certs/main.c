@@ -10,16 +10,13 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/version.h"
 #include "certs/bundle.h"
 #include "certs/ca_file.h"
 #include "certs/ca_flags.h"
 #include "certs/ca_show.h"
 #include "certs/ca_store.h"
 #include "certs/mint.h"
-
-#ifndef TABARD_VERSION
-#define TABARD_VERSION "0.1.0"
-#endif
 
 #define DAY_SECONDS       86400
 #define HOUR_SECONDS      3600

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "control/agent/admin.h"
 #include "control/agent/keyring.h"
 #include "control/agent/listen.h"
@@ -185,7 +186,7 @@ static void on_fill(void *ctx, struct report_facts *out)
     struct agent *agent = ctx;
     const struct rollout *rollout = &agent->rollout;
     const struct assembled *what = &rollout->in_force.what;
-    *out = (struct report_facts){.version = BOOTSTRAP_VERSION,
+    *out = (struct report_facts){.version = TABARD_VERSION,
                                  .boringssl_api = BORINGSSL_API_VERSION,
                                  .not_ready_because = rollout_not_ready_because(
                                      rollout, time_now(agent).unix_ms, agent->not_ready_because,

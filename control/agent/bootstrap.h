@@ -14,7 +14,6 @@
 #include "base/err.h"
 #include "base/log.h"
 
-#define BOOTSTRAP_VERSION     "0.1.0"
 #define BOOTSTRAP_WORKERS_MAX 256
 
 struct bootstrap {

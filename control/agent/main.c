@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "control/agent/agent.h"
 #include "control/agent/bootstrap.h"
 
@@ -39,7 +40,7 @@ int main(int argc, char **argv)
         fputs(bootstrap_usage(), stdout);
         return 0;
     case BOOTSTRAP_VERSION_ASKED:
-        puts("tabard-agent " BOOTSTRAP_VERSION);
+        puts("tabard-agent " TABARD_VERSION);
         return 0;
     case BOOTSTRAP_WRONG:
         fprintf(stderr, "tabard-agent: %s\n", err.text);
