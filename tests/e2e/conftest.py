@@ -23,6 +23,20 @@ def pytest_runtest_makereport(item, call):
                 report.sections.append((f"{agent.name} logged", text[-3000:]))
 
 
+@pytest.fixture(autouse=True)
+def no_bug_report():
+    """A sanitizer's report in a program's log fails the test in or before which that program was closed."""
+    yield
+    reports, Agent.reports = Agent.reports, []
+    assert reports == [], "\n".join(reports)
+
+
+def pytest_sessionfinish(session):
+    if Agent.reports:
+        print("\n".join(Agent.reports))
+        session.exitstatus = 1
+
+
 @pytest.fixture(scope="session")
 def authority():
     made = Authority(DOMAIN)

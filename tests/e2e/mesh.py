@@ -30,6 +30,7 @@ WEB = f"spiffe://{DOMAIN}/ns/shop/sa/web"
 API = f"spiffe://{DOMAIN}/ns/payments/sa/api"
 STRANGER = f"spiffe://{DOMAIN}/ns/lobby/sa/stranger"
 
+REPORT = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|invariant broken")
 ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 FIELD = re.compile(r'([\w-]+)=("[^"]*"|\S*)')
 
@@ -79,6 +80,7 @@ class Agent:
     """One sidecar: tabard-agent with its mesh.yaml in a folder of its own."""
 
     alive = []  # every one that isn't closed, for whoever prints logs
+    reports = []  # what sanitizers, or broken invariants, said in those that are
 
     def __init__(self, name, config, *, netns=None, workers=1, arguments=(), prefix=(), start=True):
         self.name = name
@@ -240,6 +242,7 @@ class Agent:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        Agent.reports += [self.log()[found.start():][:4000] for found in list(REPORT.finditer(self.log()))[:1]]
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -239,6 +239,8 @@ def find_in_memory(pid, secret):
             if "w" not in rights:
                 continue
             start, end = (int(part, 16) for part in span.split("-"))
+            if end - start > 1 << 30:
+                continue  # a sanitizer's shadow
             try:
                 memory.seek(start)
                 data = memory.read(end - start)
