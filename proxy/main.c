@@ -131,7 +131,7 @@ int main(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
-    log_init("proxy", options.log_level);
+    log_init("tabard-proxy", options.log_level);
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     if (!give_up_privileges(&options, &err) || !plane_run(options.num_workers, &err)) {
