@@ -3,7 +3,7 @@
 import sys
 from html import escape
 
-LINE, CHARACTER, MARGIN, FIGURES_AT = 18, 7.83, 20, 62
+LINE, CHARACTER, MARGIN, FIGURES_AT = 18, 7.83, 20, 55
 STYLE = """
 text { font: 13px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; fill: #d5d9e0; white-space: pre }
 .good { fill: #7ec87e } .bad { fill: #f07070 } .figure { fill: #7cc4d8 } .head { fill: #ffffff; font-weight: bold }
