@@ -241,6 +241,12 @@ static bool read_once(struct mesh_files *out, const char *path, struct err *err)
     if (out->config == NULL) {
         return false;
     }
+    if (out->config->policy_agent != NULL) {
+        err_set_at(err, "policy_agent",
+                   "a policy agent can't be followed yet: write identity, trust_bundles, policies "
+                   "and destinations here instead");
+        return mesh_files_locate(out, err);
+    }
     const Tabard__V1__MeshConfig__IdentityFiles *identity = out->config->identity;
     if (identity == NULL) {
         err_set_at(err, "identity",
