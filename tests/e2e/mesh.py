@@ -319,13 +319,17 @@ def is_turned_away(address, netns=None, say=b""):
         return True
 
 
-def is_reset_or_closed(sock):
-    """Whether the far end ends the connection, cleanly or not; never waits longer than the socket's timeout."""
+def how_it_ends(sock):
+    """How the far end ends the connection: "clean", "reset", or "not" within the socket's timeout."""
     try:
         while sock.recv(65536):
             pass
-    except (ConnectionError, BrokenPipeError):
-        return True
+    except ConnectionError:
+        return "reset"
     except socket.timeout:
-        return False
-    return True
+        return "not"
+    return "clean"
+
+
+def is_reset_or_closed(sock):
+    return how_it_ends(sock) != "not"

@@ -108,6 +108,32 @@ def test_openssl_without_or_with_another_domain_s_certificate_is_refused(server,
         server.wait_conn(mark, dir="inbound", reason=reason)
 
 
+@needs("openssl")
+def test_openssl_may_update_its_keys_in_the_middle(keep, authority, service, web):
+    server = keep(Agent("payments", server_config(authority, service.address)))
+    process = subprocess.Popen(
+        ["openssl", "s_client", "-connect", "%s:%d" % server.address("127.0.0.1:0"), "-CAfile", authority.roots, "-cert", web.chain,
+         "-key", web.key, "-brief"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def line_with(text):
+        while (line := process.stdout.readline()) and text not in line:
+            pass
+        return line
+
+    try:
+        # "K" alone on a line makes s_client send a KeyUpdate and ask for one.
+        for text in (b"before\n", b"K\n", b"after\n", b"K\n", b"again\n"):
+            process.stdin.write(text)
+            process.stdin.flush()
+            if text != b"K\n":
+                assert line_with(text.strip())
+            else:
+                assert line_with(b"KEYUPDATE")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @needs("curl")
 def test_curl_verifies_the_dns_name_and_gets_in(server, authority, web):
     port = server.address("127.0.0.1:0")[1]

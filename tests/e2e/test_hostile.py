@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What strangers and broken peers send: each has its reason, its deadline, and disturbs nobody else."""
+import contextlib
 import os
 import socket
 import ssl
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from foreign import MemoryClient, attempt, tls
-from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, is_turned_away, wait_until
+from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, is_turned_away, read_all, wait_until
 from pair import server_config
 
 LIMITS = {"handshake_ms": 700, "stall_ms": 700, "half_closed_ms": 700, "closing_ms": 700, "connect_ms": 2000}
@@ -133,6 +134,26 @@ def test_a_client_that_leaves_during_the_handshake_is_named_so(server, address, 
     client.sock.shutdown(socket.SHUT_WR)
     assert is_reset_or_closed(client.sock)
     ends(server, mark, "peer_closed_in_handshake")
+
+
+def test_a_client_that_says_close_notify_still_hears_the_answer(server, address, authority, web):
+    def reply_at_eof(sock):
+        sock.sendall(b"got " + read_all(sock))
+
+    server.service.handler = reply_at_eof
+    mark = server.mark()
+    client = MemoryClient(address, authority, web).handshake()
+    client.tls.write(b"everything")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.unwrap()
+    client.sock.sendall(client.outgoing.read())
+    answer = b""
+    while b"got everything" not in answer:
+        client.incoming.write(client.sock.recv(65536) or pytest.fail("closed before the answer"))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            answer += client.tls.read(100)
+    client.close()
+    ends(server, mark, "finished")
 
 
 def test_a_fin_without_close_notify_resets_the_application(server, address, authority, web):

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from foreign import attempt, tls
-from mesh import API, WEB, Agent, connect, exchange, is_reset_or_closed, run, wait_until
+from mesh import API, WEB, Agent, connect, exchange, how_it_ends, is_reset_or_closed, run, wait_until
 from pair import Pair, client_config, server_config
 
 
@@ -145,7 +145,7 @@ def test_a_drain_ends_in_time_also_with_a_connection_that_never_finishes(keep, a
     with pair.connect() as sock:
         assert exchange(sock, b"hello") == b"hello"
         assert pair.server.stop(seconds=10) == 0
-        assert is_reset_or_closed(sock)
+        assert how_it_ends(sock) == "reset"
     assert pair.server.lines(msg="conn")[-1]["reason"] == "draining"
 
 

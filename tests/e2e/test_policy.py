@@ -5,7 +5,7 @@ import time
 import pytest
 
 from foreign import attempt, tls
-from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_turned_away, wait_until
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, how_it_ends, is_turned_away, wait_until
 from pair import Pair, allow, server_config
 
 
@@ -100,6 +100,23 @@ def test_a_revoked_policy_closes_its_open_connections_and_no_others(server, auth
         assert took < 5
         assert exchange(neighbour, b"still here") == b"still here"
         assert server.lines(mark, msg="conn", peer=WEB) == []
+
+
+def test_a_revoked_connection_is_a_reset_for_both_applications(authority, keep):
+    pair, ended = keep(Pair(authority)), []
+
+    def serve(sock):
+        sock.sendall(b"half an answer")
+        ended.append(how_it_ends(sock))
+
+    pair.service.handler = serve
+    with pair.connect() as sock:
+        assert sock.recv(100) == b"half an answer"
+        pair.server.config["policies"] = [allow("nobody-here", STRANGER)]
+        pair.server.apply()
+        assert how_it_ends(sock) == "reset"
+        wait_until("the service's connection ended", lambda: ended)
+        assert ended == ["reset"]
 
 
 def test_a_policy_that_still_allows_keeps_the_connection_through_many_updates(server, authority, web):

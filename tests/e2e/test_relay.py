@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes in at one service comes out at the other: bytes, ends, order, back-pressure."""
 import hashlib
+import os
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -9,7 +11,7 @@ import threading
 
 import pytest
 
-from mesh import connect, echo, exchange, is_reset_or_closed, read_all, wait_until
+from mesh import connect, echo, exchange, how_it_ends, read_all, wait_until
 from pair import Pair
 
 
@@ -98,6 +100,21 @@ def test_a_server_that_half_closes_still_hears_the_client(pair):
     assert heard == [b"one more thing"]
 
 
+def test_a_hundred_half_closes_in_a_row_lose_no_byte(pair):
+    """The end must not overtake the data that was sent just before it."""
+    def reply_at_eof(sock):
+        sock.sendall(hashlib.sha256(read_all(sock)).digest())
+        sock.shutdown(socket.SHUT_WR)
+
+    with_handler(pair, reply_at_eof)
+    for number in range(100):
+        data = random.Random(number).randbytes(random.Random(number).choice([0, 1, 16384, 70000]))
+        with pair.connect() as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            assert read_all(sock) == hashlib.sha256(data).digest()
+
+
 def test_a_server_may_speak_first(pair):
     def greet(sock):
         sock.sendall(b"220 ready\r\n")
@@ -109,27 +126,52 @@ def test_a_server_may_speak_first(pair):
         assert exchange(sock, b"EHLO") == b"EHLO"
 
 
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
 @pytest.mark.parametrize("who", ["client", "server"])
-def test_a_reset_is_passed_on(pair, who):
+def test_a_reset_arrives_as_a_reset_never_as_a_clean_end(pair, who, size):
     ended = []
 
     def serve(sock):
-        echo_once = sock.recv(100)
-        sock.sendall(echo_once)
+        sock.sendall(bytes(size))
         if who == "server":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.recv(1)
+            reset(sock)
         else:
-            ended.append(is_reset_or_closed(sock))
+            ended.append(how_it_ends(sock))
 
     with_handler(pair, serve)
     with pair.connect() as sock:
-        assert exchange(sock, b"x") == b"x"
+        left = size
+        while left > 0:
+            left -= len(sock.recv(left))
+        sock.sendall(b"x")
         if who == "client":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            sock.close()
-            wait_until("the service's connection ended", lambda: ended == [True])
+            reset(sock)
+            wait_until("the service's connection ended", lambda: ended)
+            assert ended == ["reset"]
         else:
-            assert is_reset_or_closed(sock)
+            assert how_it_ends(sock) == "reset"
+
+
+def test_a_far_sidecar_that_dies_is_a_reset_for_both_applications(authority, keep):
+    pair, ended = keep(Pair(authority)), []
+
+    def serve(sock):
+        sock.sendall(b"half an answer")
+        ended.append(how_it_ends(sock))
+
+    pair.service.handler = serve
+    with pair.connect() as sock:
+        assert sock.recv(100) == b"half an answer"
+        os.kill(pair.server.proxy_pid(), signal.SIGKILL)
+        assert how_it_ends(sock) == "reset"
+        # To the service its own dead sidecar is the kernel's doing: it may end either way, but it ends.
+        wait_until("the service's connection ended", lambda: ended)
 
 
 def test_a_slow_reader_slows_its_sender_and_fills_no_memory(pair):
