@@ -123,6 +123,19 @@ def test_a_connection_straight_to_a_sidecar_s_own_listener_is_no_loop(mesh, fami
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_traffic_for_another_host_that_is_routed_here_is_refused(mesh, authority, family):
+    """The lobby sends a packet for a stranger's address this way; the sidecar must not carry it on."""
+    stranger, lobby = {"ipv4": "10.99.9.9", "ipv6": "fd99::9"}[family], mesh.net["lobby"]
+    lobby.run("ip", "route", "add", stranger, "via", address(mesh.net["payments"], family))
+    try:
+        mark = mesh.payments.mark()
+        assert attempt((stranger, 8080), authority, authority.issue("web", WEB), lobby) != b"hello"
+        mesh.payments.wait_conn(mark, dir="inbound", reason="not_local")
+    finally:
+        lobby.run("ip", "route", "del", stranger)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_an_unlisted_port_is_denied_outbound(mesh, family):
     mark = mesh.shop.mark()
     assert is_turned_away((address(mesh.net["payments"], family), 9999), mesh.net["shop"])
@@ -156,6 +169,30 @@ def test_loopback_is_left_alone(mesh, family):
 def test_a_service_that_calls_itself_by_its_own_address_is_answered(mesh, family):
     with connect((address(mesh.net["payments"], family), 8080), mesh.net["payments"]) as sock:
         assert exchange(sock, b"is it me?") == b"is it me?"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_call_to_itself_that_is_caught_is_asked_of_the_own_policy(mesh, family):
+    """Our rules leave it alone; other people's (a virtual address that is the service's own) may not."""
+    payments = mesh.net["payments"]
+    host, ip = address(payments, family), "ip" if family == "ipv4" else "ip6"
+    payments.run("nft", "-f", "-", input=f"""
+        table inet selfcall {{
+            chain out {{
+                type nat hook output priority -110
+                meta skuid != 1337 {ip} daddr {host} tcp dport 8080-8081 meta l4proto tcp redirect to :15001
+            }}
+        }}""")
+    try:
+        mark = mesh.payments.mark()
+        with connect((host, 8080), payments) as sock:
+            assert exchange(sock, b"it is me") == b"it is me"
+        assert mesh.payments.wait_conn(mark, reason="finished")["rule"] == "shop-may-pay#0"
+        mark = mesh.payments.mark()
+        assert is_turned_away((host, 8081), payments, b"and here?")
+        mesh.payments.wait_conn(mark, reason="policy_denied")
+    finally:
+        payments.run("nft", "delete", "table", "inet", "selfcall")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
