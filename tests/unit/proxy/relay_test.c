@@ -55,8 +55,8 @@ Test(relay, carries_a_request_and_its_answer, .timeout = 20)
 
 Test(relay, carries_every_size_around_the_records_and_buffers, .timeout = 60)
 {
-    static const size_t sizes[] = {1,     2,     1350,  16383, 16384, 16385, 32767,
-                                   32768, 32769, 33280, 65535, 65536, 300000};
+    static const size_t sizes[] = {1,     2,     1350,  16383, 16384, 16385, 32767, 65537, 66047,
+                                   66048, 66049, 32768, 32769, 33280, 65535, 65536, 300000};
     static uint8_t sent[300000];
     static uint8_t got[300000];
     struct pair pair;
