@@ -71,8 +71,20 @@ void call_decide(struct grpc_call *call, enum grpc_code code, const char *messag
     }
 }
 
+// Takes back what was decided: a status that did not get through, or that came behind bytes that
+// are no messages.
+static void undecide(struct grpc_call *call)
+{
+    call->has_status = false;
+    free(call->message);
+    call->message = NULL;
+}
+
 static void end_hard(struct grpc_call *call, enum grpc_code code, const char *message)
 {
+    if (call->is_server && !call->is_hard) {
+        undecide(call); // the client does not hear it
+    }
     call_decide(call, code, message, true);
     call->is_hard = true;
     call_leave_stream(call, NGHTTP2_CANCEL);
@@ -177,8 +189,7 @@ void call_take_close(struct grpc_call *call, uint32_t error_code)
     call->is_stream_closed = true;
     if (call->is_server) {
         if (!call->is_sending_over) { // whatever was decided, the client doesn't know it
-            call->has_status = false;
-            free(call->message);
+            undecide(call);
             call_decide(call, GRPC_CANCELLED, message, false);
         }
         call->is_hard = true;
@@ -195,9 +206,7 @@ void call_take_close(struct grpc_call *call, uint32_t error_code)
 static void refuse_bytes(struct grpc_call *call, enum grpc_code code, const char *message)
 {
     if (!call->is_server) {
-        call->has_status = false;
-        free(call->message);
-        call->message = NULL;
+        undecide(call);
     }
     drop_received(call);
     call_end(call, code, "%s", message);

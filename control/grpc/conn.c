@@ -38,9 +38,17 @@ void conn_fail(struct grpc_conn *conn, uint32_t error_code, const char *format, 
     va_start(args, format);
     vreason(conn, format, args);
     va_end(args);
-    conn->is_going_away = true;
+    conn_goes_away(conn);
     nghttp2_session_terminate_session(conn->session, error_code);
     conn_wake(conn);
+}
+
+void conn_goes_away(struct grpc_conn *conn)
+{
+    if (!conn->is_going_away) {
+        conn->is_going_away = true;
+        conn->has_going_away_news = true;
+    }
 }
 
 static void on_idle(uv_idle_t *idle)
@@ -156,10 +164,12 @@ static void check_done(struct grpc_conn *conn)
         (nghttp2_session_want_read(conn->session) || nghttp2_session_want_write(conn->session))) {
         return;
     }
+    conn_goes_away(conn);
     end_open_calls(conn);
     settle_calls(conn);
     if (!conn->is_lost && conn->linger_since_ms == 0 && conn->calls == NULL &&
         transport_is_idle(&conn->transport)) {
+        conn->opening_since_ms = 0;
         conn->linger_since_ms = conn_now(conn);
         conn_due(conn, conn->linger_since_ms + conn->limits.linger_ms);
         transport_finish(&conn->transport);
@@ -216,6 +226,7 @@ void conn_advance(struct grpc_conn *conn)
     if (!conn->is_over) {
         transport_flush(&conn->transport);
         check_done(conn);
+        tell_owner(conn);
         conn->is_over = conn->is_over || (conn->is_lost && conn->calls == NULL);
     }
     bury_calls(conn);
@@ -357,10 +368,8 @@ void conn_shutdown(struct grpc_conn *conn)
     }
     conn->is_going_away = true;
     nghttp2_submit_shutdown_notice(conn->session);
-    if (nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL) == 0) {
-        conn->shutdown_since_ms = conn_now(conn);
-        conn_due(conn, conn->shutdown_since_ms + conn->limits.keepalive_answer_ms);
-    }
+    conn->shutdown_since_ms = conn_now(conn);
+    conn_due(conn, conn->shutdown_since_ms + conn->limits.keepalive_answer_ms);
     conn_wake(conn);
 }
 

@@ -101,6 +101,9 @@ void conn_fail(struct grpc_conn *conn, uint32_t error_code, const char *format, 
 // of nghttp2.
 void conn_advance(struct grpc_conn *conn);
 
+// conn_goes_away: no more calls are started on it; the owner is told once.
+void conn_goes_away(struct grpc_conn *conn);
+
 // For calls.
 void conn_wake(struct grpc_conn *conn);
 void conn_call_is_ready(struct grpc_conn *conn, struct grpc_call *call);

@@ -94,7 +94,10 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     return 0;
 }
 
-static void on_goaway(struct grpc_conn *conn, const nghttp2_goaway *goaway)
+// Takes a GOAWAY's reason, unless there is an earlier one: theirs, or ours, where nghttp2 puts what
+// the peer did wrong.
+static void take_goaway_reason(struct grpc_conn *conn, const char *who,
+                               const nghttp2_goaway *goaway)
 {
     char debug[96] = "";
     size_t len =
@@ -104,12 +107,8 @@ static void on_goaway(struct grpc_conn *conn, const nghttp2_goaway *goaway)
         debug[i] = c >= 0x20 && c <= 0x7e ? (char)c : '?';
     }
     if (goaway->error_code != NGHTTP2_NO_ERROR) {
-        conn_reason(conn, "the peer sent GOAWAY %s %s", nghttp2_http2_strerror(goaway->error_code),
-                    debug);
-    }
-    if (!conn->is_going_away) {
-        conn->is_going_away = true;
-        conn->has_going_away_news = true;
+        conn_reason(conn, "%s%s%s%s", who, nghttp2_http2_strerror(goaway->error_code),
+                    len > 0 ? " " : "", debug);
     }
 }
 
@@ -156,7 +155,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         }
         break;
     case NGHTTP2_GOAWAY:
-        on_goaway(conn, &frame->goaway);
+        take_goaway_reason(conn, "the peer sent GOAWAY ", &frame->goaway);
+        conn_goes_away(conn);
         break;
     default:
         break;
@@ -175,9 +175,22 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
+static void on_goaway_sent(struct grpc_conn *conn, const nghttp2_goaway *goaway)
+{
+    take_goaway_reason(conn, "the peer broke HTTP/2: ", goaway);
+    // A shutdown's first one: when the PING behind it is answered, no more calls are on their way
+    // to us.
+    if (conn->shutdown_since_ms != 0) {
+        nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL);
+    }
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
     struct grpc_conn *conn = ctx;
+    if (frame->hd.type == NGHTTP2_GOAWAY) {
+        on_goaway_sent(conn, &frame->goaway);
+    }
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) {
         return 0;
     }

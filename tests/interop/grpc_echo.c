@@ -111,6 +111,9 @@ static void send_numbers(struct grpc_call *call)
         reply(call, bytes, echo->len);
         echo->num_sent++;
         echo->num_left--;
+        if (echo->seen != NULL) {
+            echo->seen->num_sent++;
+        }
     }
     free(bytes);
     if (echo->num_left == 0) {

@@ -14,6 +14,7 @@ struct echo_seen {
     unsigned num_ended;
     unsigned num_cancelled;
     unsigned num_half_closed;
+    unsigned num_sent;      // messages by Numbers
     struct grpc_call *last; // of the last call started; stale once it has ended
     enum grpc_code last_code;
     char last_message[256];
