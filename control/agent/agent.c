@@ -17,6 +17,7 @@
 #include "control/agent/listen.h"
 #include "control/agent/rollout.h"
 #include "control/agent/source_file.h"
+#include "control/agent/source_policy.h"
 #include "control/agent/supervise.h"
 
 #define TICK_MS 1000
@@ -35,9 +36,10 @@ struct agent {
     struct rollout rollout;
     struct supervise supervise;
     struct admin admin;
-    struct source_file *source;  // owned
-    struct netns_lock lock;      // of the snapshot in force
-    struct netns_lock lock_next; // of the one that is being tried
+    struct source_file *source;   // owned
+    struct source_policy *policy; // owned; NULL: mesh.yaml names no policy agent
+    struct netns_lock lock;       // of the snapshot in force
+    struct netns_lock lock_next;  // of the one that is being tried
     uv_signal_t signals[3];
     uv_timer_t tick;
     uv_timer_t stop; // ends the agent from outside of whatever callback found the cause
@@ -69,6 +71,7 @@ static void on_stop(uv_timer_t *timer)
     }
     agent->is_stopping = true;
     source_file_close(agent->source);
+    source_policy_close(agent->policy);
     supervise_stop(&agent->supervise);
     admin_stop(&agent->admin);
     for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
@@ -169,16 +172,46 @@ static void on_drained(void *ctx, bool clean)
     stop_soon(ctx, clean ? 0 : 1);
 }
 
-static void on_loaded(void *ctx, struct assembled *assembled)
+static void on_failed(void *ctx, const char *text)
+{
+    struct agent *agent = ctx;
+    rollout_source_failed(&agent->rollout, text, time_now(agent));
+}
+
+static void on_update(void *ctx, struct assembled *assembled)
 {
     struct agent *agent = ctx;
     rollout_offer(&agent->rollout, assembled, time_now(agent));
 }
 
-static void on_failed(void *ctx, const char *text)
+static void on_settled(void *ctx, uint64_t ticket, const char *error)
 {
     struct agent *agent = ctx;
-    rollout_source_failed(&agent->rollout, text, time_now(agent));
+    if (agent->policy != NULL) {
+        source_policy_settled(agent->policy, ticket, error);
+    }
+}
+
+// mesh.yaml is the whole truth, or it names the policy agent that tells the rest.
+static void on_loaded(void *ctx, struct assembled *assembled)
+{
+    struct agent *agent = ctx;
+    if (assembled->access == NULL) {
+        source_policy_close(agent->policy);
+        agent->policy = NULL;
+        rollout_offer(&agent->rollout, assembled, time_now(agent));
+        return;
+    }
+    if (agent->policy == NULL) {
+        agent->policy = source_policy_new(
+            &agent->loop, &(struct source_policy_hooks){
+                              .ctx = agent, .on_update = on_update, .on_refused = on_failed});
+    }
+    if (agent->policy == NULL) {
+        on_failed(agent, "out of memory for the policy agent's stream");
+        return;
+    }
+    source_policy_configure(agent->policy, assembled);
 }
 
 static void on_fill(void *ctx, struct report_facts *out)
@@ -243,7 +276,9 @@ static void on_end_signal(uv_signal_t *handle, int number)
         agent->rollout.in_force.is_set ? agent->rollout.in_force.what.drain_seconds : 0;
     log_info("msg=draining signal=%d seconds=%u", number, seconds);
     source_file_close(agent->source);
+    source_policy_close(agent->policy);
     agent->source = NULL;
+    agent->policy = NULL;
     rollout_drain(&agent->rollout);
     supervise_drain(&agent->supervise, seconds);
 }
@@ -282,7 +317,8 @@ static bool start(struct agent *agent, struct err *err)
         return err_set(err, "out of memory");
     }
     rollout_init(&agent->rollout, agent->keyring,
-                 &(struct rollout_hooks){.ctx = agent, .send = on_send, .claim = on_claim});
+                 &(struct rollout_hooks){
+                     .ctx = agent, .send = on_send, .claim = on_claim, .settled = on_settled});
     struct admin_spec admin = {.metrics = bootstrap->metrics,
                                .health = bootstrap->health,
                                .admin_path = bootstrap->admin_path};

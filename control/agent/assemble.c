@@ -1,27 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/assemble.h"
 
-#include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/sha.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "certs/bundle.h"
 #include "certs/verify.h"
+#include "control/agent/assemble_parts.h"
 #include "control/agent/credentials.h"
 #include "control/agent/keyring.h"
-#include "proxy/policy.h"
-#include "proxy/route.h"
 
 // What one call works on.
 struct work {
     struct mesh_files *files;      // borrowed
     struct assembled *out;         // borrowed
     struct trust_bundles *bundles; // owned
-    struct route_index *routes;    // owned
     EVP_PKEY *leaf_key;            // owned
     time_t now;
 };
@@ -129,27 +124,6 @@ static bool check_chain(struct work *work, struct err *err)
     return ok;
 }
 
-// Notes when the first CRL of a bundle ends.
-static void note_crls(struct assembled *out, const Tabard__V1__TrustBundle *bundle)
-{
-    struct assembled_crl *crl = &out->crls[out->num_crls];
-    for (size_t i = 0; i < bundle->n_crls; i++) {
-        const uint8_t *der = bundle->crls[i].data;
-        X509_CRL *parsed = d2i_X509_CRL(NULL, &der, (long)bundle->crls[i].len);
-        time_t next = 0;
-        if (parsed != NULL && credentials_time(&next, X509_CRL_get0_nextUpdate(parsed)) &&
-            (crl->next_update == 0 || next < crl->next_update)) {
-            crl->next_update = next;
-        }
-        X509_CRL_free(parsed);
-    }
-    if (crl->next_update != 0) {
-        snprintf(crl->trust_domain, sizeof crl->trust_domain, "%s", bundle->trust_domain);
-        out->num_crls++;
-    }
-    ERR_clear_error();
-}
-
 static bool read_bundle(struct work *work, size_t i, struct err *err)
 {
     Tabard__V1__Snapshot *snapshot = work->out->snapshot;
@@ -216,7 +190,7 @@ static bool read_bundles(struct work *work, struct err *err)
         return locate_bundle(work, err);
     }
     for (size_t i = 0; i < num; i++) {
-        note_crls(work->out, snapshot->trust_bundles[i]);
+        assembled_note_crls(work->out, snapshot->trust_bundles[i]);
     }
     return true;
 }
@@ -238,47 +212,6 @@ static void move_config(struct work *work)
     config->settings = NULL;
 }
 
-static bool check_rules(struct work *work, struct err *err)
-{
-    Tabard__V1__Snapshot *snapshot = work->out->snapshot;
-    struct policy_index *policies = policy_index_new(snapshot->policies, snapshot->n_policies, err);
-    if (policies == NULL) {
-        return mesh_files_locate(work->files, err);
-    }
-    policy_index_free(policies);
-    work->routes = route_index_new(snapshot, err);
-    if (work->routes == NULL) {
-        return mesh_files_locate(work->files, err);
-    }
-    work->out->drain_seconds = route_limits(work->routes)->drain_seconds;
-    const struct listen_spec *listens = route_listens(work->routes);
-    for (size_t i = 0; i < route_num_listens(work->routes); i++) {
-        if (listens[i].kind == LISTEN_OUTBOUND) {
-            work->out->outbound_port = listens[i].listen.port;
-        } else if (listens[i].kind == LISTEN_INBOUND) {
-            work->out->inbound_port = listens[i].listen.port;
-        }
-    }
-    return true;
-}
-
-static bool digest(struct assembled *out, struct err *err)
-{
-    size_t len = tabard__v1__snapshot__get_packed_size(out->snapshot);
-    if (len > ASSEMBLED_BYTES_MAX) {
-        return err_set(err, "the whole is %zu bytes packed, over the limit of %u", len,
-                       ASSEMBLED_BYTES_MAX);
-    }
-    uint8_t *packed = malloc(len > 0 ? len : 1);
-    if (packed == NULL) {
-        return err_set(err, "out of memory");
-    }
-    tabard__v1__snapshot__pack(out->snapshot, packed);
-    SHA256(packed, len, out->digest);
-    free(packed);
-    return true;
-}
-
 bool assemble(struct assembled *out, struct mesh_files *files, time_t now, struct err *err)
 {
     *out = (struct assembled){0};
@@ -290,14 +223,19 @@ bool assemble(struct assembled *out, struct mesh_files *files, time_t now, struc
         goto out;
     }
     tabard__v1__snapshot__init(out->snapshot);
-    ok = read_bundles(&work, err) && read_identity(&work, err) && check_chain(&work, err);
+    if (files->config->policy_agent != NULL) {
+        out->access = policy_access_new(files, now, err);
+        ok = out->access != NULL && (files->certificate == 0 || read_identity(&work, err));
+    } else {
+        ok = read_bundles(&work, err) && read_identity(&work, err) && check_chain(&work, err);
+    }
     if (ok) {
         move_config(&work);
-        ok = check_rules(&work, err) && digest(out, err);
+        ok = (assembled_check_rules(out, err) || mesh_files_locate(files, err)) &&
+             assembled_digest(out, err);
     }
 out:
     trust_bundles_free(work.bundles);
-    route_index_free(work.routes);
     EVP_PKEY_free(work.leaf_key);
     if (!ok) {
         assembled_cleanup(out);
@@ -312,6 +250,7 @@ void assembled_cleanup(struct assembled *assembled)
     }
     EVP_PKEY_free(assembled->key); // BoringSSL wipes what it frees
     free(assembled->crls);
+    policy_access_free(assembled->access);
     *assembled = (struct assembled){0};
 }
 

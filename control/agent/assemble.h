@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "certs/identity.h"
 #include "control/agent/mesh_files.h"
+#include "control/agent/policy_access.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 #define ASSEMBLED_BYTES_MAX (63u << 20) // of a packed Snapshot, so that it fits a frame
@@ -38,6 +39,10 @@ struct assembled {
     uint32_t drain_seconds; // defaults filled in
     uint16_t outbound_port; // 0: no interception
     uint16_t inbound_port;
+    // Whom to follow; owned. Then the snapshot holds the local part alone: no policies,
+    // destinations and bundles, maybe no identity, and what peers would say of it is not known yet.
+    struct policy_access *access;
+    uint64_t ticket; // who offers it wants to know what became of it (rollout.h); 0: nobody does
 };
 
 // assemble checks everything that the proxy would refuse or peers would reject, all or nothing:

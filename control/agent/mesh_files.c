@@ -143,6 +143,19 @@ static struct file_signature look(const char *path, const struct file_signature 
     return signature_of(&st);
 }
 
+char *mesh_files_path(const struct mesh_files *files, const char *name)
+{
+    const char *mesh_path = files->num_files > 0 ? files->files[0].path : NULL;
+    const char *slash = mesh_path != NULL ? strrchr(mesh_path, '/') : NULL;
+    int folder_len = slash != NULL && name[0] != '/' ? (int)(slash - mesh_path) + 1 : 0;
+    size_t path_len = (size_t)folder_len + strlen(name);
+    char *path = malloc(path_len + 1);
+    if (path != NULL) {
+        snprintf(path, path_len + 1, "%.*s%s", folder_len, folder_len > 0 ? mesh_path : "", name);
+    }
+    return path;
+}
+
 // Adds a file that mesh.yaml names, relative to mesh.yaml's own folder, and reads it.
 static bool add_file(struct mesh_files *files, const char *name, size_t *out_index, struct err *err)
 {
@@ -154,18 +167,13 @@ static bool add_file(struct mesh_files *files, const char *name, size_t *out_ind
     files->files = grown;
     struct mesh_file *file = &files->files[files->num_files];
     *file = (struct mesh_file){0};
-    const char *mesh_path = files->num_files > 0 ? files->files[0].path : NULL;
-    const char *slash = mesh_path != NULL ? strrchr(mesh_path, '/') : NULL;
-    int folder_len = slash != NULL && name[0] != '/' ? (int)(slash - mesh_path) + 1 : 0;
-    size_t path_len = (size_t)folder_len + strlen(name);
     file->name = strdup(name);
-    file->path = malloc(path_len + 1);
+    file->path = mesh_files_path(files, name);
     if (file->name == NULL || file->path == NULL) {
         free(file->name);
         free(file->path);
         return err_set(err, "%s: out of memory", name);
     }
-    snprintf(file->path, path_len + 1, "%.*s%s", folder_len, folder_len > 0 ? mesh_path : "", name);
     *out_index = files->num_files++;
     if (!read_file(file, err)) {
         return false;
@@ -228,6 +236,45 @@ static bool read_bundles(struct mesh_files *files, struct err *err)
     return true;
 }
 
+static bool read_identity(struct mesh_files *files,
+                          const Tabard__V1__MeshConfig__IdentityFiles *identity, struct err *err)
+{
+    return add_named(files, "identity.certificate", identity->certificate,
+                     "the PEM file of this workload's certificate, leaf first", &files->certificate,
+                     err) &&
+           add_named(files, "identity.key", identity->key, "the PEM file of the certificate's key",
+                     &files->key, err);
+}
+
+// A join token is used once: its file may be gone after that, and is looked for again.
+static bool read_join_token(struct mesh_files *files, const char *name, struct err *err)
+{
+    struct err why = {{0}, {0}};
+    if (add_named(files, "policy_agent.join_token", name, NULL, &files->join_token, &why)) {
+        return true;
+    }
+    if (files->join_token != 0 && files->files[files->join_token].signature.error == ENOENT) {
+        return true;
+    }
+    return err_set(err, "%s", why.text);
+}
+
+static bool read_policy_agent(struct mesh_files *files, struct err *err)
+{
+    const Tabard__V1__MeshConfig *config = files->config;
+    const char *twice = config->n_trust_bundles > 0  ? "trust_bundles"
+                        : config->n_policies > 0     ? "policies"
+                        : config->n_destinations > 0 ? "destinations"
+                                                     : NULL;
+    if (twice != NULL) {
+        err_set_at(err, twice, "the policy agent gives these: leave them out beside policy_agent");
+        return mesh_files_locate(files, err);
+    }
+    return add_named(files, "policy_agent.roots", config->policy_agent->roots, NULL,
+                     &files->policy_agent_roots, err) &&
+           read_join_token(files, config->policy_agent->join_token, err);
+}
+
 static bool read_once(struct mesh_files *out, const char *path, struct err *err)
 {
     size_t mesh = 0;
@@ -241,24 +288,17 @@ static bool read_once(struct mesh_files *out, const char *path, struct err *err)
     if (out->config == NULL) {
         return false;
     }
-    if (out->config->policy_agent != NULL) {
-        err_set_at(err, "policy_agent",
-                   "a policy agent can't be followed yet: write identity, trust_bundles, policies "
-                   "and destinations here instead");
-        return mesh_files_locate(out, err);
-    }
     const Tabard__V1__MeshConfig__IdentityFiles *identity = out->config->identity;
+    if (out->config->policy_agent != NULL) {
+        return read_policy_agent(out, err) &&
+               (identity == NULL || read_identity(out, identity, err));
+    }
     if (identity == NULL) {
         err_set_at(err, "identity",
                    "missing: write identity: {certificate: FILE, key: FILE} to say who this is");
         return mesh_files_locate(out, err);
     }
-    return add_named(out, "identity.certificate", identity->certificate,
-                     "the PEM file of this workload's certificate, leaf first", &out->certificate,
-                     err) &&
-           add_named(out, "identity.key", identity->key, "the PEM file of the certificate's key",
-                     &out->key, err) &&
-           read_bundles(out, err);
+    return read_identity(out, identity, err) && read_bundles(out, err);
 }
 
 static bool is_racy(const struct mesh_files *files, int64_t now_ns)

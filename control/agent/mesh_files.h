@@ -50,6 +50,8 @@ struct mesh_files {
     struct pb_text_marks *marks;    // owned
     size_t certificate;
     size_t key;
+    size_t policy_agent_roots;
+    size_t join_token;                 // a file that isn't there is no error: its bytes are NULL
     struct mesh_bundle_files *bundles; // owned; as many as config->n_trust_bundles
     bool is_racy; // a file changed so shortly before that the clock can't tell a next change apart
 };
@@ -62,6 +64,10 @@ bool mesh_files_read(struct mesh_files *out, const char *path, struct err *err);
 
 // mesh_files_cleanup frees everything, wiping what it read first, and leaves the zero state.
 void mesh_files_cleanup(struct mesh_files *files);
+
+// mesh_files_path gives the path of a name in mesh.yaml, relative to its own folder; malloc'd, NULL
+// when out of memory.
+char *mesh_files_path(const struct mesh_files *files, const char *name);
 
 // mesh_files_moved says whether any path now has another signature than when it was read.
 bool mesh_files_moved(const struct mesh_files *files);

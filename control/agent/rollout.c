@@ -78,6 +78,16 @@ static void back_off(struct rollout *rollout, struct rollout_time now)
     rollout->retry_at_ms = now.ms + rollout->retry_ms;
 }
 
+// Tells who asked.
+static void settle(struct rollout *rollout, struct assembled *what, const char *error)
+{
+    uint64_t ticket = what->ticket;
+    what->ticket = 0;
+    if (ticket != 0 && rollout->hooks.settled != NULL) {
+        rollout->hooks.settled(rollout->hooks.ctx, ticket, error);
+    }
+}
+
 // To a new proxy: what the old one had.
 static void resend(struct rollout *rollout, struct rollout_time now)
 {
@@ -91,22 +101,32 @@ static void resend(struct rollout *rollout, struct rollout_time now)
     rollout->resent_ms = now.ms;
 }
 
+// What can't be sent waits, unless somebody must be told.
+static void refuse_waiting(struct rollout *rollout, const char *text, struct rollout_time now)
+{
+    refuse(rollout, text, now);
+    if (rollout->waiting.what.ticket != 0) {
+        settle(rollout, &rollout->waiting.what, text);
+        item_clear(&rollout->waiting);
+    } else {
+        back_off(rollout, now);
+    }
+}
+
 static void send_waiting(struct rollout *rollout, struct rollout_time now)
 {
     struct assembled *what = &rollout->waiting.what;
     struct err err = {{0}, {0}};
     if (!rollout->hooks.claim(rollout->hooks.ctx, what, &err) ||
         !keyring_offer(rollout->keyring, what->key, &err)) {
-        refuse(rollout, err.text, now);
-        back_off(rollout, now);
+        refuse_waiting(rollout, err.text, now);
         return;
     }
     what->snapshot->generation = ++rollout->generation_last;
     rollout->waiting.sent_ms = now.ms;
     if (!rollout->hooks.send(rollout->hooks.ctx, what->snapshot, &err)) {
         keyring_withdraw(rollout->keyring);
-        refuse(rollout, err.text, now);
-        back_off(rollout, now);
+        refuse_waiting(rollout, err.text, now);
         return;
     }
     item_move(&rollout->sent, &rollout->waiting);
@@ -128,6 +148,14 @@ static void advance(struct rollout *rollout, struct rollout_time now)
     }
 }
 
+// The newest offer is the one that is answered.
+static void pass_ticket(struct assembled *to, const struct assembled *from)
+{
+    if (from->ticket != 0) {
+        to->ticket = from->ticket;
+    }
+}
+
 void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct rollout_time now)
 {
     bool had_error = rollout->last_error[0] != '\0';
@@ -138,9 +166,14 @@ void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct 
     }
     if (is_same(&rollout->waiting, assembled)) {
         // Said again: tried again at once.
+        pass_ticket(&rollout->waiting.what, assembled);
         assembled_cleanup(assembled);
     } else if (!rollout->sent.is_set && is_same(&rollout->in_force, assembled)) {
+        pass_ticket(&rollout->in_force.what, assembled);
         assembled_cleanup(assembled);
+        if (rollout->is_applied) {
+            settle(rollout, &rollout->in_force.what, "");
+        }
         item_clear(&rollout->waiting);
         if (had_error) {
             log_info("msg=\"what is in force stands again\" generation=%llu",
@@ -148,6 +181,7 @@ void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct 
         }
         forget_error(rollout);
     } else if (!rollout->waiting.is_set && is_same(&rollout->sent, assembled)) {
+        pass_ticket(&rollout->sent.what, assembled);
         assembled_cleanup(assembled);
     } else {
         item_clear(&rollout->waiting);
@@ -185,12 +219,15 @@ void rollout_proxy_down(struct rollout *rollout, struct rollout_time now)
     // tries.
     keyring_withdraw(rollout->keyring);
     rollout->sent.num_deaths++;
+    bool has_remedy = rollout->in_force.is_set || rollout->sent.what.ticket != 0;
     if (rollout->waiting.is_set) {
         item_clear(&rollout->sent);
-    } else if (rollout->in_force.is_set && rollout->sent.num_deaths >= ROLLOUT_DEATHS_MAX) {
+    } else if (has_remedy && rollout->sent.num_deaths >= ROLLOUT_DEATHS_MAX) {
+        static const char why[] = "the proxy died while it applied this update, twice";
         rollout->num_rejected++;
+        settle(rollout, &rollout->sent.what, why);
         item_clear(&rollout->sent);
-        refuse(rollout, "the proxy died while it applied this update, twice", now);
+        refuse(rollout, why, now);
     } else {
         item_move(&rollout->waiting, &rollout->sent);
     }
@@ -248,7 +285,9 @@ bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *er
         keyring_withdraw(rollout->keyring);
         refuse(rollout, error, now);
         rollout->is_resend_refused = false;
-        if (rollout->waiting.is_set) {
+        bool is_answered = rollout->sent.what.ticket != 0;
+        settle(rollout, &rollout->sent.what, error);
+        if (rollout->waiting.is_set || is_answered) {
             item_clear(&rollout->sent);
         } else {
             item_move(&rollout->waiting, &rollout->sent);

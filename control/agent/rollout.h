@@ -33,6 +33,10 @@ struct rollout_hooks {
     bool (*send)(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err *err);
     // Takes what one agent alone may have before `assembled` is sent. false sets err.
     bool (*claim)(void *ctx, const struct assembled *assembled, struct err *err);
+    // What became of an offer with a ticket: in force on every worker (error empty), or refused and
+    // dropped: unlike one without a ticket it is not tried again. Not called for one that a newer
+    // offer replaced. It must not call back. May be NULL.
+    void (*settled)(void *ctx, uint64_t ticket, const char *error);
 };
 
 struct rollout_item {
