@@ -46,6 +46,7 @@ struct agent {
     int exit_status;
     bool is_draining;
     bool is_stopping;
+    struct report_policy policy_facts;
     char not_ready_because[1200];
 };
 
@@ -240,6 +241,16 @@ static void on_fill(void *ctx, struct report_facts *out)
         agent->supervise.num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {
         snprintf(agent->not_ready_because, sizeof agent->not_ready_because,
                  "the proxy keeps ending right after its start: %s", agent->supervise.last_end);
+    }
+    if (agent->policy != NULL) {
+        source_policy_facts(agent->policy, &agent->policy_facts);
+        out->policy = &agent->policy_facts;
+        if (out->not_ready_because != NULL && !rollout->in_force.is_set &&
+            rollout->last_error[0] == '\0' && agent->policy_facts.last_error[0] != '\0') {
+            snprintf(agent->not_ready_because, sizeof agent->not_ready_because,
+                     "no configuration is in force yet: the policy agent at %s: %s",
+                     agent->policy_facts.address, agent->policy_facts.last_error);
+        }
     }
     for (int i = 0; i < KEYRING_NUM_RESULTS; i++) {
         out->signatures[i] = keyring_count(agent->keyring, (enum keyring_result)i);

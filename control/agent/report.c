@@ -57,6 +57,23 @@ static void certificate_metrics(FILE *out, const struct report_facts *facts)
     }
 }
 
+static void policy_metrics(FILE *out, const struct report_policy *policy)
+{
+    single(out, "tabard_policy_agent_connected", "gauge",
+           "Whether a policy agent stands behind what is in force.", policy->is_connected);
+    single(out, "tabard_policy_agent_version", "gauge",
+           "The version of the state that is held; 0: none.", policy->version);
+    single(out, "tabard_policy_agent_state_age_seconds", "gauge",
+           "For how long no policy agent has stood behind the state that is held.",
+           (uint64_t)policy->state_age_s);
+    single(out, "tabard_policy_agent_failures_total", "counter",
+           "Streams to the policy agent that ended, or never were.", policy->num_failures);
+    single(out, "tabard_policy_agent_nacks_total", "counter",
+           "Responses of the policy agent that were refused.", policy->num_nacks);
+    single(out, "tabard_policy_agent_store_failures_total", "counter",
+           "States that could not be brought to the disk.", policy->num_store_failures);
+}
+
 static void agent_metrics(FILE *out, const struct report_facts *facts)
 {
     family(out, "tabard_build_info", "gauge", "Always 1; the version is in the labels.");
@@ -85,6 +102,9 @@ static void agent_metrics(FILE *out, const struct report_facts *facts)
            facts->proxy_pid != 0);
     single(out, "tabard_proxy_restarts_total", "counter",
            "Starts of the proxy process after the first.", facts->proxy_restarts);
+    if (facts->policy != NULL) {
+        policy_metrics(out, facts->policy);
+    }
 }
 
 static bool is_name(const char *text)
@@ -200,6 +220,18 @@ static uint64_t num_connections(const Tabard__V1__InspectResult *inspect)
     return num > inspect->n_connections ? num : inspect->n_connections;
 }
 
+static void fill_policy(Tabard__V1__PolicyAgentStatus *out, const struct report_policy *policy)
+{
+    out->address = (char *)policy->address;
+    out->connected = policy->is_connected;
+    out->version = policy->version;
+    out->state_age_seconds = policy->state_age_s;
+    out->failures = policy->num_failures;
+    out->nacks = policy->num_nacks;
+    out->store_failures = policy->num_store_failures;
+    out->last_error = (char *)policy->last_error;
+}
+
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect)
 {
     Tabard__V1__Status status = TABARD__V1__STATUS__INIT;
@@ -216,6 +248,11 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     status.last_error_unix_ms = facts->last_error_unix_ms;
     status.proxy_pid = facts->proxy_pid;
     status.proxy_restarts = facts->proxy_restarts;
+    Tabard__V1__PolicyAgentStatus policy = TABARD__V1__POLICY_AGENT_STATUS__INIT;
+    if (facts->policy != NULL) {
+        fill_policy(&policy, facts->policy);
+        status.policy_agent = &policy;
+    }
     if (inspect != NULL) {
         status.n_listeners = inspect->n_listeners;
         status.listeners = inspect->listeners;

@@ -14,6 +14,18 @@
 #include "control/agent/keyring.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
+// The stream to a policy agent.
+struct report_policy {
+    const char *address;
+    bool is_connected; // and the policy agent stands behind what is in force
+    uint64_t version;  // held; 0: none
+    int64_t state_age_s;
+    uint64_t num_failures;
+    uint64_t num_nacks;
+    uint64_t num_store_failures;
+    const char *last_error;
+};
+
 // Everything in it is borrowed for the call.
 struct report_facts {
     const char *version;
@@ -32,6 +44,7 @@ struct report_facts {
     uint64_t num_rejected;
     uint64_t num_source_errors;
     uint64_t signatures[KEYRING_NUM_RESULTS];
+    const struct report_policy *policy; // NULL: mesh.yaml names no policy agent
 };
 
 // report_metrics prints the agent's metrics and then the proxy's (inspect may be NULL: it didn't

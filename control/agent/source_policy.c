@@ -2,6 +2,7 @@
 #include "control/agent/source_policy.h"
 
 #include <inttypes.h>
+#include <openssl/mem.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +12,9 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "control/agent/assemble_policy.h"
-#include "control/agent/policy_response.h"
-#include "control/agent/policy_tls.h"
+#include "control/agent/policy_stream.h"
 #include "control/agent/store_writer.h"
 #include "control/agent/subscription.h"
-#include "control/grpc/client.h"
 
 #define FAILED_LOG_MS 60000 // the same words are said again after this
 
@@ -26,10 +25,8 @@ struct source_policy {
     uv_timer_t settle; // takes an outcome outside of whatever callback found it
     unsigned handles_open;
     bool is_closing;
-    struct assembled local;           // owned; its access names the policy agent
-    struct policy_verifier *verifier; // counted; NULL on a Unix socket
-    struct grpc_channel *channel;     // owned
-    struct grpc_call *call;           // borrowed until its on_end; NULL: no stream
+    struct assembled local;       // owned; its access names the policy agent
+    struct policy_stream *stream; // owned; NULL: it could not be made
     struct subscription sub;
     struct store_writer *writer; // owned
     uint64_t ticket;             // of the newest update
@@ -49,87 +46,45 @@ static struct subscription_time time_now(const struct source_policy *source)
     return (struct subscription_time){.ms = uv_now(source->loop), .unix_s = time(NULL)};
 }
 
-static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
+static void on_message(void *ctx, const uint8_t *bytes, size_t len)
 {
-    struct source_policy *source = grpc_call_ctx(call);
-    if (source == NULL) {
-        return;
-    }
+    struct source_policy *source = ctx;
     subscription_response(&source->sub, bytes, len, time_now(source));
-    if (source->call == call && subscription_is_busy(&source->sub)) {
-        grpc_call_pause(call);
+    if (subscription_is_busy(&source->sub)) {
+        policy_stream_pause(source->stream);
     }
 }
 
-static void on_end(struct grpc_call *call, const struct grpc_status *status)
+static void on_end(void *ctx, const char *why)
 {
-    struct source_policy *source = grpc_call_ctx(call);
-    if (source == NULL || source->call != call) {
-        return;
-    }
-    source->call = NULL;
-    char why[1024];
-    const char *refusal = source->verifier != NULL ? policy_verifier_why(source->verifier) : "";
-    snprintf(why, sizeof why, "%s%s%s%s%s", grpc_code_name(status->code),
-             status->message[0] != '\0' ? ": " : "", status->message,
-             refusal[0] != '\0' ? ": " : "", refusal);
+    struct source_policy *source = ctx;
     subscription_ended(&source->sub, why, time_now(source));
 }
 
-static const struct grpc_call_hooks call_hooks = {.on_message = on_message, .on_end = on_end};
-
-// The server goes away. A call under way may finish, but not for ever.
-static void on_down(void *ctx, const char *why)
+static void on_leaving(void *ctx)
 {
-    (void)why; // the call's end says it
     struct source_policy *source = ctx;
     subscription_leaving(&source->sub, time_now(source));
-}
-
-static bool set_tls(struct source_policy *source, struct err *err)
-{
-    const struct subscription_issued *issued = &source->sub.issued;
-    bool has_issued = issued->identity != NULL;
-    SSL_CTX *ctx = policy_tls_new(source->verifier,
-                                  has_issued ? issued->identity : source->local.snapshot->identity,
-                                  has_issued ? issued->key : source->local.key, err);
-    if (ctx == NULL) {
-        return false;
-    }
-    grpc_channel_set_tls(source->channel, ctx);
-    SSL_CTX_free(ctx);
-    return true;
 }
 
 static bool on_open(void *ctx, struct err *err)
 {
     struct source_policy *source = ctx;
-    // A connection of its own for each stream: with the certificate that is ours now.
-    grpc_channel_disconnect(source->channel);
-    if (source->verifier != NULL && !set_tls(source, err)) {
-        return false;
+    const struct subscription_issued *issued = &source->sub.issued;
+    bool has_issued = issued->identity != NULL;
+    bool ok = policy_stream_open(source->stream,
+                                 has_issued ? issued->identity : source->local.snapshot->identity,
+                                 has_issued ? issued->key : source->local.key, err);
+    if (ok && subscription_is_busy(&source->sub)) {
+        policy_stream_pause(source->stream);
     }
-    struct grpc_call_start start = {
-        .path = "/tabard.v1.PolicyAgent/Subscribe", .hooks = &call_hooks, .ctx = source};
-    if (!grpc_channel_connect(source->channel, err)) {
-        return false;
-    }
-    source->call = grpc_channel_call(source->channel, &start, err);
-    if (source->call != NULL && subscription_is_busy(&source->sub)) {
-        grpc_call_pause(source->call);
-    }
-    return source->call != NULL;
+    return ok;
 }
 
 static void on_close(void *ctx)
 {
     struct source_policy *source = ctx;
-    if (source->call != NULL) {
-        grpc_call_set_ctx(source->call, NULL);
-        grpc_call_cancel(source->call);
-        source->call = NULL;
-    }
-    grpc_channel_disconnect(source->channel);
+    policy_stream_close(source->stream);
 }
 
 static bool on_send(void *ctx, const Tabard__V1__SubscribeRequest *request, struct err *err)
@@ -137,12 +92,12 @@ static bool on_send(void *ctx, const Tabard__V1__SubscribeRequest *request, stru
     struct source_policy *source = ctx;
     size_t len = tabard__v1__subscribe_request__get_packed_size(request);
     uint8_t *packed = malloc(len > 0 ? len : 1);
-    if (packed == NULL || source->call == NULL) {
-        free(packed);
-        return err_set(err, "out of memory, or no stream");
+    if (packed == NULL) {
+        return err_set(err, "out of memory");
     }
     tabard__v1__subscribe_request__pack(request, packed);
-    bool ok = grpc_call_send(source->call, packed, len, err);
+    bool ok = policy_stream_send(source->stream, packed, len, err);
+    OPENSSL_cleanse(packed, len); // the join token
     free(packed);
     return ok;
 }
@@ -305,8 +260,8 @@ static void on_settle(uv_timer_t *timer)
         source->is_local_tried = false;
         offer_again(source);
     }
-    if (source->call != NULL && !subscription_is_busy(&source->sub)) {
-        grpc_call_resume(source->call);
+    if (source->stream != NULL && !subscription_is_busy(&source->sub)) {
+        policy_stream_resume(source->stream);
     }
 }
 
@@ -326,7 +281,6 @@ static void release(struct source_policy *source)
 {
     if (--source->handles_open == 0) {
         subscription_cleanup(&source->sub);
-        policy_verifier_unref(source->verifier);
         assembled_cleanup(&source->local);
         free(source);
     }
@@ -367,35 +321,6 @@ struct source_policy *source_policy_new(uv_loop_t *loop, const struct source_pol
     return source;
 }
 
-static bool make_channel(struct source_policy *source, struct err *err)
-{
-    struct policy_access *access = source->local.access;
-    struct grpc_channel_config config = {
-        .loop = source->loop,
-        .target = {.unix_path = access->unix_path, .addr = access->addr},
-        .limits = grpc_limits_default(),
-        .ctx = source,
-        .on_down = on_down};
-    config.limits.message_bytes_max = POLICY_RESPONSE_BYTES_MAX;
-    config.limits.held_bytes_max = 2 * POLICY_RESPONSE_BYTES_MAX;
-    policy_verifier_unref(source->verifier);
-    source->verifier = NULL;
-    if (access->unix_path == NULL) {
-        // A host that went without a word shows in nothing else.
-        config.limits.keepalive_ms = GRPC_CHANNEL_KEEPALIVE_MS_MIN;
-        source->verifier = policy_verifier_new(access->bundles, access->config->identity);
-        access->bundles = NULL;
-        config.ssl_ctx =
-            source->verifier != NULL ? policy_tls_new(source->verifier, NULL, NULL, err) : NULL;
-        if (config.ssl_ctx == NULL) {
-            return source->verifier != NULL ? false : err_set(err, "out of memory");
-        }
-    }
-    source->channel = grpc_channel_new(&config, err);
-    SSL_CTX_free(config.ssl_ctx);
-    return source->channel != NULL;
-}
-
 static void restore(struct source_policy *source)
 {
     const struct policy_access *access = source->local.access;
@@ -422,8 +347,8 @@ void source_policy_configure(struct source_policy *source, struct assembled *loc
                                        sizeof local->access->digest) == 0;
     if (!is_first && !is_same) {
         subscription_stop(&source->sub, time_now(source));
-        grpc_channel_free(source->channel);
-        source->channel = NULL;
+        policy_stream_free(source->stream);
+        source->stream = NULL;
     }
     assembled_cleanup(&source->local);
     source->local = *local;
@@ -438,24 +363,28 @@ void source_policy_configure(struct source_policy *source, struct assembled *loc
     if (is_same) {
         return;
     }
-    if (!make_channel(source, &err)) {
+    source->stream = policy_stream_new(
+        source->loop, source->local.access,
+        &(struct policy_stream_hooks){
+            .ctx = source, .on_message = on_message, .on_leaving = on_leaving, .on_end = on_end},
+        &err);
+    if (source->stream == NULL) {
         source->hooks.on_refused(source->hooks.ctx, err.text);
         return;
     }
     subscription_start(&source->sub, time_now(source));
 }
 
-void source_policy_facts(const struct source_policy *source, struct source_policy_facts *out)
+void source_policy_facts(const struct source_policy *source, struct report_policy *out)
 {
-    *out = (struct source_policy_facts){
-        .address = source->local.access->config->address,
-        .is_connected = source->sub.has_accepted,
-        .version = source->sub.version,
-        .state_age_s = subscription_age_s(&source->sub, time_now(source)),
-        .num_failures = source->sub.num_failures,
-        .num_nacks = source->sub.num_nacks,
-        .num_store_failures = store_writer_num_failures(source->writer),
-        .last_error = source->last_error};
+    *out = (struct report_policy){.address = source->local.access->config->address,
+                                  .is_connected = source->sub.has_accepted,
+                                  .version = source->sub.version,
+                                  .state_age_s = subscription_age_s(&source->sub, time_now(source)),
+                                  .num_failures = source->sub.num_failures,
+                                  .num_nacks = source->sub.num_nacks,
+                                  .num_store_failures = store_writer_num_failures(source->writer),
+                                  .last_error = source->last_error};
 }
 
 void source_policy_close(struct source_policy *source)
@@ -464,13 +393,13 @@ void source_policy_close(struct source_policy *source)
         return;
     }
     source->is_closing = true;
-    if (source->channel != NULL) {
+    if (source->stream != NULL) {
         subscription_stop(&source->sub, time_now(source));
         if (source->sub.state != NULL) {
             store(source); // with the time until which it was good
         }
-        grpc_channel_free(source->channel);
-        source->channel = NULL;
+        policy_stream_free(source->stream);
+        source->stream = NULL;
     }
     store_writer_close(source->writer);
     source->writer = NULL;

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "control/agent/assemble.h"
+#include "control/agent/report.h"
 
 #define SOURCE_POLICY_TICK_MS 500
 
@@ -25,18 +26,6 @@ struct source_policy_hooks {
     void (*on_refused)(void *ctx, const char *text); // an update that never became one
 };
 
-// Texts are borrowed until the next call.
-struct source_policy_facts {
-    const char *address;
-    bool is_connected;   // and the policy agent stands behind what is in force
-    uint64_t version;    // held; 0: none
-    int64_t state_age_s; // -1: none is held
-    uint64_t num_failures;
-    uint64_t num_nacks;
-    uint64_t num_store_failures;
-    const char *last_error;
-};
-
 // source_policy_new: NULL when out of memory.
 struct source_policy *source_policy_new(uv_loop_t *loop, const struct source_policy_hooks *hooks);
 
@@ -47,7 +36,8 @@ void source_policy_configure(struct source_policy *source, struct assembled *loc
 // source_policy_settled says what became of an update (rollout.h). May be called from on_update.
 void source_policy_settled(struct source_policy *source, uint64_t ticket, const char *error);
 
-void source_policy_facts(const struct source_policy *source, struct source_policy_facts *out);
+// source_policy_facts: the texts are borrowed until the next call of anything here.
+void source_policy_facts(const struct source_policy *source, struct report_policy *out);
 
 // source_policy_close stores what isn't stored yet and ends the stream; no hook is called any more.
 // NULL is allowed.

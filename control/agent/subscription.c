@@ -421,10 +421,6 @@ void subscription_tick(struct subscription *sub, struct subscription_time now)
 
 int64_t subscription_age_s(const struct subscription *sub, struct subscription_time now)
 {
-    if (sub->state == NULL) {
-        return -1;
-    }
-    return sub->has_accepted || now.unix_s < sub->confirmed_unix_s
-               ? 0
-               : now.unix_s - sub->confirmed_unix_s;
+    bool is_fresh = sub->state == NULL || sub->has_accepted || now.unix_s < sub->confirmed_unix_s;
+    return is_fresh ? 0 : now.unix_s - sub->confirmed_unix_s;
 }

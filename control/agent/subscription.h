@@ -135,7 +135,7 @@ void subscription_leaving(struct subscription *sub, struct subscription_time now
 // subscription_tick does what time alone brings, to be called about twice a second.
 void subscription_tick(struct subscription *sub, struct subscription_time now);
 
-// subscription_age_s is for how long nobody has stood behind the state in force; -1: there is none.
+// subscription_age_s is for how long nobody has stood behind the state held; 0 without one.
 int64_t subscription_age_s(const struct subscription *sub, struct subscription_time now);
 
 #endif

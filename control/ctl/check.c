@@ -27,6 +27,14 @@ static void print_good(const char *path, const struct assembled *assembled)
     if (gmtime_r(&assembled->not_after, &utc) != NULL) {
         strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &utc);
     }
+    if (assembled->access != NULL) {
+        // Who this is, and what peers may do, is the policy agent's to say.
+        printf("%s: ok: follows the policy agent at %s", path, assembled->access->config->address);
+        print_count(snapshot->n_inbound_ports, "inbound port", "inbound ports");
+        print_count(snapshot->n_forwards, "forward", "forwards");
+        printf("%s\n", assembled->outbound_port != 0 ? ", interception" : "");
+        return;
+    }
     printf("%s: ok: %s until %s", path, assembled->spiffe_id, until);
     print_count(snapshot->n_trust_bundles, "trust bundle", "trust bundles");
     print_count(snapshot->n_policies, "policy", "policies");

@@ -92,7 +92,13 @@ static bool mesh_open(struct mesh *mesh, const char *path, struct err *err)
     snapshot.n_forwards = config->n_forwards;
     snapshot.forwards = config->forwards;
     snapshot.settings = config->settings;
-    mesh->policies = policy_index_new(config->policies, config->n_policies, err);
+    if (config->policy_agent != NULL) {
+        err_set_at(err, "policy_agent",
+                   "what is allowed is the policy agent's to say: this file "
+                   "doesn't hold it");
+    } else {
+        mesh->policies = policy_index_new(config->policies, config->n_policies, err);
+    }
     mesh->routes = mesh->policies == NULL ? NULL : route_index_new(&snapshot, err);
     if (mesh->routes == NULL) {
         pb_text_marks_locate(marks, path, err);

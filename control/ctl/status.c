@@ -72,6 +72,18 @@ static void print_connections(const Tabard__V1__Status *status)
     }
 }
 
+static void print_policy_agent(const Tabard__V1__PolicyAgentStatus *agent)
+{
+    printf("policy from: %s, version %" PRIu64 "%s\n", agent->address, agent->version,
+           agent->connected ? "" : ", not connected");
+    if (!agent->connected && agent->version != 0) {
+        printf("             confirmed %" PRId64 " s ago\n", agent->state_age_seconds);
+    }
+    if (agent->last_error[0] != '\0') {
+        printf("             last error: %s\n", agent->last_error);
+    }
+}
+
 static void print_status(const Tabard__V1__Status *status, int64_t now)
 {
     char when[32];
@@ -98,6 +110,9 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
     }
     printf("snapshot:    generation %" PRIu64 ", in force since %s\n", status->generation,
            time_text(status->applied_unix_ms, when, sizeof when));
+    if (status->policy_agent != NULL) {
+        print_policy_agent(status->policy_agent);
+    }
     if (status->last_error[0] != '\0') {
         printf("last error:  %s (%s)\n", status->last_error,
                time_text(status->last_error_unix_ms, when, sizeof when));
