@@ -18,8 +18,8 @@ LATENCY_CONNECTIONS = 64
 LATENCY_RATE = 2000
 NUM_SWAPS = 20
 IDLE_CONNECTIONS = 10000
-# Two descriptors a connection in each sidecar, and some for itself.
-DESCRIPTORS_SPARE = 200
+# Two descriptors a connection in each sidecar, and some for itself: stunnel wants a fortieth, Tabard 256.
+DESCRIPTORS_SPARE = 600
 # A generator, or a backend, that uses this much of its one core is what was measured.
 SATURATED = 0.9
 

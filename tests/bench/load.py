@@ -194,7 +194,7 @@ class IdleConnections:
         except OSError as error:
             num_open = len(self.sockets)
             self.close()
-            raise Failed(f"of {num} connections, number {num_open} failed: {error}") from error
+            raise Failed(f"of {num} connections, one of the first {num_open} failed: {error}") from error
 
     @staticmethod
     def ask(batch):

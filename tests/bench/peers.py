@@ -29,10 +29,11 @@ OWN = ROOT / "bazel-bin/tests/bench"
 class Certificates:
     """One CA and the two leaves that every subject uses: a SPIFFE id for Tabard and Envoy, a name for the others."""
 
-    def __init__(self):
+    def __init__(self, key=None):
+        flags = ["--key", key] if key else []
         self.authority = Authority(mesh.DOMAIN)
-        self.web = self.authority.issue("web", mesh.WEB, "--dns", "shop.bench")
-        self.api = self.authority.issue("api", mesh.API, "--dns", NAME)
+        self.web = self.authority.issue("web", mesh.WEB, "--dns", "shop.bench", "--hours", "12", *flags)
+        self.api = self.authority.issue("api", mesh.API, "--dns", NAME, "--hours", "12", *flags)
         self.roots = self.authority.roots
 
     def combined(self, certificate):
@@ -273,8 +274,7 @@ class Envoy(Subject):
         upstream, downstream = {}, {}
         if side == "client":
             tls = {"@type": f"{v3}.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": common, "sni": NAME}
-            if not reuse:
-                tls["max_session_keys"] = 0
+            tls["max_session_keys"] = 100 if reuse else 0  # its default of 1 serves one new connection in five here
             upstream = {"transport_socket": {"name": "tls", "typed_config": tls}}
         else:
             tls = {"@type": f"{v3}.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": common,
