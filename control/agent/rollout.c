@@ -241,6 +241,7 @@ static void applied(struct rollout *rollout, struct rollout_time now)
     log_info("msg=\"snapshot in force\" generation=%llu id=%s",
              (unsigned long long)kept_generation(rollout),
              log_quote(quoted, sizeof quoted, rollout->in_force.what.spiffe_id));
+    settle(rollout, &rollout->in_force.what, "");
 }
 
 static void answer_resent(struct rollout *rollout, const char *error, struct rollout_time now)
