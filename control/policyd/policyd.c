@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/policyd.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <uv.h>
+
+#include "control/agent/http.h"
+#include "control/agent/listen.h"
+#include "control/policyd/service.h"
+#include "control/policyd/source_folder.h"
+#include "control/policyd/tls.h"
+#include "control/policyd/token.h"
+
+#define NUM_SIGNALS 3
+
+struct policyd {
+    uv_loop_t loop;
+    uv_signal_t signals[NUM_SIGNALS];
+    uv_timer_t renew;
+    const struct flags *flags;
+    char ca_dir[PATH_MAX];
+    char unix_path[PATH_MAX]; // "": none
+    struct service service;
+    struct source_folder *source;
+    struct grpc_server *server;
+    struct http_server *http;
+    bool is_stopping;
+};
+
+static void on_fleet(void *ctx, struct fleet *fleet, uint64_t began_ns)
+{
+    struct policyd *policyd = ctx;
+    service_set_fleet(&policyd->service, fleet, began_ns);
+    log_info("msg=\"fleet in force\" workloads=%u policies=%u destinations=%u",
+             fleet->workloads.num, fleet->policies.num, fleet->destinations.num);
+}
+
+static void renew_own(struct policyd *policyd)
+{
+    struct err err = {{0}, {0}};
+    char quoted[1024];
+    if (!policyd->flags->has_listen || policyd->server == NULL) {
+        return;
+    }
+    SSL_CTX *ctx =
+        tls_context(policyd->ca_dir, policyd->service.world.trust->domain, time(NULL), &err);
+    if (ctx == NULL) {
+        log_error("msg=\"own certificate not renewed\" error=%s",
+                  log_quote(quoted, sizeof quoted, err.text));
+        return;
+    }
+    grpc_server_set_tls(policyd->server, ctx);
+    SSL_CTX_free(ctx);
+}
+
+static void on_trust(void *ctx, struct trust *trust, uint64_t began_ns)
+{
+    struct policyd *policyd = ctx;
+    service_set_trust(&policyd->service, trust, began_ns);
+    log_info("msg=\"trust in force\" trust_domain=%s crls=%zu", trust->domain, trust->crls.num);
+    renew_own(policyd);
+}
+
+static void on_failed(void *ctx, const char *what, const char *text)
+{
+    char quoted[2048];
+    (void)ctx;
+    log_error("msg=\"update refused\" what=%s error=%s", what,
+              log_quote(quoted, sizeof quoted, text));
+}
+
+static void on_renew(uv_timer_t *timer)
+{
+    struct policyd *policyd = timer->data;
+    renew_own(policyd);
+    issuer_renew_crl(policyd->service.issuer);
+    token_sweep(policyd->flags->dir, time(NULL));
+}
+
+static void on_metrics(void *ctx, struct http_request *request, const char *path)
+{
+    struct policyd *policyd = ctx;
+    if (strcmp(path, "/metrics") != 0) {
+        http_answer(request, 404, "text/plain; charset=utf-8", strdup("there is /metrics\n"));
+        return;
+    }
+    http_answer(request, 200, "text/plain; version=0.0.4; charset=utf-8",
+                service_metrics(&policyd->service, grpc_server_stats(policyd->server)));
+}
+
+static bool listen_on_unix(struct policyd *policyd, struct err *err)
+{
+    const struct flags *flags = policyd->flags;
+    if (flags->unix_path == NULL && flags->has_listen) {
+        return true;
+    }
+    char quoted[PATH_MAX];
+    if (flags->unix_path != NULL) {
+        snprintf(policyd->unix_path, sizeof policyd->unix_path, "%s", flags->unix_path);
+    } else {
+        snprintf(policyd->unix_path, sizeof policyd->unix_path, "%s/" FLAGS_UNIX_NAME, flags->dir);
+    }
+    int fd = listen_unix(policyd->unix_path, err);
+    // Anybody may connect: the kernel says who they are, and the fleet who may.
+    if (fd < 0 || chmod(policyd->unix_path, 0666) != 0 ||
+        !grpc_server_listen(policyd->server, fd, NULL, err)) {
+        return err_prefix(err, "--unix");
+    }
+    log_info("msg=listening what=unix address=%s",
+             log_quote(quoted, sizeof quoted, policyd->unix_path));
+    return true;
+}
+
+static bool listen_on_tcp(struct policyd *policyd, struct err *err)
+{
+    if (!policyd->flags->has_listen) {
+        return true;
+    }
+    char text[ADDR_TEXT_MAX];
+    struct addr bound;
+    SSL_CTX *ctx =
+        tls_context(policyd->ca_dir, policyd->service.world.trust->domain, time(NULL), err);
+    int fd = ctx == NULL ? -1 : listen_tcp(&policyd->flags->listen, &bound, err);
+    bool ok = fd >= 0 && grpc_server_listen(policyd->server, fd, ctx, err);
+    SSL_CTX_free(ctx);
+    if (!ok) {
+        return err_prefix(err, "--listen");
+    }
+    log_info("msg=listening what=tcp address=%s", addr_text(&bound, text));
+    return true;
+}
+
+static bool listen_for_metrics(struct policyd *policyd, struct err *err)
+{
+    if (!policyd->flags->has_metrics) {
+        return true;
+    }
+    char text[ADDR_TEXT_MAX];
+    struct addr bound;
+    int fd = listen_tcp(&policyd->flags->metrics, &bound, err);
+    policyd->http = fd < 0 ? NULL : http_new(&policyd->loop, fd, on_metrics, policyd, err);
+    if (policyd->http == NULL) {
+        return err_prefix(err, "--metrics");
+    }
+    log_info("msg=listening what=metrics address=%s", addr_text(&bound, text));
+    return true;
+}
+
+static void stop(struct policyd *policyd)
+{
+    if (policyd->is_stopping) {
+        return;
+    }
+    policyd->is_stopping = true;
+    policyd->service.is_stopping = true;
+    source_folder_close(policyd->source);
+    http_free(policyd->http);
+    grpc_server_free(policyd->server); // ends every stream: UNAVAILABLE, and they come back
+    service_stop(&policyd->service);
+    registry_dir_close(policyd->service.registry);
+    issuer_close(policyd->service.issuer);
+    if (policyd->unix_path[0] != '\0') {
+        listen_unix_remove(policyd->unix_path);
+    }
+    for (size_t i = 0; i < NUM_SIGNALS; i++) {
+        uv_close((uv_handle_t *)&policyd->signals[i], NULL);
+    }
+    uv_close((uv_handle_t *)&policyd->renew, NULL);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct policyd *policyd = handle->data;
+    if (number == SIGHUP) {
+        source_folder_reload(policyd->source);
+        return;
+    }
+    log_info("msg=stopping signal=%d streams=%lu", number,
+             (unsigned long)policyd->service.stats.num_streams);
+    stop(policyd);
+}
+
+static void start_handles(struct policyd *policyd)
+{
+    static const int numbers[NUM_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < NUM_SIGNALS; i++) {
+        uv_signal_init(&policyd->loop, &policyd->signals[i]);
+        policyd->signals[i].data = policyd;
+        uv_signal_start(&policyd->signals[i], on_signal, numbers[i]);
+    }
+    uv_timer_init(&policyd->loop, &policyd->renew);
+    policyd->renew.data = policyd;
+    uv_timer_start(&policyd->renew, on_renew, 0, POLICYD_RENEW_MS);
+}
+
+static bool start(struct policyd *policyd, struct err *err)
+{
+    struct service *service = &policyd->service;
+    const char *dir = policyd->flags->dir;
+    const struct source_folder_hooks hooks = {
+        .ctx = policyd, .on_fleet = on_fleet, .on_trust = on_trust, .on_failed = on_failed};
+    struct grpc_server_config config = {.loop = &policyd->loop,
+                                        .methods = &service_method,
+                                        .num_methods = 1,
+                                        .limits = grpc_limits_default(),
+                                        .ctx = service};
+    config.limits.message_bytes_max = SERVICE_MESSAGE_MAX;
+    config.limits.held_bytes_max = 4 * SERVICE_MESSAGE_MAX;
+    config.limits.window_bytes = SERVICE_MESSAGE_MAX;
+    config.limits.connections_max = POLICYD_CONNS_MAX;
+    config.limits.streams_max = POLICYD_CALLS_MAX;
+    config.limits.keepalive_ms = 60000;
+    if (!version_open(&service->version, dir, service_now_us(), err)) {
+        return false;
+    }
+    service->issuer = issuer_new(&policyd->loop, policyd->ca_dir, err);
+    service->registry = service->issuer == NULL
+                            ? NULL
+                            : registry_dir_new(&policyd->loop, dir, &service->world.registry,
+                                               service_permits, service, err);
+    policyd->server = service->registry == NULL ? NULL : grpc_server_new(&config, err);
+    return policyd->server != NULL && listen_on_unix(policyd, err) && listen_on_tcp(policyd, err) &&
+           listen_for_metrics(policyd, err) &&
+           (policyd->source = source_folder_new(&policyd->loop, dir, &hooks, err)) != NULL;
+}
+
+int policyd_run(const struct flags *flags)
+{
+    static struct policyd policyd;
+    struct fleet *fleet = NULL;
+    struct trust *trust = NULL;
+    struct err err = {{0}, {0}};
+    char quoted[2048], text[1024];
+    policyd.flags = flags;
+    snprintf(policyd.ca_dir, sizeof policyd.ca_dir, "%s/ca", flags->dir);
+    if (!source_folder_load(flags->dir, &fleet, &trust, &err)) {
+        log_error("msg=\"not started\" error=%s",
+                  log_quote(quoted, sizeof quoted, err_text(&err, text, sizeof text)));
+        return 1;
+    }
+    uv_loop_init(&policyd.loop);
+    service_init(&policyd.service, &policyd.loop, flags->dir, fleet, trust);
+    start_handles(&policyd);
+    bool ok = start(&policyd, &err);
+    if (ok) {
+        log_info("msg=started workloads=%u policies=%u trust_domain=%s", fleet->workloads.num,
+                 fleet->policies.num, trust->domain);
+    } else {
+        log_error("msg=\"not started\" error=%s", log_quote(quoted, sizeof quoted, err.text));
+        stop(&policyd);
+    }
+    uv_run(&policyd.loop, UV_RUN_DEFAULT);
+    service_cleanup(&policyd.service);
+    invariant(uv_loop_close(&policyd.loop) == 0);
+    return ok ? 0 : 1;
+}

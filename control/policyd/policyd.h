@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tabard-policyd as a whole: folder, service, listeners, metrics and signals on one loop. Owned by
+// main; one thread besides libuv's workers; bounded by what it is made of. It decides nothing.
+#ifndef TABARD_CONTROL_POLICYD_POLICYD_H
+#define TABARD_CONTROL_POLICYD_POLICYD_H
+
+#include "control/policyd/flags.h"
+
+#define POLICYD_GRACE_MS  200     // for streams, when ending
+#define POLICYD_RENEW_MS  1800000 // between looks at the own certificate and the CRL
+#define POLICYD_CALLS_MAX 200     // streams of one connection
+#define POLICYD_CONNS_MAX 20000
+
+// policyd_run serves until SIGTERM or SIGINT. Returns the exit status.
+int policyd_run(const struct flags *flags);
+
+#endif
