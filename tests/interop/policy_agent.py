@@ -44,6 +44,7 @@ class Sidecar:
         self.outbox = queue.Queue()  # responses; None ends the stream
         self.results = queue.Queue()  # (nonce, error), in order; an empty error is an ACK
         self.nonces = itertools.count(1)
+        self.has_base = True  # it takes deltas: nothing was refused since the last state
 
     def push(self, **what):
         """Sends a response, gives it a nonce, and returns that."""
@@ -68,7 +69,11 @@ class PolicyAgent(pb_grpc.PolicyAgentServicer):
         with self.changed:
             self.version += 1
             self.state = state
-            return [sidecar.push(version=self.version, state=state) for sidecar in self.sidecars.values()]
+            return [self.push_state(sidecar) for sidecar in self.sidecars.values()]
+
+    def push_state(self, sidecar, **more):
+        sidecar.has_base = True
+        return sidecar.push(version=self.version, state=self.state, **more)
 
     def change_destinations(self, put=(), removed=()):
         """Only what changed."""
@@ -79,7 +84,8 @@ class PolicyAgent(pb_grpc.PolicyAgentServicer):
             del self.state.destinations[:]
             self.state.destinations.extend([*kept, *put])
             delta = pb.DestinationDelta(set=put, removed=removed)
-            return [sidecar.push(version=self.version, destinations=delta) for sidecar in self.sidecars.values()]
+            return [sidecar.push(version=self.version, destinations=delta) if sidecar.has_base else self.push_state(sidecar)
+                    for sidecar in self.sidecars.values()]
 
     # What sidecars say.
 
@@ -94,7 +100,7 @@ class PolicyAgent(pb_grpc.PolicyAgentServicer):
         sidecar = Sidecar(first.node)
         with self.changed:
             # The state is sent whatever first.version_in_force is; the first one brings the certificate.
-            sidecar.push(version=self.version, state=self.state, **self.answer(sidecar, first))
+            self.push_state(sidecar, **self.answer(sidecar, first))
             self.sidecars[sidecar.node.id] = sidecar
             self.changed.notify_all()
         threading.Thread(target=self.listen, args=(sidecar, requests), daemon=True).start()
@@ -108,6 +114,7 @@ class PolicyAgent(pb_grpc.PolicyAgentServicer):
             for request in requests:
                 if request.HasField("result"):
                     sidecar.results.put((request.result.nonce, request.result.error))
+                    sidecar.has_base = sidecar.has_base and not request.result.error
                 if request.HasField("certificate_request"):
                     sidecar.push(**self.answer(sidecar, request))
         except grpc.RpcError:

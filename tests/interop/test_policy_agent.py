@@ -184,6 +184,8 @@ def spoil(world, stranger):
         "a destination for a hostile id": (changed(lambda state: state.destinations[0].identities.append("spiffe://demo.example/%2e")), "identities[1]"),
         "a rule for nobody": (changed(lambda state: rule(state)), "rules[1]"),
         "too many rules": (changed(lambda state: [rule(state, principals=[WEB]) for _ in range(300)]), "rules"),
+        "too many policies": (changed(lambda state: [state.policies.add(name=f"p{i}", action="ALLOW", mode="ENFORCE", rules=state.policies[0].rules)
+                                                     for i in range(10000)]), "over the limit of 10000"),
         "two policies of one name": (changed(lambda state: state.policies.append(state.policies[0])), "policies[1]"),
         "no bundles": (changed(lambda state: state.ClearField("trust_bundles")), "trust_bundles"),
         "a bundle without its own root": (changed(lambda state: state.trust_bundles[0].ClearField("roots")), "trust_bundles[0]"),
