@@ -107,8 +107,7 @@ struct grpc_channel *grpc_channel_new(const struct grpc_channel_config *config, 
     if (!copy(&channel->unix_path, config->target.unix_path) ||
         !copy(&channel->server_name, config->server_name) ||
         !copy(&channel->authority, config->authority != NULL ? config->authority : "localhost") ||
-        !copy(&channel->user_agent,
-              config->user_agent != NULL ? config->user_agent : "grpc-c-tabard")) {
+        !copy(&channel->user_agent, config->user_agent != NULL ? config->user_agent : "grpc-c")) {
         free_channel(channel);
         err_set(err, "out of memory for a channel");
         return NULL;

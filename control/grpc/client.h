@@ -29,7 +29,7 @@ struct grpc_channel_config {
     SSL_CTX *ssl_ctx;          // counted; NULL: in the clear. It verifies the server by itself
     const char *server_name;   // for TLS, or NULL; copied
     const char *authority;  // copied; NULL: "localhost", what every server takes on a Unix socket
-    const char *user_agent; // copied; NULL: "grpc-c-tabard"
+    const char *user_agent; // copied; NULL: "grpc-c"
     struct grpc_limits limits;
     void *ctx;
     // Each of these may be NULL. accepts_peer may refuse the server, after TLS and before any call:

@@ -72,10 +72,17 @@ class Served:
         line = self.process.stdout.readline().split()
         assert line[:1] == ["listening"], self.process.communicate()
         self.address = line[1]
+        self.is_told = False
+
+    def tell(self):
+        """Asks it to end, once: calls may finish."""
+        if not self.is_told:
+            self.is_told = True
+            self.process.terminate()
 
     def close(self):
-        """Ends it by SIGTERM: calls may finish. It must end well: sanitizers speak through the exit status."""
-        self.process.terminate()
+        """It must end well: sanitizers speak through the exit status."""
+        self.tell()
         _, errors = self.process.communicate(timeout=20)
         assert self.process.returncode == 0, errors
 

@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 
+#define NUMBERS_LEN_MAX (8u << 20)
+
 struct echo_call {
     struct echo_seen *seen; // borrowed, or NULL
     uint32_t num_left;      // Numbers
@@ -124,8 +126,9 @@ static void send_numbers(struct grpc_call *call)
 static void numbers_on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
 {
     struct echo_call *echo = grpc_call_ctx(call);
-    if (len != 8) {
-        grpc_call_finish(call, GRPC_INVALID_ARGUMENT, "two 32-bit numbers would be right");
+    if (len != 8 || read_u32(bytes + 4) > NUMBERS_LEN_MAX) {
+        grpc_call_finish(call, GRPC_INVALID_ARGUMENT,
+                         "how many and how long (32 bits each, up to 8 MiB) would be right");
         return;
     }
     echo->num_left = read_u32(bytes);

@@ -179,6 +179,6 @@ def test_a_server_that_shuts_down_lets_a_call_finish(channel, served):
 
     chat = channel.stream_stream("/echo.Echo/Chat")(messages(), timeout=20)
     assert next(chat) == b"one"
-    served.process.terminate()
+    served.tell()
     sent.set()
     assert list(chat) == [b"two"]
