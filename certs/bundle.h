@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Trust bundles: for each trust domain the roots and CRLs that prove its peers (SPIFFE Trust Domain and Bundle, section
-// 3), and PEM to DER. Roots of different trust domains are never pooled.
-// A trust_bundles is immutable once built and may be read by any thread; its owner frees it.
-// Bounded by the *_MAX below. It verifies nobody; see certs/verify.h.
+// Trust bundles: for each trust domain the roots and CRLs that prove its peers (SPIFFE Trust Domain
+// and Bundle, section 3), and PEM to DER. Roots of different trust domains are never pooled. A
+// trust_bundles is immutable once built and may be read by any thread; its owner frees it. Bounded
+// by the *_MAX below. It verifies nobody; see certs/verify.h.
 #ifndef TABARD_CERTS_BUNDLE_H
 #define TABARD_CERTS_BUNDLE_H
 
@@ -23,12 +23,13 @@
 struct trust_bundles; // opaque: trust domain -> trust_bundle
 struct trust_bundle;  // opaque: one trust domain
 
-// trust_bundles_new reads every bundle or none. Refused, with err naming the field ("trust_bundles[1].crls[0]") and the
-// cause: a bad or repeated trust domain, no roots, DER that doesn't parse or has bytes after it, a root that isn't CA:TRUE
-// or whose key usage lacks keyCertSign, a root whose SPIFFE id has a path or another trust domain, a CRL whose signature
-// no root of the bundle made, a CRL whose nextUpdate is absent or past at `now`, one not yet valid, one with an unknown
-// critical extension (delta and indirect CRLs), too many or too large. An expired root is kept: it proves nobody.
-// NULL on failure.
+// trust_bundles_new reads every bundle or none. Refused, with err naming the field
+// ("trust_bundles[1].crls[0]") and the cause: a bad or repeated trust domain, no roots, DER that
+// doesn't parse or has bytes after it, a root that isn't CA:TRUE or whose key usage lacks
+// keyCertSign, a root whose SPIFFE id has a path or another trust domain, a CRL whose signature no
+// root of the bundle made, a CRL whose nextUpdate is absent or past at `now`, one not yet valid,
+// one with an unknown critical extension (delta and indirect CRLs), too many or too large. An
+// expired root is kept: it proves nobody. NULL on failure.
 struct trust_bundles *trust_bundles_new(Tabard__V1__TrustBundle *const *bundles, size_t num_bundles,
                                         time_t now, struct err *err);
 void trust_bundles_free(struct trust_bundles *bundles);
@@ -37,11 +38,12 @@ void trust_bundles_free(struct trust_bundles *bundles);
 const struct trust_bundle *trust_bundles_find(const struct trust_bundles *bundles,
                                               const char *trust_domain, size_t trust_domain_len);
 
-// trust_bundle_digest is SHA-256 over the bundle's roots and CRLs in canonical order: equal digests mean equal verdicts.
+// trust_bundle_digest is SHA-256 over the bundle's roots and CRLs in canonical order: equal digests
+// mean equal verdicts.
 const uint8_t *trust_bundle_digest(const struct trust_bundle *bundle); // 32 bytes
 
-// trust_bundle_next_update is the earliest nextUpdate of the bundle's CRLs: until then, verdicts hold. Without CRLs it is
-// the end of time.
+// trust_bundle_next_update is the earliest nextUpdate of the bundle's CRLs: until then, verdicts
+// hold. Without CRLs it is the end of time.
 time_t trust_bundle_next_update(const struct trust_bundle *bundle);
 
 // A list of DER blobs, owned. Zero state: {0}.
@@ -52,8 +54,9 @@ struct der_list {
 };
 void der_list_cleanup(struct der_list *list);
 
-// der_list_from_pem reads every PEM block labelled `label` ("CERTIFICATE", "X509 CRL"), at most num_max. A block of
-// another label, text that looks like a damaged block, or no block at all is an error. `what` names the source in err
+// der_list_from_pem reads every PEM block labelled `label` ("CERTIFICATE", "X509 CRL"), at most
+// num_max. A block of another label, text that looks like a damaged block, or no block at all is an
+// error. `what` names the source in err
 // ("bundle/roots.pem"). Each blob is checked to parse.
 bool der_list_from_pem(struct der_list *out, const char *label, const char *pem, size_t pem_len,
                        size_t num_max, const char *what, struct err *err);

@@ -37,6 +37,10 @@ static const uint8_t alpn_wire[] = {CONTEXT_ALPN_LEN, 't', 'a', 'b', 'a', 'r', '
 _Static_assert(sizeof alpn_wire == 1 + CONTEXT_ALPN_LEN,
                "the ALPN name and its length belong together");
 
+// What a client offers. HTTP servers that know no mesh (nginx, Go's) refuse a list of which they
+// know no name, so the list ends with one that they know.
+static const char alpn_offer[] = "\x08tabard/1\x08http/1.1";
+
 static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
 static CRYPTO_BUFFER_POOL *pool;
 
@@ -214,7 +218,8 @@ bool context_pair_init(struct context_pair *out, const Tabard__V1__Identity *ide
     // GREASE keeps other implementations tolerant of what we don't know yet (RFC 8701).
     SSL_CTX_set_grease_enabled(out->client, 1);
     // Zero means success here, unlike everywhere else in this library.
-    if (SSL_CTX_set_alpn_protos(out->client, alpn_wire, sizeof alpn_wire) != 0) {
+    if (SSL_CTX_set_alpn_protos(out->client, (const uint8_t *)alpn_offer, sizeof alpn_offer - 1) !=
+        0) {
         err_of_library(err, "the ALPN name was not taken");
         goto out;
     }

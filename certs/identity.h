@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SPIFFE ids and trust domain names (SPIFFE-ID, section 2), strictly as written: nothing is normalised, so no two texts
-// name one identity.
-// A spiffe_id borrows its text; any thread; at most SPIFFE_ID_LEN_MAX bytes.
-// It knows nothing of certificates.
+// SPIFFE ids and trust domain names (SPIFFE-ID, section 2), strictly as written: nothing is
+// normalised, so no two texts name one identity. A spiffe_id borrows its text; any thread; at most
+// SPIFFE_ID_LEN_MAX bytes. It knows nothing of certificates.
 #ifndef TABARD_CERTS_IDENTITY_H
 #define TABARD_CERTS_IDENTITY_H
 
@@ -20,24 +19,31 @@ struct spiffe_id {
     size_t text_len;
     const char *domain; // within text
     size_t domain_len;
-    const char *path; // within text, with its first slash; path_len 0: a trust domain, never a workload
+    const char
+        *path; // within text, with its first slash; path_len 0: a trust domain, never a workload
     size_t path_len;
 };
 
-// spiffe_id_parse reads a SPIFFE id, with or without a path. false sets err (what is wrong, at which byte).
+// spiffe_id_parse reads a SPIFFE id, with or without a path. false sets err (what is wrong, at
+// which byte).
 bool spiffe_id_parse(struct spiffe_id *out, const char *text, size_t text_len, struct err *err);
 
 // spiffe_workload_parse is spiffe_id_parse for a workload: a path is required.
 bool spiffe_workload_parse(struct spiffe_id *out, const char *text, size_t text_len,
                            struct err *err);
 
-// spiffe_trust_domain_check says whether `name` is a bare trust domain name ("prod.example"). false sets err, and the
-// message names the bare name where a whole id was given.
+// spiffe_trust_domain_check says whether `name` is a bare trust domain name ("prod.example"). false
+// sets err, and the message names the bare name where a whole id was given.
 bool spiffe_trust_domain_check(const char *name, size_t name_len, struct err *err);
 
-// What a policy or destination names: one id, all ids below a path ("spiffe://prod.example/ns/shop/", with its last
-// slash), or all workloads of a trust domain ("spiffe://prod.example").
-enum spiffe_pattern_kind { SPIFFE_PATTERN_EXACT, SPIFFE_PATTERN_PREFIX, SPIFFE_PATTERN_TRUST_DOMAIN };
+// What a policy or destination names: one id, all ids below a path
+// ("spiffe://prod.example/ns/shop/", with its last slash), or all workloads of a trust domain
+// ("spiffe://prod.example").
+enum spiffe_pattern_kind {
+    SPIFFE_PATTERN_EXACT,
+    SPIFFE_PATTERN_PREFIX,
+    SPIFFE_PATTERN_TRUST_DOMAIN
+};
 
 struct spiffe_pattern {
     enum spiffe_pattern_kind kind;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A peer's certificate chain and a set of trust bundles make one SPIFFE id, or a reason why not (X509-SVID, sections 2
-// to 5; RFC 5280, section 6). Pure: no sockets, no globals, `now` is an argument.
-// Any thread; bounded by VERIFY_CHAIN_MAX and VERIFY_CERT_BYTES_MAX.
-// It decides who a peer is, never what the peer may do; see proxy/policy.h.
+// A peer's certificate chain and a set of trust bundles make one SPIFFE id, or a reason why not
+// (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: no sockets, no globals, `now` is an
+// argument. Any thread; bounded by VERIFY_CHAIN_MAX and VERIFY_CERT_BYTES_MAX. It decides who a
+// peer is, never what the peer may do; see proxy/policy.h.
 #ifndef TABARD_CERTS_VERIFY_H
 #define TABARD_CERTS_VERIFY_H
 
@@ -19,7 +19,8 @@
 #define VERIFY_CHAIN_MAX      10          // certificates that a peer may send
 #define VERIFY_CERT_BYTES_MAX (64u << 10) // of one certificate
 
-// Why a chain proves nobody. The texts are stable: they are metric labels and log values (verify_failure_text).
+// Why a chain proves nobody. The texts are stable: they are metric labels and log values
+// (verify_failure_text).
 #define VERIFY_FAILURES(X)                                                                         \
     X(VERIFY_OK, "ok")                                                                             \
     X(VERIFY_NO_CERTIFICATE, "no_certificate")                                                     \
@@ -48,15 +49,16 @@ const char *verify_failure_text(enum verify_failure failure);
 struct verified_peer {
     char id[SPIFFE_ID_LEN_MAX + 1]; // NUL-terminated; the id itself holds no NUL
     size_t id_len;
-    size_t domain_len;      // of the trust domain that starts at id + strlen("spiffe://")
-    time_t not_after;       // the earliest notAfter of the chain that was built, root included
+    size_t domain_len;         // of the trust domain that starts at id + strlen("spiffe://")
+    time_t not_after;          // the earliest notAfter of the chain that was built, root included
     uint8_t bundle_digest[32]; // of the bundle that proved it
 };
 
-// verify_peer checks a chain of DER certificates, leaf first, as CRYPTO_BUFFERs (borrowed). It fills *out only on
-// VERIFY_OK; any other result sets err to words that name the certificate and the check. Both roles use it: the extended
-// key usage, if present, must hold clientAuth and serverAuth. Revocation: every certificate of the chain that was built is
-// looked up in the CRL of its issuer where the bundle has one; a CRL past its nextUpdate at `now` is VERIFY_CRL_STALE.
+// verify_peer checks a chain of DER certificates, leaf first, as CRYPTO_BUFFERs (borrowed). It
+// fills *out only on VERIFY_OK; any other result sets err to words that name the certificate and
+// the check. Both roles use it: the extended key usage, if present, must hold clientAuth and
+// serverAuth. Revocation: every certificate of the chain that was built is looked up in the CRL of
+// its issuer where the bundle has one; a CRL past its nextUpdate at `now` is VERIFY_CRL_STALE.
 enum verify_failure verify_peer(struct verified_peer *out, const CRYPTO_BUFFER *const *chain,
                                 size_t num_certs, const struct trust_bundles *bundles, time_t now,
                                 struct err *err);

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// What a reader takes at once: four full TLS records' worth. Half as much costs an eighth more CPU in
-// bulk, twice as much gains nothing (docs/performance.md).
+// What a reader takes at once: four full TLS records' worth. Half as much costs an eighth more CPU
+// in bulk, twice as much gains nothing (docs/performance.md).
 #define RING_READ_MAX (64u << 10)
 // Room for RING_READ_MAX bytes as TLS records (22 bytes more each), and for a handshake flight.
 #define RING_BYTES (RING_READ_MAX + 512u)

@@ -106,6 +106,7 @@ void tls_stop(struct side *side)
 }
 
 static struct tls_hooks hooks_in_use;
+static const SSL_PRIVATE_KEY_METHOD *key_method; // set with the hooks, before any thread
 
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {
@@ -138,11 +139,12 @@ static struct sign_place locate_sign_place(const SSL *ssl)
 void tls_set_hooks(const struct tls_hooks *hooks)
 {
     hooks_in_use = *hooks;
+    key_method = signer_key_method(locate_sign_place);
 }
 
 struct context_hooks tls_context_hooks(void)
 {
-    return (struct context_hooks){.key_method = signer_key_method(locate_sign_place),
+    return (struct context_hooks){.key_method = key_method,
                                   .on_verify = on_verify,
                                   .on_client_hello = on_client_hello};
 }

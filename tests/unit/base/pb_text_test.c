@@ -11,7 +11,7 @@
 #define NUM(array) (sizeof(array) / sizeof((array)[0]))
 #define KNOWN_AT_TOP                                                                               \
     "known here: identity, trust_bundles, policies, destinations, inbound_ports, forwards, "       \
-    "settings"
+    "settings, policy_agent"
 
 static Tabard__V1__MeshConfig *parse_bytes(const char *text, size_t len,
                                            struct pb_text_marks **out_marks, struct err *err)
