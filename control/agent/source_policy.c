@@ -217,14 +217,6 @@ static void on_failed(void *ctx, const char *text)
     snprintf(source->last_error, sizeof source->last_error, "%s", text);
 }
 
-static uint32_t on_random(void *ctx)
-{
-    (void)ctx;
-    uint32_t number = 0;
-    RAND_bytes((uint8_t *)&number, sizeof number);
-    return number;
-}
-
 // Puts what is held beside a new local part.
 static void offer_again(struct source_policy *source)
 {
@@ -237,6 +229,20 @@ static void offer_again(struct source_policy *source)
         !subscription_offer_again(&source->sub, &err)) {
         source->hooks.on_refused(source->hooks.ctx, err_text(&err, text, sizeof text));
     }
+}
+
+static void on_expired(void *ctx)
+{
+    log_error("msg=\"the issued certificate has expired\"");
+    offer_again(ctx);
+}
+
+static uint32_t on_random(void *ctx)
+{
+    (void)ctx;
+    uint32_t number = 0;
+    RAND_bytes((uint8_t *)&number, sizeof number);
+    return number;
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -312,6 +318,7 @@ struct source_policy *source_policy_new(uv_loop_t *loop, const struct source_pol
                                                                  .accepted = on_accepted,
                                                                  .refused = on_refused,
                                                                  .failed = on_failed,
+                                                                 .expired = on_expired,
                                                                  .random = on_random});
     uv_timer_init(loop, &source->tick);
     uv_timer_init(loop, &source->settle);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "certs/csr.h"
 #include "control/agent/issued.h"
 #include "control/agent/policy_response.h"
@@ -341,9 +342,10 @@ void subscription_response(struct subscription *sub, const uint8_t *bytes, size_
 {
     struct err err = {{0}, {0}};
     char text[1024];
-    if (!sub->is_open || sub->next.is_set) {
+    if (!sub->is_open) {
         return;
     }
+    invariant(!sub->next.is_set);
     sub->has_response = true;
     sub->answer_by_ms = 0;
     Tabard__V1__SubscribeResponse *response = policy_response_parse(bytes, len, &err);
@@ -390,11 +392,25 @@ static bool is_over(uint64_t deadline_ms, struct subscription_time now)
     return deadline_ms != 0 && now.ms >= deadline_ms;
 }
 
+// A certificate that is over serves nobody, and one from files may be there.
+static void expire(struct subscription *sub, struct subscription_time now)
+{
+    if (sub->issued.identity == NULL || now.unix_s < sub->issued.not_after || sub->next.is_set) {
+        return;
+    }
+    char *spiffe_id = sub->issued.spiffe_id;
+    sub->issued.spiffe_id = NULL;
+    issued_clear(&sub->issued);
+    sub->issued.spiffe_id = spiffe_id;
+    sub->hooks.expired(sub->hooks.ctx);
+}
+
 void subscription_tick(struct subscription *sub, struct subscription_time now)
 {
     if (!sub->is_started) {
         return;
     }
+    expire(sub, now);
     if (!sub->is_open) {
         if (now.ms >= sub->retry_at_ms) {
             connect(sub, now);

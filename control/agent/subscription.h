@@ -53,13 +53,14 @@ struct subscription_hooks {
     void (*accepted)(void *ctx, bool is_new_state); // an offer came into force
     void (*refused)(void *ctx, const char *text);   // a response was; it is answered already
     void (*failed)(void *ctx, const char *text);    // the stream ended or never was
+    void (*expired)(void *ctx);                     // the issued certificate is over, and forgotten
     uint32_t (*random)(void *ctx);
 };
 
 struct subscription_issued {
     Tabard__V1__Identity *identity; // owned; NULL: none
     EVP_PKEY *key;                  // owned
-    char *spiffe_id;                // owned
+    char *spiffe_id;                // owned; stays when the rest has expired
     int64_t not_before;
     int64_t not_after;
 };

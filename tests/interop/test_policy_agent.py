@@ -34,7 +34,8 @@ def world():
         assert reports == [], "\n".join(reports)
 
 
-EXPECTED_ERRORS = {"update refused", "stored state refused", "state not stored: a restart would not find it"}
+EXPECTED_ERRORS = {"update refused", "the issued certificate has expired", "the certificate has expired: peers refuse it",
+                    "stored state refused", "state not stored: a restart would not find it"}
 
 
 def test_two_sidecars_get_identity_and_policy_and_talk(world):
@@ -76,6 +77,30 @@ def test_a_delta_makes_a_destination_reachable_and_takes_it_away(world):
     mark = world.client_side.mark()
     assert world.call() == b""
     assert world.client_side.wait_conn(mark, reason="unlisted_destination")
+
+
+def test_many_changes_at_once_are_answered_one_by_one_in_order(world):
+    world.pair()
+    stream = world.stream("shop")
+    nonces = []
+    for number in range(50):
+        new = mesh_pb2.Destination(name=f"d{number}", addresses=[f"10.1.1.{number + 1}"], mode="PLAINTEXT")
+        nonces.append(world.agent.change_destinations(put=[new])[-1])
+    wait_until("the last answer is there", lambda: stream.results.qsize() > len(nonces), 20)
+    answers = [stream.results.get() for _ in range(len(nonces) + 1)]
+    assert answers == [("1", ""), *((nonce, "") for nonce in nonces)]
+    assert world.call() == b"a question"
+
+
+def test_a_certificate_that_runs_out_gives_way_to_the_one_from_files(world):
+    world.seconds = 4
+    world.agent.set_state(world.state())
+    world.serve()
+    sidecar = world.payments(identity=world.authority.issue("api", API))
+    wait_until("the issued one is in force", lambda: int(sidecar.status()["certificate_not_after_unix"]) < time.time() + 5)
+    world.stop_serving()
+    wait_until("that of the files is", lambda: int(sidecar.status()["certificate_not_after_unix"]) > time.time() + 60)
+    assert sidecar.http("health", "/healthz/ready")[0] == 200
 
 
 def test_a_policy_change_is_enforced_when_it_is_acknowledged(world):

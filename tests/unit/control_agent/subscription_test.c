@@ -29,6 +29,7 @@ struct play {
     size_t num_destinations; // of the last offer
     bool has_issued;         // as above
     unsigned num_accepted;
+    unsigned num_expired;
     char failed[1200];
     uint32_t random;
     bool is_refusing_to_open;
@@ -87,6 +88,11 @@ static void on_text(void *ctx, const char *text)
     snprintf(play->failed, sizeof play->failed, "%s", text);
 }
 
+static void on_expired(void *ctx)
+{
+    ((struct play *)ctx)->num_expired++;
+}
+
 static uint32_t on_random(void *ctx)
 {
     return ((struct play *)ctx)->random;
@@ -106,6 +112,7 @@ static void play_init(struct play *play)
                                                                .accepted = on_accepted,
                                                                .refused = on_text,
                                                                .failed = on_text,
+                                                               .expired = on_expired,
                                                                .random = on_random});
 }
 
@@ -582,5 +589,29 @@ Test(subscription, a_restored_state_is_a_floor_for_versions, .timeout = 20)
     RESPOND(&play, .nonce = "n", .version = 8, .destination = "a", .certificate_for = ID,
             .seconds = 3600);
     cr_expect(strstr(error_sent(&play), "older than 9") != NULL, "%s", error_sent(&play));
+    play_cleanup(&play);
+}
+
+Test(subscription, an_expired_certificate_is_forgotten_but_not_whose_it_was, .timeout = 20)
+{
+    struct play play;
+    play_init(&play);
+    settle_first(&play);
+    subscription_ended(&play.sub, "gone", play.now);
+    play.is_refusing_to_open = true;
+    pass(&play, 3590 * 1000);
+    cr_expect_eq(play.num_expired, 0);
+    pass(&play, 20 * 1000);
+    cr_expect_eq(play.num_expired, 1);
+    cr_expect_null(play.sub.issued.identity);
+    pass(&play, 1000);
+    cr_expect_eq(play.num_expired, 1, "once");
+    play.is_refusing_to_open = false;
+    pass(&play, 60000);
+    cr_assert_not_null(play.sent->certificate_request);
+    RESPOND(&play, .nonce = "n", .version = 6, .destination = "a", .certificate_for = OTHER,
+            .seconds = 3600);
+    cr_expect(strstr(error_sent(&play), "but this sidecar is " ID) != NULL, "%s",
+              error_sent(&play));
     play_cleanup(&play);
 }
