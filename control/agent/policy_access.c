@@ -36,7 +36,10 @@ static bool read_roots(struct policy_access *access, const struct mesh_file *fil
         ok = access->bundles != NULL || err_prefix(err, "%s", file->name);
     }
     der_list_cleanup(&list);
-    return ok || (snprintf(err->where, sizeof err->where, "policy_agent.roots"), false);
+    if (!ok) {
+        snprintf(err->where, sizeof err->where, "policy_agent.roots");
+    }
+    return ok;
 }
 
 static bool read_tcp(struct policy_access *access, const struct mesh_files *files, time_t now,

@@ -8,6 +8,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 import mesh  # noqa: E402
@@ -160,3 +162,23 @@ class Hostile:
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
+
+
+@pytest.fixture
+def world():
+    made = World()
+    try:
+        yield made
+        for sidecar in made.sidecars:
+            print(f"--- {sidecar.name}\n{sidecar.log()[-3000:]}")  # pytest shows it under a failed test
+        for sidecar in made.sidecars:
+            for line in sidecar.lines():
+                assert line.get("level") != "error" or line["msg"] in EXPECTED_ERRORS, line
+    finally:
+        made.close()
+        reports, Agent.reports = Agent.reports, []
+        assert reports == [], "\n".join(reports)
+
+
+EXPECTED_ERRORS = {"update refused", "the issued certificate has expired", "the certificate has expired: peers refuse it",
+                    "stored state refused", "state not stored: a restart would not find it"}
