@@ -140,7 +140,9 @@ static void on_fill_node(void *ctx, Tabard__V1__Node *out)
         out->n_addresses = host_addresses(source);
         out->addresses = source->address_list;
     }
-    if (access->join_token != NULL) {
+    // It is for who has no certificate yet, and is used up; a Unix socket shows no certificate.
+    bool shows_issued = access->unix_path == NULL && source->sub.issued.identity != NULL;
+    if (access->join_token != NULL && !shows_issued) {
         out->join_token = access->join_token;
     }
 }

@@ -281,11 +281,11 @@ def tls_credentials(authority, spiffe_id, asks=False):
 AGENT = f"spiffe://{DOMAIN}/policy-agent"
 
 
-def over_tcp(world, *, proves=AGENT, expected=AGENT, authority=None, asks=False, identity=None):
+def over_tcp(world, *, proves=AGENT, expected=AGENT, authority=None, asks=False, identity=None, token=""):
     world.agent.set_state(world.state())
     world.server, port = world.agent.serve("127.0.0.1:0", tls_credentials(authority or world.authority, proves, asks))
     sidecar = world.payments(start=False, identity=identity, access={
-        "address": f"127.0.0.1:{port}", "identity": expected, "roots": str(world.authority.roots)})
+        "address": f"127.0.0.1:{port}", "identity": expected, "roots": str(world.authority.roots), "join_token": token})
     sidecar.start(wait=False)
     return sidecar
 
@@ -295,10 +295,12 @@ def test_over_tcp_a_policy_agent_that_proves_itself_is_followed(world):
 
 
 def test_over_tcp_the_sidecar_shows_the_certificate_that_admits_it_and_then_its_own(world):
-    world.seconds = 3600
     seen = []
-    world.agent.admit = lambda node, context: seen.append(context.auth_context()["x509_pem_cert"][0].decode())
-    sidecar = over_tcp(world, asks=True, identity=world.authority.issue("api", API))
+    world.agent.admit = lambda node, context: seen.append(
+        (context.auth_context()["x509_pem_cert"][0].decode(), node.join_token))
+    token = world.folder / "token"
+    token.write_text("a-token\n")
+    sidecar = over_tcp(world, asks=True, identity=world.authority.issue("api", API), token=str(token))
     sidecar.wait_line(msg="snapshot in force")
     wait_until("the stream is there", lambda: world.agent.sidecars)
     world.result("payments", "1")
@@ -306,7 +308,9 @@ def test_over_tcp_the_sidecar_shows_the_certificate_that_admits_it_and_then_its_
     world.stop_serving()
     world.server, _ = world.agent.serve(address, tls_credentials(world.authority, AGENT, True))
     wait_until("the sidecar is back", lambda: len(seen) == 2, 40)
-    assert seen[0] != seen[1] and "BEGIN CERTIFICATE" in seen[1]
+    (first, token), (second, no_token) = seen
+    assert first != second and "BEGIN CERTIFICATE" in second
+    assert (token, no_token) == ("a-token", "")
 
 
 @pytest.mark.parametrize("proves, expected, ours, words", [
