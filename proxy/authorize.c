@@ -35,10 +35,10 @@ static enum reason authorize_inbound(struct conn *conn, bool is_recheck)
     if (decision.verdict == POLICY_DENIED) {
         return denied;
     }
-    if (conn->is_plaintext && is_recheck) {
-        // The port may be served in another way now.
-        enum inbound_mode mode = route_inbound(env->snapshot->routes, conn->port).mode;
-        return mode == INBOUND_MTLS ? denied : REASON_NONE;
+    // The port may be served in another way by now, since ROUTE too: DETECT takes its time.
+    if (conn->is_plaintext &&
+        route_inbound(env->snapshot->routes, conn->port).mode == INBOUND_MTLS) {
+        return is_recheck ? denied : REASON_PLAINTEXT_ON_MTLS;
     }
     return REASON_NONE;
 }
@@ -120,11 +120,13 @@ static bool on_verify(void *app, CRYPTO_BUFFER *const *chain, size_t num_certs, 
 static bool on_client_hello(void *app, bool has_mesh_alpn)
 {
     struct conn *conn = app;
-    if (conn_step(conn) == STEP_DETECT && !has_mesh_alpn) {
-        return false;
+    if (conn_step(conn) != STEP_DETECT) {
+        return true;
     }
-    conn->is_hello_ours = true;
-    return true;
+    // Whose it is, is all that DETECT asks; ours goes on in HANDSHAKE, where it counts against the
+    // limit, and is signed for.
+    conn->is_hello_ours = has_mesh_alpn;
+    return false;
 }
 
 static struct sign_place on_sign_place(void *app)

@@ -39,6 +39,8 @@ static void conn_free(struct conn *conn)
         conn->next->prev = conn->prev;
     }
     env->num_conns--;
+    stats_set(&env->stats.buffer_bytes,
+              pool_bytes_lent(&env->pool)); // a deadline ends without an advance
     free(conn->detail);
     free(conn);
     env->on_conn_gone(env);

@@ -85,12 +85,26 @@ static bool socket_open(struct listen_socket *sock, size_t num_workers)
     return true;
 }
 
-static const struct listen_socket *find(const struct listen_plan *plan, enum listen_kind kind,
+static bool has_bound(const struct listen_plan *plan, const struct addr *bound)
+{
+    for (size_t i = 0; i < plan->num; i++) {
+        if (addr_equal(&plan->sockets[i].bound, bound)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// The open socket that serves a configured address, of either kind: a forward's may become an
+// inbound port's. Of port 0 there may be several, and `plan` takes each once.
+static const struct listen_socket *find(const struct listen_plan *current,
+                                        const struct listen_plan *plan, enum listen_kind kind,
                                         const struct addr *configured)
 {
-    for (size_t i = 0; plan != NULL && i < plan->num; i++) {
-        const struct listen_socket *sock = &plan->sockets[i];
-        if (sock->spec.kind == kind && addr_equal(&sock->configured, configured)) {
+    for (size_t i = 0; current != NULL && i < current->num; i++) {
+        const struct listen_socket *sock = &current->sockets[i];
+        if (addr_equal(&sock->configured, configured) &&
+            (configured->port != 0 || sock->spec.kind == kind) && !has_bound(plan, &sock->bound)) {
             return sock;
         }
     }
@@ -107,6 +121,7 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
                      const struct addr *configured, const struct listen_plan *current,
                      bool may_be_missing, struct err *err)
 {
+    const struct listen_socket *open = find(current, plan, spec->kind, configured);
     struct listen_socket *sock = &plan->sockets[plan->num];
     *sock = (struct listen_socket){.spec = *spec, .configured = *configured};
     sock->fds = malloc(plan->num_workers * sizeof *sock->fds);
@@ -117,7 +132,6 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
         sock->fds[i] = -1;
     }
     plan->num++;
-    const struct listen_socket *open = find(current, spec->kind, configured);
     if (open != NULL) {
         sock->bound = open->bound;
         return true;

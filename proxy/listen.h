@@ -15,7 +15,8 @@
 #include "base/err.h"
 #include "proxy/route.h"
 
-// One address. Two plans' sockets are the same if kind and configured are.
+// One address. Two plans' sockets are the same if `bound` is: a plan takes over what an earlier one
+// has open where the configured address is the same, each socket once.
 struct listen_socket {
     struct listen_spec spec;
     struct addr configured;

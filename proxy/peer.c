@@ -55,6 +55,7 @@ static void forget_unused(struct peers *peers)
         }
     }
     peers->num_unused = 0;
+    peers->unused_bytes = 0;
 }
 
 void peers_cleanup(struct peers *peers)
@@ -69,6 +70,7 @@ static struct peer *peer_ref(struct peers *peers, struct peer *peer)
 {
     if (peer->num_refs++ == 0) {
         peers->num_unused--;
+        peers->unused_bytes -= peer->chain_bytes;
     }
     return peer;
 }
@@ -79,7 +81,12 @@ void peer_unref(struct peers *peers, struct peer *peer)
         return;
     }
     invariant(peer->num_refs > 0);
-    if (--peer->num_refs == 0 && ++peers->num_unused > PEERS_UNUSED_MAX) {
+    if (--peer->num_refs > 0) {
+        return;
+    }
+    peers->num_unused++;
+    peers->unused_bytes += peer->chain_bytes;
+    if (peers->num_unused > PEERS_UNUSED_MAX || peers->unused_bytes > PEERS_UNUSED_BYTES_MAX) {
         forget_unused(peers);
     }
 }
@@ -101,6 +108,7 @@ static struct peer *peer_new(const struct verified_peer *found, const uint8_t di
     for (size_t i = 0; i < num_certs; i++) {
         CRYPTO_BUFFER_up_ref(chain[i]);
         peer->chain[peer->num_certs++] = chain[i];
+        peer->chain_bytes += CRYPTO_BUFFER_len(chain[i]);
     }
     memcpy(peer->digest, digest, sizeof peer->digest);
     memcpy(peer->bundle_digest, found->bundle_digest, sizeof peer->bundle_digest);
@@ -162,12 +170,13 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
         peer->next = *bucket;
         *bucket = peer;
         peers->num_unused++; // until the reference below
+        peers->unused_bytes += peer->chain_bytes;
     }
     *out_peer = peer_ref(peers, peer);
     return VERIFY_OK;
 }
 
-static void recheck_one(struct peer *peer, const struct trust_bundles *bundles)
+static void recheck_one(struct peer *peer, const struct trust_bundles *bundles, time_t now)
 {
     const struct trust_bundle *bundle = bundle_of(peer, bundles);
     if (bundle == NULL) {
@@ -179,20 +188,24 @@ static void recheck_one(struct peer *peer, const struct trust_bundles *bundles)
         return;
     }
     struct verified_peer found;
-    peer->failure = verify_peer(&found, (const CRYPTO_BUFFER *const *)peer->chain, peer->num_certs,
-                                bundles, peer->seen_at, NULL);
+    const CRYPTO_BUFFER *const *chain = (const CRYPTO_BUFFER *const *)peer->chain;
+    peer->failure = verify_peer(&found, chain, peer->num_certs, bundles, peer->seen_at, NULL);
+    if (peer->failure != VERIFY_OK &&
+        verify_peer(&found, chain, peer->num_certs, bundles, now, NULL) == VERIFY_OK) {
+        peer->failure = VERIFY_OK; // as a new handshake would find it
+    }
     memcpy(peer->bundle_digest, digest, sizeof peer->bundle_digest);
     if (peer->failure == VERIFY_OK) {
         peer->not_after = found.not_after;
     }
 }
 
-void peers_recheck(struct peers *peers, const struct trust_bundles *bundles)
+void peers_recheck(struct peers *peers, const struct trust_bundles *bundles, time_t now)
 {
     forget_unused(peers);
     for (size_t i = 0; i < PEERS_BUCKETS; i++) {
         for (struct peer *peer = peers->buckets[i]; peer != NULL; peer = peer->next) {
-            recheck_one(peer, bundles);
+            recheck_one(peer, bundles, now);
         }
     }
 }

@@ -53,7 +53,7 @@ static void log_new_listeners(const struct listen_plan *plan, const struct liste
         bool is_new = true;
         for (size_t k = 0; old != NULL && k < old->num; k++) {
             is_new &= old->sockets[k].spec.kind != sock->spec.kind ||
-                      !addr_equal(&old->sockets[k].configured, &sock->configured);
+                      !addr_equal(&old->sockets[k].bound, &sock->bound);
         }
         if (is_new) {
             char configured[ADDR_TEXT_MAX];

@@ -149,6 +149,7 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
         int error = len == UV_EOF ? end_error(stream) : (int)len;
         if (error == 0) {
             side->is_eof = true;
+            side->moved_ms = uv_now(stream->loop); // half-closed begins now, not at the last byte
         } else {
             record_error(side, error);
         }

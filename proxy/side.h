@@ -30,7 +30,7 @@ struct side {
     void *owner;       // borrowed: the conn
     void (*on_change)(void *owner);
     void (*on_closed)(void *owner);
-    uint64_t moved_ms;   // loop time of the last byte in or out
+    uint64_t moved_ms;   // loop time of the last byte in or out, or of the peer's FIN
     uint64_t waiting_ms; // loop time since which `writing_len` bytes wait for the peer
     uint32_t writing_len;
     uint32_t peeked_len; // of `in`: what TLS has seen while is_peeking

@@ -43,6 +43,7 @@ static uint64_t slot_take(struct signer *signer, struct sign_job *job)
     struct sign_slot *slot = &signer->slots[job->slot];
     signer->first_free = slot->next_free;
     slot->job = job;
+    slot->is_asked = true;
     slot->turn++;
     return (uint64_t)slot->turn << 32 | (job->slot + 1);
 }
@@ -50,6 +51,7 @@ static uint64_t slot_take(struct signer *signer, struct sign_job *job)
 static void slot_release(struct signer *signer, uint32_t index)
 {
     signer->slots[index].job = NULL;
+    signer->slots[index].is_asked = false;
     signer->slots[index].next_free = signer->first_free;
     signer->first_free = index + 1;
 }
@@ -74,11 +76,14 @@ static enum ssl_private_key_result_t on_sign(SSL *ssl, uint8_t *out, size_t *out
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_SIGN_REQUEST;
     message.sign_request = &request;
+    place.job->state = SIGN_WAITING;
     if (!link_send(place.signer->link, &message)) {
-        slot_release(place.signer, place.job->slot);
+        if (place.job->state == SIGN_WAITING) { // else the link went, and signer_fail_all was here
+            slot_release(place.signer, place.job->slot);
+            place.job->state = SIGN_FAILED;
+        }
         return ssl_private_key_failure;
     }
-    place.job->state = SIGN_WAITING;
     return ssl_private_key_retry;
 }
 
@@ -122,12 +127,16 @@ const SSL_PRIVATE_KEY_METHOD *signer_key_method(struct sign_place (*locate)(cons
 void signer_on_result(struct signer *signer, const Tabard__V1__SignResult *result)
 {
     uint32_t index = (uint32_t)result->id - 1;
-    if (index >= signer->num_slots || signer->slots[index].job == NULL ||
+    if (index >= signer->num_slots || !signer->slots[index].is_asked ||
         signer->slots[index].turn != (uint32_t)(result->id >> 32)) {
-        return; // its connection has ended
+        return; // nobody asked
     }
     struct sign_job *job = signer->slots[index].job;
     slot_release(signer, index);
+    if (job == NULL) {
+        signer->num_abandoned--;
+        return; // its connection has ended
+    }
     size_t len = result->signature.len;
     job->state = SIGN_FAILED;
     if (result->error[0] != '\0') {
@@ -145,7 +154,8 @@ void signer_on_result(struct signer *signer, const Tabard__V1__SignResult *resul
 void signer_cancel(struct signer *signer, struct sign_job *job)
 {
     if (job->state == SIGN_WAITING) {
-        slot_release(signer, job->slot);
+        signer->slots[job->slot].job = NULL;
+        signer->num_abandoned++;
     }
     free(job->signature);
     job->signature = NULL;
@@ -156,8 +166,13 @@ void signer_fail_all(struct signer *signer)
 {
     for (uint32_t i = 0; i < signer->num_slots; i++) {
         struct sign_job *job = signer->slots[i].job;
-        if (job != NULL) {
-            slot_release(signer, i);
+        if (!signer->slots[i].is_asked) {
+            continue;
+        }
+        slot_release(signer, i);
+        if (job == NULL) {
+            signer->num_abandoned--;
+        } else {
             job->state = SIGN_FAILED;
             job->on_done(job->owner);
         }

@@ -29,9 +29,10 @@ struct sign_job {
 };
 
 struct sign_slot {
-    struct sign_job *job; // borrowed until signer_cancel or the result; NULL: free
+    struct sign_job *job; // borrowed until signer_cancel or the result; NULL: nobody waits
     uint32_t turn; // how often the slot was used, so that a late result meets nobody else's job
     uint32_t next_free;
+    bool is_asked; // the agent has yet to answer: taken, also when nobody waits any more
 };
 
 // Zero state: no slots, no link.
@@ -40,6 +41,9 @@ struct signer {
     struct sign_slot *slots; // owned, malloc
     uint32_t num_slots;
     uint32_t first_free; // index + 1; 0: none
+    // Slots whose job was cancelled before the agent answered: it signs for them all the same, so
+    // they count against the handshakes that may be in flight.
+    uint32_t num_abandoned;
 };
 void signer_cleanup(struct signer *signer);
 
@@ -56,7 +60,8 @@ const SSL_PRIVATE_KEY_METHOD *signer_key_method(struct sign_place (*locate)(cons
 // signer_on_result takes the agent's answer; a result for a job that is gone is dropped.
 void signer_on_result(struct signer *signer, const Tabard__V1__SignResult *result);
 
-// signer_cancel forgets a job that may be waiting, and frees its signature.
+// signer_cancel forgets a job that may be waiting, and frees its signature. Its slot stays taken
+// until the agent has answered, so that peers that come and go can't pile up requests.
 void signer_cancel(struct signer *signer, struct sign_job *job);
 
 // signer_fail_all ends every waiting job: the agent is gone.

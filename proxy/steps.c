@@ -67,6 +67,10 @@ static enum step_result step_origin(struct conn *conn)
     uv_os_fd_t fd;
     if (uv_fileno((const uv_handle_t *)&conn->accepted->tcp, &fd) != 0 ||
         !origin_read(&origin, fd, is_intercepted)) {
+        if (errno == ENOTCONN) { // a reset was there before we were
+            bool is_peer = conn->direction == DIRECTION_INBOUND;
+            return ended(conn, is_peer ? REASON_PEER_RESET : REASON_LOCAL_RESET, NULL);
+        }
         return ended(conn, REASON_NO_ORIGIN, strerror(errno));
     }
     conn->source = origin.peer;
@@ -145,14 +149,14 @@ static enum step_result detect_hello(struct conn *conn)
         tls_peek(mesh);
     }
     enum tls_result result = tls_handshake(mesh);
-    if (result == TLS_PAUSED) {
-        tls_stop(mesh);
-        take_plain_path(conn);
-        return STEP_AGAIN;
-    }
     if (conn->is_hello_ours) {
         tls_keep(mesh);
         take_path(conn, path_inbound_mtls);
+        return STEP_AGAIN;
+    }
+    if (result == TLS_PAUSED) {
+        tls_stop(mesh);
+        take_plain_path(conn);
         return STEP_AGAIN;
     }
     if (result == TLS_WAIT) {
@@ -231,7 +235,7 @@ static bool is_plaintext_hello(struct conn *conn)
 static enum step_result handshake_begin(struct conn *conn)
 {
     struct conn_env *env = conn->env;
-    if (env->num_handshakes >= env->limits.handshakes) {
+    if (env->num_handshakes + env->signer.num_abandoned >= env->limits.handshakes) {
         return ended(conn, REASON_LIMIT_HANDSHAKES, NULL);
     }
     conn->is_in_handshake = true;

@@ -144,9 +144,8 @@ void tls_set_hooks(const struct tls_hooks *hooks)
 
 struct context_hooks tls_context_hooks(void)
 {
-    return (struct context_hooks){.key_method = key_method,
-                                  .on_verify = on_verify,
-                                  .on_client_hello = on_client_hello};
+    return (struct context_hooks){
+        .key_method = key_method, .on_verify = on_verify, .on_client_hello = on_client_hello};
 }
 
 void tls_peek(struct side *side)

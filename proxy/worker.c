@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -19,7 +20,7 @@ enum {
 struct worker_listener {
     uv_tcp_t tcp;
     struct listen_spec spec;
-    struct addr configured;
+    struct addr bound;
     struct worker *worker; // borrowed
     struct worker_listener *next;
     bool is_wanted;
@@ -60,7 +61,7 @@ static struct worker_listener *listener_find(struct worker *worker,
                                              const struct listen_socket *sock)
 {
     for (struct worker_listener *at = worker->listeners; at != NULL; at = at->next) {
-        if (at->spec.kind == sock->spec.kind && addr_equal(&at->configured, &sock->configured)) {
+        if (addr_equal(&at->bound, &sock->bound)) {
             return at;
         }
     }
@@ -75,7 +76,7 @@ static void listener_open(struct worker *worker, struct listen_socket *sock)
     invariant(listener != NULL && sock->fds[worker->index] >= 0);
     listener->worker = worker;
     listener->spec = sock->spec;
-    listener->configured = sock->configured;
+    listener->bound = sock->bound;
     listener->is_wanted = true;
     listener->tcp.data = listener;
     invariant(uv_tcp_init(&worker->loop, &listener->tcp) == 0);
@@ -151,7 +152,7 @@ static uint32_t connections_possible(void)
 
 static void recheck_all(struct worker *worker)
 {
-    peers_recheck(&worker->env.peers, worker->env.snapshot->bundles);
+    peers_recheck(&worker->env.peers, worker->env.snapshot->bundles, time(NULL));
     struct conn *next;
     for (struct conn *conn = worker->env.conns; conn != NULL; conn = next) {
         next = conn->next; // ending frees nobody before the loop's next turn

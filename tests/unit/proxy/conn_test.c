@@ -367,3 +367,135 @@ Test(conn, a_second_connection_of_a_peer_needs_no_second_verification, .timeout 
     cr_assert(atomic_load(&pair.server.env.stats.chains_cached) == 2);
     pair_cleanup(&pair);
 }
+
+// Turns the loop until so much time has passed.
+static void let_pass(struct pair *pair, uint64_t ms)
+{
+    uint64_t begun_ms = uv_hrtime() / 1000000;
+    while (uv_hrtime() / 1000000 - begun_ms < ms) {
+        pair_turn(pair);
+    }
+}
+
+Test(conn, a_half_close_after_a_long_silence_is_passed_on_in_plaintext_too, .timeout = 20)
+{
+    struct pair_options options = with_limits();
+    options.inbound_mode = INBOUND_PLAINTEXT;
+    options.limits.half_closed_ms = 2000;
+    struct pair pair;
+    char bytes[4];
+    bool is_reset;
+    pair_init(&pair, &options);
+    int peer = pair_connect_mesh(&pair);
+    int app = pair_accept(&pair);
+    let_pass(&pair, 2100);
+    shutdown(peer, SHUT_WR);
+    cr_assert(pair_receive(&pair, app, bytes, 1, &is_reset) == 0 && !is_reset);
+    pair_send(&pair, app, "bye", 3);
+    cr_assert(pair_receive(&pair, peer, bytes, 3, NULL) == 3);
+    close(app);
+    pair_until_reason(&pair, &pair.server, REASON_FINISHED);
+    close(peer);
+    pair_cleanup(&pair);
+}
+
+Test(conn, a_silent_caller_gets_no_plaintext_from_a_port_that_became_mtls, .timeout = 20)
+{
+    struct pair_options options = with_limits();
+    options.inbound_mode = INBOUND_PERMISSIVE;
+    options.limits.detect_ms = 100;
+    struct pair pair;
+    pair_init(&pair, &options);
+    int peer = pair_connect_mesh(&pair);
+    pair_turn(&pair);
+    options.inbound_mode = INBOUND_MTLS;
+    options.has_policy_by_source = true;
+    pair_adopt(&pair, &pair.server, &options);
+    pair_until_reason(&pair, &pair.server, REASON_PLAINTEXT_ON_MTLS);
+    cr_assert(is_ended_by_reset(&pair, peer));
+    cr_assert(accept(pair.app_fd, NULL, NULL) < 0);
+    close(peer);
+    pair_cleanup(&pair);
+}
+
+Test(conn, the_memory_of_a_connection_that_a_deadline_ends_is_counted_back, .timeout = 20)
+{
+    static uint8_t bytes[1 << 20];
+    struct pair_options options = with_limits();
+    options.inbound_mode = INBOUND_PLAINTEXT;
+    options.limits.stall_ms = 100;
+    struct pair pair;
+    pair_init(&pair, &options);
+    int peer = pair_connect_mesh(&pair);
+    int app = pair_accept(&pair);
+    while (pair_ended(&pair.server, REASON_STALLED) == 0) {
+        (void)send(app, bytes, sizeof bytes, MSG_NOSIGNAL);
+        pair_turn(&pair);
+    }
+    pair_until_gone(&pair);
+    cr_assert(atomic_load(&pair.server.env.stats.buffer_bytes) == 0);
+    close(peer);
+    close(app);
+    pair_cleanup(&pair);
+}
+
+Test(conn, a_caller_that_was_gone_before_it_was_accepted_ends_as_that, .timeout = 20)
+{
+    static const struct linger now = {.l_onoff = 1, .l_linger = 0};
+    struct pair pair;
+    pair_init(&pair, NULL);
+    int callers[] = {pair_connect_mesh(&pair), pair_connect(&pair)};
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert(setsockopt(callers[i], SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0);
+        close(callers[i]);
+    }
+    pair_until_reason(&pair, &pair.server, REASON_PEER_RESET);
+    pair_until_reason(&pair, &pair.client, REASON_LOCAL_RESET);
+    pair_cleanup(&pair);
+}
+
+Test(conn, a_hello_of_ours_is_signed_for_only_within_the_limit_on_handshakes, .timeout = 20)
+{
+    struct pair_options options = with_limits();
+    options.inbound_mode = INBOUND_PERMISSIVE;
+    options.foreign_tls_is_application = true;
+    options.limits.handshakes = 1;
+    struct pair pair;
+    pair_init(&pair, &options);
+    pair.server.env.num_handshakes = 1; // of somebody else
+    int client = pair_connect(&pair);
+    pair_until_reason(&pair, &pair.server, REASON_LIMIT_HANDSHAKES);
+    cr_assert(pair.server.env.signer.num_slots == 0, "nothing was asked of the agent");
+    pair.server.env.num_handshakes = 0;
+    close(client);
+    pair_cleanup(&pair);
+}
+
+Test(conn, handshakes_that_were_left_alone_count_until_they_are_signed_for, .timeout = 20)
+{
+    struct pair_options options = with_limits();
+    options.limits.handshakes = 1;
+    struct pair pair;
+    pair_init(&pair, &options);
+    pair_agent_pause(&pair.server);
+    int first = pair_connect(&pair);
+    while (pair.server.env.signer.num_slots == 0) {
+        pair_turn(&pair);
+    }
+    conn_end(pair.server.env.conns, REASON_DRAINING, NULL);
+    pair_until_gone(&pair);
+    int second = pair_connect(&pair);
+    pair_until_reason(&pair, &pair.server, REASON_LIMIT_HANDSHAKES);
+    pair_until_gone(&pair);
+    pair_agent_resume(&pair.server);
+    while (pair.server.env.signer.num_abandoned > 0) {
+        pair_turn(&pair);
+    }
+    int third = pair_connect(&pair);
+    int app = pair_accept(&pair);
+    close(first);
+    close(second);
+    close(third);
+    close(app);
+    pair_cleanup(&pair);
+}

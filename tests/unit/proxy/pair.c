@@ -85,6 +85,16 @@ static void on_agent_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
     free(buf->base);
 }
 
+void pair_agent_pause(struct pair_end *end)
+{
+    uv_read_stop((uv_stream_t *)&end->agent->pipe);
+}
+
+void pair_agent_resume(struct pair_end *end)
+{
+    uv_read_start((uv_stream_t *)&end->agent->pipe, on_agent_alloc, on_agent_read);
+}
+
 static void on_link_message(void *ctx, const Tabard__V1__ToProxy *message)
 {
     struct pair_end *end = ctx;
@@ -164,7 +174,7 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
         text(options->policy_principal != NULL ? options->policy_principal : PAIR_CLIENT_ID)};
     char *loopback[] = {text("127.0.0.0/8")};
     Tabard__V1__Policy__Rule rule = TABARD__V1__POLICY__RULE__INIT;
-    if (options->inbound_mode == INBOUND_MTLS) {
+    if (options->inbound_mode == INBOUND_MTLS && !options->has_policy_by_source) {
         rule.principals = principals;
         rule.n_principals = 1;
     } else {
@@ -234,7 +244,7 @@ void pair_adopt(struct pair *pair, struct pair_end *end, const struct pair_optio
     end->env.snapshot = snapshot_make(pair, end, options != NULL ? options : &plain_options);
     end->env.limits = *route_limits(end->env.snapshot->routes);
     pool_set_limit(&end->env.pool, end->env.limits.buffer_bytes);
-    peers_recheck(&end->env.peers, end->env.snapshot->bundles);
+    peers_recheck(&end->env.peers, end->env.snapshot->bundles, time(NULL));
     struct conn *next;
     for (struct conn *conn = end->env.conns; conn != NULL; conn = next) {
         next = conn->next;

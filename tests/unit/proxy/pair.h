@@ -48,6 +48,7 @@ struct pair_options {
     bool has_limits;
     enum inbound_mode inbound_mode; // INBOUND_MTLS by default
     bool foreign_tls_is_application;
+    bool has_policy_by_source; // of an MTLS port too: everybody on this host
 };
 
 void pair_init(struct pair *pair, const struct pair_options *options);
@@ -55,6 +56,10 @@ void pair_cleanup(struct pair *pair);
 
 // pair_adopt puts a new snapshot in force at one end, as a worker does.
 void pair_adopt(struct pair *pair, struct pair_end *end, const struct pair_options *options);
+
+// pair_agent_pause lets an end's agent read no more requests; pair_agent_resume lets it go on.
+void pair_agent_pause(struct pair_end *end);
+void pair_agent_resume(struct pair_end *end);
 
 // pair_connect opens a client's socket to the outbound sidecar; pair_connect_mesh one straight to
 // the inbound sidecar. Both don't block.
