@@ -363,7 +363,8 @@ void source_policy_configure(struct source_policy *source, struct assembled *loc
     source->local = *local;
     *local = (struct assembled){0};
     const struct policy_access *access = source->local.access;
-    subscription_configure(&source->sub, access->config->spiffe_id, access->config->accept_older);
+    subscription_configure(&source->sub, access->config->spiffe_id, access->config->accept_older,
+                           access->unix_path == NULL);
     if (is_first) {
         restore(source);
     }

@@ -45,10 +45,12 @@ void subscription_cleanup(struct subscription *sub)
     *sub = (struct subscription){.hooks = sub->hooks, .spiffe_id = ""};
 }
 
-void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older)
+void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older,
+                            bool shows_certificate)
 {
     sub->spiffe_id = spiffe_id;
     sub->accepts_older = accepts_older;
+    sub->shows_certificate = shows_certificate;
 }
 
 void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,
@@ -110,6 +112,14 @@ static void give_up(struct subscription *sub, const char *why, struct subscripti
     subscription_ended(sub, why, now);
 }
 
+// Whose the certificate may be: the id that was asked for, or that of the one before.
+static const char *expected_id(const struct subscription *sub)
+{
+    return sub->spiffe_id[0] != '\0'       ? sub->spiffe_id
+           : sub->issued.spiffe_id != NULL ? sub->issued.spiffe_id
+                                           : "";
+}
+
 // Sends a request, with a certificate_request in it where one is due.
 static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest *request,
                          bool wants_certificate, struct subscription_time now)
@@ -118,8 +128,8 @@ static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest 
     Tabard__V1__CertificateRequest csr = TABARD__V1__CERTIFICATE_REQUEST__INIT;
     if (wants_certificate) {
         csr_forget(sub);
-        csr.spiffe_id = (char *)sub->spiffe_id;
-        if (!csr_new(&sub->csr_key, &csr.csr.data, &csr.csr.len, sub->spiffe_id, &err)) {
+        csr.spiffe_id = (char *)expected_id(sub);
+        if (!csr_new(&sub->csr_key, &csr.csr.data, &csr.csr.len, csr.spiffe_id, &err)) {
             give_up(sub, err.text, now);
             return false;
         }
@@ -154,7 +164,8 @@ static void connect(struct subscription *sub, struct subscription_time now)
     sub->hooks.fill_node(sub->hooks.ctx, &node);
     request.node = &node;
     request.version_in_force = sub->version;
-    send_request(sub, &request, is_renewal_due(sub, now), now);
+    // Where no certificate can be shown, only a request says which of its identities this is.
+    send_request(sub, &request, is_renewal_due(sub, now) || !sub->shows_certificate, now);
 }
 
 void subscription_start(struct subscription *sub, struct subscription_time now)
@@ -298,14 +309,6 @@ static bool offer(struct subscription *sub, struct err *err)
 bool subscription_offer_again(struct subscription *sub, struct err *err)
 {
     return offer(sub, err);
-}
-
-// Whose the certificate may be: the id that was asked for, or that of the one before.
-static const char *expected_id(const struct subscription *sub)
-{
-    return sub->spiffe_id[0] != '\0'       ? sub->spiffe_id
-           : sub->issued.spiffe_id != NULL ? sub->issued.spiffe_id
-                                           : "";
 }
 
 // Takes the response apart into what is to be tried. false sets err.

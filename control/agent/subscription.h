@@ -79,6 +79,7 @@ struct subscription {
     struct subscription_hooks hooks;
     const char *spiffe_id; // wanted; borrowed, may be empty
     bool accepts_older;
+    bool shows_certificate; // as TLS does: without, each stream begins with a certificate_request
     bool is_started;
 
     Tabard__V1__State *state; // owned; the last that was accepted; NULL: none
@@ -112,7 +113,8 @@ void subscription_cleanup(struct subscription *sub);
 
 // subscription_configure names what is wanted; subscription_restore gives the state from the disk,
 // which becomes the subscription's, before the start.
-void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older);
+void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older,
+                            bool shows_certificate);
 void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,
                           int64_t confirmed_unix_s);
 

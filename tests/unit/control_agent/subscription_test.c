@@ -114,6 +114,7 @@ static void play_init(struct play *play)
                                                                .failed = on_text,
                                                                .expired = on_expired,
                                                                .random = on_random});
+    subscription_configure(&play->sub, "", false, true);
 }
 
 static void play_cleanup(struct play *play)
@@ -322,7 +323,7 @@ Test(subscription, takes_an_older_version_where_the_operator_says_so, .timeout =
     struct play play;
     play_init(&play);
     settle_first(&play);
-    subscription_configure(&play.sub, "", true);
+    subscription_configure(&play.sub, "", true, true);
     RESPOND(&play, .nonce = "n2", .version = 4, .destination = "b");
     subscription_settled(&play.sub, "", play.now);
     cr_expect_eq(play.sub.version, 4);
@@ -369,7 +370,7 @@ Test(subscription, takes_a_certificate_for_its_own_key_and_identity_only, .timeo
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct play play;
         play_init(&play);
-        subscription_configure(&play.sub, rows[i].wanted, false);
+        subscription_configure(&play.sub, rows[i].wanted, false, true);
         subscription_start(&play.sub, play.now);
         cr_expect_str_eq(play.sent->certificate_request->spiffe_id, rows[i].wanted);
         struct say say = rows[i].say;
@@ -502,6 +503,11 @@ Test(subscription, starts_waiting_anew_only_after_something_was_accepted, .timeo
     pass(&play, SUBSCRIPTION_FIRST_MS_MAX);
     cr_expect_eq(play.sent->version_in_force, 1);
     cr_expect_null(play.sent->certificate_request, "the certificate lasts");
+    subscription_ended(&play.sub, "gone", play.now);
+    subscription_configure(&play.sub, "", false, false);
+    pass(&play, SUBSCRIPTION_BACKOFF_MS_MAX);
+    cr_assert_not_null(play.sent->certificate_request, "nothing else says who this is");
+    cr_expect_str_eq(play.sent->certificate_request->spiffe_id, ID);
     play_cleanup(&play);
 }
 
