@@ -11,6 +11,8 @@
 #include "proxy/steps.h"
 #include "proxy/tls.h"
 
+enum { LIMIT_LOG_MS = 1000 };
+
 static const char *const step_texts[NUM_STEPS] = {
     [STEP_ORIGIN] = "origin",   [STEP_ROUTE] = "route",         [STEP_DETECT] = "detect",
     [STEP_CONNECT] = "connect", [STEP_HANDSHAKE] = "handshake", [STEP_AUTHORIZE] = "authorize",
@@ -98,8 +100,22 @@ static void close_when_flushed(struct conn *conn)
     close_all(conn);
 }
 
-static void log_end(const struct conn *conn, enum step ended_in)
+// Whether this end is to be logged: the limits that a flood meets are told once in a while, with
+// how many were not (each is counted all the same).
+static bool is_logged(struct conn *conn, uint64_t *out_num_passed_over)
 {
+    *out_num_passed_over = 0;
+    return (conn->reason != REASON_LIMIT_CONNECTIONS && conn->reason != REASON_LIMIT_HANDSHAKES) ||
+           log_allowed(&conn->env->limit_log, uv_now(conn->env->loop), LIMIT_LOG_MS,
+                       out_num_passed_over);
+}
+
+static void log_end(struct conn *conn, enum step ended_in)
+{
+    uint64_t num_passed_over;
+    if (!is_logged(conn, &num_passed_over)) {
+        return;
+    }
     char src[ADDR_TEXT_MAX];
     char dst[ADDR_TEXT_MAX];
     char rule[160] = "-";
@@ -114,6 +130,9 @@ static void log_end(const struct conn *conn, enum step ended_in)
     if (conn->detail != NULL) {
         snprintf(detail, sizeof detail, " detail=%s",
                  log_quote(quoted, sizeof quoted, conn->detail));
+    }
+    if (num_passed_over > 0) {
+        snprintf(detail, sizeof detail, " not_logged=%llu", (unsigned long long)num_passed_over);
     }
     log_info("msg=conn id=%llu dir=%s src=%s dst=%s peer=%s rule=%s generation=%llu up=%llu "
              "down=%llu ms=%llu reason=%s while=%s%s",

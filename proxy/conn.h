@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "base/addr.h"
+#include "base/log.h"
 #include "proxy/origin.h"
 #include "proxy/peer.h"
 #include "proxy/reason.h"
@@ -38,6 +39,7 @@ struct conn_env {
     struct conn *conns; // the list's head
     uint32_t num_conns;
     uint32_t num_handshakes;
+    struct log_limit limit_log;
     uint64_t next_id; // the newest; workers count in steps, each from its own index
     uint64_t id_step;
     void (*on_conn_gone)(struct conn_env *env);

@@ -87,12 +87,14 @@ bool origin_read(struct origin *out, int fd, bool is_intercepted)
         !addr_from_sockaddr(&out->peer, (const struct sockaddr *)&sa)) {
         return false;
     }
+    if (!is_intercepted) {
+        return true;
+    }
     len = sizeof sa;
     if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0 ||
         !addr_from_sockaddr(&out->local, (const struct sockaddr *)&sa)) {
         return false;
     }
-    out->original = out->local;
     // Without connection tracking there is no answer: that connection was not redirected.
-    return !is_intercepted || original_destination(&out->original, fd, ip_is_v4(&out->peer.ip));
+    return original_destination(&out->original, fd, ip_is_v4(&out->peer.ip));
 }

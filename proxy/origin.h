@@ -34,8 +34,9 @@ struct origin {
     struct addr original;
 };
 
-// origin_read asks the kernel: getpeername, getsockname, and with is_intercepted SO_ORIGINAL_DST or
-// IP6T_SO_ORIGINAL_DST. false: the peer is gone, or the kernel knows no original destination.
+// origin_read asks the kernel: getpeername, and with is_intercepted, which alone fills `local` and
+// `original`, getsockname and SO_ORIGINAL_DST or IP6T_SO_ORIGINAL_DST. false (errno): the peer is
+// gone, or the kernel knows no original destination.
 bool origin_read(struct origin *out, int fd, bool is_intercepted);
 
 #endif

@@ -8,10 +8,8 @@
 
 enum {
     KEEPALIVE_IDLE_SECONDS = 60,
-    KEEPALIVE_INTERVAL_SECONDS = 15,
-    KEEPALIVE_PROBES = 4,
-    // Unacknowledged data older than this ends the connection (RFC 5482): as long as the keep-alive
-    // would take.
+    // Unacknowledged data older than this ends the connection (RFC 5482), and so does an unanswered
+    // keep-alive probe, so that the probes' own number and interval need no setting.
     USER_TIMEOUT_MS = 120000,
 };
 
@@ -39,15 +37,11 @@ void side_set_socket_options(int fd)
 {
     static const int on = 1;
     static const int idle = KEEPALIVE_IDLE_SECONDS;
-    static const int interval = KEEPALIVE_INTERVAL_SECONDS;
-    static const int probes = KEEPALIVE_PROBES;
     static const int user_timeout = USER_TIMEOUT_MS;
     // None of these can fail on a TCP socket in a way that would matter more than going on without.
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof user_timeout);
 }
 

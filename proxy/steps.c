@@ -348,8 +348,9 @@ bool steps_want_read(const struct conn *conn, const struct side *side)
     switch (conn_step(conn)) {
     case STEP_DETECT:
         return side == &conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
+    case STEP_CONNECT: // inbound, the peer has proved who it is: reading stays on, which is cheaper
     case STEP_HANDSHAKE:
-        return side == &conn->mesh && side->in.len == 0;
+        return side == &conn->mesh && side->ssl != NULL && side->in.len == 0;
     case STEP_RELAY:
         return relay_wants_read(side == conn->up.source ? &conn->up : &conn->down);
     case STEP_CLOSING:
