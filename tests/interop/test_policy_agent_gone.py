@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("grpc", reason="python3-grpcio is missing: apt-get install python3-grpcio")
 pytest.importorskip("grpc_tools", reason="python3-grpc-tools is missing: apt-get install python3-grpc-tools")
 
-from policy_world import (API, GOAWAY, HEADERS, SETTINGS, SETTINGS_ACK, Hostile, PolicyAgent, frame, wait_until,  # noqa: E402
+from policy_world import (API, GOAWAY, HEADERS, SETTINGS, SETTINGS_ACK, Hostile, PolicyAgent, frame, run, wait_until,  # noqa: E402
                           world)  # noqa: E402,F401
 
 
@@ -21,6 +21,8 @@ def test_without_the_policy_agent_the_sidecars_serve_on_and_come_back(world):
     wait_until("the state grows old", lambda: world.client_side.metric("tabard_policy_agent_state_age_seconds") >= 1)
     assert world.client_side.metric("tabard_policy_agent_failures_total") >= 1
     assert world.client_side.http("health", "/healthz/ready")[0] == 200
+    text = run("tabardctl", "status", "--admin", world.client_side.folder / "admin.sock").stdout
+    assert f"policy from: {world.address}, version 2, not connected" in text and "s ago" in text
     world.serve()
     for sidecar in world.sidecars:
         wait_until("connected again", lambda: sidecar.metric("tabard_policy_agent_connected") == 1, 40)
@@ -37,6 +39,16 @@ def restart_alone(world):
     sidecar.stop()
     world.stop_serving()
     return sidecar
+
+
+def test_tabardctl_check_knows_a_sidecar_that_follows(world):
+    sidecar = world.payments(start=False)
+    done = run("tabardctl", "check", sidecar.folder / "mesh.yaml")
+    assert f"follows the policy agent at {world.address}, 1 inbound port" in done.stdout
+    sidecar.write_config('policy_agent: {address: "nowhere"}\n')
+    done = run("tabardctl", "check", sidecar.folder / "mesh.yaml", check=False)
+    assert done.returncode == 1
+    assert "mesh.yaml:1:25: policy_agent.address: neither unix:PATH nor IP:PORT" in done.stderr
 
 
 def test_a_restarted_sidecar_serves_by_its_stored_state(world):

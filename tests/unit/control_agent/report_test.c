@@ -140,3 +140,36 @@ Test(report, prints_the_status_as_json, .timeout = 10)
     cr_expect(strstr(text, "\"ready\"") == NULL, "false is left out");
     free(text);
 }
+
+Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
+{
+    static const char *const wanted[] = {
+        "\ntabard_policy_agent_connected 0\n",
+        "\ntabard_policy_agent_version 7\n",
+        "\ntabard_policy_agent_state_age_seconds 90\n",
+        "\ntabard_policy_agent_failures_total 3\n",
+        "\ntabard_policy_agent_nacks_total 2\n",
+        "\ntabard_policy_agent_store_failures_total 1\n",
+    };
+    struct report_facts facts = some_facts();
+    const struct report_policy policy = {.address = "unix:/pa",
+                                         .version = 7,
+                                         .state_age_s = 90,
+                                         .num_failures = 3,
+                                         .num_nacks = 2,
+                                         .num_store_failures = 1,
+                                         .last_error = "\"gone\""};
+    char *without = report_metrics(&facts, NULL);
+    cr_expect_null(strstr(without, "policy_agent"));
+    facts.policy = &policy;
+    char *with = report_metrics(&facts, NULL);
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        cr_expect(strstr(with, wanted[i]) != NULL, "no %s in %s", wanted[i], with);
+    }
+    char *status = report_status(&facts, NULL);
+    cr_expect(strstr(status, "unix:/pa") != NULL && strstr(status, "\\\"gone\\\"") != NULL, "%s",
+              status);
+    free(without);
+    free(with);
+    free(status);
+}
