@@ -359,3 +359,21 @@ def test_a_sidecar_moves_from_files_to_a_policy_agent_and_back(world):
     sidecar.apply()
     world.stream("payments")
     assert sidecar.status()["policy_agent"]["version"] == 1
+
+
+def test_another_policy_agent_can_be_followed_without_a_pause(world):
+    world.pair()
+    second = PolicyAgent(world.certify)
+    second.version = world.agent.version
+    second.set_state(world.state(world.destination(), principals=[WEB, OTHER]))
+    server, _ = second.serve(f"unix:{world.folder}/second.sock")
+    try:
+        for sidecar in world.sidecars:
+            sidecar.config["policy_agent"]["address"] = f"unix:{world.folder}/second.sock"
+            sidecar.write_config()
+        wait_until("both have moved", lambda: set(second.sidecars) == {"payments", "shop"} and not world.agent.sidecars)
+        wait_until("its version is in force", lambda: all(
+            sidecar.metric("tabard_policy_agent_version") == second.version for sidecar in world.sidecars))
+        assert world.call() == b"a question"
+    finally:
+        server.stop(0)
