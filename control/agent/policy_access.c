@@ -148,6 +148,23 @@ static bool read_node(struct policy_access *access, struct err *err)
            REFUSE(err, "node_id", "longer than %d bytes", POLICY_ACCESS_NODE_ID_LEN_MAX);
 }
 
+// Two sidecars of one host may share the folder by mistake. Neither may serve by the other's state.
+static bool make_owner(struct policy_access *access, const struct mesh_files *files,
+                       struct err *err)
+{
+    const char *mesh = files->files[0].path;
+    char *folder = mesh[0] == '/' ? strdup("") : getcwd(NULL, 0);
+    size_t cap = strlen(access->node_id) + strlen(mesh) + (folder != NULL ? strlen(folder) : 0) + 8;
+    access->owner = malloc(cap);
+    if (access->owner != NULL && folder != NULL) {
+        snprintf(access->owner, cap, "%s by %s%s%s", access->node_id, folder,
+                 folder[0] != '\0' ? "/" : "", mesh);
+    }
+    bool ok = access->owner != NULL && folder != NULL;
+    free(folder);
+    return ok || err_set(err, "out of memory, or the current folder is gone");
+}
+
 static bool digest(struct policy_access *access, const struct mesh_files *files, struct err *err)
 {
     size_t len = protobuf_c_message_get_packed_size(&access->config->base);
@@ -195,7 +212,8 @@ struct policy_access *policy_access_new(struct mesh_files *files, time_t now, st
     }
     bool is_unix = strncmp(access->config->address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0;
     ok = (is_unix ? read_unix(access, files, &why) : read_tcp(access, files, now, &why)) &&
-         read_token(access, files, &why) && read_node(access, &why) && digest(access, files, &why);
+         read_token(access, files, &why) && read_node(access, &why) &&
+         make_owner(access, files, &why) && digest(access, files, &why);
 out:
     if (!ok) {
         mesh_files_locate(files, &why);
@@ -222,5 +240,6 @@ void policy_access_free(struct policy_access *access)
     free(access->join_token);
     free(access->state_folder);
     free(access->node_id);
+    free(access->owner);
     free(access);
 }

@@ -32,6 +32,7 @@ struct policy_access {
     bool is_token_missing;         // a file was named and isn't there
     char *state_folder;            // owned
     char *node_id;                 // owned
+    char *owner;                   // owned; whose stored state is ours: of two sidecars on one host
     uint8_t digest[32];            // of all of it: equal digests, and nothing changed
 };
 

@@ -174,7 +174,7 @@ static void store(struct source_policy *source)
     const struct stored what = {.state = source->sub.state,
                                 .version = source->sub.version,
                                 .unix_s = source->sub.confirmed_unix_s};
-    store_writer_put(source->writer, access->state_folder, access->node_id, &what);
+    store_writer_put(source->writer, access->state_folder, access->owner, &what);
 }
 
 static void on_accepted(void *ctx, bool is_new_state)
@@ -337,7 +337,7 @@ static void restore(struct source_policy *source)
     struct err err = {{0}, {0}};
     char quoted[2048];
     bool is_missing = false;
-    if (store_read(&stored, access->state_folder, access->node_id, access->config->accept_older,
+    if (store_read(&stored, access->state_folder, access->owner, access->config->accept_older,
                    &is_missing, &err)) {
         log_info("msg=\"stored state read\" version=%" PRIu64 " age_seconds=%" PRId64,
                  stored.version, (int64_t)time(NULL) - stored.unix_s);

@@ -187,7 +187,7 @@ static bool check_form(const uint8_t *bytes, size_t len, const char *owner, stru
     size_t owner_len = get_number(bytes + OWNER_AT, 2);
     if (owner_len > len - HEADER_LEN || owner_len != strlen(owner) ||
         memcmp(bytes + HEADER_LEN, owner, owner_len) != 0) {
-        return err_set(err, "stored by another node than this one, which is \"%s\"", owner);
+        return err_set(err, "stored by another sidecar than this one, which is \"%s\"", owner);
     }
     return true;
 }

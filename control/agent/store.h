@@ -25,7 +25,7 @@ struct stored {
     int64_t unix_s; // when it was stored
 };
 
-// store_pack makes the bytes of the file, malloc'd. `owner` is the node's id. NULL: out of memory,
+// store_pack makes the bytes of the file, malloc'd. `owner` names the sidecar. NULL: out of memory,
 // or too large.
 uint8_t *store_pack(const struct stored *what, const char *owner, size_t *out_len);
 
@@ -34,7 +34,7 @@ uint8_t *store_pack(const struct stored *what, const char *owner, size_t *out_le
 bool store_write(const char *folder, const uint8_t *bytes, size_t len, uint64_t version,
                  struct err *err);
 
-// store_read reads it back. Refused: a damaged or cut file, another node's, one that others may
+// store_read reads it back. Refused: a damaged or cut file, another sidecar's, one that others may
 // write to, one that isn't understood, and one older than what was stored before unless
 // accepts_older. false sets err; *out_is_missing says that there is simply none.
 bool store_read(struct stored *out, const char *folder, const char *owner, bool accepts_older,

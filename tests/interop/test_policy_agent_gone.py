@@ -79,7 +79,7 @@ def test_a_spoiled_store_is_refused_and_the_sidecar_is_not_ready(world, how):
         stored.chmod(0o666)
     else:
         (sidecar.folder / "state/policy-version").write_text("7\n")
-    words = {"cut": "cut short", "flipped": "SHA-256", "another's": "another node", "writable": "others may write",
+    words = {"cut": "cut short", "flipped": "SHA-256", "another's": "another sidecar", "writable": "others may write",
              "older": "older than 7"}[how]
     mark = sidecar.mark()
     sidecar.write_config()
@@ -137,27 +137,22 @@ HOSTILE = {
 
 def test_hostile_servers_change_nothing_and_nobody_waits_for_ever(world):
     """All at once, because some of them are only given up after their deadline of 30 seconds."""
-    sidecar = restart_alone(world)
-    world.sidecars.remove(sidecar)
+    world.agent.set_state(world.state())
+    world.serve()
     kept, started = [], time.monotonic()
-    for row, (pieces, words) in HOSTILE.items():
-        path = world.folder / f"{len(kept)}.sock"
-        server = Hostile(path, *pieces)
-        victim = world.payments(start=False, identity=world.authority.issue("api", API), access={"address": f"unix:{path}"})
-        (victim.folder / "state").mkdir()
-        for name in ("policy-state", "policy-version"):
-            (victim.folder / "state" / name).write_bytes((sidecar.folder / "state" / name).read_bytes())
-            (victim.folder / "state" / name).chmod(0o600)
-        victim.start()
-        kept.append((row, words, server, victim))
-    sidecar.close()
-    for row, words, server, victim in kept:
-        line = victim.wait_line(seconds=45, msg="no stream to the policy agent")
+    for number, (row, (pieces, words)) in enumerate(HOSTILE.items()):
+        server = Hostile(world.folder / f"{number}.sock", *pieces)
+        victim = world.payments()
+        kept.append((row, words, server, victim, victim.mark(), victim.status()["generation"]))
+        victim.config["policy_agent"]["address"] = f"unix:{world.folder}/{number}.sock"
+        victim.write_config()
+    for row, words, server, victim, mark, generation in kept:
+        line = victim.wait_line(mark, 45, msg="no stream to the policy agent")
         assert words in line["error"], (row, line)
         wait_until(f"{row}: it tries again", lambda: server.num_connections > 1, 40)
         assert victim.http("health", "/healthz/ready")[0] == 200, row
         status = victim.status()
-        assert (status["generation"], status["policy_agent"]["version"]) == (1, 1), row
+        assert (status["generation"], status["policy_agent"]["version"]) == (generation, 1), row
         # Full jitter from a second on: never a storm of our own.
         assert server.num_connections < 8 + (time.monotonic() - started), row
         server.close()

@@ -103,6 +103,8 @@ Test(policy_access, paths_and_tokens_are_those_of_mesh_yaml_s_folder, .timeout =
     snprintf(path, sizeof path, "%s/st", folder.path);
     cr_expect_str_eq(out.access->state_folder, path);
     cr_expect(out.access->is_token_missing);
+    snprintf(path, sizeof path, "n by %s", folder.mesh);
+    cr_expect_str_eq(out.access->owner, path);
     memcpy(digest, out.access->digest, sizeof digest);
     assembled_cleanup(&out);
     folder_write(&folder, "token", "secret\n");

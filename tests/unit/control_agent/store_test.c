@@ -123,7 +123,7 @@ Test(store, refuses_what_is_not_its_own_or_older, .timeout = 20)
     } rows[] = {
         {"good", "node", 0600, NULL, false, NULL},
         {"no mark", "node", 0600, "", false, NULL},
-        {"another node", "nod", 0600, NULL, false, "another node"},
+        {"another sidecar", "nod", 0600, NULL, false, "another sidecar"},
         {"group may write", "node", 0620, NULL, false, "others may write"},
         {"all may write", "node", 0602, NULL, false, "others may write"},
         {"older", "node", 0600, "8\n", false, "version 7 is older than 8"},
