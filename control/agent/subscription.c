@@ -10,6 +10,7 @@
 #include "certs/csr.h"
 #include "control/agent/issued.h"
 #include "control/agent/policy_response.h"
+#include "control/agent/subscription_waits.h"
 
 void subscription_init(struct subscription *sub, const struct subscription_hooks *hooks)
 {
@@ -66,22 +67,6 @@ bool subscription_is_busy(const struct subscription *sub)
     return sub->next.is_set;
 }
 
-// Full jitter: many sidecars that lost their policy agent together must not come back together.
-static uint32_t wait_ms(const struct subscription *sub, uint32_t num_failures)
-{
-    uint32_t ceiling = SUBSCRIPTION_FIRST_MS_MAX;
-    if (num_failures > 1) {
-        ceiling = SUBSCRIPTION_BACKOFF_MS_MIN;
-        for (uint32_t i = 2; i < num_failures && ceiling < SUBSCRIPTION_BACKOFF_MS_MAX; i++) {
-            ceiling *= 2;
-        }
-    }
-    if (ceiling > SUBSCRIPTION_BACKOFF_MS_MAX) {
-        ceiling = SUBSCRIPTION_BACKOFF_MS_MAX;
-    }
-    return sub->hooks.random(sub->hooks.ctx) % (ceiling + 1);
-}
-
 void subscription_ended(struct subscription *sub, const char *why, struct subscription_time now)
 {
     bool has_lasted =
@@ -101,7 +86,8 @@ void subscription_ended(struct subscription *sub, const char *why, struct subscr
     if (!has_lasted && sub->failures_in_a_row < 2) {
         sub->failures_in_a_row = 2;
     }
-    sub->retry_at_ms = now.ms + wait_ms(sub, sub->failures_in_a_row);
+    sub->retry_at_ms =
+        now.ms + subscription_backoff_ms(sub->failures_in_a_row, sub->hooks.random(sub->hooks.ctx));
     sub->hooks.failed(sub->hooks.ctx, why);
 }
 
@@ -207,18 +193,12 @@ static bool answer(struct subscription *sub, const char *error, struct subscript
     return send_request(sub, &request, false, now);
 }
 
-// A certificate_request was refused, by them or by us: the second time, and longer each time, the
-// next one waits.
+// A certificate_request was refused, by them or by us.
 static void csr_refused(struct subscription *sub, struct subscription_time now)
 {
     csr_forget(sub);
-    uint32_t wait = sub->num_csr_refused == 0 ? 0 : SUBSCRIPTION_CSR_MS_MIN;
-    for (uint32_t i = 1; i < sub->num_csr_refused && wait < SUBSCRIPTION_CSR_MS_MAX; i++) {
-        wait *= 2;
-    }
-    sub->num_csr_refused++;
-    wait = wait < SUBSCRIPTION_CSR_MS_MAX ? wait : SUBSCRIPTION_CSR_MS_MAX;
-    sub->csr_at_ms = now.ms + wait / 2 + sub->hooks.random(sub->hooks.ctx) % (wait / 2 + 1);
+    sub->csr_at_ms =
+        now.ms + subscription_csr_ms(sub->num_csr_refused++, sub->hooks.random(sub->hooks.ctx));
 }
 
 static void refuse(struct subscription *sub, const char *error, struct subscription_time now)
@@ -240,16 +220,6 @@ static void refuse(struct subscription *sub, const char *error, struct subscript
     sub->hooks.refused(sub->hooks.ctx, error);
 }
 
-static void schedule_renewal(struct subscription *sub, struct subscription_time now)
-{
-    // From when it is ours, and not from a notBefore that was dated back. Half of its life, and up
-    // to a tenth of it sooner or later, so that a fleet's renewals spread.
-    int64_t start = sub->issued.not_before > now.unix_s ? sub->issued.not_before : now.unix_s;
-    int64_t life = sub->issued.not_after > start ? sub->issued.not_after - start : 0;
-    int64_t percent = 45 + (int64_t)(sub->hooks.random(sub->hooks.ctx) % 11);
-    sub->renew_unix_s = start + life * percent / 100;
-}
-
 static void accept(struct subscription *sub, struct subscription_time now)
 {
     bool is_new_state = sub->next.state != NULL;
@@ -268,7 +238,8 @@ static void accept(struct subscription *sub, struct subscription_time now)
         issued_clear(&sub->issued);
         sub->issued = sub->next.issued;
         sub->next.issued = (struct subscription_issued){0};
-        schedule_renewal(sub, now);
+        sub->renew_unix_s = subscription_renewal_s(sub->issued.not_before, sub->issued.not_after,
+                                                   now.unix_s, sub->hooks.random(sub->hooks.ctx));
         sub->num_csr_refused = 0;
         if (is_of_stream) {
             csr_forget(sub);

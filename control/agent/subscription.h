@@ -2,8 +2,8 @@
 //
 // One sidecar's talk with its policy agent (tabard/v1/policy_agent.proto), as a state machine: when
 // to connect, what to ask, what to answer, what is held. Owned by source_policy; its one thread;
-// bounded by two states, accepted and tried, and SUBSCRIPTION_*. It does no I/O and reads no clock:
-// everything it does is a hook, and `now` is an argument.
+// bounded by two states, accepted and tried, and SUBSCRIPTION_*, here and in subscription_waits.h.
+// It does no I/O and reads no clock: everything it does is a hook, and `now` is an argument.
 #ifndef TABARD_CONTROL_AGENT_SUBSCRIPTION_H
 #define TABARD_CONTROL_AGENT_SUBSCRIPTION_H
 
@@ -15,16 +15,10 @@
 #include "base/err.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
-#define SUBSCRIPTION_BACKOFF_MS_MIN                                                                \
-    1000 // doubled with each failure; waits are 0 to that, by chance
-#define SUBSCRIPTION_BACKOFF_MS_MAX 30000
-#define SUBSCRIPTION_FIRST_MS_MAX   250   // of the first wait, after a stream that had lasted
 #define SUBSCRIPTION_LASTED_MS      10000 // a shorter stream's end counts as a failure twice
 #define SUBSCRIPTION_ANSWER_MS_MAX  30000 // to a first request, to a certificate_request
 #define SUBSCRIPTION_EMPTY_MS_MAX   30000 // a refused response, and nothing to serve by: start anew
 #define SUBSCRIPTION_LEAVING_MS_MAX 30000 // after the server said that it goes
-#define SUBSCRIPTION_CSR_MS_MIN     5000  // between certificate_requests
-#define SUBSCRIPTION_CSR_MS_MAX     60000
 
 // Both clocks: monotonic milliseconds for intervals, Unix seconds for dates.
 struct subscription_time {

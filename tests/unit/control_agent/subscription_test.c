@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "certs/mint.h"
+#include "control/agent/subscription_waits.h"
 
 #define ID    "spiffe://demo.example/ns/shop/sa/web"
 #define OTHER "spiffe://demo.example/ns/shop/sa/other"
