@@ -58,8 +58,8 @@ list() {
         $(grep -lE '^#include "proxy/' $(list control) /dev/null | xargs -r grep -LE '^#include "proxy/(policy|route|reason)\.h"')
     refuse 'proxy/|control/' 'certs stands below both programs' $(list certs)
     refuse 'proxy/|control/|certs/|tabard/' 'base stands below everything' $(list base)
-    refuse 'openssl/ssl\.h' 'TLS is spoken in certs/context, proxy/tls, proxy/signer and control/grpc only' \
-        $(list base certs proxy control | grep -vE '^(certs/context|proxy/tls|proxy/signer|control/grpc/.*)\.[ch]$|^control/grpc/')
+    refuse 'openssl/ssl\.h' 'TLS is spoken in certs/context, proxy/tls, proxy/signer, control/grpc and the *tls.c that set it up for a control program' \
+        $(list base certs proxy control | grep -vE '^(certs/context|proxy/tls|proxy/signer|control/(agent|policyd)/[a-z_]*tls)\.[ch]$|^control/grpc/')
     refuse 'uv\.h' 'no event loop in what is pure' $(list base certs | cat) $(list 'proxy/policy.*' 'proxy/route.*' 'proxy/ring.*')
 }
 
