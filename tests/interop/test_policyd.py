@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
-from mesh import DOMAIN, run, wait_until  # noqa: E402
+from mesh import DOMAIN, Agent, Service, connect, exchange, is_reset_or_closed, is_turned_away, run, wait_until  # noqa: E402
 from policyd import Policyd, Refused, Sidecar, allow, csr, pb, spiffe, workload  # noqa: E402
 
 CALLER, API, OTHER = map(spiffe, ("caller", "api", "other"))
@@ -332,3 +332,36 @@ def test_wrong_flags_are_named():
         done = run("tabard-policyd", *arguments, check=False)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert run("tabard-policyd", "--help").stdout.startswith("usage: tabard-policyd")
+
+
+def sidecar_of(policyd, name, **more):
+    """A real one, which has nothing but the policy agent's Unix socket."""
+    access = {"address": f"unix:{policyd.unix}", "spiffe_id": spiffe(name), "node_id": name, "addresses": ["127.0.0.1"],
+              "state": str(policyd.folder / f"{name}.state")}
+    return Agent(name, {"policy_agent": access, "settings": {"drain_seconds": 1}, **more})
+
+
+def test_two_real_sidecars_meet_through_it_and_part_when_the_policy_says_so(policyd):
+    service = Service()
+    uid = [os.getuid()]
+    with contextlib.ExitStack() as stack:
+        stack.callback(service.close)
+        # The port that the fleet speaks of is the one that the called sidecar listens on.
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        described = {"workloads": [workload("caller", unix_uids=uid),
+                                   workload("api", "127.0.0.1/32", unix_uids=uid, ports=[port])],
+                     "policies": [allow("api-is-called", API, CALLER)]}
+        policyd.apply(described)
+        api = sidecar_of(policyd, "api", inbound_ports=[{"port": port, "mode": "MTLS", "listen": f"127.0.0.1:{port}",
+                                                         "application": "%s:%d" % service.address}])
+        stack.callback(api.close)
+        caller = sidecar_of(policyd, "caller", forwards=[{"listen": "127.0.0.1:0", "destination": f"127.0.0.1:{port}"}])
+        stack.callback(caller.close)
+        with connect(caller.address("127.0.0.1:0")) as sock:
+            assert exchange(sock, b"through two sidecars") == b"through two sidecars"
+            policyd.apply({**described, "policies": []})
+            assert is_reset_or_closed(sock)
+        assert is_turned_away(caller.address("127.0.0.1:0"), say=b"x")
+        assert policyd.metrics()["streams"] == 2

@@ -23,7 +23,8 @@ struct refused {
 Test(fleet, refuses_what_a_sidecar_could_not_use_and_says_where, .timeout = TIMEOUT)
 {
     static const struct refused rows[] = {
-        {"workloads: [{spiffe_id: 'spiffe://demo.example'}]", "fleet/a.yaml:1:25: workloads[0].spiffe_id"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example'}]",
+         "fleet/a.yaml:1:25: workloads[0].spiffe_id"},
         {"workloads: [{spiffe_id: 'spiffe://other.example/a'}]", "trust domain demo.example only"},
         {"workloads: [{spiffe_id: 'spiffe://demo.example/tabard/policyd'}]", "/tabard/"},
         {"workloads: [{spiffe_id: 'spiffe://demo.example/a'}, {spiffe_id: "
