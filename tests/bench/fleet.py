@@ -77,13 +77,13 @@ def settled(policyd):
     return now
 
 
-def change(policyd, load, num, write):
-    """One change that `num` streams are told of: (p50, p99, last ACK) in ms, CPU in ms, bytes."""
+def change(policyd, load, num, write, idle=0.0):
+    """One change that `num` streams are told of: (p50, p99, last ACK) in ms, CPU in ms beyond the idle share, bytes."""
     load.ask(f"expect {num}", "expecting")
     cpu, started = settled(policyd), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     write()
     _, *times, size = load.hear("got")
-    done = settled(policyd)
+    done = settled(policyd) - idle * (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - started)
     return [(at - started) / 1e6 for at in times] + [(done - cpu) / 1e6, size]
 
 
@@ -131,7 +131,7 @@ def measure(num, per_connection):
             def join():
                 load.tell("join")
                 load.hear("joined")
-            joins.append(change(policyd, load, told, join))
+            joins.append(change(policyd, load, told, join, row["idle_cpu_permille"] / 1000))
         p50, p99, last, cpu_ms, size = median(joins)
         row |= {"join_told": told, "join_last_ms": last, "join_cpu_us": cpu_ms * 1e3, "join_bytes": size,
                 "join_bytes_per_push": size / told}

@@ -224,6 +224,10 @@ Test(world, a_fleet_that_changes_nothing_for_a_view_sends_it_nothing, .timeout =
     }
     world_set_trust(&world, empty_trust());
     cr_expect(viewer_is_behind(&played.viewer), "another trust concerns everybody");
+    bool is_state = false;
+    played.viewer.wants_deltas = true;
+    cr_assert_not_null(world_body(&world, &played.viewer, &is_state));
+    cr_expect(is_state, "no delta can tell of a trust");
     world_leave(&played.viewer);
     world_cleanup(&world);
 }
