@@ -79,7 +79,9 @@ uint64_t deadline_left(const struct conn *conn, enum reason *out_reason)
         *out_reason = conn->reason;
         return left_of(conn->step_ms, limits->closing_ms, now_ms);
     default: // HANDSHAKE; the others never wait
-        *out_reason = REASON_HANDSHAKE_TIMEOUT;
+        // While the agent has yet to sign, the delay is ours and not the peer's.
+        *out_reason =
+            conn->sign.state == SIGN_WAITING ? REASON_SIGN_FAILED : REASON_HANDSHAKE_TIMEOUT;
         return left_of(conn->step_ms, limits->handshake_ms, now_ms);
     }
 }

@@ -499,3 +499,17 @@ Test(conn, handshakes_that_were_left_alone_count_until_they_are_signed_for, .tim
     close(app);
     pair_cleanup(&pair);
 }
+
+Test(conn, a_signature_that_does_not_come_in_time_is_not_the_peer_s_fault, .timeout = 20)
+{
+    struct pair_options options = with_limits();
+    options.limits.handshake_ms = 100;
+    struct pair pair;
+    pair_init(&pair, &options);
+    pair_agent_pause(&pair.server);
+    int client = pair_connect(&pair);
+    pair_until_reason(&pair, &pair.server, REASON_SIGN_FAILED);
+    cr_assert(pair_ended(&pair.server, REASON_HANDSHAKE_TIMEOUT) == 0);
+    close(client);
+    pair_cleanup(&pair);
+}
