@@ -256,8 +256,30 @@ static void put_include_cidrs(FILE *out, const struct cidr_list *list)
     }
 }
 
+// Keeps the connections of exempt users in a conntrack zone of their own. In one zone, a connection
+// of the service and one of the proxy can have the same two addresses and ports, one after the
+// other: a closed entry is remembered for seconds, and a new SYN that meets it takes its fate. The
+// service's then passed by the sidecar, or the proxy's was redirected to itself (istio#38982,
+// linkerd2#15505). Only the original direction: answers are found by their own tuple.
+static void put_zone(FILE *out, const struct ruleset *ruleset)
+{
+    fprintf(out,
+            "  chain apart {\n"
+            "    type filter hook output priority raw; policy accept;\n"
+            "    meta l4proto != tcp return\n"
+            "    meta skuid %u ct original zone set %d\n",
+            ruleset->proxy_uid, RULESET_ZONE);
+    if (ruleset->exclude_uids.num > 0) {
+        fprintf(out, "    meta skuid { ");
+        put_ranges(out, &ruleset->exclude_uids);
+        fprintf(out, " } ct original zone set %d\n", RULESET_ZONE);
+    }
+    fprintf(out, "  }\n");
+}
+
 static void put_chains(FILE *out, const struct ruleset *ruleset)
 {
+    put_zone(out, ruleset);
     // A segment that connection tracking finds invalid would pass the NAT unchanged and be answered
     // with a reset.
     fprintf(out, "  chain invalid {\n"

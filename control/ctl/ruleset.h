@@ -13,6 +13,8 @@
 #include "base/addr.h"
 #include "base/err.h"
 
+#define RULESET_ZONE 1337 // the conntrack zone of exempt users
+
 #define RULESET_RANGES_MAX 1024 // of one list
 
 struct number_range {

@@ -2,6 +2,7 @@
 """Real interception in network namespaces: the services know nothing, IPv4 and IPv6. Root only."""
 import contextlib
 import socket
+import struct
 import subprocess
 from types import SimpleNamespace
 
@@ -26,7 +27,8 @@ def config(authority, spiffe_id):
         "trust_bundles": bundles(authority),
         "inbound_ports": [{"port": 8081, "mode": "PERMISSIVE"}],
         "policies": [allow("shop-may-pay", WEB, API)],
-        "destinations": [{"name": "all", "addresses": WORLD, "ports": [8080], "mode": "MTLS", "identities": [API]}],
+        "destinations": [{"name": "all", "addresses": WORLD, "ports": [8080], "mode": "MTLS", "identities": [API]},
+                         {"name": "open", "addresses": WORLD, "ports": [9997], "mode": "PLAINTEXT"}],
         "settings": {"interception": {}, "drain_seconds": 1},
     }
 
@@ -34,6 +36,11 @@ def config(authority, spiffe_id):
 def plain_echo(sock):
     while data := sock.recv(65536):
         sock.sendall(data)
+
+
+def reset_at_once(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +140,52 @@ def test_traffic_for_another_host_that_is_routed_here_is_refused(mesh, authority
         mesh.payments.wait_conn(mark, dir="inbound", reason="not_local")
     finally:
         lobby.run("ip", "route", "del", stranger)
+
+
+@contextlib.contextmanager
+def local_ports(host, low, high):
+    """Ports that the kernel chooses from in a namespace."""
+    before = host.run("sysctl", "-n", "net.ipv4.ip_local_port_range").stdout.split()
+    host.run("sysctl", "-q", "-w", f"net.ipv4.ip_local_port_range={low} {high}")
+    try:
+        yield range(low, high + 1)
+    finally:
+        host.run("sysctl", "-q", "-w", f"net.ipv4.ip_local_port_range={' '.join(before)}")
+
+
+def connect_from(host, source, to):
+    with host.entered():
+        sock = socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.settimeout(5)
+    try:
+        sock.bind(source)
+        sock.connect(to)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_port_from_which_the_proxy_was_just_reset_is_still_caught(mesh, family):
+    """Connection tracking remembers a closed connection for seconds; the service's next one from that port is not that one."""
+    shop, own, to = mesh.net["shop"], address(mesh.net["shop"], family), (address(mesh.net["lobby"], family), 9997)
+    with local_ports(shop, 40000, 40007) as ports:
+        with contextlib.closing(Service(reset_at_once, address=to, netns=mesh.net["lobby"])):
+            for source in range(50000, 50040):  # each is reset, and so is what the proxy dialed from one of its few ports
+                with contextlib.suppress(OSError), connect_from(shop, (own, source), to) as sock:
+                    sock.recv(1)
+        with contextlib.closing(Service(plain_echo, address=to, netns=mesh.net["lobby"])):
+            before = mesh.shop.metric("tabard_connections_opened_total", direction="outbound")
+            called = 0
+            for source in ports:
+                with contextlib.suppress(OSError):  # of a port that the proxy has in use right now
+                    with connect_from(shop, (own, source), to) as sock:
+                        called += 1
+                        assert exchange(sock, b"hello") == b"hello"
+            caught = mesh.shop.metric("tabard_connections_opened_total", direction="outbound") - before
+    assert caught == called > 2
 
 
 @pytest.mark.parametrize("family", FAMILIES)

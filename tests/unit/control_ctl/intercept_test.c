@@ -23,6 +23,11 @@ Test(intercept, the_default_catches_everything_but_loopback_the_proxy_and_its_ow
     cr_expect_str_eq(text, "table inet tabard\n"
                            "delete table inet tabard\n"
                            "table inet tabard {\n"
+                           "  chain apart {\n"
+                           "    type filter hook output priority raw; policy accept;\n"
+                           "    meta l4proto != tcp return\n"
+                           "    meta skuid 1337 ct original zone set 1337\n"
+                           "  }\n"
                            "  chain invalid {\n"
                            "    type filter hook prerouting priority mangle; policy accept;\n"
                            "    meta l4proto tcp ct state invalid counter drop\n"
@@ -60,6 +65,8 @@ Test(intercept, every_list_has_its_rule_in_its_chain_and_order)
     cr_assert(ruleset_add_cidrs(&ruleset.exclude_outbound_cidrs, "169.254.0.0/16", &err));
     cr_assert(ruleset_add_cidrs(&ruleset.include_outbound_cidrs, "0.0.0.0/0,::/0", &err));
     char *text = ruleset_up(&ruleset);
+    cr_expect_not_null(strstr(text, "    meta skuid 2000 ct original zone set 1337\n"
+                                    "    meta skuid { 0, 500-502 } ct original zone set 1337\n"));
     static const char want[] = "    iifname \"lo\" return\n"
                                "    meta l4proto != tcp return\n"
                                "    tcp dport { 22, 15020-15021 } counter return\n"
