@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 static const char *program_name = "tabard";
 static enum log_level level_min = LOG_LEVEL_INFO;
 static int log_fd = STDERR_FILENO;
+static bool is_socket;
 static atomic_uint_fast64_t num_dropped;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -22,13 +25,23 @@ void log_init(const char *program, enum log_level level)
 {
     program_name = program;
     level_min = level;
+    // So that no socket or epoll becomes one of the three by chance, and is passed on as such.
+    int null_fd;
+    do {
+        null_fd = open("/dev/null", O_RDWR | O_NOCTTY);
+    } while (null_fd >= 0 && null_fd <= STDERR_FILENO);
+    if (null_fd > STDERR_FILENO) {
+        close(null_fd);
+    }
     // A new open file description of the same pipe, terminal or file: O_NONBLOCK set on the
-    // inherited one would change it for everybody who shares it. A socket can't be opened so; there
-    // the inherited one serves.
+    // inherited one would change it for everybody who shares it. A socket can't be opened so, but
+    // can be told with each line.
     int fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd >= 0) {
         log_fd = fd;
     }
+    struct stat st;
+    is_socket = fd < 0 && fstat(log_fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
 bool log_level_parse(enum log_level *out_level, const char *text)
@@ -71,7 +84,8 @@ static void write_line(enum log_level level, const char *format, va_list args)
     line[len++] = '\n';
     ssize_t written;
     do {
-        written = write(log_fd, line, len);
+        written = is_socket ? send(log_fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+                            : write(log_fd, line, len);
     } while (written < 0 && errno == EINTR);
     if (written < 0) {
         atomic_fetch_add_explicit(&num_dropped, dropped + 1, memory_order_relaxed);

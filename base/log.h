@@ -14,8 +14,9 @@
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
-// log_init names the program in every line and opens standard error for writing without blocking.
-// Call it once, before any thread and before a sandbox. `program` is borrowed for ever.
+// log_init opens /dev/null on those of descriptors 0 to 2 that are closed, names the program in
+// every line and opens standard error for writing without blocking. Call it once, before any thread
+// and before a sandbox. `program` is borrowed for ever.
 void log_init(const char *program, enum log_level level);
 
 // log_level_parse reads "debug", "info", "warn" or "error".

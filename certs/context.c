@@ -12,7 +12,7 @@
 #include "certs/verify.h"
 
 // A peer that sends more than this as its Certificate message is cut off before anything is parsed.
-#define PEER_CERTIFICATES_BYTES_MAX (100u << 10)
+#define PEER_CERTIFICATES_BYTES_MAX (32u << 10)
 
 // Preference order. TLS 1.3 uses the PSS forms of RSA only, which is all that stands here (RFC
 // 8446, section 4.2.3).

@@ -280,6 +280,7 @@ static enum step_result step_handshake(struct conn *conn)
 
 static enum step_result step_authorize(struct conn *conn)
 {
+    invariant(!conn->is_in_handshake || conn->peer != NULL); // who came by TLS has proved who it is
     enum reason reason = authorize(conn, false);
     if (reason != REASON_NONE) {
         return ended(conn, reason, NULL);

@@ -14,7 +14,8 @@
 
 enum {
     ACCEPT_LOG_MS = 1000,
-    DESCRIPTORS_RESERVED = 256, // for everything that is no connection's
+    POOL_BYTES_MIN = 8 * RING_BYTES, // of a worker, or it could serve nobody
+    DESCRIPTORS_RESERVED = 256,      // for everything that is no connection's
 };
 
 struct worker_listener {
@@ -173,7 +174,8 @@ static void adopt(struct worker *worker, struct generation *generation)
     }
     env->limits.connections = share(env->limits.connections, worker->num_workers);
     env->limits.handshakes = share(env->limits.handshakes, worker->num_workers);
-    pool_set_limit(&env->pool, env->limits.buffer_bytes / worker->num_workers);
+    uint64_t pool_bytes = env->limits.buffer_bytes / worker->num_workers;
+    pool_set_limit(&env->pool, pool_bytes < POOL_BYTES_MIN ? POOL_BYTES_MIN : pool_bytes);
     recheck_all(worker);
     if (!worker->is_draining) {
         listeners_adopt(worker, &generation->plan);
