@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static char output[1 << 20];
@@ -107,6 +108,31 @@ Test(log, a_full_pipe_never_blocks_and_the_loss_is_counted)
     cr_expect_not_null(strstr(drain(fd), want), "%s instead of %s", output, want);
     log_info("msg=again");
     cr_expect_null(strstr(drain(fd), "log_dropped"));
+}
+
+Test(log, a_socket_that_nobody_reads_never_blocks_and_the_loss_is_counted)
+{
+    int ends[2];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    cr_assert_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+    log_init("t", LOG_LEVEL_INFO);
+    for (int i = 0; i < 20000; i++) { // more than a socket holds; the suite's timeout is the judge
+        log_info("msg=\"a line that may find no room\" i=%d", i);
+    }
+    cr_assert_eq(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    drain(ends[0]);
+    log_info("msg=after");
+    cr_expect_not_null(strstr(drain(ends[0]), "log_dropped="));
+}
+
+Test(log, closed_standard_descriptors_are_opened_before_anything_else)
+{
+    close(STDIN_FILENO);
+    close(STDOUT_FILENO);
+    log_init("t", LOG_LEVEL_INFO);
+    for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+        cr_expect_geq(fcntl(fd, F_GETFD), 0, "descriptor %d", fd);
+    }
 }
 
 Test(log, the_pipe_of_others_stays_blocking)
