@@ -23,7 +23,7 @@ static enum reason authorize_inbound(struct conn *conn, bool is_recheck)
     enum reason denied = is_recheck ? REASON_POLICY_REVOKED : REASON_POLICY_DENIED;
     struct policy_request request = {.source = conn->source.ip, .port = conn->port};
     if (conn->is_self_call) {
-        request.peer = &env->snapshot->self_id;
+        request.peer = &env->snapshot->trust->self_id;
         request.source = conn->destination.ip;
     } else if (conn->peer != NULL) {
         request.peer = &conn->peer->id;
@@ -101,8 +101,9 @@ static bool on_verify(void *app, CRYPTO_BUFFER *const *chain, size_t num_certs, 
     struct conn_env *env = conn->env;
     struct err err = {0};
     bool is_cached;
-    enum verify_failure failure = peers_verify(&env->peers, &conn->peer, &is_cached, chain,
-                                               num_certs, env->snapshot->bundles, time(NULL), &err);
+    enum verify_failure failure =
+        peers_verify(&env->peers, &conn->peer, &is_cached, chain, num_certs,
+                     env->snapshot->trust->bundles, time(NULL), &err);
     if (failure == VERIFY_OK) {
         stats_add(is_cached ? &env->stats.chains_cached : &env->stats.chains_checked, 1);
         if (conn->direction == DIRECTION_INBOUND || is_expected_here(conn, conn->peer)) {
@@ -134,7 +135,7 @@ static struct sign_place on_sign_place(void *app)
     struct conn *conn = app;
     return (struct sign_place){.signer = &conn->env->signer,
                                .job = &conn->sign,
-                               .key_id = conn->handshake_snapshot->key_id};
+                               .key_id = conn->handshake_snapshot->trust->key_id};
 }
 
 const struct tls_hooks *authorize_tls_hooks(void)

@@ -75,7 +75,8 @@ static struct generation *generation_new(struct plane *plane, const Tabard__V1__
     }
     atomic_init(&generation->num_refs, 1);
     struct context_hooks hooks = tls_context_hooks();
-    generation->snapshot = snapshot_new(message, &hooks, time(NULL), err);
+    const struct snapshot *previous = plane->current != NULL ? plane->current->snapshot : NULL;
+    generation->snapshot = snapshot_new(message, previous, &hooks, time(NULL), err);
     const struct listen_plan *open = plane->current != NULL ? &plane->current->plan : NULL;
     if (generation->snapshot == NULL ||
         !listen_plan_init(&generation->plan, generation->snapshot->routes, open, plane->num_workers,

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/snapshot.h"
 
-#include <openssl/pool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/pb_text.h"
 
 static void snapshot_free(struct snapshot *snapshot)
 {
-    context_pair_cleanup(&snapshot->contexts);
-    trust_bundles_free(snapshot->bundles);
+    trust_unref(snapshot->trust);
     policy_index_free(snapshot->policies);
     route_index_free(snapshot->routes);
     free(snapshot);
@@ -30,50 +27,12 @@ void snapshot_unref(struct snapshot *snapshot)
     }
 }
 
-// Proves our own chain against our own bundle, as a peer would.
-static bool identity_check(struct snapshot *snapshot, const Tabard__V1__Identity *identity,
-                           time_t now, struct err *err)
-{
-    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX];
-    size_t num = 0;
-    bool ok = false;
-    if (identity->n_chain > VERIFY_CHAIN_MAX) {
-        return err_set_at(err, "identity.chain", "%zu certificates are more than %d",
-                          identity->n_chain, VERIFY_CHAIN_MAX);
-    }
-    for (; num < identity->n_chain; num++) {
-        chain[num] = CRYPTO_BUFFER_new(identity->chain[num].data, identity->chain[num].len, NULL);
-        if (chain[num] == NULL) {
-            err_set(err, "out of memory for the identity's chain");
-            goto out;
-        }
-    }
-    ok = verify_peer(&snapshot->self, (const CRYPTO_BUFFER *const *)chain, num, snapshot->bundles,
-                     now, err) == VERIFY_OK;
-    if (!ok) {
-        err_prefix(err, "our own certificate would not be accepted by a peer");
-        err_prefix_where(err, "identity.chain");
-        goto out;
-    }
-    ok = spiffe_workload_parse(&snapshot->self_id, snapshot->self.id, snapshot->self.id_len, err);
-out:
-    while (num > 0) {
-        CRYPTO_BUFFER_free(chain[--num]);
-    }
-    return ok;
-}
-
-struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message,
+struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message, const struct snapshot *previous,
                               const struct context_hooks *hooks, time_t now, struct err *err)
 {
-    const Tabard__V1__Identity *identity = message->identity;
     char where[160];
     if (pb_text_has_unknown(&message->base, where)) {
         err_set_at(err, where, "holds something this version does not understand");
-        return NULL;
-    }
-    if (identity == NULL || identity->key_id.len != 32) {
-        err_set_at(err, "identity", "is missing, or its key_id is not 32 bytes");
         return NULL;
     }
     struct snapshot *snapshot = calloc(1, sizeof *snapshot);
@@ -83,11 +42,9 @@ struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message,
     }
     atomic_init(&snapshot->num_refs, 1);
     snapshot->generation = message->generation;
-    memcpy(snapshot->key_id, identity->key_id.data, sizeof snapshot->key_id);
-    snapshot->bundles =
-        trust_bundles_new(message->trust_bundles, message->n_trust_bundles, now, err);
-    if (snapshot->bundles != NULL && identity_check(snapshot, identity, now, err) &&
-        context_pair_init(&snapshot->contexts, identity, hooks, err) &&
+    snapshot->trust =
+        trust_new(message, previous != NULL ? previous->trust : NULL, hooks, now, err);
+    if (snapshot->trust != NULL &&
         (snapshot->policies = policy_index_new(message->policies, message->n_policies, err)) !=
             NULL &&
         (snapshot->routes = route_index_new(message, err)) != NULL) {

@@ -12,28 +12,23 @@
 #include <time.h>
 
 #include "base/err.h"
-#include "certs/bundle.h"
-#include "certs/context.h"
-#include "certs/verify.h"
 #include "proxy/policy.h"
 #include "proxy/route.h"
+#include "proxy/trust.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 struct snapshot {
     atomic_uint num_refs;
     uint64_t generation;
-    uint8_t key_id[32];
-    struct context_pair contexts;  // owned
-    struct trust_bundles *bundles; // owned
+    struct trust *trust;           // counted
     struct policy_index *policies; // owned
     struct route_index *routes;    // owned
-    struct verified_peer self;     // who we are
-    struct spiffe_id self_id;      // of self.id
 };
 
 // snapshot_new builds a snapshot from what the agent sent, checking all of it again: the proxy
-// trusts no message more than it must. The identity is verified like a peer's. NULL sets err.
-struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message,
+// trusts no message more than it must. What it shares with `previous` (NULL is fine), see
+// trust_new. NULL sets err.
+struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message, const struct snapshot *previous,
                               const struct context_hooks *hooks, time_t now, struct err *err);
 
 struct snapshot *snapshot_ref(struct snapshot *snapshot);

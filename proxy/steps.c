@@ -133,7 +133,7 @@ static bool tls_begin(struct conn *conn)
     bool is_server = conn->direction == DIRECTION_INBOUND;
     snapshot_unref(conn->handshake_snapshot);
     conn->handshake_snapshot = snapshot_ref(snapshot);
-    SSL_CTX *ctx = is_server ? snapshot->contexts.server : snapshot->contexts.client;
+    SSL_CTX *ctx = is_server ? snapshot->trust->contexts.server : snapshot->trust->contexts.client;
     return tls_start(&conn->mesh, ctx, is_server, conn);
 }
 

@@ -216,6 +216,9 @@ enum tls_result tls_read(struct side *side, struct side *other, struct ring *to,
         }
         ring_push(to, (size_t)ret);
         *out_len += (size_t)ret;
+        if (!tls_has_bytes(side)) {
+            break; // asking BoringSSL again costs as much as a small record, to hear that it waits
+        }
     }
     return TLS_OK;
 }

@@ -153,7 +153,7 @@ static uint32_t connections_possible(void)
 
 static void recheck_all(struct worker *worker)
 {
-    peers_recheck(&worker->env.peers, worker->env.snapshot->bundles, time(NULL));
+    peers_recheck(&worker->env.peers, worker->env.snapshot->trust->bundles, time(NULL));
     struct conn *next;
     for (struct conn *conn = worker->env.conns; conn != NULL; conn = next) {
         next = conn->next; // ending frees nobody before the loop's next turn

@@ -34,6 +34,7 @@ struct source_file {
     bool is_loading;
     bool is_again;           // something happened while it loaded
     bool is_hint;            // the quiet timer runs for events alone, maybe of other files
+    bool is_asked;           // somebody wants a load, whether the files have changed or not
     uint64_t first_event_ms; // of the events that the quiet timer waits on; 0: none
 
     // The last load; the worker's while is_loading.
@@ -41,6 +42,8 @@ struct source_file {
     struct assembled assembled;
     struct err err;
     bool is_ok;
+    bool is_same; // going in: it may be; coming out: what was read is what the last load had read
+    uint8_t digest[MESH_DIGEST_LEN]; // of what was read
 
     struct mesh_files failed_files; // what the load before looked at, when it failed
     uint64_t failing_since_ms;      // 0: not failing
@@ -177,8 +180,15 @@ static void take_failure(struct source_file *source)
 static void on_load(uv_work_t *work)
 {
     struct source_file *source = work->data;
-    source->is_ok = mesh_files_read(&source->files, source->path, &source->err) &&
-                    assemble(&source->assembled, &source->files, time(NULL), &source->err);
+    uint8_t digest[MESH_DIGEST_LEN];
+    source->is_ok = mesh_files_read(&source->files, source->path, &source->err);
+    if (source->is_ok) {
+        mesh_files_digest(digest, &source->files);
+        source->is_same = source->is_same && memcmp(digest, source->digest, sizeof digest) == 0;
+        memcpy(source->digest, digest, sizeof digest);
+        source->is_ok = source->is_same ||
+                        assemble(&source->assembled, &source->files, time(NULL), &source->err);
+    }
 }
 
 static void on_load_done(uv_work_t *work, int status)
@@ -192,7 +202,9 @@ static void on_load_done(uv_work_t *work, int status)
         if (source->is_ok) {
             source->failing_since_ms = 0;
             source->reported[0] = '\0';
-            source->hooks.on_loaded(source->hooks.ctx, &source->assembled);
+            if (!source->is_same) {
+                source->hooks.on_loaded(source->hooks.ctx, &source->assembled);
+            }
         } else {
             take_failure(source);
         }
@@ -223,6 +235,8 @@ static void load(struct source_file *source)
     }
     mesh_files_cleanup(&source->files);
     source->err = (struct err){{0}, {0}};
+    source->is_same = source->is_ok && !source->is_asked;
+    source->is_asked = false;
     source->work.data = source;
     source->is_loading = true;
     source->handles_open++;
@@ -284,6 +298,7 @@ struct source_file *source_file_new(uv_loop_t *loop, const char *path,
     source->quiet.data = source->poll.data = source;
     source->handles_open = 2;
     source->is_ok = true;
+    source->is_asked = true;
     uv_timer_start(&source->poll, on_poll, SOURCE_POLL_MS, SOURCE_POLL_MS);
     load(source);
     return source;
@@ -292,6 +307,7 @@ struct source_file *source_file_new(uv_loop_t *loop, const char *path,
 void source_file_reload(struct source_file *source)
 {
     source->reported[0] = '\0';
+    source->is_asked = true;
     load(source);
 }
 

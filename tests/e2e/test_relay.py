@@ -11,7 +11,8 @@ import threading
 
 import pytest
 
-from mesh import connect, echo, exchange, how_it_ends, read_all, wait_until
+from foreign import MemoryClient
+from mesh import WEB, connect, echo, exchange, how_it_ends, read_all, wait_until
 from pair import Pair
 
 
@@ -200,6 +201,44 @@ def test_a_slow_reader_slows_its_sender_and_fills_no_memory(pair):
         sock.setblocking(True)
         sock.shutdown(socket.SHUT_WR)
         assert int(read_all(sock)) == sent
+
+
+def record_sizes(wire):
+    """The sizes of the TLS records on the wire (RFC 8446, section 5.1)."""
+    at = 0
+    while at < len(wire):
+        size = int.from_bytes(wire[at + 3:at + 5], "big")
+        yield size
+        at += 5 + size
+
+
+def test_small_messages_become_full_records_when_the_reader_is_behind(pair):
+    message, sent = bytes(200), []
+
+    def talk_until_stuck(sock):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        sock.settimeout(0.5)
+        num = 0
+        try:
+            while True:
+                num += sock.send(message)
+        except TimeoutError:
+            sent.append(num)
+            sock.shutdown(socket.SHUT_WR)
+
+    with_handler(pair, talk_until_stuck)
+    client = MemoryClient(pair.inbound, pair.authority, pair.authority.issue("late", WEB)).handshake()
+    wait_until("nothing more goes in", lambda: sent, seconds=30)
+    wire = b""
+    while part := client.sock.recv(1 << 20):
+        wire += part
+    sizes = list(record_sizes(wire))
+    client.close()
+    overhead = 17  # the content type and the tag
+    full = sum(size - overhead for size in sizes if size > 15000)
+    assert sum(sizes) - overhead * len(sizes) == sent[0] + 2, "all of it, and close_notify"
+    # Only what came while the socket still took everything went out in smaller pieces.
+    assert full > 0.7 * sent[0], (full, sent[0], len(sizes))
 
 
 def test_a_hundred_connections_at_once_don_t_mix(pair):

@@ -230,7 +230,7 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
 
     struct err err = {0};
     struct context_hooks hooks = tls_context_hooks();
-    struct snapshot *snapshot = snapshot_new(&message, &hooks, time(NULL), &err);
+    struct snapshot *snapshot = snapshot_new(&message, end->env.snapshot, &hooks, time(NULL), &err);
     cr_assert(snapshot != NULL, "%s: %s", err.where, err.text);
     free(leaf_der.data);
     free(root_der.data);
@@ -244,7 +244,7 @@ void pair_adopt(struct pair *pair, struct pair_end *end, const struct pair_optio
     end->env.snapshot = snapshot_make(pair, end, options != NULL ? options : &plain_options);
     end->env.limits = *route_limits(end->env.snapshot->routes);
     pool_set_limit(&end->env.pool, end->env.limits.buffer_bytes);
-    peers_recheck(&end->env.peers, end->env.snapshot->bundles, time(NULL));
+    peers_recheck(&end->env.peers, end->env.snapshot->trust->bundles, time(NULL));
     struct conn *next;
     for (struct conn *conn = end->env.conns; conn != NULL; conn = next) {
         next = conn->next;
