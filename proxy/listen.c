@@ -59,10 +59,26 @@ static bool probe(const struct addr *addr)
     return ok;
 }
 
-static bool socket_open(struct listen_socket *sock, size_t num_workers)
+// Whether an open socket of ours stands in the way of a bind that isn't shared: the same port, on
+// the wildcard address where this one names an address, or the other way round.
+static bool overlaps_own(const struct listen_plan *current, const struct addr *addr)
+{
+    for (size_t i = 0; current != NULL && i < current->num; i++) {
+        const struct addr *bound = &current->sockets[i].bound;
+        if (bound->port == addr->port && ip_is_v4(&bound->ip) == ip_is_v4(&addr->ip) &&
+            (ip_is_unspecified(&bound->ip) || ip_is_unspecified(&addr->ip))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool socket_open(struct listen_socket *sock, const struct listen_plan *current,
+                        size_t num_workers)
 {
     sock->bound = sock->configured;
-    if (sock->configured.port != 0 && !probe(&sock->configured)) {
+    if (sock->configured.port != 0 && !overlaps_own(current, &sock->configured) &&
+        !probe(&sock->configured)) {
         return false;
     }
     for (size_t i = 0; i < num_workers; i++) {
@@ -136,7 +152,7 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
         sock->bound = open->bound;
         return true;
     }
-    if (socket_open(sock, plan->num_workers)) {
+    if (socket_open(sock, current, plan->num_workers)) {
         return true;
     }
     if (may_be_missing && is_missing_ipv6(errno)) {
@@ -147,8 +163,9 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
     char buf[ADDR_TEXT_MAX];
     return err_set(err, "cannot listen on %s (%s): %s%s", addr_text(configured, buf),
                    listen_kind_text(spec->kind), strerror(errno),
-                   errno == EADDRINUSE ? "; another process, or another sidecar in this network "
-                                         "namespace, holds it"
+                   errno == EADDRINUSE      ? "; another process, another sidecar in this network "
+                                              "namespace, or another entry of this configuration "
+                                              "holds it"
                    : errno == EADDRNOTAVAIL ? "; no interface of this host has that address"
                                             : "");
 }

@@ -77,8 +77,8 @@ static time_t checked_until(const struct trust *trust, const Tabard__V1__Snapsho
     time_t until = trust->self.not_after;
     for (size_t i = 0; i < message->n_trust_bundles; i++) {
         const char *domain = message->trust_bundles[i]->trust_domain;
-        time_t next_update = trust_bundle_next_update(
-            trust_bundles_find(trust->bundles, domain, strlen(domain)));
+        time_t next_update =
+            trust_bundle_next_update(trust_bundles_find(trust->bundles, domain, strlen(domain)));
         if (next_update < until) {
             until = next_update;
         }

@@ -22,7 +22,7 @@
 
 struct trust {
     atomic_uint num_refs;
-    uint8_t key_id[KEY_ID_LEN];   // which key signs, as the agent names it
+    uint8_t key_id[KEY_ID_LEN];    // which key signs, as the agent names it
     struct context_pair contexts;  // owned
     struct trust_bundles *bundles; // owned
     struct verified_peer self;     // who we are

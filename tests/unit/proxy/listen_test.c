@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "proxy/listen.h"
 
@@ -81,4 +82,29 @@ Test(listen, an_address_may_pass_from_a_forward_to_an_inbound_port, .timeout = 2
     cr_assert(second.sockets[0].fds[0] < 0, "the open socket serves on");
     listen_plan_cleanup(&second);
     listen_plan_cleanup(&first);
+}
+
+Test(listen, an_address_may_widen_to_all_addresses_and_narrow_again, .timeout = 20)
+{
+    struct listen_plan plans[3];
+    char narrow[ADDR_TEXT_MAX];
+    char wide[ADDR_TEXT_MAX];
+    plan_make(&plans[0], &(struct wanted){.forwards = {"127.0.0.1:0"}}, NULL);
+    addr_text(&plans[0].sockets[0].bound, narrow);
+    snprintf(wide, sizeof wide, "0.0.0.0:%u", plans[0].sockets[0].bound.port);
+    plan_make(&plans[1], &(struct wanted){.forwards = {wide}}, &plans[0]);
+    cr_assert(plans[1].sockets[0].fds[0] >= 0);
+    listen_plan_cleanup(&plans[0]); // as the workers close what no plan wants any more
+    plan_make(&plans[2], &(struct wanted){.forwards = {narrow}}, &plans[1]);
+    cr_assert(plans[2].sockets[0].fds[0] >= 0);
+
+    // What somebody else holds is still refused.
+    struct err err = {0};
+    struct listen_plan refused;
+    struct route_index *routes = routes_of(&(struct wanted){.forwards = {wide}});
+    cr_assert(!listen_plan_init(&refused, routes, NULL, 1, &err));
+    cr_assert(strstr(err.text, "holds it") != NULL, "%s", err.text);
+    route_index_free(routes);
+    listen_plan_cleanup(&plans[1]);
+    listen_plan_cleanup(&plans[2]);
 }
