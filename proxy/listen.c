@@ -119,8 +119,10 @@ static const struct listen_socket *find(const struct listen_plan *current,
 {
     for (size_t i = 0; current != NULL && i < current->num; i++) {
         const struct listen_socket *sock = &current->sockets[i];
-        if (addr_equal(&sock->configured, configured) &&
-            (configured->port != 0 || sock->spec.kind == kind) && !has_bound(plan, &sock->bound)) {
+        bool is_it = configured->port != 0
+                         ? addr_equal(&sock->bound, configured)
+                         : addr_equal(&sock->configured, configured) && sock->spec.kind == kind;
+        if (is_it && !has_bound(plan, &sock->bound)) {
             return sock;
         }
     }
