@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What strangers and broken peers send: each has its reason, its deadline, and disturbs nobody else."""
 import contextlib
+import dataclasses
 import os
 import socket
 import ssl
@@ -124,6 +125,18 @@ def test_a_client_hello_that_trickles_does_not_buy_time(server, address, authori
                 pass
     assert time.monotonic() - started < 3
     ends(server, mark, "handshake_timeout")
+
+
+def test_a_certificate_message_over_the_limit_is_cut_off_before_anything_is_parsed(server, address, authority, web, tmp_path):
+    leaf, root = web.chain.read_text(), authority.roots.read_text()
+    for num_roots, detail in ((2, None), (100, "EXCESSIVE_MESSAGE_SIZE")):
+        long_chain = tmp_path / f"{num_roots}.pem"
+        long_chain.write_text(leaf + root * num_roots)
+        mark = server.mark()
+        answer = attempt(address, authority, dataclasses.replace(web, chain=long_chain))
+        line = server.wait_conn(mark, dir="inbound")
+        assert (answer == b"hello") == (detail is None), (num_roots, answer, line)
+        assert line["reason"] == ("finished" if detail is None else "tls_error") and line.get("detail") == detail, line
 
 
 def test_a_client_that_leaves_during_the_handshake_is_named_so(server, address, authority):

@@ -271,6 +271,19 @@ def test_several_workers_share_the_connections(authority, keep, host):
     assert pair.service.num_connections == 20
 
 
+def test_the_smallest_buffer_limit_still_serves_on_many_workers(authority, keep):
+    # 1 MiB for 16 workers would be one block each, and a relay needs several.
+    smallest = {"limits": {"buffer_bytes": 1 << 20}}
+    pair = keep(Pair(authority, server_settings=smallest, client_settings=smallest, workers=16))
+    data = random.Random(16).randbytes(1 << 20)
+    for _ in range(4):
+        with pair.connect() as sock:
+            sender = threading.Thread(target=send_in_chunks, args=(sock, data, 3))
+            sender.start()
+            assert read_all(sock) == data
+            sender.join()
+
+
 def test_all_four_sockets_are_kept_alive_by_the_kernel(pair):
     with pair.connect() as sock:
         assert exchange(sock, b"x") == b"x"
