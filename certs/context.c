@@ -11,9 +11,6 @@
 #include "certs/key.h"
 #include "certs/verify.h"
 
-// A peer that sends more than this as its Certificate message is cut off before anything is parsed.
-#define PEER_CERTIFICATES_BYTES_MAX (32u << 10)
-
 // Preference order. TLS 1.3 uses the PSS forms of RSA only, which is all that stands here (RFC
 // 8446, section 4.2.3).
 static const uint16_t signature_algorithms[] = {
@@ -115,7 +112,7 @@ static bool set_common(SSL_CTX *ctx, const struct context_hooks *hooks, struct e
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     SSL_CTX_set_early_data_enabled(ctx, 0);
-    SSL_CTX_set_max_cert_list(ctx, PEER_CERTIFICATES_BYTES_MAX);
+    SSL_CTX_set_max_cert_list(ctx, VERIFY_CHAIN_BYTES_MAX);
     SSL_CTX_set_custom_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
                               hooks->on_verify);
     if (!SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) ||
@@ -154,9 +151,9 @@ static bool check_cert(const ProtobufCBinaryData *der, size_t index, struct err 
     bool ok = false;
     EVP_PKEY *key = NULL;
     const uint8_t *end = der->data;
-    X509 *cert = der->len > VERIFY_CERT_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
+    X509 *cert = der->len > VERIFY_CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
     if (cert == NULL || end != der->data + der->len) {
-        err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CERT_BYTES_MAX);
+        err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CHAIN_BYTES_MAX);
         goto out;
     }
     // Only the leaf's key signs handshakes; those above it are the verifier's matter.

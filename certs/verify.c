@@ -55,6 +55,16 @@ static enum verify_failure fail_at(enum verify_failure failure, size_t depth, X5
     return failure;
 }
 
+// The length of a Certificate message with these in it, and no extension.
+static size_t message_len(const CRYPTO_BUFFER *const *chain, size_t num_certs)
+{
+    size_t len = 1 + 3;
+    for (size_t i = 0; i < num_certs; i++) {
+        len += 3 + CRYPTO_BUFFER_len(chain[i]) + 2;
+    }
+    return len;
+}
+
 static enum verify_failure parse(struct verification *v, const CRYPTO_BUFFER *const *chain,
                                  size_t num_certs, struct err *err)
 {
@@ -65,13 +75,14 @@ static enum verify_failure parse(struct verification *v, const CRYPTO_BUFFER *co
         return fail(VERIFY_TOO_LONG, err, "the peer sent %zu certificates, more than %d", num_certs,
                     VERIFY_CHAIN_MAX);
     }
+    size_t total_len = message_len(chain, num_certs);
+    if (total_len > VERIFY_CHAIN_BYTES_MAX) {
+        return fail(VERIFY_TOO_LONG, err, "the chain takes %zu bytes, more than %u", total_len,
+                    VERIFY_CHAIN_BYTES_MAX);
+    }
     for (size_t i = 0; i < num_certs; i++) {
         const uint8_t *der = CRYPTO_BUFFER_data(chain[i]);
         size_t len = CRYPTO_BUFFER_len(chain[i]);
-        if (len > VERIFY_CERT_BYTES_MAX) {
-            return fail(VERIFY_TOO_LONG, err, "certificate %zu has %zu bytes, more than %u", i, len,
-                        VERIFY_CERT_BYTES_MAX);
-        }
         const uint8_t *end = der;
         X509 *cert = d2i_X509(NULL, &end, (long)len);
         if (cert == NULL) {

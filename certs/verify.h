@@ -2,7 +2,7 @@
 //
 // A peer's certificate chain and a set of trust bundles make one SPIFFE id, or a reason why not
 // (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: no sockets, no globals, `now` is an
-// argument. Any thread; bounded by VERIFY_CHAIN_MAX and VERIFY_CERT_BYTES_MAX. It decides who a
+// argument. Any thread; bounded by VERIFY_CHAIN_MAX and VERIFY_CHAIN_BYTES_MAX. It decides who a
 // peer is, never what the peer may do; see proxy/policy.h.
 #ifndef TABARD_CERTS_VERIFY_H
 #define TABARD_CERTS_VERIFY_H
@@ -16,8 +16,10 @@
 #include "certs/bundle.h"
 #include "certs/identity.h"
 
-#define VERIFY_CHAIN_MAX      10          // certificates that a peer may send
-#define VERIFY_CERT_BYTES_MAX (64u << 10) // of one certificate
+#define VERIFY_CHAIN_MAX 10 // certificates that a peer may send
+// Of a chain, as it stands in a Certificate message (RFC 8446, section 4.4.2). A longer message of
+// a peer is cut off before anything is parsed, and an own chain must fit into the peers' limit.
+#define VERIFY_CHAIN_BYTES_MAX (32u << 10)
 
 // Why a chain proves nobody. The texts are stable: they are metric labels and log values
 // (verify_failure_text).

@@ -59,12 +59,12 @@ static bool probe(const struct addr *addr)
     return ok;
 }
 
-// Whether an open socket of ours stands in the way of a bind that isn't shared: the same port, on
-// the wildcard address where this one names an address, or the other way round.
-static bool overlaps_own(const struct listen_plan *current, const struct addr *addr)
+// Whether one of the plan's sockets has the same port, and one of the two the wildcard address: the
+// kernel lets only shared sockets stand beside each other so.
+static bool overlaps(const struct listen_plan *plan, const struct addr *addr)
 {
-    for (size_t i = 0; current != NULL && i < current->num; i++) {
-        const struct addr *bound = &current->sockets[i].bound;
+    for (size_t i = 0; plan != NULL && i < plan->num; i++) {
+        const struct addr *bound = &plan->sockets[i].bound;
         if (bound->port == addr->port && ip_is_v4(&bound->ip) == ip_is_v4(&addr->ip) &&
             (ip_is_unspecified(&bound->ip) || ip_is_unspecified(&addr->ip))) {
             return true;
@@ -77,7 +77,7 @@ static bool socket_open(struct listen_socket *sock, const struct listen_plan *cu
                         size_t num_workers)
 {
     sock->bound = sock->configured;
-    if (sock->configured.port != 0 && !overlaps_own(current, &sock->configured) &&
+    if (sock->configured.port != 0 && !overlaps(current, &sock->configured) &&
         !probe(&sock->configured)) {
         return false;
     }
@@ -139,6 +139,13 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
                      const struct addr *configured, const struct listen_plan *current,
                      bool may_be_missing, struct err *err)
 {
+    char buf[ADDR_TEXT_MAX];
+    if (configured->port != 0 && overlaps(plan, configured)) {
+        return err_set(err,
+                       "cannot listen on %s (%s): another entry of this configuration listens on "
+                       "the same port, and one of the two on all addresses",
+                       addr_text(configured, buf), listen_kind_text(spec->kind));
+    }
     const struct listen_socket *open = find(current, plan, spec->kind, configured);
     struct listen_socket *sock = &plan->sockets[plan->num];
     *sock = (struct listen_socket){.spec = *spec, .configured = *configured};
@@ -162,12 +169,10 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
         plan->num--;
         return true;
     }
-    char buf[ADDR_TEXT_MAX];
     return err_set(err, "cannot listen on %s (%s): %s%s", addr_text(configured, buf),
                    listen_kind_text(spec->kind), strerror(errno),
-                   errno == EADDRINUSE      ? "; another process, another sidecar in this network "
-                                              "namespace, or another entry of this configuration "
-                                              "holds it"
+                   errno == EADDRINUSE ? "; another process, or another sidecar in this network "
+                                         "namespace, holds it"
                    : errno == EADDRNOTAVAIL ? "; no interface of this host has that address"
                                             : "");
 }

@@ -41,7 +41,7 @@ static bool check_leaf(struct subscription_issued *out, const ProtobufCBinaryDat
                        EVP_PKEY *key, const char *expected_id, struct err *err)
 {
     const uint8_t *end = der->data;
-    X509 *leaf = der->len > VERIFY_CERT_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
+    X509 *leaf = der->len > VERIFY_CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
     EVP_PKEY *leaf_key = leaf != NULL ? X509_get_pubkey(leaf) : NULL;
     time_t not_before = 0;
     time_t not_after = 0;
@@ -49,7 +49,7 @@ static bool check_leaf(struct subscription_issued *out, const ProtobufCBinaryDat
     if (leaf_key == NULL || end != der->data + der->len ||
         !cert_time_read(&not_before, X509_get0_notBefore(leaf)) ||
         !cert_time_read(&not_after, X509_get0_notAfter(leaf))) {
-        err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CERT_BYTES_MAX);
+        err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CHAIN_BYTES_MAX);
     } else if (EVP_PKEY_cmp(leaf_key, key) != 1) {
         err_set(err, "issued for another key than that of the certificate_request");
     } else {

@@ -204,6 +204,8 @@ BAD = {
         config, ours.forge("a", API, ca=True, usage="digitalSignature,keyCertSign"))), ["CA"]),
     "a chain without its intermediate": (changed(lambda config, ours, *_: half_an_identity(
         config, ours.forge("a", API, signer=ours.forge("between", ca=True, usage="keyCertSign")))), ["chain", "issue", "trust", "sign"]),
+    "a chain longer than peers take": (changed(lambda config, ours, *_: half_an_identity(
+        config, ours.forge("a", API, extra=("nsComment=" + "x" * 33000,)))), ["32768"]),
     "the bundle of another domain": (changed(lambda config, ours, other, _: config.update(trust_bundles=bundles(other))),
                                      ["demo.example"]),
     "garbage in a PEM file": (changed(lambda config, ours, other, folder: config["trust_bundles"][0].update(

@@ -564,21 +564,31 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
     failure = verify_peer(&peer, many, VERIFY_CHAIN_MAX, w.bundles, NOW, &err);
     expect_failure(VERIFY_OK, failure, err, "", "ten, nine of them useless");
 
-    uint8_t *big = calloc(1, VERIFY_CERT_BYTES_MAX + 1);
+    // Two that would fill the message to the last byte, and then one byte more.
+    size_t room = VERIFY_CHAIN_BYTES_MAX - 4 - (len + 5) - 5;
+    uint8_t *big = calloc(1, room + 1);
+    CRYPTO_BUFFER *full = CRYPTO_BUFFER_new(big, room, NULL);
+    CRYPTO_BUFFER *too_full = CRYPTO_BUFFER_new(big, room + 1, NULL);
+    failure = verify_peer(&peer, (const CRYPTO_BUFFER *[]){good, full}, 2, w.bundles, NOW, &err);
+    expect_failure(VERIFY_UNPARSABLE, failure, err, "certificate 1", "zeros, but no more than fit");
+    failure =
+        verify_peer(&peer, (const CRYPTO_BUFFER *[]){good, too_full}, 2, w.bundles, NOW, &err);
+    expect_failure(VERIFY_TOO_LONG, failure, err, "takes 32769 bytes", "a byte more than fit");
+    CRYPTO_BUFFER_free(full);
+    CRYPTO_BUFFER_free(too_full);
+
     CRYPTO_BUFFER *bad[] = {
-        CRYPTO_BUFFER_new(big, VERIFY_CERT_BYTES_MAX + 1, NULL),
         CRYPTO_BUFFER_new((const uint8_t *)"garbage", 7, NULL),
         CRYPTO_BUFFER_new(der, len - 1, NULL),
         CRYPTO_BUFFER_new(big, 0, NULL),
     };
     memcpy(big, der, len);
     CRYPTO_BUFFER *trailing = CRYPTO_BUFFER_new(big, len + 1, NULL);
-    static const char *const names[] = {"too big", "garbage", "cut", "empty"};
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const names[] = {"garbage", "cut", "empty"};
+    for (size_t i = 0; i < 3; i++) {
         const CRYPTO_BUFFER *second[] = {good, bad[i]};
         failure = verify_peer(&peer, second, 2, w.bundles, NOW, &err);
-        expect_failure(i == 0 ? VERIFY_TOO_LONG : VERIFY_UNPARSABLE, failure, err, "certificate 1",
-                       names[i]);
+        expect_failure(VERIFY_UNPARSABLE, failure, err, "certificate 1", names[i]);
         CRYPTO_BUFFER_free(bad[i]);
     }
     const CRYPTO_BUFFER *one[] = {trailing};

@@ -51,6 +51,17 @@ static void plan_make(struct listen_plan *out, const struct wanted *wanted,
     route_index_free(routes);
 }
 
+static void expect_refused(const struct wanted *wanted, const struct listen_plan *current,
+                           const char *why)
+{
+    struct err err = {0};
+    struct listen_plan refused;
+    struct route_index *routes = routes_of(wanted);
+    cr_assert(!listen_plan_init(&refused, routes, current, 1, &err));
+    cr_assert(strstr(err.text, why) != NULL, "%s", err.text);
+    route_index_free(routes);
+}
+
 Test(listen, each_port_0_is_a_socket_of_its_own_and_stays_it, .timeout = 20)
 {
     const struct wanted two = {.forwards = {"127.0.0.1:0", "127.0.0.1:0"}};
@@ -98,13 +109,10 @@ Test(listen, an_address_may_widen_to_all_addresses_and_narrow_again, .timeout = 
     plan_make(&plans[2], &(struct wanted){.forwards = {narrow}}, &plans[1]);
     cr_assert(plans[2].sockets[0].fds[0] >= 0);
 
-    // What somebody else holds is still refused.
-    struct err err = {0};
-    struct listen_plan refused;
-    struct route_index *routes = routes_of(&(struct wanted){.forwards = {wide}});
-    cr_assert(!listen_plan_init(&refused, routes, NULL, 1, &err));
-    cr_assert(strstr(err.text, "holds it") != NULL, "%s", err.text);
-    route_index_free(routes);
+    expect_refused(&(struct wanted){.forwards = {wide}}, NULL, "holds it"); // as if by another
+    // Refused at once and not only by the next start, when no open socket would excuse it.
+    const struct wanted both = {.forwards = {wide}, .inbound = narrow};
+    expect_refused(&both, &plans[1], "another entry");
     listen_plan_cleanup(&plans[1]);
     listen_plan_cleanup(&plans[2]);
 }
