@@ -10,7 +10,7 @@
 #define DOMAIN "prod.example"
 #define ID     "spiffe://prod.example/ns/shop/sa/web"
 
-enum { NOW = 1800000000, NUM_CHAINS = 200, FILLER_BYTES = 40000 };
+enum { NOW = 1800000000, NUM_CHAINS = 200, FILLER_BYTES = 30000 };
 
 static CRYPTO_BUFFER *buffer_of(X509 *cert)
 {
