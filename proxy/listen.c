@@ -59,8 +59,8 @@ static bool probe(const struct addr *addr)
     return ok;
 }
 
-// Whether one of the plan's sockets has the same port, and one of the two the wildcard address: the
-// kernel lets only shared sockets stand beside each other so.
+// Whether one of the plan's sockets has the same port, and one of the two the wildcard address. The
+// kernel would let both be bound as shared ones, but then others of this user could join, too.
 static bool overlaps(const struct listen_plan *plan, const struct addr *addr)
 {
     for (size_t i = 0; plan != NULL && i < plan->num; i++) {
@@ -73,12 +73,10 @@ static bool overlaps(const struct listen_plan *plan, const struct addr *addr)
     return false;
 }
 
-static bool socket_open(struct listen_socket *sock, const struct listen_plan *current,
-                        size_t num_workers)
+static bool socket_open(struct listen_socket *sock, size_t num_workers)
 {
     sock->bound = sock->configured;
-    if (sock->configured.port != 0 && !overlaps(current, &sock->configured) &&
-        !probe(&sock->configured)) {
+    if (sock->configured.port != 0 && !probe(&sock->configured)) {
         return false;
     }
     for (size_t i = 0; i < num_workers; i++) {
@@ -161,7 +159,7 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
         sock->bound = open->bound;
         return true;
     }
-    if (socket_open(sock, current, plan->num_workers)) {
+    if (socket_open(sock, plan->num_workers)) {
         return true;
     }
     if (may_be_missing && is_missing_ipv6(errno)) {
@@ -169,12 +167,18 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
         plan->num--;
         return true;
     }
+    const char *hint = "";
+    if (errno == EADDRINUSE) {
+        hint =
+            overlaps(current, configured) || (current != NULL && has_bound(current, configured))
+                ? "; this sidecar itself listens there until the change: take the old entry out in "
+                  "one update and put the new one in with the next"
+                : "; another process, or another sidecar in this network namespace, holds it";
+    } else if (errno == EADDRNOTAVAIL) {
+        hint = "; no interface of this host has that address";
+    }
     return err_set(err, "cannot listen on %s (%s): %s%s", addr_text(configured, buf),
-                   listen_kind_text(spec->kind), strerror(errno),
-                   errno == EADDRINUSE ? "; another process, or another sidecar in this network "
-                                         "namespace, holds it"
-                   : errno == EADDRNOTAVAIL ? "; no interface of this host has that address"
-                                            : "");
+                   listen_kind_text(spec->kind), strerror(errno), hint);
 }
 
 static bool plan_add_spec(struct listen_plan *plan, const struct listen_spec *spec,
@@ -204,10 +208,14 @@ bool listen_plan_init(struct listen_plan *out, const struct route_index *routes,
     if (out->sockets == NULL) {
         return err_set(err, "out of memory for listeners");
     }
-    for (size_t i = 0; i < num_specs; i++) {
-        if (!plan_add_spec(out, &specs[i], current, err)) {
-            listen_plan_cleanup(out);
-            return false;
+    // Ports that are written out come first: one of them may be what the kernel had chosen before.
+    for (int is_chosen = 0; is_chosen <= 1; is_chosen++) {
+        for (size_t i = 0; i < num_specs; i++) {
+            if ((specs[i].listen.port == 0) == is_chosen &&
+                !plan_add_spec(out, &specs[i], current, err)) {
+                listen_plan_cleanup(out);
+                return false;
+            }
         }
     }
     return true;

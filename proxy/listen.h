@@ -16,7 +16,8 @@
 #include "proxy/route.h"
 
 // One address. Two plans' sockets are the same if `bound` is: a plan takes over what an earlier one
-// has open where the configured address is the same, each socket once.
+// has bound to the address that it wants, or for port 0 to one for the same configured address and
+// kind; each socket once. Addresses that are written out choose first.
 struct listen_socket {
     struct listen_spec spec;
     struct addr configured;
@@ -32,7 +33,8 @@ struct listen_plan {
 
 // listen_plan_init binds what `routes` wants and `current` (may be NULL) has not open. Interception
 // listens on 127.0.0.1 and ::1 for outbound, on every address for inbound; a host without IPv6 is
-// fine there. false: an address can't be bound (err names it, and who may hold it); nothing stays
+// fine there. An address is never shared with another process, nor one port between an address and
+// the wildcard. false: an address can't be bound (err names it, and who may hold it); nothing stays
 // open.
 bool listen_plan_init(struct listen_plan *out, const struct route_index *routes,
                       const struct listen_plan *current, size_t num_workers, struct err *err);

@@ -17,6 +17,13 @@ enum {
     RECORD_PLAINTEXT_MAX = 16384, // RFC 8446, section 5.1
 };
 
+// What a whole reading becomes when it is sealed leaves as one segment of at most 64 KiB, headers
+// (IPv6, TCP with its options) included, and fits into an empty ring.
+_Static_assert(RING_READ_MAX + (RING_READ_MAX / RECORD_PLAINTEXT_MAX + 1) * 22 + 128 <= 64 << 10 &&
+                   RING_READ_MAX + (RING_READ_MAX / RECORD_PLAINTEXT_MAX + 1) * SEAL_OVERHEAD <=
+                       RING_BYTES,
+               "RING_READ_MAX is too large");
+
 static int on_bio_read(BIO *bio, char *out, int len)
 {
     struct side *side = BIO_get_data(bio);

@@ -33,7 +33,7 @@ struct trust {
 };
 
 // trust_new returns the trust of a snapshot, counted: `previous` (NULL is fine) once more, if it
-// was built of the same bytes and every certificate and revocation list in it is still in date at
+// was built of the same bytes and the own chain and every revocation list are still in date at
 // `now`; else a new one, which checks all of it. The identity is verified like a peer's. NULL sets
 // err.
 struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previous,

@@ -34,7 +34,7 @@ struct source_file {
     bool is_loading;
     bool is_again;           // something happened while it loaded
     bool is_hint;            // the quiet timer runs for events alone, maybe of other files
-    bool is_asked;           // somebody wants a load, whether the files have changed or not
+    bool is_asked;           // somebody wants a load, whether anything happened or not
     uint64_t first_event_ms; // of the events that the quiet timer waits on; 0: none
 
     // The last load; the worker's while is_loading.
@@ -42,7 +42,7 @@ struct source_file {
     struct assembled assembled;
     struct err err;
     bool is_ok;
-    bool is_same; // going in: it may be; coming out: what was read is what the last load had read
+    bool is_same; // in: nobody has touched a file; out: nor has one changed within a clock tick
     uint8_t digest[MESH_DIGEST_LEN]; // of what was read
 
     struct mesh_files failed_files; // what the load before looked at, when it failed
@@ -227,6 +227,10 @@ static void load(struct source_file *source)
     if (source->is_loading) {
         return;
     }
+    // Only a second look at what changed a moment ago may find that all is said. Files that
+    // somebody has written again are told again, even with the same bytes.
+    source->is_same = source->is_ok && !source->is_asked && !mesh_files_moved(&source->files);
+    source->is_asked = false;
     // The failed reading is what the next one is compared with.
     mesh_files_cleanup(&source->failed_files);
     if (!source->is_ok) {
@@ -235,8 +239,6 @@ static void load(struct source_file *source)
     }
     mesh_files_cleanup(&source->files);
     source->err = (struct err){{0}, {0}};
-    source->is_same = source->is_ok && !source->is_asked;
-    source->is_asked = false;
     source->work.data = source;
     source->is_loading = true;
     source->handles_open++;

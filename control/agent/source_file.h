@@ -27,7 +27,8 @@ struct source_file; // opaque
 
 struct source_file_hooks {
     void *ctx;
-    void (*on_loaded)(void *ctx, struct assembled *assembled); // to be taken over, or is cleaned up
+    // To be taken over, or is cleaned up. After each change, and each writing of the same bytes.
+    void (*on_loaded)(void *ctx, struct assembled *assembled);
     // Nothing usable; once for each text in a row.
     void (*on_failed)(void *ctx, const char *text);
 };

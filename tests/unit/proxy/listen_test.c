@@ -95,24 +95,46 @@ Test(listen, an_address_may_pass_from_a_forward_to_an_inbound_port, .timeout = 2
     listen_plan_cleanup(&first);
 }
 
-Test(listen, an_address_may_widen_to_all_addresses_and_narrow_again, .timeout = 20)
+Test(listen, a_port_that_the_kernel_chose_may_be_written_out, .timeout = 20)
 {
-    struct listen_plan plans[3];
+    struct listen_plan first;
+    struct listen_plan second;
+    char address[ADDR_TEXT_MAX];
+    plan_make(&first, &(struct wanted){.forwards = {"127.0.0.1:0"}}, NULL);
+    addr_text(&first.sockets[0].bound, address);
+    plan_make(&second, &(struct wanted){.forwards = {"127.0.0.1:0", address}}, &first);
+    cr_assert(second.num == 2);
+    for (size_t i = 0; i < 2; i++) {
+        bool is_kept = addr_equal(&second.sockets[i].bound, &first.sockets[0].bound);
+        cr_assert(is_kept == (second.sockets[i].fds[0] < 0), "only the written one serves on");
+        cr_assert(is_kept == (second.sockets[i].configured.port != 0));
+    }
+    listen_plan_cleanup(&second);
+    listen_plan_cleanup(&first);
+}
+
+Test(listen, what_overlaps_is_refused_with_who_holds_it, .timeout = 20)
+{
+    struct listen_plan first;
     char narrow[ADDR_TEXT_MAX];
     char wide[ADDR_TEXT_MAX];
-    plan_make(&plans[0], &(struct wanted){.forwards = {"127.0.0.1:0"}}, NULL);
-    addr_text(&plans[0].sockets[0].bound, narrow);
-    snprintf(wide, sizeof wide, "0.0.0.0:%u", plans[0].sockets[0].bound.port);
-    plan_make(&plans[1], &(struct wanted){.forwards = {wide}}, &plans[0]);
-    cr_assert(plans[1].sockets[0].fds[0] >= 0);
-    listen_plan_cleanup(&plans[0]); // as the workers close what no plan wants any more
-    plan_make(&plans[2], &(struct wanted){.forwards = {narrow}}, &plans[1]);
-    cr_assert(plans[2].sockets[0].fds[0] >= 0);
+    char wide_v6[ADDR_TEXT_MAX];
+    plan_make(&first, &(struct wanted){.forwards = {"127.0.0.1:0"}}, NULL);
+    addr_text(&first.sockets[0].bound, narrow);
+    snprintf(wide, sizeof wide, "0.0.0.0:%u", first.sockets[0].bound.port);
+    snprintf(wide_v6, sizeof wide_v6, "[::]:%u", first.sockets[0].bound.port);
+    expect_refused(&(struct wanted){.forwards = {wide}}, &first, "this sidecar itself");
+    expect_refused(&(struct wanted){.forwards = {wide}}, NULL, "another sidecar");
+    expect_refused(&(struct wanted){.forwards = {narrow, wide}}, &first, "another entry");
+    listen_plan_cleanup(&first);
 
-    expect_refused(&(struct wanted){.forwards = {wide}}, NULL, "holds it"); // as if by another
-    // Refused at once and not only by the next start, when no open socket would excuse it.
-    const struct wanted both = {.forwards = {wide}, .inbound = narrow};
-    expect_refused(&both, &plans[1], "another entry");
-    listen_plan_cleanup(&plans[1]);
-    listen_plan_cleanup(&plans[2]);
+    // The two families don't overlap. A host without IPv6 has its own words for the second.
+    struct err err = {0};
+    struct route_index *routes = routes_of(&(struct wanted){.forwards = {wide, wide_v6}});
+    if (listen_plan_init(&first, routes, NULL, 1, &err)) {
+        listen_plan_cleanup(&first);
+    } else {
+        cr_assert(strstr(err.text, "another entry") == NULL, "%s", err.text);
+    }
+    route_index_free(routes);
 }
