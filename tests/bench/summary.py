@@ -44,8 +44,18 @@ def summary(rows):
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def main():
     if len(sys.argv) != 2:
-        sys.exit(f"usage: {sys.argv[0]} FILE, which ./dev bench --json wrote")
-    with open(sys.argv[1], encoding="utf-8") as file:
-        print(summary(json.load(file)))
+        return f"usage: {sys.argv[0]} FILE, which ./dev bench --json wrote"
+    try:
+        with open(sys.argv[1], encoding="utf-8") as file:
+            print(summary(json.load(file)))
+    except OSError as error:
+        return f"{sys.argv[0]}: {sys.argv[1]}: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{sys.argv[0]}: {sys.argv[1]}: not what ./dev bench --json writes"
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
