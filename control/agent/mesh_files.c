@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/mem.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -369,21 +368,6 @@ bool mesh_files_same_signatures(const struct mesh_files *a, const struct mesh_fi
         }
     }
     return true;
-}
-
-void mesh_files_digest(uint8_t *out, const struct mesh_files *files)
-{
-    SHA256_CTX sha;
-    SHA256_Init(&sha);
-    for (size_t i = 0; i < files->num_files; i++) {
-        const struct mesh_file *file = &files->files[i];
-        // With lengths before them, no two readings share a digest by their seams.
-        const uint64_t lens[] = {strlen(file->path), file->bytes_len, file->bytes != NULL};
-        SHA256_Update(&sha, lens, sizeof lens);
-        SHA256_Update(&sha, file->path, lens[0]);
-        SHA256_Update(&sha, file->bytes, lens[1]);
-    }
-    SHA256_Final(out, &sha);
 }
 
 bool mesh_files_locate(const struct mesh_files *files, struct err *err)

@@ -17,7 +17,6 @@
 
 #define MESH_FILE_BYTES_MAX  (8u << 20)
 #define MESH_FILES_BYTES_MAX (64u << 20) // of all of them
-#define MESH_DIGEST_LEN      32
 
 // What stat(2) says of a path: two equal signatures, and the file didn't change in between.
 struct file_signature {
@@ -75,10 +74,6 @@ bool mesh_files_moved(const struct mesh_files *files);
 
 // mesh_files_same_signatures says whether two readings looked at the same paths in the same state.
 bool mesh_files_same_signatures(const struct mesh_files *a, const struct mesh_files *b);
-
-// mesh_files_digest is SHA-256 over the paths and bytes of one reading (MESH_DIGEST_LEN bytes):
-// equal digests mean that the same was read.
-void mesh_files_digest(uint8_t *out, const struct mesh_files *files);
 
 // mesh_files_locate makes an error of the field err->where into "mesh.yaml:line:column: path:
 // text". It returns false.

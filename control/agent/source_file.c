@@ -34,7 +34,6 @@ struct source_file {
     bool is_loading;
     bool is_again;           // something happened while it loaded
     bool is_hint;            // the quiet timer runs for events alone, maybe of other files
-    bool is_asked;           // somebody wants a load, whether anything happened or not
     uint64_t first_event_ms; // of the events that the quiet timer waits on; 0: none
 
     // The last load; the worker's while is_loading.
@@ -42,8 +41,6 @@ struct source_file {
     struct assembled assembled;
     struct err err;
     bool is_ok;
-    bool is_same; // in: nobody has touched a file; out: nor has one changed within a clock tick
-    uint8_t digest[MESH_DIGEST_LEN]; // of what was read
 
     struct mesh_files failed_files; // what the load before looked at, when it failed
     uint64_t failing_since_ms;      // 0: not failing
@@ -180,15 +177,8 @@ static void take_failure(struct source_file *source)
 static void on_load(uv_work_t *work)
 {
     struct source_file *source = work->data;
-    uint8_t digest[MESH_DIGEST_LEN];
-    source->is_ok = mesh_files_read(&source->files, source->path, &source->err);
-    if (source->is_ok) {
-        mesh_files_digest(digest, &source->files);
-        source->is_same = source->is_same && memcmp(digest, source->digest, sizeof digest) == 0;
-        memcpy(source->digest, digest, sizeof digest);
-        source->is_ok = source->is_same ||
-                        assemble(&source->assembled, &source->files, time(NULL), &source->err);
-    }
+    source->is_ok = mesh_files_read(&source->files, source->path, &source->err) &&
+                    assemble(&source->assembled, &source->files, time(NULL), &source->err);
 }
 
 static void on_load_done(uv_work_t *work, int status)
@@ -202,9 +192,7 @@ static void on_load_done(uv_work_t *work, int status)
         if (source->is_ok) {
             source->failing_since_ms = 0;
             source->reported[0] = '\0';
-            if (!source->is_same) {
-                source->hooks.on_loaded(source->hooks.ctx, &source->assembled);
-            }
+            source->hooks.on_loaded(source->hooks.ctx, &source->assembled);
         } else {
             take_failure(source);
         }
@@ -227,10 +215,6 @@ static void load(struct source_file *source)
     if (source->is_loading) {
         return;
     }
-    // Only a second look at what changed a moment ago may find that all is said. Files that
-    // somebody has written again are told again, even with the same bytes.
-    source->is_same = source->is_ok && !source->is_asked && !mesh_files_moved(&source->files);
-    source->is_asked = false;
     // The failed reading is what the next one is compared with.
     mesh_files_cleanup(&source->failed_files);
     if (!source->is_ok) {
@@ -300,7 +284,6 @@ struct source_file *source_file_new(uv_loop_t *loop, const char *path,
     source->quiet.data = source->poll.data = source;
     source->handles_open = 2;
     source->is_ok = true;
-    source->is_asked = true;
     uv_timer_start(&source->poll, on_poll, SOURCE_POLL_MS, SOURCE_POLL_MS);
     load(source);
     return source;
@@ -309,7 +292,6 @@ struct source_file *source_file_new(uv_loop_t *loop, const char *path,
 void source_file_reload(struct source_file *source)
 {
     source->reported[0] = '\0';
-    source->is_asked = true;
     load(source);
 }
 

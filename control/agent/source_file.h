@@ -27,8 +27,7 @@ struct source_file; // opaque
 
 struct source_file_hooks {
     void *ctx;
-    // To be taken over, or is cleaned up. After each change, and each writing of the same bytes.
-    void (*on_loaded)(void *ctx, struct assembled *assembled);
+    void (*on_loaded)(void *ctx, struct assembled *assembled); // to be taken over, or is cleaned up
     // Nothing usable; once for each text in a row.
     void (*on_failed)(void *ctx, const char *text);
 };

@@ -279,22 +279,6 @@ Test(source_file, the_same_failure_of_changed_files_is_told_once, .timeout = 30)
     folder_cleanup(&folder);
 }
 
-Test(source_file, a_second_look_tells_nothing_twice_but_a_second_writing_does, .timeout = 30)
-{
-    struct folder folder;
-    folder_init(&folder);
-    struct watch watch;
-    watch_init(&watch, &folder);
-    cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
-    run_until(&watch, false, 3 * SOURCE_RETRY_MS);
-    cr_expect_eq(watch.num_loaded, 1, "the second look at what changed a moment ago told nothing");
-    folder_write(&folder, "mesh.yaml", folder_mesh_yaml);
-    run_until(&watch, false, SOURCE_QUIET_MS + 3 * SOURCE_RETRY_MS);
-    cr_expect_eq(watch.num_loaded, 2, "the same bytes, saved again, ask for another try");
-    watch_cleanup(&watch);
-    folder_cleanup(&folder);
-}
-
 Test(source_file, other_files_in_the_folder_cause_no_load, .timeout = 30)
 {
     struct folder folder;
