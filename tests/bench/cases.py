@@ -226,19 +226,21 @@ def workers(bench, case):
 
 
 def swap(bench, case):
-    """Latency while the serving sidecar takes 20 new snapshots, against the same without."""
+    """Latency while the serving sidecar takes 20 new snapshots; without; and while a process that has nothing to do with it
+    burns as much CPU time as the swaps took, in the same rhythm: what of the difference is the machine's."""
     seconds = max(bench.seconds, 4)
     with backend_of(bench) as backend, bench.started([peers.Tabard], backend) as subjects:
         for subject in subjects:
-            agent = subject.agents["server"]
             for number in range(bench.rounds):
-                # Which of the two comes first changes, as the machine's mood does.
-                for name in ("tabard", "without swaps") if number % 2 else ("without swaps", "tabard"):
-                    swaps = Swaps(agent, seconds) if name == "tabard" else None
-                    result = load.open_loop(subject, LATENCY_RATE, LATENCY_CONNECTIONS, seconds, meanwhile=swaps)
-                    if swaps:
-                        swaps.check()
+                swaps = Swaps(subject.agents["server"], seconds)
+                bystander = Bystander(swaps)
+                sides = {"without swaps": None, "tabard": swaps, "bystander": bystander}
+                # Which comes first changes, as the machine's mood does; the bystander copies the swaps.
+                for name in ("tabard", "bystander", "without swaps") if number % 2 else sides:
+                    result = load.open_loop(subject, LATENCY_RATE, LATENCY_CONNECTIONS, seconds, meanwhile=sides[name])
                     bench.samples.add(case, name, p50_us=result["p50_us"], p99_us=result["p99_us"], p999_us=result["p999_us"])
+                swaps.check()
+                bench.samples.add(case, "tabard", cpu_ms_per_swap=swaps.used * 1000 / NUM_SWAPS)
                 say(f"{case}: round {number + 1} of {bench.rounds}")
 
 
@@ -254,17 +256,54 @@ class Swaps:
             self.files.append(agent.folder.parent / f"{agent.folder.name}-swap-{number}.yaml")
             self.files[-1].write_text(json.dumps(agent.config, indent=2) + "\n")
         self.mark = agent.mark()
+        self.used = 0  # seconds of CPU time of the agent and of the proxy's main thread, which do nothing else meanwhile
+
+    def look(self):
+        pid = self.agent.proxy_pid()
+        main_thread = int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+        return host.cpu_seconds([self.agent.process.pid]) + main_thread
 
     def __call__(self, seconds):
+        before = self.look()
         for path in self.files:
             path.rename(self.agent.folder / "mesh.yaml")
             time.sleep(self.pause)
+        self.used = self.look() - before
 
     def check(self):
         """All of them came into force, or it was less than what the case says."""
         num = len(self.agent.lines(self.mark, msg="snapshot in force"))
         if num != NUM_SWAPS:
             raise Failed(f"of {NUM_SWAPS} snapshots {num} came into force")
+
+
+class Bystander:
+    """Burns what swaps have used, as they did."""
+
+    PROGRAM = """
+import sys, time
+seconds, num, pause = map(float, sys.argv[1:])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(int(num)):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    time.sleep(pause)
+"""
+
+    def __init__(self, swaps):
+        self.swaps = swaps
+
+    def __call__(self, seconds):
+        arguments = [self.swaps.used / NUM_SWAPS, NUM_SWAPS, self.swaps.pause]
+        with subprocess.Popen(["/usr/bin/python3", "-c", self.PROGRAM, *map(str, arguments)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as process:
+            process.stdout.readline()
+            process.stdin.write("\n")
+            process.stdin.close()
+            if process.wait(timeout=seconds + 20) != 0:
+                raise Failed(f"the bystander exited {process.returncode}")
 
 
 def policy(bench, case):

@@ -6,6 +6,7 @@ import statistics
 # What a metric is called in the table. Less is better, but for the last three.
 UNITS = {
     "cpu_us_per_request": "CPU us/request", "cpu_us_per_connection": "CPU us/connection", "cpu_s_per_gb": "CPU s/GB",
+    "cpu_ms_per_swap": "CPU ms/swap",
     "client_kb_per_connection": "KB/connection, client side", "server_kb_per_connection": "KB/connection, server side",
     "p50_us": "p50 us", "p99_us": "p99 us", "p999_us": "p99.9 us",
     "added_p50_us": "added p50 us", "added_p99_us": "added p99 us", "added_p999_us": "added p99.9 us",
