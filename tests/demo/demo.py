@@ -289,7 +289,8 @@ PICTURE = """
 """
 
 
-def main():
+def begin():
+    """Leaves if a demo can't run here; a signal ends one through every `finally`."""
     why_not = netns.why_not()
     if why_not:
         sys.exit(f"demo: {why_not}")
@@ -299,6 +300,10 @@ def main():
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
+
+
+def main():
+    begin()
     claims, started = Claims(), time.monotonic()
     with contextlib.ExitStack() as stack:
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("e2e", "interop", "demo")]
 
 import netns  # noqa: E402
-from demo import Claims, Load, SECRET, expect  # noqa: E402
+from demo import Claims, Load, SECRET, begin, expect  # noqa: E402
 from mesh import DOMAIN, PROGRAMS, Agent, connect, is_reset_or_closed, run, wait_until  # noqa: E402
 from policyd_process import Policyd, allow, spiffe, workload  # noqa: E402
 
@@ -217,15 +217,7 @@ def revocation(fleet, claims):
 
 
 def main():
-    why_not = netns.why_not()
-    if why_not:
-        sys.exit(f"demo: {why_not}")
-
-    def stop(number, _frame):
-        raise SystemExit(f"\ndemo: stopped by {signal.Signals(number).name}, cleaned up")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    begin()
     claims, started = Claims(), time.monotonic()
     with contextlib.ExitStack() as stack:
         print(PICTURE.rstrip("\n"), flush=True)

@@ -76,7 +76,35 @@ def run(program, *arguments, netns=None, check=True, **more):
     return done
 
 
-class Agent:
+class Logged:
+    """What a program said: the lines of `log_path`, since a mark. Whoever is one has a `name` and a `process`."""
+
+    def log(self, mark=0):
+        with open(self.log_path, "rb") as file:
+            file.seek(mark)
+            return file.read().decode(errors="replace")
+
+    def mark(self):
+        return self.log_path.stat().st_size
+
+    def lines(self, mark=0, **wanted):
+        """The lines since `mark` whose fields are as wanted, as dicts. `while_` stands for the field `while`."""
+        wanted = {key.rstrip("_"): str(value) for key, value in wanted.items()}
+        all_lines = map(fields, self.log(mark).splitlines())
+        return [line for line in all_lines if all(line.get(key) == value for key, value in wanted.items())]
+
+    def wait_line(self, mark=0, seconds=10, **wanted):
+        def look():
+            found = self.lines(mark, **wanted)
+            if not found and self.process and self.process.poll() is not None:
+                found = self.lines(mark, **wanted)
+                if not found:
+                    raise Missing(f"{self.name} exited {self.process.returncode} without a line of {wanted}\n{self.log(mark)}")
+            return found
+        return wait_until(f"{self.name} logs a line of {wanted}; it logged:\n{self.log(mark)[-3000:]}", look, seconds)[-1]
+
+
+class Agent(Logged):
     """One sidecar: tabard-agent with its mesh.yaml in a folder of its own."""
 
     alive = []  # every one that isn't closed, for whoever prints logs
@@ -149,30 +177,6 @@ class Agent:
         return self.wait_line(mark, msg="update refused")
 
     # What the programs said.
-
-    def log(self, mark=0):
-        with open(self.log_path, "rb") as file:
-            file.seek(mark)
-            return file.read().decode(errors="replace")
-
-    def mark(self):
-        return self.log_path.stat().st_size
-
-    def lines(self, mark=0, **wanted):
-        """The lines since `mark` whose fields are as wanted, as dicts. `while_` stands for the field `while`."""
-        wanted = {key.rstrip("_"): str(value) for key, value in wanted.items()}
-        all_lines = map(fields, self.log(mark).splitlines())
-        return [line for line in all_lines if all(line.get(key) == value for key, value in wanted.items())]
-
-    def wait_line(self, mark=0, seconds=10, **wanted):
-        def look():
-            found = self.lines(mark, **wanted)
-            if not found and self.process and self.process.poll() is not None:
-                found = self.lines(mark, **wanted)
-                if not found:
-                    raise Missing(f"{self.name} exited {self.process.returncode} without a line of {wanted}\n{self.log(mark)}")
-            return found
-        return wait_until(f"{self.name} logs a line of {wanted}; it logged:\n{self.log(mark)[-3000:]}", look, seconds)[-1]
 
     def wait_conn(self, mark=0, seconds=10, **wanted):
         return self.wait_line(mark, seconds, msg="conn", **wanted)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "e2e")]
 
-from mesh import DOMAIN, PROGRAMS, REPORT, ROOT, Missing, fields, run, split_address, wait_until  # noqa: E402
+from mesh import DOMAIN, PROGRAMS, REPORT, ROOT, Logged, run, split_address, wait_until  # noqa: E402
 
 PROGRAMS.setdefault("tabard-policyd", ROOT / "bazel-bin/control/policyd/tabard-policyd")
 
@@ -33,9 +33,10 @@ def allow(name, target, *principals, ports=()):
                                             "rules": [{"principals": list(principals)}]}}
 
 
-class Policyd:
+class Policyd(Logged):
     """One tabard-policyd on a folder; several may share it."""
 
+    name = "tabard-policyd"
     alive = []
 
     def __init__(self, fleet=None, *, folder=None, arguments=(), netns=None, start=True, listen="127.0.0.1:0"):
@@ -91,27 +92,6 @@ class Policyd:
         run("tabard-ca", "issue", "--dir", self.folder / "ca", "--id", spiffe(name), "--out-cert", made / "pem", "--out-key",
             made / "key", *flags)
         return made / "pem", made / "key"
-
-    def log(self, mark=0):
-        with open(self.log_path, "rb") as file:
-            file.seek(mark)
-            return file.read().decode(errors="replace")
-
-    def mark(self):
-        return self.log_path.stat().st_size
-
-    def lines(self, mark=0, **wanted):
-        wanted = {key: str(value) for key, value in wanted.items()}
-        return [line for line in map(fields, self.log(mark).splitlines())
-                if all(line.get(key) == value for key, value in wanted.items())]
-
-    def wait_line(self, mark=0, seconds=10, **wanted):
-        def look():
-            found = self.lines(mark, **wanted)
-            if not found and self.process.poll() is not None:
-                raise Missing(f"tabard-policyd exited {self.process.returncode}:\n{self.log()}")
-            return found
-        return wait_until(f"a line of {wanted}", look, seconds)[-1]
 
     def metrics(self):
         with self.netns.entered() if self.netns else contextlib.nullcontext():
