@@ -2,7 +2,7 @@
 //
 // An error message with its context, for set-up and control code.
 // Owned by the caller, on the stack; any thread; bounded by its arrays (longer text is cut).
-// It does not allocate, and it is not for the ends of connections (see proxy/reason.h).
+// It does not allocate, and it is not for the ends of connections (see proxy/rules/reason.h).
 #ifndef TABARD_BASE_ERR_H
 #define TABARD_BASE_ERR_H
 

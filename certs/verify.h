@@ -3,7 +3,7 @@
 // A peer's certificate chain and a set of trust bundles make one SPIFFE id, or a reason why not
 // (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: no sockets, no globals, `now` is an
 // argument. Any thread; bounded by VERIFY_CHAIN_MAX and VERIFY_CHAIN_BYTES_MAX. It decides who a
-// peer is, never what the peer may do; see proxy/policy.h.
+// peer is, never what the peer may do; see proxy/rules/policy.h.
 #ifndef TABARD_CERTS_VERIFY_H
 #define TABARD_CERTS_VERIFY_H
 

@@ -13,7 +13,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
-#include "proxy/route.h"
+#include "proxy/rules/route.h"
 
 // One address. Two plans' sockets are the same if `bound` is: a plan takes over what an earlier one
 // has bound to the address that it wants, or for port 0 to one for the same configured address and

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "proxy/reason.h"
+#include "proxy/rules/reason.h"
 #include "proxy/side.h"
 
 // Zero state with both sides set.

@@ -12,8 +12,8 @@
 #include <time.h>
 
 #include "base/err.h"
-#include "proxy/policy.h"
-#include "proxy/route.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
 #include "proxy/trust.h"
 #include "tabard/v1/mesh.pb-c.h"
 

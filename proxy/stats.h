@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "proxy/reason.h"
+#include "proxy/rules/reason.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
 enum direction { DIRECTION_INBOUND, DIRECTION_OUTBOUND, NUM_DIRECTIONS };

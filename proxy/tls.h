@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "certs/context.h"
-#include "proxy/reason.h"
+#include "proxy/rules/reason.h"
 #include "proxy/side.h"
 #include "proxy/signer.h"
 

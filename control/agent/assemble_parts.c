@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 #include "control/agent/credentials.h"
-#include "proxy/policy.h"
-#include "proxy/route.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
 
 // Notes when the first CRL of a bundle ends.
 void assembled_note_crls(struct assembled *out, const Tabard__V1__TrustBundle *bundle)

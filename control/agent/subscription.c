@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "certs/csr.h"
+#include "certs/ca/csr.h"
 #include "control/agent/issued.h"
 #include "control/agent/policy_response.h"
 #include "control/agent/subscription_waits.h"

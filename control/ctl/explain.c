@@ -8,8 +8,8 @@
 #include "certs/identity.h"
 #include "control/ctl/ctl.h"
 #include "control/ctl/flags.h"
-#include "proxy/policy.h"
-#include "proxy/route.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
 
 const char ctl_explain_usage[] =
     "usage: tabardctl explain [--config mesh.yaml] --from SPIFFE-ID|none --source IP --port N\n"

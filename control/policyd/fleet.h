@@ -76,8 +76,8 @@ struct fleet {
 // fleet_new reads every piece or none. Refused, located ("fleet/shop.yaml:14:3: policies[2]...."):
 // what is no FleetConfig, an id that is no workload of the trust domain or stands twice, an address
 // that is no CIDR, a port that is none, a policy or destination that a sidecar would refuse
-// (proxy/policy.h, proxy/route.h), a name that stands twice in the fleet, a destination at an
-// address that a workload's sidecars may take, too many of anything. NULL sets err.
+// (proxy/rules/policy.h, proxy/rules/route.h), a name that stands twice in the fleet, a destination
+// at an address that a workload's sidecars may take, too many of anything. NULL sets err.
 struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
                         const char *trust_domain, struct err *err);
 void fleet_free(struct fleet *fleet);

@@ -7,8 +7,8 @@
 
 #include "base/pb_text.h"
 #include "control/policyd/fleet_impl.h"
-#include "proxy/policy.h"
-#include "proxy/route.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
 
 // What is under way: names and ids that stand already, and where.
 struct reading {

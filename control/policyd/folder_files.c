@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "certs/ca_file.h"
+#include "certs/ca/ca_file.h"
 #include "control/policyd/fleet.h"
 #include "control/policyd/source_folder.h"
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One signature with an open CA: a request and a grant into a chain of DER certificates. Results
-// are owned by the caller; one thread at a time; bounded by certs/mint.h. It keeps no queue and no
-// limit; see issue.h.
+// are owned by the caller; one thread at a time; bounded by certs/ca/mint.h. It keeps no queue and
+// no limit; see issue.h.
 #ifndef TABARD_CONTROL_POLICYD_SIGN_H
 #define TABARD_CONTROL_POLICYD_SIGN_H
 
-#include "certs/ca_store.h"
+#include "certs/ca/ca_store.h"
 #include "control/policyd/issue.h"
 
 // Zero state: {0}.

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "certs/ca_store.h"
+#include "certs/ca/ca_store.h"
 #include "certs/context.h"
 
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)

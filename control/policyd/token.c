@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "certs/ca_file.h"
+#include "certs/ca/ca_file.h"
 
 #define RANDOM_LEN   32
 #define NAME_LEN     (2 * SHA256_DIGEST_LENGTH)

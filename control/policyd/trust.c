@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 #define LISTS_MAX (2 * TRUST_BUNDLE_ROOTS_MAX)

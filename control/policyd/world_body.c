@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "control/policyd/world_impl.h"
-#include "proxy/route.h"
+#include "proxy/rules/route.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 // Field numbers of policy_agent.proto.

@@ -17,8 +17,8 @@
 #include "base/addr.h"
 #include "base/err.h"
 #include "certs/identity.h"
-#include "proxy/policy.h"
-#include "proxy/route.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 #define MEASURE_NS     100000000

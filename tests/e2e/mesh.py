@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {
     "tabard-agent": ROOT / "bazel-bin/control/agent/tabard-agent",
     "tabard-proxy": ROOT / "bazel-bin/proxy/tabard-proxy",
-    "tabard-ca": ROOT / "bazel-bin/certs/tabard-ca",
+    "tabard-ca": ROOT / "bazel-bin/certs/ca/tabard-ca",
     "tabardctl": ROOT / "bazel-bin/control/ctl/tabardctl",
 }
 DOMAIN = "demo.example"

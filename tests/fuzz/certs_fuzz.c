@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "certs/bundle.h"
 #include "certs/identity.h"
-#include "certs/mint.h"
-#include "certs/mint_ext.h"
+#include "certs/ca/mint.h"
+#include "certs/ca/mint_ext.h"
 #include "certs/verify.h"
 #include "tests/support/bad_cert.h"
 

@@ -8,8 +8,8 @@
 
 #include "base/log.h"
 #include "base/pb_text.h"
-#include "proxy/policy.h"
-#include "proxy/route.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

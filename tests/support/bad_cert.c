@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "certs/mint_ext.h"
+#include "certs/ca/mint_ext.h"
 
 #define must(cond) ((cond) ? (void)0 : give_up(#cond, __LINE__))
 

@@ -2,13 +2,13 @@
 //
 // Certificates that no CA should sign, for tests of those who must refuse them: a good leaf is
 // spoiled and signed again. Results are owned by the caller; one thread. Bounded by the leaf that
-// is given. It lives here so that certs/mint.c can't be asked for any of this.
+// is given. It lives here so that certs/ca/mint.c can't be asked for any of this.
 #ifndef TABARD_TESTS_SUPPORT_BAD_CERT_H
 #define TABARD_TESTS_SUPPORT_BAD_CERT_H
 
 #include <openssl/x509.h>
 
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 
 // What is wrong with the leaf. Zero state: nothing.
 struct bad_leaf {

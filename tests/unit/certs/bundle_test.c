@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "certs/mint_ext.h"
+#include "certs/ca/mint_ext.h"
 #include "tests/support/bad_cert.h"
 #include "tests/unit/certs/fixture.h"
 

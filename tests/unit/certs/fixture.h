@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "certs/bundle.h"
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 #include "certs/verify.h"
 
 // A moment far from the real one, so that no test leans on the clock by accident.

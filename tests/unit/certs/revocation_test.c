@@ -3,7 +3,7 @@
 #include <openssl/asn1.h>
 #include <string.h>
 
-#include "certs/mint_ext.h"
+#include "certs/ca/mint_ext.h"
 #include "tests/support/bad_cert.h"
 #include "tests/unit/certs/fixture.h"
 

@@ -9,7 +9,7 @@
 #include <openssl/x509.h>
 #include <time.h>
 
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 
 #define FOLDER_DOMAIN "demo.example"
 #define FOLDER_ID     "spiffe://demo.example/ns/shop/sa/web"

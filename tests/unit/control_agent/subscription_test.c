@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 #include "control/agent/subscription_waits.h"
 
 #define ID    "spiffe://demo.example/ns/shop/sa/web"

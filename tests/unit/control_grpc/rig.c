@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 
 static void on_headers(struct grpc_call *call)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "control/policyd/fleet.h"
-#include "proxy/policy.h"
+#include "proxy/rules/policy.h"
 
 #define TIMEOUT 20
 

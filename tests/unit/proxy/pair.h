@@ -9,7 +9,7 @@
 #include <openssl/evp.h>
 #include <uv.h>
 
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 #include "proxy/conn.h"
 
 #define PAIR_DOMAIN    "prod.example"

@@ -4,7 +4,7 @@
 #include <openssl/x509.h>
 #include <stdlib.h>
 
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 #include "proxy/peer.h"
 
 #define DOMAIN "prod.example"

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "proxy/pool.h"
-#include "proxy/reason.h"
+#include "proxy/rules/reason.h"
 
 static uint8_t memory[RING_BYTES];
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "certs/mint.h"
+#include "certs/ca/mint.h"
 #include "proxy/trust.h"
 
 #define DOMAIN "prod.example"

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <openssl/asn1.h>
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/mem.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "certs/ca/mint.h"
+
+#define SERIAL_DIGITS_MAX 40 // RFC 5280 allows 20 bytes
+
+// Copies what was written to `bio`, as text of the caller's own; `ok` says whether the writing went
+// well.
+static char *text_of(BIO *bio, bool ok)
+{
+    const uint8_t *data = NULL;
+    size_t len = 0;
+    char *text = NULL;
+    if (ok && BIO_mem_contents(bio, &data, &len) == 1) {
+        text = malloc(len + 1);
+        if (text != NULL) {
+            memcpy(text, data, len);
+            text[len] = '\0';
+        }
+    }
+    BIO_free(bio);
+    return text;
+}
+
+char *mint_cert_pem(X509 *cert)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    return text_of(bio, bio != NULL && PEM_write_bio_X509(bio, cert) == 1);
+}
+
+char *mint_crl_pem(X509_CRL *crl)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    return text_of(bio, bio != NULL && PEM_write_bio_X509_CRL(bio, crl) == 1);
+}
+
+char *mint_csr_pem(X509_REQ *csr)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    return text_of(bio, bio != NULL && PEM_write_bio_X509_REQ(bio, csr) == 1);
+}
+
+// OPENSSL_free, and so the BIO, wipes what it held.
+char *mint_key_pem(EVP_PKEY *key)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    return text_of(bio, bio != NULL && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL,
+                                                                     NULL) == 1);
+}
+
+void mint_text_free_secret(char *text)
+{
+    if (text != NULL) {
+        OPENSSL_cleanse(text, strlen(text));
+        free(text);
+    }
+}
+
+static bool take_der(uint8_t **out_der, size_t *out_len, uint8_t *der, int len)
+{
+    *out_der = len <= 0 ? NULL : malloc((size_t)len);
+    *out_len = 0;
+    if (*out_der != NULL) {
+        memcpy(*out_der, der, (size_t)len);
+        *out_len = (size_t)len;
+    }
+    OPENSSL_free(der);
+    return *out_der != NULL;
+}
+
+bool mint_cert_der(uint8_t **out_der, size_t *out_len, X509 *cert)
+{
+    uint8_t *der = NULL;
+    int len = i2d_X509(cert, &der);
+    return take_der(out_der, out_len, der, len);
+}
+
+bool mint_crl_der(uint8_t **out_der, size_t *out_len, X509_CRL *crl)
+{
+    uint8_t *der = NULL;
+    int len = i2d_X509_CRL(crl, &der);
+    return take_der(out_der, out_len, der, len);
+}
+
+const char *mint_serial_text(const ASN1_INTEGER *serial, char *buf)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *bytes = ASN1_STRING_get0_data(serial);
+    int len = ASN1_STRING_length(serial);
+    char *at = buf;
+    if (ASN1_STRING_type(serial) == V_ASN1_NEG_INTEGER) {
+        *at++ = '-';
+    }
+    for (int i = 0; i < len && i < SERIAL_DIGITS_MAX / 2; i++) {
+        *at++ = digits[bytes[i] >> 4];
+        *at++ = digits[bytes[i] & 15];
+    }
+    *at = '\0';
+    return buf;
+}
+
+ASN1_INTEGER *mint_serial_parse(const char *text, struct err *err)
+{
+    char digits[SERIAL_DIGITS_MAX + 1];
+    size_t len = 0;
+    const char *at = text;
+    if (at[0] == '0' && (at[1] == 'x' || at[1] == 'X')) {
+        at += 2;
+    }
+    for (; *at != '\0'; at++) {
+        if (*at == ':') {
+            continue;
+        }
+        bool is_digit = strchr("0123456789abcdefABCDEF", *at) != NULL;
+        if (!is_digit || len == SERIAL_DIGITS_MAX) {
+            err_set(err, "\"%.100s\" is not a serial number of at most %d hexadecimal digits", text,
+                    SERIAL_DIGITS_MAX);
+            return NULL;
+        }
+        digits[len++] = *at;
+    }
+    digits[len] = '\0';
+    BIGNUM *number = NULL;
+    ASN1_INTEGER *serial = NULL;
+    if (len == 0) {
+        err_set(err, "an empty serial number");
+    } else if (BN_hex2bn(&number, digits) == 0 ||
+               (serial = BN_to_ASN1_INTEGER(number, NULL)) == NULL) {
+        err_set(err, "out of memory");
+    }
+    BN_free(number);
+    return serial;
+}

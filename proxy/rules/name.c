@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/rules/name.h"
+
+#include <string.h>
+
+bool name_check(const char *name, size_t len_max, struct err *err)
+{
+    size_t len = strlen(name);
+    if (len == 0) {
+        return err_set_at(err, "name", "there is no name");
+    }
+    if (len > len_max) {
+        return err_set_at(err, "name", "the name has %zu bytes, over the limit of %zu", len,
+                          len_max);
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (name[i] <= ' ' || name[i] > '~' || strchr("\"'\\#=", name[i]) != NULL) {
+            return err_set_at(err, "name",
+                              "byte %zu of \"%s\" is none that a name may have: no spaces, quotes, "
+                              "backslashes, # or =, and ASCII only",
+                              i + 1, name);
+        }
+    }
+    return true;
+}

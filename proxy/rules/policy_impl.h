@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a policy_index looks inside: policy_index.c builds it, policy.c decides over it.
+// Immutable once built; any thread may read it.
+// Bounded by policy.h's *_MAX and the ones below.
+// Nobody else includes it.
+#ifndef TABARD_PROXY_RULES_POLICY_IMPL_H
+#define TABARD_PROXY_RULES_POLICY_IMPL_H
+
+#include "base/array.h"
+#include "base/keymap.h"
+#include "proxy/rules/policy.h"
+
+// A rule is found through keys: each principal it names (or, without principals, each block of
+// source_ips; or, with neither, one key for all), together with each port of its policy. A decision
+// looks up only the keys that the request's own id, address and port can have, so rules for other
+// peers and ports cost it nothing.
+#define INDEX_KEYS_MAX 4000000u // of one index: principals times ports, summed over the rules
+
+// A policy that lists more ports is found by its principals alone, and its ports are searched after
+// that.
+#define INDEX_PORTS_MAX 16
+
+// The most lists that one request can have: for its port and for "every port", one for the exact
+// id, one for the trust domain, one for each slash of a path (a segment has at least one
+// character), one for each length of block, one for all.
+#define INDEX_LISTS_MAX (2 * (1 + 1 + SPIFFE_ID_LEN_MAX / 2 + 129 + 1))
+
+enum index_kind { INDEX_EXACT, INDEX_PREFIX, INDEX_TRUST_DOMAIN, INDEX_SOURCE, INDEX_EVERYBODY };
+enum index_class { INDEX_DENY, INDEX_ALLOW, INDEX_AUDIT, NUM_INDEX_CLASSES };
+
+// A piece of one of the index's arrays.
+struct span {
+    uint32_t first;
+    uint32_t num;
+};
+
+struct indexed_rule {
+    struct span not_principals; // of patterns
+    struct span source_ips;     // of cidrs
+    struct span not_source_ips;
+};
+
+struct indexed_policy {
+    Tabard__V1__Policy *copy; // owned; every text borrows from it
+    enum index_class class;
+    bool is_deny;
+    uint32_t first_rule; // of rules
+    struct span ports;   // of ports, sorted; none: every port
+};
+
+// One rule in the list of one key. `next` is an entry's number plus one; 0 ends the list. Lists
+// keep the snapshot's order.
+struct index_entry {
+    uint32_t policy;
+    uint32_t rule;
+    uint32_t next;
+};
+
+struct index_list {
+    uint32_t head[NUM_INDEX_CLASSES]; // as `next`
+    uint32_t tail[NUM_INDEX_CLASSES];
+};
+
+struct policy_index {
+    struct array policies; // struct indexed_policy
+    struct array rules;    // struct indexed_rule
+    struct array patterns; // struct spiffe_pattern
+    struct array cidrs;    // struct cidr
+    struct array ports;    // uint16_t
+    struct array entries;  // struct index_entry
+    struct array lists;    // struct index_list
+    struct keymap names;   // a policy's name -> its number
+    struct keymap keys;    // a key with its kind and port as the tag -> a list's number
+    struct array bits;     // uint8_t: the distinct prefix lengths of the blocks that are keys
+    struct array blocks;   // struct cidr *, owned: the bytes of those keys
+};
+
+static inline uint32_t index_tag(enum index_kind kind, uint16_t port)
+{
+    return (uint32_t)kind << 16 | port;
+}
+
+#endif

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/rules/route.h"
+
+#include "proxy/rules/route_impl.h"
+
+static const uint32_t *find(const struct route_index *index, const struct addr *destination)
+{
+    const struct route_lengths *lengths = &index->lengths[ip_is_v4(&destination->ip)];
+    for (uint8_t i = 0; i < lengths->num; i++) {
+        uint8_t bits = lengths->bits[i];
+        struct ip block = ip_masked(&destination->ip, bits);
+        struct keymap_key key =
+            keymap_key_of(&block, sizeof block, route_tag(bits, destination->port));
+        const uint32_t *found = keymap_find(&index->keys, &key);
+        if (found == NULL) {
+            key.tag = route_tag(bits, 0);
+            found = keymap_find(&index->keys, &key);
+        }
+        if (found != NULL) {
+            return found;
+        }
+    }
+    return NULL;
+}
+
+struct route route_outbound(const struct route_index *index, const struct addr *destination)
+{
+    // Port 0 marks "every port" in the keys, and nothing can be called there.
+    const uint32_t *found = destination->port == 0 ? NULL : find(index, destination);
+    if (found == NULL) {
+        return (struct route){
+            .mode = index->unlisted_is_plaintext ? ROUTE_PLAINTEXT : ROUTE_DENY,
+            .name = "",
+        };
+    }
+    const struct routed_destination *row =
+        &((const struct routed_destination *)index->destinations.items)[*found];
+    struct route route = {.mode = ROUTE_PLAINTEXT, .name = row->copy->name};
+    if (row->copy->mode == TABARD__V1__DESTINATION__MODE__MTLS) {
+        route.mode = ROUTE_MTLS;
+        route.identities =
+            (const struct spiffe_pattern *)index->identities.items + row->first_identity;
+        route.num_identities = row->num_identities;
+    }
+    return route;
+}
+
+struct inbound route_inbound(const struct route_index *index, uint16_t port)
+{
+    size_t low = 0;
+    size_t high = index->num_inbound;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (index->inbound[middle].port == port) {
+            return index->inbound[middle].inbound;
+        }
+        if (index->inbound[middle].port < port) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return (struct inbound){.mode = INBOUND_MTLS};
+}
+
+size_t route_num_listens(const struct route_index *index)
+{
+    return index->num_listens;
+}
+
+const struct listen_spec *route_listens(const struct route_index *index)
+{
+    return index->listens;
+}
+
+const struct limits *route_limits(const struct route_index *index)
+{
+    return &index->limits;
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where the service may call, and how each port of it is served: the lookups over a snapshot's
+// destinations and inbound ports. Pure. A route_index is immutable once built and may be read by
+// any thread; its owner frees it. Bounded by the *_MAX below; exact addresses are one hash lookup,
+// blocks are tried from the longest prefix down. It resolves no names and opens no sockets.
+#ifndef TABARD_PROXY_RULES_ROUTE_H
+#define TABARD_PROXY_RULES_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "certs/identity.h"
+#include "tabard/v1/mesh.pb-c.h"
+
+#define DESTINATIONS_MAX           200000
+#define DESTINATION_ADDRESSES_MAX  1024
+#define DESTINATION_IDENTITIES_MAX 64
+#define DESTINATION_NAME_LEN_MAX   253
+#define INBOUND_PORTS_MAX          1024
+#define FORWARDS_MAX               1024
+
+struct route_index; // opaque
+
+// route_index_new checks and indexes the snapshot's destinations, inbound_ports, forwards and
+// settings, all or none. Refused, with err.where naming the field: a missing or repeated
+// destination name; a mode that is UNSPECIFIED or unknown; no addresses; a bad CIDR or port; MTLS
+// without identities, or PLAINTEXT with some; an identity that is no pattern; two destinations with
+// the same block and port; a repeated inbound port; foreign_tls on a port that isn't PERMISSIVE;
+// `application` without `listen`; a `listen` used twice, or on a port of the interception; a
+// forward whose destination is one of the listens of the forwards, or an application that is any
+// listen (a loop); unknown protobuf fields anywhere inside; limits out of range
+// (proxy/rules/route_settings.c has the table). NULL on failure.
+struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct err *err);
+void route_index_free(struct route_index *index);
+
+enum route_mode { ROUTE_DENY, ROUTE_MTLS, ROUTE_PLAINTEXT };
+
+struct route {
+    enum route_mode mode;
+    const char *name; // borrowed from the index; "" if unlisted
+    // MTLS: the server must match one of these; borrowed from the index.
+    const struct spiffe_pattern *identities;
+    size_t num_identities;
+};
+
+// route_outbound answers where a connection to `destination` goes. Among the destinations that hold
+// its address, the longest prefix that also lists its port (or every port) wins; at the same prefix
+// an explicit port wins over every port.
+struct route route_outbound(const struct route_index *index, const struct addr *destination);
+
+enum inbound_mode {
+    INBOUND_MTLS,
+    INBOUND_PERMISSIVE,
+    INBOUND_PLAINTEXT,
+    INBOUND_TLS_PASSTHROUGH,
+};
+
+struct inbound {
+    enum inbound_mode mode;
+    bool foreign_tls_is_application; // PERMISSIVE only
+};
+
+// route_inbound answers how `port` of the application is served; a port that isn't listed is
+// INBOUND_MTLS.
+struct inbound route_inbound(const struct route_index *index, uint16_t port);
+
+// What is to be listened on, in the snapshot's order.
+enum listen_kind { LISTEN_OUTBOUND, LISTEN_INBOUND, LISTEN_FORWARD, LISTEN_INBOUND_PORT };
+
+struct listen_spec {
+    enum listen_kind kind;
+    struct addr listen; // OUTBOUND, INBOUND: the port alone counts, the addresses are the worker's
+    struct addr target; // FORWARD: the destination; INBOUND_PORT: the application's address
+    uint16_t port;      // INBOUND_PORT: the application's port as policies name it
+};
+size_t route_num_listens(const struct route_index *index);
+const struct listen_spec *route_listens(const struct route_index *index);
+
+// The limits in force, defaults filled in (tabard/v1/mesh.proto, Limits).
+struct limits {
+    uint32_t connections;
+    uint32_t handshakes;
+    uint64_t buffer_bytes;
+    uint32_t handshake_ms;
+    uint32_t connect_ms;
+    uint32_t detect_ms;
+    uint32_t idle_ms;
+    uint32_t half_closed_ms;
+    uint32_t stall_ms;
+    uint32_t closing_ms;
+    uint32_t peer_expiry_grace_ms;
+    uint32_t drain_seconds;
+};
+const struct limits *route_limits(const struct route_index *index);
+
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a route_index looks inside: route_index.c and route_settings.c build it, route.c looks up in
+// it. Immutable once built; any thread may read it. Bounded by route.h's *_MAX and the one below.
+// Nobody else includes it.
+#ifndef TABARD_PROXY_RULES_ROUTE_IMPL_H
+#define TABARD_PROXY_RULES_ROUTE_IMPL_H
+
+#include "base/array.h"
+#include "base/keymap.h"
+#include "proxy/rules/route.h"
+
+#define ROUTE_KEYS_MAX 4000000u // of one index: blocks times ports, summed over the destinations
+
+struct routed_destination {
+    Tabard__V1__Destination *copy; // owned; every text borrows from it
+    uint32_t first_identity;       // of identities
+    uint32_t num_identities;
+};
+
+struct inbound_row {
+    uint16_t port;
+    struct inbound inbound;
+};
+
+// The distinct lengths of the blocks of one family, longest first.
+struct route_lengths {
+    uint8_t bits[129];
+    uint8_t num;
+};
+
+struct route_index {
+    struct array destinations; // struct routed_destination
+    struct array identities;   // struct spiffe_pattern
+    struct cidr *blocks;       // owned; as many as there are addresses in all, the bytes of keys
+    uint32_t num_blocks;
+    struct keymap names; // a destination's name -> its number
+    struct keymap
+        keys; // a block's address, with its length and a port as the tag -> a destination's number
+    struct route_lengths lengths[2]; // of IPv6, of IPv4
+    struct inbound_row *inbound;     // owned; sorted by port
+    size_t num_inbound;
+    struct listen_spec *listens; // owned
+    size_t num_listens;
+    struct keymap listen_keys; // a listen's address -> its number in listens
+    uint16_t outbound_port;    // of interception; 0: none
+    uint16_t inbound_port;
+    bool unlisted_is_plaintext;
+    struct limits limits;
+};
+
+static inline uint32_t route_tag(uint8_t prefix_bits, uint16_t port)
+{
+    return (uint32_t)prefix_bits << 16 | port;
+}
+
+// The parts of route_index_new, in this order. Each sets err with its whole path and returns false
+// on a refusal.
+bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *settings,
+                        struct err *err);
+bool route_add_listens(struct route_index *index, const Tabard__V1__Snapshot *snapshot,
+                       struct err *err);
+
+#endif
