@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "control/agent/listen.h"
+#include "control/host/listen.h"
 
 #define TEXT       "text/plain; charset=utf-8"
 #define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"

@@ -12,7 +12,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
-#include "control/agent/http.h"
+#include "control/host/http.h"
 #include "control/agent/proxy_link.h"
 #include "control/agent/report.h"
 

@@ -14,7 +14,7 @@
 #include "base/version.h"
 #include "control/agent/admin.h"
 #include "control/agent/keyring.h"
-#include "control/agent/listen.h"
+#include "control/host/listen.h"
 #include "control/agent/rollout.h"
 #include "control/agent/source_file.h"
 #include "control/agent/source_policy.h"

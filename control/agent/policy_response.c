@@ -8,7 +8,7 @@
 
 #include "base/keymap.h"
 #include "base/pb_text.h"
-#include "control/agent/budget.h"
+#include "base/budget.h"
 
 Tabard__V1__SubscribeResponse *policy_response_parse(const uint8_t *bytes, size_t len,
                                                      struct err *err)

@@ -7,7 +7,7 @@
 
 #include "base/frame.h"
 #include "base/log.h"
-#include "control/agent/budget.h"
+#include "base/budget.h"
 
 // Unsent bytes at which a socket counts as not read. Two snapshots may be on their way: one in
 // force again after a restart and the next.

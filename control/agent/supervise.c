@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "control/agent/backoff.h"
+#include "base/backoff.h"
 
 #define CHILD_FD_FIRST 3 // the control socket; then one for each worker
 

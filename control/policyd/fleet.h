@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "certs/identity.h"
 #include "control/policyd/multimap.h"
-#include "control/policyd/wire.h"
+#include "base/wire.h"
 #include "tabard/v1/fleet.pb-c.h"
 
 #define FLEET_PIECES_MAX              1024

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "control/policyd/bucket.h"
+#include "base/bucket.h"
 #include "control/policyd/sign.h"
 
 struct issue_job {

@@ -10,8 +10,8 @@
 #include <time.h>
 #include <uv.h>
 
-#include "control/agent/http.h"
-#include "control/agent/listen.h"
+#include "control/host/http.h"
+#include "control/host/listen.h"
 #include "control/policyd/service.h"
 #include "control/policyd/source_folder.h"
 #include "control/policyd/tls.h"

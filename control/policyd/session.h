@@ -7,7 +7,7 @@
 #ifndef TABARD_CONTROL_POLICYD_SESSION_H
 #define TABARD_CONTROL_POLICYD_SESSION_H
 
-#include "control/policyd/bucket.h"
+#include "base/bucket.h"
 #include "control/policyd/service.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 

@@ -15,7 +15,7 @@
 #include "base/err.h"
 #include "base/keymap.h"
 #include "certs/bundle.h"
-#include "control/policyd/wire.h"
+#include "base/wire.h"
 
 // Texts of files, NUL-terminated, borrowed; NULL: there is none.
 struct trust_texts {

@@ -18,7 +18,7 @@
 #include "control/policyd/fleet.h"
 #include "control/policyd/registry.h"
 #include "control/policyd/trust.h"
-#include "control/policyd/wire.h"
+#include "base/wire.h"
 
 #define WORLD_LOG_MAX 64
 

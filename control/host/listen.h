@@ -3,8 +3,8 @@
 // The agent's listening sockets: TCP, a Unix socket in the file system, and a name that only one
 // process of a network namespace can hold. Descriptors are owned by the caller; any thread; nothing
 // is kept. It accepts no connections.
-#ifndef TABARD_CONTROL_AGENT_LISTEN_H
-#define TABARD_CONTROL_AGENT_LISTEN_H
+#ifndef TABARD_CONTROL_HOST_LISTEN_H
+#define TABARD_CONTROL_HOST_LISTEN_H
 
 #include <stdbool.h>
 #include <stdint.h>

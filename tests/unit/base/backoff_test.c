@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/backoff.h"
+#include "base/backoff.h"
 
 #include <criterion/criterion.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/policyd/wire.h"
+#include "base/wire.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
 // A small HTTP/1.1 server on one listening socket: GET and HEAD, an answer now or a little later.
 // Heap, owned by the agent; the loop thread only (libmicrohttpd driven from the loop, without
 // threads); bounded by the HTTP_*_MAX below. It knows no page; requests go to one handler.
-#ifndef TABARD_CONTROL_AGENT_HTTP_H
-#define TABARD_CONTROL_AGENT_HTTP_H
+#ifndef TABARD_CONTROL_HOST_HTTP_H
+#define TABARD_CONTROL_HOST_HTTP_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
 // How long to wait before the next try: doubling, capped, and spread by chance so that many agents
 // that failed together don't come back together. Pure; any thread; bounded by BACKOFF_MS_MIN and
 // BACKOFF_MS_MAX. It counts nothing and starts no timer.
-#ifndef TABARD_CONTROL_AGENT_BACKOFF_H
-#define TABARD_CONTROL_AGENT_BACKOFF_H
+#ifndef TABARD_BASE_BACKOFF_H
+#define TABARD_BASE_BACKOFF_H
 
 #include <stdint.h>
 

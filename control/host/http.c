@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/http.h"
+#include "control/host/http.h"
 
 #include <microhttpd.h>
 #include <stdlib.h>

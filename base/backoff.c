@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/backoff.h"
+#include "base/backoff.h"
 
 uint32_t backoff_ms(uint32_t num_failures, uint32_t random)
 {

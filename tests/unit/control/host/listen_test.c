@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
-#include "control/agent/listen.h"
+#include "control/host/listen.h"
 
 #include <criterion/criterion.h>
 #include <sched.h>

@@ -3,8 +3,8 @@
 // Bytes of a protobuf message put together out of parts that are packed already, so that what many
 // sidecars are sent is packed once. Owned by the caller; one thread; bounded by its caller. It
 // reads nothing: see the generated code for that.
-#ifndef TABARD_CONTROL_POLICYD_WIRE_H
-#define TABARD_CONTROL_POLICYD_WIRE_H
+#ifndef TABARD_BASE_WIRE_H
+#define TABARD_BASE_WIRE_H
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>

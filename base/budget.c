@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/budget.h"
+#include "base/budget.h"
 
 #include <stdlib.h>
 

@@ -2,8 +2,8 @@
 //
 // A limit of so many at once and so many a second. A value, owned by its user; one thread; fixed
 // size. It waits for nothing: whoever gets no drop is refused.
-#ifndef TABARD_CONTROL_POLICYD_BUCKET_H
-#define TABARD_CONTROL_POLICYD_BUCKET_H
+#ifndef TABARD_BASE_BUCKET_H
+#define TABARD_BASE_BUCKET_H
 
 #include <stdbool.h>
 #include <stdint.h>

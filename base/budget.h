@@ -4,8 +4,8 @@
 // frame can't unpack into all of memory. Owned by the caller, on the stack, for as long as the
 // message lives; one thread; bounded by bytes_left. It doesn't count what is freed: a message is
 // built once and freed whole.
-#ifndef TABARD_CONTROL_AGENT_BUDGET_H
-#define TABARD_CONTROL_AGENT_BUDGET_H
+#ifndef TABARD_BASE_BUDGET_H
+#define TABARD_BASE_BUDGET_H
 
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/http.h"
+#include "control/host/http.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "control/agent/listen.h"
+#include "control/host/listen.h"
 
 // A server with two pages: /now, and /later, which the test answers.
 struct stage {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE // struct ucred
-#include "control/agent/listen.h"
+#include "control/host/listen.h"
 
 #include <errno.h>
 #include <fcntl.h>
