@@ -6,7 +6,7 @@
 
 #include "control/agent/policy_response.h"
 #include "control/agent/policy_tls.h"
-#include "control/grpc/client.h"
+#include "net/grpc/client.h"
 
 struct policy_stream {
     struct policy_stream_hooks hooks;

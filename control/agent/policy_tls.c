@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "certs/verify.h"
-#include "control/grpc/client.h" // and with it openssl/ssl.h
+#include "net/grpc/client.h" // and with it openssl/ssl.h
 
 struct policy_verifier {
     unsigned num_refs;

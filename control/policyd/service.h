@@ -8,7 +8,7 @@
 
 #include <uv.h>
 
-#include "control/grpc/server.h"
+#include "net/grpc/server.h"
 #include "control/policyd/admit.h"
 #include "control/policyd/issue.h"
 #include "control/policyd/registry_dir.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/version.h"
-#include "control/grpc/limits.h"
+#include "net/grpc/limits.h"
 #include "control/policyd/service.h"
 
 #define NAME "tabard_policyd_"

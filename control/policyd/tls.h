@@ -9,7 +9,7 @@
 #define TABARD_CONTROL_POLICYD_TLS_H
 
 #include "certs/verify.h"
-#include "control/grpc/transport.h"
+#include "net/grpc/transport.h"
 #include "control/policyd/sign.h"
 
 #define TLS_OWN_PATH    "/tabard/policyd"

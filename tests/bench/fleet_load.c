@@ -18,7 +18,7 @@
 #include <uv.h>
 
 #include "base/log.h"
-#include "control/grpc/client.h"
+#include "net/grpc/client.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 #define STARTING_MAX 200

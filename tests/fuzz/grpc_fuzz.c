@@ -6,7 +6,7 @@
 // line:
 //   clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I.
 //     -isystem /usr/include/android tests/fuzz/grpc_fuzz.c tests/interop/grpc_echo.c
-//     control/grpc/*.c base/addr.c base/err.c base/log.c -luv -lnghttp2 -o /tmp/grpc_fuzz
+//     net/grpc/*.c base/addr.c base/err.c base/log.c -luv -lnghttp2 -o /tmp/grpc_fuzz
 //     -L$LIB -Wl,-rpath,$LIB -lssl -lcrypto         with LIB=/usr/lib/x86_64-linux-gnu/android
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "control/grpc/client.h"
+#include "net/grpc/client.h"
 #include "tests/interop/grpc_echo.h"
 
 static const char magic[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -5,7 +5,7 @@
 #ifndef TABARD_TESTS_INTEROP_GRPC_CASES_H
 #define TABARD_TESTS_INTEROP_GRPC_CASES_H
 
-#include "control/grpc/client.h"
+#include "net/grpc/client.h"
 
 #define CASES_WAIT_MS 20000
 

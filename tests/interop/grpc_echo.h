@@ -6,7 +6,7 @@
 #ifndef TABARD_TESTS_INTEROP_GRPC_ECHO_H
 #define TABARD_TESTS_INTEROP_GRPC_ECHO_H
 
-#include "control/grpc/server.h"
+#include "net/grpc/server.h"
 
 // What the service has seen, for tests in the same process.
 struct echo_seen {

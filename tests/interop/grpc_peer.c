@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "control/grpc/client.h"
+#include "net/grpc/client.h"
 #include "tests/interop/grpc_echo.h"
 #include "tests/interop/grpc_cases.h"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""control/grpc against @grpc/grpc-js, in both roles, over a Unix socket and under mutual TLS."""
+"""net/grpc against @grpc/grpc-js, in both roles, over a Unix socket and under mutual TLS."""
 import os
 import shutil
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""control/grpc against python3-grpcio (grpc-core), in both roles, over a Unix socket and under mutual TLS."""
+"""net/grpc against python3-grpcio (grpc-core), in both roles, over a Unix socket and under mutual TLS."""
 import struct
 import threading
 import time

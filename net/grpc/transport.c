@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // struct ucred
+#include "net/grpc/transport_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define READ_BYTES 65536
+
+void transport_end(struct transport *transport, const char *why)
+{
+    if (!transport->is_ended && !transport->is_closing) {
+        transport->is_ended = true;
+        uv_read_stop(&transport->stream);
+        transport->hooks->on_end(transport->ctx, why);
+    }
+}
+
+bool transport_put(struct transport *transport, const uint8_t *bytes, size_t len)
+{
+    struct transport_bytes *out = &transport->out;
+    if (out->cap - out->len < len) {
+        size_t cap = 2 * out->cap > out->len + len ? 2 * out->cap : out->len + len;
+        uint8_t *grown = realloc(out->bytes, cap);
+        if (grown == NULL) {
+            return false;
+        }
+        out->bytes = grown;
+        out->cap = cap;
+    }
+    memcpy(out->bytes + out->len, bytes, len);
+    out->len += len;
+    return true;
+}
+
+static void drop(struct transport_bytes *bytes)
+{
+    free(bytes->bytes);
+    *bytes = (struct transport_bytes){.len = 0};
+}
+
+void transport_write(struct transport *transport, const uint8_t *bytes, size_t len)
+{
+    if (transport->is_ended || transport->is_closing || transport->is_finished) {
+        return;
+    }
+    bool is_fine = transport->ssl == NULL ? transport_put(transport, bytes, len)
+                                          : transport_tls_write(transport, bytes, len);
+    if (!is_fine) {
+        transport_end(transport, "out of memory, or TLS can't write");
+    }
+}
+
+static void on_shutdown(uv_shutdown_t *request, int status)
+{
+    (void)request; // the peer's answer, or a deadline, does the rest
+    (void)status;
+}
+
+static void on_write(uv_write_t *request, int status)
+{
+    struct transport *transport = request->data;
+    transport->is_writing = false;
+    drop(&transport->writing);
+    if (transport->is_closing) {
+        return;
+    }
+    if (status < 0) {
+        transport_end(transport, uv_strerror(status));
+        return;
+    }
+    transport_flush(transport);
+    if (!transport->is_closing && !transport->is_ended) {
+        transport->hooks->on_written(transport->ctx);
+    }
+}
+
+// Hands `out` to the kernel: at once as far as it takes it, the rest as a write request.
+static void write_out(struct transport *transport)
+{
+    uv_buf_t buf = uv_buf_init((char *)transport->out.bytes, (unsigned)transport->out.len);
+    int written = uv_try_write(&transport->stream, &buf, 1);
+    if (written == UV_EAGAIN) {
+        written = 0;
+    }
+    if (written < 0) {
+        drop(&transport->out);
+        transport_end(transport, uv_strerror(written));
+        return;
+    }
+    if ((size_t)written == transport->out.len) {
+        drop(&transport->out);
+        return;
+    }
+    transport->writing = transport->out;
+    transport->out = (struct transport_bytes){.len = 0};
+    buf = uv_buf_init((char *)transport->writing.bytes + written,
+                      (unsigned)(transport->writing.len - (size_t)written));
+    transport->write.data = transport;
+    int status = uv_write(&transport->write, &transport->stream, &buf, 1, on_write);
+    if (status < 0) {
+        drop(&transport->writing);
+        transport_end(transport, uv_strerror(status));
+        return;
+    }
+    transport->is_writing = true;
+    transport->write_since_ms = uv_now(transport->stream.loop);
+}
+
+void transport_flush(struct transport *transport)
+{
+    if (transport->is_writing || transport->is_ended || transport->is_closing) {
+        return;
+    }
+    if (transport->out.len > 0) {
+        write_out(transport);
+    }
+    if (transport->is_finished && !transport->is_shut && !transport->is_ended &&
+        transport_is_idle(transport)) {
+        transport->is_shut = true;
+        uv_shutdown(&transport->shutdown, &transport->stream, on_shutdown);
+    }
+}
+
+bool transport_has_room(const struct transport *transport)
+{
+    return transport->is_open && !transport->is_ended && transport->out.len < TRANSPORT_ROOM_BYTES;
+}
+
+bool transport_is_idle(const struct transport *transport)
+{
+    return !transport->is_writing && transport->out.len == 0;
+}
+
+void transport_finish(struct transport *transport)
+{
+    if (!transport->is_open || transport->is_finished || transport->is_ended ||
+        transport->is_closing) {
+        return;
+    }
+    if (transport->ssl != NULL) {
+        SSL_shutdown(transport->ssl);
+    }
+    transport->is_finished = true;
+    transport_flush(transport);
+}
+
+static void on_close(uv_handle_t *handle)
+{
+    struct transport *transport = handle->data;
+    SSL_free(transport->ssl);
+    transport->ssl = NULL;
+    drop(&transport->out);
+    drop(&transport->writing);
+    transport->hooks->on_closed(transport->ctx);
+}
+
+void transport_close(struct transport *transport)
+{
+    if (!transport->is_closing) {
+        transport->is_closing = true;
+        uv_close(&transport->handle, on_close);
+    }
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    // One buffer a thread is enough: what is read is worked off before on_read returns.
+    static _Thread_local char bytes[READ_BYTES];
+    (void)handle;
+    (void)suggested;
+    *buf = uv_buf_init(bytes, sizeof bytes);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t num, const uv_buf_t *buf)
+{
+    struct transport *transport = stream->data;
+    if (num < 0) {
+        transport_end(transport,
+                      num == UV_EOF ? "the peer closed the connection" : uv_strerror((int)num));
+        return;
+    }
+    if (num == 0) {
+        return;
+    }
+    if (transport->ssl == NULL) {
+        transport->hooks->on_bytes(transport->ctx, (const uint8_t *)buf->base, (size_t)num);
+        return;
+    }
+    transport->in = (const uint8_t *)buf->base;
+    transport->in_len = (size_t)num;
+    transport_tls_step(transport);
+    transport->in = NULL;
+    transport->in_len = 0;
+}
+
+static void learn_peer(struct transport *transport)
+{
+    uv_os_fd_t fd = -1;
+    uv_fileno(&transport->handle, &fd);
+    struct grpc_peer *peer = &transport->peer;
+    if (peer->is_unix) {
+        struct ucred credentials = {.pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
+        socklen_t len = sizeof credentials;
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len);
+        peer->pid = credentials.pid;
+        peer->uid = credentials.uid;
+        peer->gid = credentials.gid;
+        return;
+    }
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    if (getpeername(fd, (struct sockaddr *)&sa, &len) == 0) {
+        addr_from_sockaddr(&peer->addr, (struct sockaddr *)&sa);
+    }
+    uv_tcp_nodelay(&transport->tcp, 1);
+}
+
+// The stream is connected: what both roles do then. Returns 0 or an error of libuv's.
+static int start(struct transport *transport)
+{
+    learn_peer(transport);
+    return uv_read_start(&transport->stream, on_alloc, on_read);
+}
+
+static void on_connect(uv_connect_t *request, int status)
+{
+    struct transport *transport = request->data;
+    if (transport->is_closing) {
+        return;
+    }
+    if (status == 0) {
+        status = start(transport);
+    }
+    if (status < 0) {
+        transport_end(transport, uv_strerror(status));
+    } else if (transport->ssl != NULL) {
+        transport_tls_step(transport);
+    } else {
+        transport->is_open = true;
+        transport->hooks->on_open(transport->ctx);
+    }
+}
+
+static void init_handle(struct transport *transport, uv_loop_t *loop, bool is_unix)
+{
+    transport->peer =
+        (struct grpc_peer){.is_unix = is_unix, .pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    if (is_unix) {
+        uv_pipe_init(loop, &transport->pipe, 0);
+    } else {
+        uv_tcp_init(loop, &transport->tcp);
+    }
+    transport->handle.data = transport;
+}
+
+bool transport_connect(struct transport *transport, uv_loop_t *loop,
+                       const struct grpc_target *target, SSL_CTX *ssl_ctx, const char *server_name,
+                       struct err *err)
+{
+    init_handle(transport, loop, target->unix_path != NULL);
+    if (ssl_ctx != NULL && !transport_tls_start(transport, ssl_ctx, false, server_name, err)) {
+        return false;
+    }
+    transport->connect.data = transport;
+    if (target->unix_path != NULL) {
+        struct sockaddr_un sun;
+        size_t len = strlen(target->unix_path);
+        if (len == 0 || len >= sizeof sun.sun_path) { // libuv would cut it
+            return err_set(err, "the socket's path has %zu bytes; 1 to %zu are possible", len,
+                           sizeof sun.sun_path - 1);
+        }
+        uv_pipe_connect(&transport->connect, &transport->pipe, target->unix_path, on_connect);
+        return true;
+    }
+    struct sockaddr_storage sa;
+    addr_to_sockaddr(&target->addr, &sa);
+    int status =
+        uv_tcp_connect(&transport->connect, &transport->tcp, (struct sockaddr *)&sa, on_connect);
+    return status == 0 || err_set(err, "%s", uv_strerror(status));
+}
+
+bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CTX *ssl_ctx,
+                      struct err *err)
+{
+    init_handle(transport, listener->loop, listener->type == UV_NAMED_PIPE);
+    int status = uv_accept(listener, &transport->stream);
+    if (status == 0) {
+        status = start(transport);
+    }
+    if (status < 0) {
+        return err_set(err, "accept: %s", uv_strerror(status));
+    }
+    if (ssl_ctx != NULL) {
+        return transport_tls_start(transport, ssl_ctx, true, NULL, err);
+    }
+    transport->is_open = true; // without on_open: its user is told by the return
+    return true;
+}

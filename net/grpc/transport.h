@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One byte stream between two hosts or two processes: TCP or a Unix socket, in the clear or under
+// TLS. Embedded in a connection, which frees it after on_closed; the loop's thread only. What waits
+// to be written is bounded by its user, who stops at !transport_has_room; reading is bounded by
+// what its user lets the peer send. It knows no HTTP. It has no timers: every deadline is its
+// user's. The program must ignore SIGPIPE.
+#ifndef TABARD_NET_GRPC_TRANSPORT_H
+#define TABARD_NET_GRPC_TRANSPORT_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+
+#define TRANSPORT_ROOM_BYTES 65536
+
+// Where to connect to.
+struct grpc_target {
+    const char *unix_path; // at most 107 bytes; NULL: TCP
+    struct addr addr;
+};
+
+// Who is at the other end, as far as the kernel and TLS tell.
+struct grpc_peer {
+    bool is_unix;
+    pid_t pid; // of a Unix peer, when it connected or listened; -1: unknown
+    uid_t uid;
+    gid_t gid;
+    struct addr addr; // of a TCP peer
+    SSL *ssl;         // borrowed, as long as the connection; NULL in the clear
+};
+
+struct transport_hooks {
+    void (*on_open)(void *ctx); // connected, TLS is done
+    void (*on_bytes)(void *ctx, const uint8_t *bytes, size_t len);
+    void (*on_written)(void *ctx);              // there may be room again
+    void (*on_end)(void *ctx, const char *why); // the peer ended it or it broke: once, the last
+    void (*on_closed)(void *ctx);               // after transport_close: its memory is free
+};
+
+struct transport_bytes {
+    uint8_t *bytes; // owned
+    size_t len;
+    size_t cap;
+};
+
+struct transport {
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    };
+    uv_connect_t connect;
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+    const struct transport_hooks *hooks; // borrowed
+    void *ctx;                           // borrowed
+    SSL *ssl;                            // owned; NULL in the clear
+    struct grpc_peer peer;
+    const uint8_t *in; // what TLS may read now, borrowed from the read under way
+    size_t in_len;
+    struct transport_bytes out;     // to be written next
+    struct transport_bytes writing; // with the kernel's help under way
+    uint64_t write_since_ms;        // loop time at which it got under way
+    bool is_open;
+    bool is_writing;
+    bool is_ended;    // on_end was called, or will not be
+    bool is_finished; // nothing more is written after `out`
+    bool is_shut;     // uv_shutdown was called
+    bool is_closing;
+};
+
+// transport_connect starts to connect. The TLS context may be NULL: in the clear. server_name, or
+// NULL, is what the ClientHello names. false sets err, and on_closed comes all the same after
+// transport_close, which the caller must call.
+bool transport_connect(struct transport *transport, uv_loop_t *loop,
+                       const struct grpc_target *target, SSL_CTX *ssl_ctx, const char *server_name,
+                       struct err *err);
+
+// transport_accept takes a connection off a listening stream. As transport_connect otherwise.
+bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CTX *ssl_ctx,
+                      struct err *err);
+
+// transport_write queues bytes; transport_flush hands them to the kernel. Errors come as on_end,
+// never from inside these.
+void transport_write(struct transport *transport, const uint8_t *bytes, size_t len);
+void transport_flush(struct transport *transport);
+bool transport_has_room(const struct transport *transport);
+bool transport_is_idle(const struct transport *transport); // everything is with the kernel
+
+// transport_finish ends our direction, with close_notify and FIN, behind what was queued.
+void transport_finish(struct transport *transport);
+
+// transport_close closes at once; on_closed comes from the loop. No other hook is called any more.
+void transport_close(struct transport *transport);
+
+// transport_select_h2 is the ALPN callback for a server's SSL_CTX: it takes h2 or refuses (RFC
+// 9113, section 3.2).
+int transport_select_h2(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
+                        unsigned in_len, void *arg);
+
+#endif

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every limit of our server bites, by its name, against clients who try it.
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/net/grpc/raw.h"
+
+TestSuite(limits, .timeout = 60);
+
+static struct raw raw; // large
+
+static void start(struct rig *rig, const struct grpc_limits *limits, bool raw_starts)
+{
+    struct grpc_limits usual = grpc_limits_default();
+    rig_start(rig, false, limits != NULL ? limits : &usual, NULL);
+    raw = (struct raw){.fd = -1};
+    raw_connect(&raw, rig, raw_starts);
+}
+
+static void stop(struct rig *rig)
+{
+    raw_close(&raw);
+    rig_stop(rig);
+}
+
+static void expect_goaway(uint32_t code, const char *what)
+{
+    struct raw_frame frame;
+    cr_assert(raw_expect(&raw, NGHTTP2_GOAWAY, 0, &frame), "%s: no GOAWAY", what);
+    cr_expect_eq(raw_u32(frame.payload + 4), code, "%s: GOAWAY %u", what,
+                 raw_u32(frame.payload + 4));
+    cr_expect(raw_at_end(&raw), "%s: the connection stays", what);
+}
+
+Test(limits, headers_over_the_limit_end_the_call_by_the_limits_name)
+{
+    struct rig rig = {.num_ready = 0};
+    struct grpc_limits limits = grpc_limits_default();
+    char large[1000];
+    limits.header_bytes_max = 600;
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    start(&rig, &limits, true);
+    const char *const pairs[] = {
+        ":method",          "POST",       ":scheme", "http",         ":path",
+        "/echo.Echo/Unary", ":authority", "a",       "content-type", "application/grpc",
+        "x-large",          large,        NULL};
+    raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, 1, pairs);
+    raw_expect_status(&raw, 1, "8", "the headers");
+    cr_expect_eq(grpc_server_stats(rig.server)->bites.num[GRPC_LIMIT_header_bytes_max], 1);
+    cr_expect_eq(rig.echo.num_started, 0);
+    stop(&rig);
+}
+
+Test(limits, a_header_list_without_end_is_cut_off)
+{
+    struct rig rig = {.num_ready = 0};
+    start(&rig, NULL, true);
+    uint8_t block[1000];
+    memset(block, 0x80 | 2, sizeof block); // ":method: GET", again and again
+    raw_frame(&raw, NGHTTP2_HEADERS, 0, 1, block, sizeof block);
+    for (int i = 0; i < 50; i++) {
+        raw_frame(&raw, NGHTTP2_CONTINUATION, 0, 1, block, sizeof block);
+    }
+    cr_expect(raw_at_end(&raw));
+    cr_assert(rig_wait(&rig, &rig.num_disconnects, 1));
+    cr_expect_not_null(strstr(rig.disconnect_why, "broke HTTP/2"), "%s", rig.disconnect_why);
+    stop(&rig);
+}
+
+Test(limits, floods_of_frames_without_a_message_are_answered_with_goaway)
+{
+    static const uint8_t eight[8] = {0};
+    static const struct {
+        const char *name;
+        uint8_t type;
+        int32_t stream;
+        size_t len;
+    } rows[] = {
+        {"PING", NGHTTP2_PING, 0, 8},
+        {"SETTINGS", NGHTTP2_SETTINGS, 0, 0},
+        {"empty DATA", NGHTTP2_DATA, 1, 0},
+        {"PRIORITY", NGHTTP2_PRIORITY, 1, 5},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct rig rig = {.num_ready = 0};
+        struct grpc_limits limits = grpc_limits_default();
+        limits.control_frames_burst = 50;
+        limits.control_frames_per_second = 1;
+        limits.linger_ms = 10;
+        start(&rig, &limits, true);
+        raw_request(&raw, 1, "Chat");
+        for (int j = 0; j < 49 - (rows[i].type == NGHTTP2_SETTINGS); j++) {
+            raw_frame(&raw, rows[i].type, 0, rows[i].stream, eight, rows[i].len);
+        }
+        rig_settle(&rig);
+        cr_expect_eq(rig.num_disconnects, 0, "%s: too strict", rows[i].name);
+        for (int j = 0; j < 60; j++) {
+            raw_frame(&raw, rows[i].type, 0, rows[i].stream, eight, rows[i].len);
+        }
+        expect_goaway(NGHTTP2_ENHANCE_YOUR_CALM, rows[i].name);
+        cr_assert(rig_wait(&rig, &rig.num_disconnects, 1));
+        cr_expect_not_null(strstr(rig.disconnect_why, "control_frames_burst"), "%s: %s",
+                           rows[i].name, rig.disconnect_why);
+        cr_expect_eq(rig.echo.num_ended, 1, "%s: the call ends with it", rows[i].name);
+        cr_expect_eq(grpc_server_stats(rig.server)->bites.num[GRPC_LIMIT_control_frames_burst], 1);
+        stop(&rig);
+    }
+}
+
+Test(limits, calls_that_are_opened_only_to_be_reset_are_a_flood_too)
+{
+    struct rig rig = {.num_ready = 0};
+    struct grpc_limits limits = grpc_limits_default();
+    limits.control_frames_burst = 50;
+    limits.control_frames_per_second = 1;
+    start(&rig, &limits, true);
+    for (int32_t stream = 1; stream < 2000; stream += 2) {
+        raw_request(&raw, stream, "Hold");
+        raw_frame(&raw, NGHTTP2_RST_STREAM, 0, stream, "\0\0\0\x08", 4);
+    }
+    cr_expect(raw_at_end(&raw));
+    cr_assert(rig_wait(&rig, &rig.num_disconnects, 1));
+    cr_expect_not_null(strstr(rig.disconnect_why, "control_frames_burst"), "%s",
+                       rig.disconnect_why);
+    cr_expect_lt(rig.echo.num_started, 60);
+    cr_expect_eq(rig.echo.num_started, rig.echo.num_ended);
+    stop(&rig);
+}
+
+Test(limits, every_wait_has_its_deadline)
+{
+    struct grpc_limits limits = grpc_limits_default();
+    limits.open_ms = limits.idle_ms = limits.message_ms = limits.send_stall_ms = 30;
+    limits.keepalive_answer_ms = 30;
+    limits.linger_ms = 30;
+    static const struct {
+        const char *name;
+        bool starts;
+        const char *method;
+        const char *bytes;
+        size_t len;
+        enum grpc_limit limit;
+    } rows[] = {
+        {"a client that says nothing", false, NULL, NULL, 0, GRPC_LIMIT_open_ms},
+        {"half a magic", false, NULL, RAW_MAGIC, 10, GRPC_LIMIT_open_ms},
+        {"a client that calls nothing", true, NULL, NULL, 0, GRPC_LIMIT_idle_ms},
+        {"half a message", true, "Chat", "\0\0\0\0\x09xx", 7, GRPC_LIMIT_message_ms},
+        {"half a prefix", true, "Chat", "\0\0", 2, GRPC_LIMIT_message_ms},
+        {"a client without a window", true, "Numbers", "\0\0\0\0\x08\0\0\0\2\0\1\0\0", 13,
+         GRPC_LIMIT_send_stall_ms},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct rig rig = {.num_ready = 0};
+        start(&rig, &limits, rows[i].starts);
+        if (rows[i].method != NULL) {
+            raw_request(&raw, 1, rows[i].method);
+            raw_frame(&raw, NGHTTP2_DATA, 0, 1, rows[i].bytes, rows[i].len);
+            cr_assert(rig_wait(&rig, &rig.echo.num_ended, 1), "%s", rows[i].name);
+            cr_expect_not_null(strstr(rig.echo.last_message, grpc_limit_name(rows[i].limit)),
+                               "%s: %s", rows[i].name, rig.echo.last_message);
+        } else {
+            raw_send(&raw, rows[i].bytes, rows[i].len);
+        }
+        cr_assert(rig_wait(&rig, &rig.num_disconnects, 1), "%s: it stays for ever", rows[i].name);
+        cr_expect_eq(grpc_server_stats(rig.server)->bites.num[rows[i].limit], 1, "%s",
+                     rows[i].name);
+        if (rows[i].method == NULL) {
+            cr_expect_not_null(strstr(rig.disconnect_why, grpc_limit_name(rows[i].limit)), "%s: %s",
+                               rows[i].name, rig.disconnect_why);
+        }
+        stop(&rig);
+    }
+}
+
+Test(limits, a_client_that_doesnt_answer_a_ping_is_let_go)
+{
+    struct rig rig = {.num_ready = 0};
+    struct grpc_limits limits = grpc_limits_default();
+    limits.keepalive_ms = limits.keepalive_answer_ms = 20;
+    limits.open_ms = 60;
+    start(&rig, &limits, true);
+    raw_request(&raw, 1, "Hold");
+    cr_assert(rig_wait(&rig, &rig.num_disconnects, 1));
+    cr_expect_str_eq(rig.disconnect_why, "no answer to a PING within keepalive_answer_ms (20 ms)");
+    cr_expect_eq(rig.echo.num_ended, 1);
+    stop(&rig);
+}
+
+Test(limits, unfinished_messages_of_one_connection_have_a_limit_together)
+{
+    struct rig rig = {.num_ready = 0};
+    struct grpc_limits limits = grpc_limits_default();
+    limits.held_bytes_max = 100000;
+    start(&rig, &limits, true);
+    static uint8_t bytes[16000] = {0, 0, 1, 0, 0}; // the first part of 64 KiB
+    for (int32_t stream = 1; stream < 40; stream += 2) {
+        raw_request(&raw, stream, "Collect");
+        rig_settle(&rig);
+        raw_frame(&raw, NGHTTP2_DATA, 0, stream, bytes, sizeof bytes);
+        rig_settle(&rig);
+    }
+    cr_expect_eq(rig.echo.num_ended, 14, "six have room, not %u", 20 - rig.echo.num_ended);
+    cr_expect_eq(rig.echo.last_code, GRPC_RESOURCE_EXHAUSTED);
+    cr_expect_not_null(strstr(rig.echo.last_message, "held_bytes_max"), "%s",
+                       rig.echo.last_message);
+    cr_expect_eq(rig.num_disconnects, 0);
+    stop(&rig);
+}
+
+Test(limits, more_calls_than_it_announced_are_refused)
+{
+    struct rig rig = {.num_ready = 0};
+    struct grpc_limits limits = grpc_limits_default();
+    limits.streams_max = 3;
+    start(&rig, &limits, false);
+    raw_send(&raw, RAW_MAGIC, strlen(RAW_MAGIC));
+    raw_frame(&raw, NGHTTP2_SETTINGS, 0, 0, NULL, 0);
+    for (int32_t stream = 1; stream <= 9; stream += 2) {
+        raw_request(&raw, stream, "Hold"); // before its SETTINGS could be known
+    }
+    struct raw_frame frame;
+    cr_assert(raw_expect(&raw, NGHTTP2_RST_STREAM, 7, &frame));
+    cr_expect_eq(raw_u32(frame.payload), NGHTTP2_REFUSED_STREAM);
+    cr_expect_eq(rig.echo.num_started, 3);
+    stop(&rig);
+}
