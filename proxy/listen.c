@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proxy/side.h"
+#include "proxy/carry/side.h"
 
 enum { LISTEN_BACKLOG = 4096 };
 

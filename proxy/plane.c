@@ -8,9 +8,9 @@
 #include <uv.h>
 
 #include "base/log.h"
-#include "proxy/authorize.h"
-#include "proxy/link.h"
-#include "proxy/tls.h"
+#include "proxy/conn/authorize.h"
+#include "proxy/link/link.h"
+#include "proxy/carry/tls.h"
 #include "proxy/worker.h"
 
 enum { INSPECTS_WAITING_MAX = 16, DRAIN_SECONDS_DEFAULT = 30 };

@@ -11,8 +11,8 @@
 #include <uv.h>
 
 #include "base/log.h"
-#include "proxy/conn.h"
-#include "proxy/link.h"
+#include "proxy/conn/conn.h"
+#include "proxy/link/link.h"
 #include "proxy/listen.h"
 #include "tabard/v1/dataplane.pb-c.h"
 

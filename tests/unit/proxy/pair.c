@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proxy/authorize.h"
-#include "proxy/tls.h"
+#include "proxy/conn/authorize.h"
+#include "proxy/carry/tls.h"
 
 enum { DEADLINE_MS = 10000, SMALL_BUFFER_BYTES = 65536 };
 

@@ -10,7 +10,7 @@
 #include <uv.h>
 
 #include "certs/ca/mint.h"
-#include "proxy/conn.h"
+#include "proxy/conn/conn.h"
 
 #define PAIR_DOMAIN    "prod.example"
 #define PAIR_CLIENT_ID "spiffe://prod.example/ns/shop/sa/web"

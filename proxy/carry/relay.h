@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Moving bytes one way between the two sides of a connection, whatever kind each is, and passing
+// the end on. A flow is embedded in a conn; its worker's thread alone; bounded by the sides' rings.
+// It never closes a side: it says that the flow is done, or why the connection must end.
+#ifndef TABARD_PROXY_CARRY_RELAY_H
+#define TABARD_PROXY_CARRY_RELAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proxy/rules/reason.h"
+#include "proxy/carry/side.h"
+
+// Zero state with both sides set.
+struct flow {
+    struct side *source; // borrowed: the conn's
+    struct side *target; // borrowed: the conn's
+    uint64_t num_bytes;  // of the application, moved so far
+    bool is_ending;      // the source's clean end was met and passed on
+};
+
+// relay_step moves what can be moved, flushes the target, and passes a clean end on: a FIN to a
+// plain target; to a TLS target a close_notify, then a FIN. It returns REASON_NONE, or why the
+// connection must end; *out_detail then has words for the log, or NULL.
+enum reason relay_step(struct flow *flow, const char **out_detail);
+
+// relay_wants_read says whether the flow's source should be read: what came before has been taken.
+bool relay_wants_read(const struct flow *flow);
+
+// relay_is_done says whether the end has been passed on and sent.
+bool relay_is_done(const struct flow *flow);
+
+#endif

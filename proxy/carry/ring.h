@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Bytes on their way: a circular buffer over memory that somebody else owns.
+// Embedded in a side; one thread; RING_BYTES at most.
+// An empty ring needs no memory: attach it before pushing, detach it once it is empty
+// (proxy/carry/side.h does both).
+#ifndef TABARD_PROXY_CARRY_RING_H
+#define TABARD_PROXY_CARRY_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// What a reader takes at once: four TLS records' worth, and so much less than 64 KiB that what is
+// sealed of it still leaves as one segment (64 KiB with its headers, whatever the link). Half as
+// much costs an eighth more CPU in bulk, twice as much gains nothing (docs/performance.md).
+#define RING_READ_MAX 65000u
+// Room for RING_READ_MAX bytes as TLS records (22 bytes more each), and for a handshake flight.
+#define RING_BYTES (64u << 10)
+
+// Zero state: empty, detached.
+struct ring {
+    uint8_t *bytes; // borrowed from the pool while attached; NULL if not
+    uint32_t head;  // where the oldest byte is; 0 when empty
+    uint32_t len;
+};
+
+void ring_attach(struct ring *ring, uint8_t *bytes);
+
+// ring_detach returns the memory of an empty ring, for its owner to take back.
+uint8_t *ring_detach(struct ring *ring);
+
+size_t ring_space(const struct ring *ring); // bytes that can still be pushed, attached or not
+
+// ring_head returns the oldest bytes that lie in one piece, and ring_second_len how many more
+// follow at the start of the memory after a wrap.
+const uint8_t *ring_head(const struct ring *ring, size_t *out_len);
+size_t ring_second_len(const struct ring *ring);
+
+// ring_tail returns the free bytes that lie in one piece after the newest; the ring must be
+// attached.
+uint8_t *ring_tail(struct ring *ring, size_t *out_len);
+
+void ring_push(struct ring *ring, size_t len); // counts bytes written at ring_tail
+void ring_pull(struct ring *ring, size_t len); // drops the oldest bytes
+
+// ring_write copies as many bytes as there is room for and returns how many that were.
+size_t ring_write(struct ring *ring, const uint8_t *bytes, size_t len);
+
+// ring_copy copies up to len bytes from `skip` bytes after the oldest, without pulling; returns how
+// many.
+size_t ring_copy(const struct ring *ring, size_t skip, uint8_t *out, size_t len);
+
+#endif

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/carry/tls.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pool.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+
+#include "base/log.h"
+#include "certs/verify.h"
+
+enum {
+    // What one record may add to its plaintext in `out`: header, content type, tag, and a KeyUpdate
+    // put before it.
+    SEAL_OVERHEAD = 22 + 64,
+    RECORD_PLAINTEXT_MAX = 16384, // RFC 8446, section 5.1
+};
+
+// What a whole reading becomes when it is sealed leaves as one segment of at most 64 KiB, headers
+// (IPv6, TCP with its options) included, and fits into an empty ring.
+_Static_assert(RING_READ_MAX + (RING_READ_MAX / RECORD_PLAINTEXT_MAX + 1) * 22 + 128 <= 64 << 10 &&
+                   RING_READ_MAX + (RING_READ_MAX / RECORD_PLAINTEXT_MAX + 1) * SEAL_OVERHEAD <=
+                       RING_BYTES,
+               "RING_READ_MAX is too large");
+
+static int on_bio_read(BIO *bio, char *out, int len)
+{
+    struct side *side = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    size_t skip = side->is_peeking ? side->peeked_len : 0;
+    size_t got = ring_copy(&side->in, skip, (uint8_t *)out, (size_t)len);
+    if (got > 0) {
+        if (side->is_peeking) {
+            side->peeked_len += (uint32_t)got;
+        } else {
+            ring_pull(&side->in, got);
+            side_settle(side, &side->in);
+        }
+        return (int)got;
+    }
+    if (side->is_eof) {
+        return 0;
+    }
+    BIO_set_retry_read(bio);
+    return -1;
+}
+
+static int on_bio_write(BIO *bio, const char *bytes, int len)
+{
+    struct side *side = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (side_borrow(side, &side->out)) {
+        size_t written = ring_write(&side->out, (const uint8_t *)bytes, (size_t)len);
+        if (written > 0) {
+            return (int)written;
+        }
+    }
+    BIO_set_retry_write(bio);
+    return -1;
+}
+
+static long on_bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+    (void)bio;
+    (void)num;
+    (void)ptr;
+    return cmd == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+// An empty queue, so that what is in it later is of this call. Clearing costs as much as sealing a
+// small record, and it is mostly empty.
+static void clear_errors(void)
+{
+    if (ERR_peek_error() != 0) {
+        ERR_clear_error();
+    }
+}
+
+static BIO_METHOD *ring_method;
+
+static void make_ring_method(void)
+{
+    ring_method = BIO_meth_new(BIO_TYPE_MEM, "ring");
+    invariant(ring_method != NULL && BIO_meth_set_read(ring_method, on_bio_read) &&
+              BIO_meth_set_write(ring_method, on_bio_write) &&
+              BIO_meth_set_ctrl(ring_method, on_bio_ctrl));
+}
+
+bool tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_ring_method);
+    SSL *ssl = SSL_new(ctx);
+    BIO *bio = BIO_new(ring_method);
+    if (ssl == NULL || bio == NULL) {
+        SSL_free(ssl);
+        BIO_free(bio);
+        return false;
+    }
+    BIO_set_data(bio, side);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);
+    SSL_set_app_data(ssl, app);
+    SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_set_shed_handshake_config(ssl, 1); // an idle connection keeps no configuration
+    if (is_server) {
+        SSL_set_accept_state(ssl);
+    } else {
+        SSL_set_connect_state(ssl);
+    }
+    side->ssl = ssl;
+    return true;
+}
+
+void tls_stop(struct side *side)
+{
+    SSL_free(side->ssl);
+    side->ssl = NULL;
+    side->is_peeking = false;
+    side->peeked_len = 0;
+}
+
+static struct tls_hooks hooks_in_use;
+static const SSL_PRIVATE_KEY_METHOD *key_method; // set with the hooks, before any thread
+
+static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
+{
+    const STACK_OF(CRYPTO_BUFFER) *sent = SSL_get0_peer_certificates(ssl);
+    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX + 1]; // one more, so that too long is seen as that
+    size_t num = sent == NULL ? 0 : sk_CRYPTO_BUFFER_num(sent);
+    if (num > VERIFY_CHAIN_MAX + 1) {
+        num = VERIFY_CHAIN_MAX + 1;
+    }
+    for (size_t i = 0; i < num; i++) {
+        chain[i] = sk_CRYPTO_BUFFER_value(sent, i);
+    }
+    return hooks_in_use.on_verify(SSL_get_app_data(ssl), chain, num, out_alert)
+               ? ssl_verify_ok
+               : ssl_verify_invalid;
+}
+
+static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hello)
+{
+    void *app = SSL_get_app_data(hello->ssl);
+    return hooks_in_use.on_client_hello(app, context_has_mesh_alpn(hello)) ? ssl_select_cert_success
+                                                                           : ssl_select_cert_retry;
+}
+
+static struct sign_place locate_sign_place(const SSL *ssl)
+{
+    return hooks_in_use.sign_place(SSL_get_app_data(ssl));
+}
+
+void tls_set_hooks(const struct tls_hooks *hooks)
+{
+    hooks_in_use = *hooks;
+    key_method = signer_key_method(locate_sign_place);
+}
+
+struct context_hooks tls_context_hooks(void)
+{
+    return (struct context_hooks){
+        .key_method = key_method, .on_verify = on_verify, .on_client_hello = on_client_hello};
+}
+
+void tls_peek(struct side *side)
+{
+    side->is_peeking = true;
+    side->peeked_len = 0;
+}
+
+void tls_keep(struct side *side)
+{
+    ring_pull(&side->in, side->peeked_len);
+    side_settle(side, &side->in);
+    side->is_peeking = false;
+    side->peeked_len = 0;
+}
+
+// What BoringSSL says after a call that returned `ret` <= 0, in our words.
+static enum tls_result result_of(struct side *side, int ret)
+{
+    switch (SSL_get_error(side->ssl, ret)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+    case SSL_ERROR_WANT_PRIVATE_KEY_OPERATION:
+        return TLS_WAIT;
+    case SSL_ERROR_PENDING_CERTIFICATE:
+        return TLS_PAUSED;
+    case SSL_ERROR_ZERO_RETURN:
+        side->has_close_notify = true;
+        return TLS_EOF;
+    case SSL_ERROR_SYSCALL:
+        return side->is_eof ? TLS_TRUNCATED : TLS_FAILED;
+    default:
+        return TLS_FAILED;
+    }
+}
+
+enum tls_result tls_handshake(struct side *side)
+{
+    clear_errors();
+    int ret = SSL_do_handshake(side->ssl);
+    return ret == 1 ? TLS_OK : result_of(side, ret);
+}
+
+enum tls_result tls_read(struct side *side, struct side *other, struct ring *to, size_t *out_len)
+{
+    *out_len = 0;
+    while (ring_space(to) > 0) {
+        if (!side_borrow(other, to)) {
+            return TLS_WAIT;
+        }
+        size_t room;
+        uint8_t *tail = ring_tail(to, &room);
+        clear_errors();
+        int ret = SSL_read(side->ssl, tail, (int)room);
+        if (ret <= 0) {
+            enum tls_result result = result_of(side, ret);
+            side_settle(other, to);
+            return *out_len > 0 && result == TLS_WAIT ? TLS_OK : result;
+        }
+        ring_push(to, (size_t)ret);
+        *out_len += (size_t)ret;
+        if (!tls_has_bytes(side)) {
+            break; // asking BoringSSL again costs as much as a small record, to hear that it waits
+        }
+    }
+    return TLS_OK;
+}
+
+enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len)
+{
+    *out_len = 0;
+    while (from->len > 0) {
+        size_t len;
+        const uint8_t *head = ring_head(from, &len);
+        if (len > RECORD_PLAINTEXT_MAX) {
+            len = RECORD_PLAINTEXT_MAX;
+        }
+        size_t space = ring_space(&side->out);
+        if (space < len + SEAL_OVERHEAD) {
+            return TLS_WAIT; // a whole record or none: small ones cost the same
+        }
+        if (!side_borrow(side, &side->out)) {
+            return TLS_WAIT;
+        }
+        clear_errors();
+        int ret = SSL_write(side->ssl, head, (int)len);
+        if (ret <= 0) {
+            return result_of(side, ret);
+        }
+        ring_pull(from, (size_t)ret);
+        *out_len += (size_t)ret;
+    }
+    return TLS_OK;
+}
+
+bool tls_has_bytes(const struct side *side)
+{
+    return side->in.len > 0 || SSL_has_pending(side->ssl) ||
+           (side->is_eof && !side->has_close_notify);
+}
+
+bool tls_close_notify(struct side *side)
+{
+    if (ring_space(&side->out) < SEAL_OVERHEAD || !side_borrow(side, &side->out)) {
+        return false;
+    }
+    clear_errors();
+    // 0: sent, and the peer's is not here yet. A second call would take data that still comes for
+    // an error.
+    (void)SSL_shutdown(side->ssl);
+    return true;
+}
+
+void tls_alert(struct side *side, uint8_t alert)
+{
+    clear_errors();
+    if (!SSL_in_init(side->ssl) && ring_space(&side->out) >= SEAL_OVERHEAD &&
+        side_borrow(side, &side->out)) {
+        (void)SSL_send_fatal_alert(side->ssl, alert);
+    }
+}
+
+enum reason tls_reason(const struct side *side, const char **out_detail)
+{
+    *out_detail = NULL;
+    if (side->is_out_of_buffers) {
+        return REASON_LIMIT_BUFFERS;
+    }
+    uint32_t error = ERR_peek_error();
+    if (error == 0) {
+        return REASON_PEER_CLOSED;
+    }
+    *out_detail = ERR_reason_error_string(error);
+    int code = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+    if (code >= SSL_AD_REASON_OFFSET) {
+        *out_detail = SSL_alert_desc_string_long(code - SSL_AD_REASON_OFFSET);
+        return REASON_PEER_ALERT;
+    }
+    switch (code) {
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+        return REASON_NO_CERTIFICATE;
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+        return REASON_TLS_VERSION;
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
+        return REASON_PLAINTEXT_ON_MTLS;
+    case SSL_R_PRIVATE_KEY_OPERATION_FAILED:
+        return REASON_SIGN_FAILED;
+    default:
+        return REASON_TLS_ERROR;
+    }
+}

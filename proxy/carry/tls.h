@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TLS over a side's rings: BoringSSL reads `in` and writes `out`, so it never sees the socket and
+// no read-wants-write state can exist. The SSL belongs to the side; the worker's thread alone;
+// bounded by the rings. It says what happened; which reason ends a connection is told by
+// tls_reason, what happens next by proxy/conn.
+#ifndef TABARD_PROXY_CARRY_TLS_H
+#define TABARD_PROXY_CARRY_TLS_H
+
+#include <openssl/base.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "certs/context.h"
+#include "proxy/rules/reason.h"
+#include "proxy/carry/side.h"
+#include "proxy/link/signer.h"
+
+enum tls_result {
+    TLS_OK,        // done, or bytes moved
+    TLS_WAIT,      // for bytes, for room, or for the signature
+    TLS_PAUSED,    // tls_pause was called while the ClientHello was looked at
+    TLS_EOF,       // the peer's close_notify
+    TLS_TRUNCATED, // the peer's FIN without one (RFC 8446, section 6.1)
+    TLS_FAILED,    // tls_reason says why
+};
+
+// What the connections decide inside a handshake; `app` is what tls_start was given.
+struct tls_hooks {
+    // Whether to go on with the peer that sent this chain; *out_alert tells it why not.
+    bool (*on_verify)(void *app, CRYPTO_BUFFER *const *chain, size_t num_certs, uint8_t *out_alert);
+    // Whether to go on at all: false pauses the handshake (TLS_PAUSED).
+    bool (*on_client_hello)(void *app, bool has_mesh_alpn);
+    struct sign_place (*sign_place)(void *app);
+};
+
+// tls_set_hooks is called once, before any handshake; tls_context_hooks is what the contexts are
+// then built with.
+void tls_set_hooks(const struct tls_hooks *hooks);
+struct context_hooks tls_context_hooks(void);
+
+// tls_start gives the side a TLS object of `ctx`, for whose handshake the hooks get `app`. false:
+// out of memory.
+bool tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app);
+void tls_stop(struct side *side);
+
+// tls_handshake goes as far as the bytes at hand allow.
+enum tls_result tls_handshake(struct side *side);
+
+// tls_peek makes TLS read without taking bytes from `in`, so that they can still be relayed as they
+// came (a ClientHello that is the application's own); tls_keep takes what was read and goes on as
+// usual.
+void tls_peek(struct side *side);
+void tls_keep(struct side *side);
+
+// tls_read moves plaintext into `to`, which belongs to `other`, until it is full or nothing is
+// left. *out_len counts.
+enum tls_result tls_read(struct side *side, struct side *other, struct ring *to, size_t *out_len);
+
+// tls_write seals the bytes of `from` into the side's `out` as far as whole records fit. *out_len
+// counts.
+enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len);
+
+// tls_has_bytes says whether tls_read could move something without another byte from the socket.
+bool tls_has_bytes(const struct side *side);
+
+// tls_close_notify says our last word; false while there is no room for it in `out`.
+bool tls_close_notify(struct side *side);
+
+// tls_alert says why we end, if the handshake went far enough to say anything (RFC 8446,
+// section 6.2).
+void tls_alert(struct side *side, uint8_t alert);
+
+// tls_reason maps the failure that tls_* just reported. *out_detail gets words for the log: static
+// text, or NULL.
+enum reason tls_reason(const struct side *side, const char **out_detail);
+
+#endif

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One connection, from its acceptance to the one reason with which it ends.
+// Owned by its worker's list; one allocation; freed by its last close callback; that worker's
+// thread alone. Bounded by Limits.connections, the deadline of each step and the two rings of each
+// side. Callbacks record facts in the sides and call conn_advance, which alone decides. It reads no
+// configuration but the snapshot in force.
+#ifndef TABARD_PROXY_CONN_CONN_H
+#define TABARD_PROXY_CONN_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/addr.h"
+#include "base/log.h"
+#include "proxy/conn/origin.h"
+#include "proxy/conn/peer.h"
+#include "proxy/rules/reason.h"
+#include "proxy/carry/relay.h"
+#include "proxy/rules/route.h"
+#include "proxy/carry/side.h"
+#include "proxy/link/signer.h"
+#include "proxy/trust/snapshot.h"
+#include "proxy/conn/stats.h"
+
+// What all connections of a worker share. Owned by the worker.
+struct conn_env {
+    uv_loop_t *loop;
+    struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
+    struct limits limits;      // this worker's share of the snapshot's
+    struct pool pool;
+    struct peers peers;
+    struct stats stats;
+    struct signer signer;
+    struct host_addrs host_addrs;
+    uint16_t outbound_port; // the interception's own ports; 0: none
+    uint16_t inbound_port;
+    struct conn *conns; // the list's head
+    uint32_t num_conns;
+    uint32_t num_handshakes;
+    struct log_limit limit_log;
+    uint64_t next_id; // the newest; workers count in steps, each from its own index
+    uint64_t id_step;
+    void (*on_conn_gone)(struct conn_env *env);
+};
+
+enum step {
+    STEP_ORIGIN,
+    STEP_ROUTE,
+    STEP_DETECT,
+    STEP_CONNECT,
+    STEP_HANDSHAKE,
+    STEP_AUTHORIZE,
+    STEP_RELAY,
+    STEP_CLOSING,
+    NUM_STEPS
+};
+const char *step_text(enum step step);
+
+struct conn {
+    struct side plain;     // towards the service
+    struct side mesh;      // towards the peer; without TLS on plaintext paths
+    struct side *accepted; // one of the two above: who called
+    struct side *dialed;   // the other
+    uv_timer_t timer;
+    struct conn *prev; // borrowed: in env->conns
+    struct conn *next;
+    struct conn_env *env;  // borrowed from the worker, which outlives its connections
+    struct flow up;        // from the caller
+    struct flow down;      // to the caller
+    const enum step *path; // where it goes, step by step; static
+    uint8_t position;      // in path
+    uint8_t handles_open;
+    enum direction direction : 8;
+    enum listen_kind kind : 8;
+    enum reason reason : 8;           // REASON_NONE while it lives
+    enum reason handshake_reason : 8; // what a hook found inside the handshake
+    bool is_advancing : 1;
+    bool wants_advance : 1; // something happened meanwhile
+    bool is_step_begun : 1; // the current step has run before
+    bool is_self_call : 1;  // the service called its own address: inbound policy decides, nothing
+                            // leaves the host
+    bool is_plaintext : 1;  // inbound, without identity
+    bool is_authorized : 1;
+    bool is_in_handshake : 1; // counted in env->num_handshakes
+    bool is_detect_over : 1;  // the caller stayed silent
+    bool is_hello_ours : 1;
+    bool has_first_byte : 1;
+    struct addr source;
+    struct addr destination;
+    uint16_t port;      // inbound: the application's, as policies name it
+    int rule;           // that decided; -1: none
+    const char *policy; // borrowed from the snapshot in force, renewed at each re-check
+    struct peer *peer;  // counted; NULL: no identity
+    struct snapshot *handshake_snapshot; // counted, from HANDSHAKE to AUTHORIZE
+    struct sign_job sign;
+    char *detail; // owned: words for the log, or NULL
+    uint64_t id;
+    uint64_t opened_ms;
+    uint64_t step_ms; // loop time at which the current step began
+    uint64_t timer_due_ms;
+    uint64_t counted_up; // of the flows' bytes, what the stats have
+    uint64_t counted_down;
+};
+
+// conn_accept takes the next connection from a listener and starts it.
+void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec);
+
+// conn_recheck asks the snapshot in force about a live connection and ends it if it is now denied.
+// The peers must have been re-checked before.
+void conn_recheck(struct conn *conn);
+
+// conn_end ends a connection that lives; the first reason stands. detail may be NULL and is copied.
+void conn_end(struct conn *conn, enum reason reason, const char *detail);
+
+// conn_advance runs steps until one waits.
+void conn_advance(struct conn *conn);
+
+enum step conn_step(const struct conn *conn);
+
+#endif

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/conn/deadline.h"
+
+#include <time.h>
+
+// How often a connection looks at the wall clock, which may jump.
+enum { EXPIRY_CHECK_MS = 60000 };
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+// How long the peer's certificate still serves this connection: until it has been expired for the
+// grace, and as much again at the most, spread by the connection's id so that they don't all end at
+// once. 0: it is over.
+static uint64_t expiry_left(const struct conn *conn)
+{
+    uint64_t grace_ms = conn->env->limits.peer_expiry_grace_ms;
+    uint64_t jitter_ms = grace_ms == 0 ? 0 : conn->id * 2654435761u % grace_ms;
+    uint64_t end = (uint64_t)conn->peer->not_after + 1 + (grace_ms + jitter_ms) / 1000;
+    uint64_t now = (uint64_t)time(NULL);
+    return end > now ? least((end - now) * 1000, EXPIRY_CHECK_MS) : 0;
+}
+
+static uint64_t left_of(uint64_t since_ms, uint64_t limit_ms, uint64_t now_ms)
+{
+    uint64_t due = since_ms + limit_ms;
+    return due > now_ms ? due - now_ms : 0;
+}
+
+static bool is_half_closed(const struct conn *conn)
+{
+    return conn->up.is_ending != conn->down.is_ending;
+}
+
+// The nearest of a relaying connection's deadlines.
+static uint64_t relay_left(const struct conn *conn, enum reason *out_reason)
+{
+    const struct limits *limits = &conn->env->limits;
+    uint64_t now_ms = uv_now(conn->env->loop);
+    uint64_t moved_ms =
+        conn->plain.moved_ms > conn->mesh.moved_ms ? conn->plain.moved_ms : conn->mesh.moved_ms;
+    uint64_t left = left_of(moved_ms, limits->idle_ms, now_ms);
+    *out_reason = REASON_IDLE;
+    if (is_half_closed(conn) && limits->half_closed_ms < limits->idle_ms) {
+        left = left_of(moved_ms, limits->half_closed_ms, now_ms);
+        *out_reason = REASON_HALF_CLOSED;
+    }
+    const struct side *const sides[] = {&conn->plain, &conn->mesh};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t stall_left = left_of(sides[i]->waiting_ms, limits->stall_ms, now_ms);
+        if (sides[i]->writing_len > 0 && stall_left < left) {
+            left = stall_left;
+            *out_reason = REASON_STALLED;
+        }
+    }
+    if (conn->peer != NULL && expiry_left(conn) < left) {
+        left = expiry_left(conn);
+        *out_reason = REASON_PEER_EXPIRED;
+    }
+    return left;
+}
+
+uint64_t deadline_left(const struct conn *conn, enum reason *out_reason)
+{
+    const struct limits *limits = &conn->env->limits;
+    uint64_t now_ms = uv_now(conn->env->loop);
+    switch (conn_step(conn)) {
+    case STEP_DETECT:
+        *out_reason = REASON_NONE;
+        return left_of(conn->step_ms, limits->detect_ms, now_ms);
+    case STEP_CONNECT:
+        *out_reason = REASON_CONNECT_TIMEOUT;
+        return left_of(conn->step_ms, limits->connect_ms, now_ms);
+    case STEP_RELAY:
+        return relay_left(conn, out_reason);
+    case STEP_CLOSING:
+        *out_reason = conn->reason;
+        return left_of(conn->step_ms, limits->closing_ms, now_ms);
+    default: // HANDSHAKE; the others never wait
+        // While the agent has yet to sign, the delay is ours and not the peer's.
+        *out_reason =
+            conn->sign.state == SIGN_WAITING ? REASON_SIGN_FAILED : REASON_HANDSHAKE_TIMEOUT;
+        return left_of(conn->step_ms, limits->handshake_ms, now_ms);
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The peers that a worker knows: each chain is verified once for a trust bundle, and all
+// connections of one peer share what was found. The proof of possession is fresh in each handshake;
+// the chain's signatures need checking once. Peers are counted; their table belongs to a worker and
+// its thread; PEERS_UNUSED_MAX, of PEERS_UNUSED_BYTES_MAX, are kept without a connection. It
+// decides who, never whether.
+#ifndef TABARD_PROXY_CONN_PEER_H
+#define TABARD_PROXY_CONN_PEER_H
+
+#include <openssl/base.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "certs/identity.h"
+#include "certs/verify.h"
+
+#define PEERS_UNUSED_MAX 1024
+#define PEERS_UNUSED_BYTES_MAX                                                                     \
+    (2u << 20) // of their chains: a peer may send a long one, in as many variants as it likes
+#define PEERS_BUCKETS 1024
+
+struct peer {
+    struct peer *next;         // borrowed: in its bucket
+    uint8_t digest[32];        // SHA-256 over the chain
+    uint8_t bundle_digest[32]; // of the bundle that proved it last
+    char *text;                // owned: the id, NUL-terminated
+    struct spiffe_id id;       // of text
+    time_t not_after;
+    time_t seen_at; // when a handshake last proved it: the time at which a re-check asks
+    enum verify_failure failure; // VERIFY_OK, or what a re-check found since
+    CRYPTO_BUFFER **chain;       // counted each
+    size_t num_certs;
+    size_t chain_bytes;
+    uint32_t num_refs;
+};
+
+struct peers {
+    struct peer *buckets[PEERS_BUCKETS]; // owned
+    size_t num_unused;
+    size_t unused_bytes;
+};
+
+// peers_cleanup frees the table; no connection may hold a peer.
+void peers_cleanup(struct peers *peers);
+
+// peers_verify answers who sent `chain` at `now`, from the table if that chain was verified against
+// the same bundle before. On VERIFY_OK the caller holds a reference to *out_peer. *out_is_cached
+// says whether signatures were checked.
+enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bool *out_is_cached,
+                                 CRYPTO_BUFFER *const *chain, size_t num_certs,
+                                 const struct trust_bundles *bundles, time_t now, struct err *err);
+void peer_unref(struct peers *peers, struct peer *peer);
+
+// peers_recheck verifies every peer that is in use again, where its trust domain's bundle has
+// changed: at the time of its handshake, since what expired meanwhile ends by its own deadline,
+// else at `now`, since a root may be younger than the handshake. The result is in peer->failure.
+// Peers not in use are forgotten.
+void peers_recheck(struct peers *peers, const struct trust_bundles *bundles, time_t now);
+
+#endif

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/conn/steps.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "proxy/conn/authorize.h"
+#include "proxy/carry/tls.h"
+
+const enum step path_start[] = {STEP_ORIGIN, STEP_ROUTE, STEP_CLOSING};
+
+// The paths of DESIGN.md; each begins with the two steps above, so a position means the same in all
+// of them.
+static const enum step path_outbound_mtls[] = {STEP_ORIGIN,    STEP_ROUTE,     STEP_CONNECT,
+                                               STEP_HANDSHAKE, STEP_AUTHORIZE, STEP_RELAY,
+                                               STEP_CLOSING};
+static const enum step path_outbound_plain[] = {STEP_ORIGIN, STEP_ROUTE, STEP_CONNECT, STEP_RELAY,
+                                                STEP_CLOSING};
+static const enum step path_inbound_mtls[] = {STEP_ORIGIN,    STEP_ROUTE,   STEP_HANDSHAKE,
+                                              STEP_AUTHORIZE, STEP_CONNECT, STEP_RELAY,
+                                              STEP_CLOSING};
+static const enum step path_inbound_plain[] = {STEP_ORIGIN,  STEP_ROUTE, STEP_AUTHORIZE,
+                                               STEP_CONNECT, STEP_RELAY, STEP_CLOSING};
+static const enum step path_inbound_detect[] = {STEP_ORIGIN, STEP_ROUTE, STEP_DETECT, STEP_CLOSING};
+
+enum { TLS_HANDSHAKE_RECORD = 22 }; // the first byte of a ClientHello (RFC 8446, section 5.1)
+
+static enum step_result ended(struct conn *conn, enum reason reason, const char *detail)
+{
+    conn_end(conn, reason, detail);
+    return STEP_ENDED;
+}
+
+static bool is_own_port(const struct conn_env *env, uint16_t port)
+{
+    return (env->outbound_port != 0 && port == env->outbound_port) ||
+           (env->inbound_port != 0 && port == env->inbound_port);
+}
+
+// What may not be followed: ourselves, loopback, and inbound what isn't this host's.
+static enum reason origin_refusal(struct conn *conn, const struct origin *origin)
+{
+    struct conn_env *env = conn->env;
+    const struct addr *to = &conn->destination;
+    if (addr_equal(&origin->original, &origin->local)) {
+        return REASON_LOOP; // not redirected: somebody called our own listener
+    }
+    if (ip_is_loopback(&to->ip) || ip_is_unspecified(&to->ip)) {
+        return REASON_LOOPBACK;
+    }
+    bool is_ours = host_addrs_has(&env->host_addrs, &to->ip, uv_now(env->loop));
+    if (is_ours && is_own_port(env, to->port)) {
+        return REASON_LOOP;
+    }
+    if (conn->kind == LISTEN_INBOUND) {
+        return is_ours ? REASON_NONE : REASON_NOT_LOCAL;
+    }
+    conn->is_self_call = is_ours;
+    return REASON_NONE;
+}
+
+static enum step_result step_origin(struct conn *conn)
+{
+    bool is_intercepted = conn->kind == LISTEN_OUTBOUND || conn->kind == LISTEN_INBOUND;
+    struct origin origin;
+    uv_os_fd_t fd;
+    if (uv_fileno((const uv_handle_t *)&conn->accepted->tcp, &fd) != 0 ||
+        !origin_read(&origin, fd, is_intercepted)) {
+        if (errno == ENOTCONN) { // a reset was there before we were
+            bool is_peer = conn->direction == DIRECTION_INBOUND;
+            return ended(conn, is_peer ? REASON_PEER_RESET : REASON_LOCAL_RESET, NULL);
+        }
+        return ended(conn, REASON_NO_ORIGIN, strerror(errno));
+    }
+    conn->source = origin.peer;
+    if (!is_intercepted) {
+        return STEP_NEXT; // the listener's specification names the destination
+    }
+    conn->destination = origin.original;
+    conn->port = origin.original.port;
+    enum reason refusal = origin_refusal(conn, &origin);
+    return refusal == REASON_NONE ? STEP_NEXT : ended(conn, refusal, NULL);
+}
+
+static void take_path(struct conn *conn, const enum step *path)
+{
+    conn->path = path;
+}
+
+static void take_plain_path(struct conn *conn)
+{
+    if (conn->direction == DIRECTION_INBOUND) {
+        conn->is_plaintext = true;
+        stats_add(&conn->env->stats.plaintext_connections, 1);
+    }
+    take_path(conn, path_inbound_plain);
+}
+
+static enum step_result step_route(struct conn *conn)
+{
+    const struct route_index *routes = conn->env->snapshot->routes;
+    if (conn->is_self_call) {
+        take_path(conn, path_inbound_plain);
+        return STEP_NEXT;
+    }
+    if (conn->direction == DIRECTION_OUTBOUND) {
+        struct route route = route_outbound(routes, &conn->destination);
+        if (route.mode == ROUTE_DENY) {
+            return ended(conn, REASON_UNLISTED_DESTINATION, NULL);
+        }
+        take_path(conn, route.mode == ROUTE_MTLS ? path_outbound_mtls : path_outbound_plain);
+        return STEP_NEXT;
+    }
+    switch (route_inbound(routes, conn->port).mode) {
+    case INBOUND_MTLS:
+        take_path(conn, path_inbound_mtls);
+        break;
+    case INBOUND_PERMISSIVE:
+        take_path(conn, path_inbound_detect);
+        break;
+    case INBOUND_PLAINTEXT:
+    case INBOUND_TLS_PASSTHROUGH:
+        take_plain_path(conn);
+        break;
+    }
+    return STEP_NEXT;
+}
+
+static bool tls_begin(struct conn *conn)
+{
+    struct snapshot *snapshot = conn->env->snapshot;
+    bool is_server = conn->direction == DIRECTION_INBOUND;
+    snapshot_unref(conn->handshake_snapshot);
+    conn->handshake_snapshot = snapshot_ref(snapshot);
+    SSL_CTX *ctx = is_server ? snapshot->trust->contexts.server : snapshot->trust->contexts.client;
+    return tls_start(&conn->mesh, ctx, is_server, conn);
+}
+
+// PERMISSIVE with foreign_tls APPLICATION: the ClientHello says whose it is, and stays relayable
+// until it is known.
+static enum step_result detect_hello(struct conn *conn)
+{
+    struct side *mesh = &conn->mesh;
+    if (mesh->ssl == NULL) {
+        if (!tls_begin(conn)) {
+            return ended(conn, REASON_NO_MEMORY, NULL);
+        }
+        tls_peek(mesh);
+    }
+    enum tls_result result = tls_handshake(mesh);
+    if (conn->is_hello_ours) {
+        tls_keep(mesh);
+        take_path(conn, path_inbound_mtls);
+        return STEP_AGAIN;
+    }
+    if (result == TLS_PAUSED) {
+        tls_stop(mesh);
+        take_plain_path(conn);
+        return STEP_AGAIN;
+    }
+    if (result == TLS_WAIT) {
+        return conn->is_detect_over ? ended(conn, REASON_HANDSHAKE_TIMEOUT, NULL) : STEP_WAIT;
+    }
+    const char *detail;
+    enum reason reason = tls_reason(mesh, &detail);
+    return ended(conn, reason, detail);
+}
+
+static enum step_result step_detect(struct conn *conn)
+{
+    struct side *mesh = &conn->mesh;
+    if (mesh->is_out_of_buffers) {
+        return ended(conn, REASON_LIMIT_BUFFERS, NULL);
+    }
+    if (mesh->error != 0) {
+        return ended(conn, REASON_PEER_RESET, uv_strerror(mesh->error));
+    }
+    uint8_t first;
+    if (ring_copy(&mesh->in, 0, &first, 1) == 0) {
+        if (!conn->is_detect_over && !mesh->is_eof) {
+            return STEP_WAIT;
+        }
+        take_plain_path(conn); // a server that speaks first, or a probe that only connects
+        return STEP_AGAIN;
+    }
+    if (first != TLS_HANDSHAKE_RECORD) {
+        take_plain_path(conn);
+        return STEP_AGAIN;
+    }
+    conn->has_first_byte = true;
+    if (route_inbound(conn->env->snapshot->routes, conn->port).foreign_tls_is_application) {
+        return detect_hello(conn);
+    }
+    take_path(conn, path_inbound_mtls);
+    return STEP_AGAIN;
+}
+
+static enum step_result step_connect(struct conn *conn)
+{
+    struct side *side = conn->dialed;
+    if (!conn->is_step_begun) {
+        side_init(side, conn->env->loop, &conn->env->pool, conn, conn->accepted->on_change,
+                  conn->accepted->on_closed);
+        conn->handles_open++;
+        int error = side_connect(side, &conn->destination);
+        if (error != 0 && side->error == 0) {
+            side->error = error;
+        }
+    }
+    if (side->error == UV_ECONNREFUSED) {
+        return ended(conn, REASON_CONNECT_REFUSED, NULL);
+    }
+    if (side->error == UV_ETIMEDOUT) {
+        return ended(conn, REASON_CONNECT_TIMEOUT, NULL);
+    }
+    if (side->error != 0) {
+        return ended(conn, REASON_CONNECT_FAILED, uv_strerror(side->error));
+    }
+    return side->is_connected ? STEP_NEXT : STEP_WAIT;
+}
+
+// The first byte of what should be a ClientHello, looked at before BoringSSL calls it a bad record.
+static bool is_plaintext_hello(struct conn *conn)
+{
+    uint8_t first;
+    if (conn->direction == DIRECTION_OUTBOUND || conn->has_first_byte ||
+        ring_copy(&conn->mesh.in, 0, &first, 1) == 0) {
+        return false;
+    }
+    conn->has_first_byte = true;
+    return first != TLS_HANDSHAKE_RECORD;
+}
+
+static enum step_result handshake_begin(struct conn *conn)
+{
+    struct conn_env *env = conn->env;
+    if (env->num_handshakes + env->signer.num_abandoned >= env->limits.handshakes) {
+        return ended(conn, REASON_LIMIT_HANDSHAKES, NULL);
+    }
+    conn->is_in_handshake = true;
+    env->num_handshakes++;
+    stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
+    if (conn->mesh.ssl == NULL && !tls_begin(conn)) {
+        return ended(conn, REASON_NO_MEMORY, NULL);
+    }
+    return STEP_NEXT;
+}
+
+static enum step_result step_handshake(struct conn *conn)
+{
+    struct side *mesh = &conn->mesh;
+    if (!conn->is_step_begun && handshake_begin(conn) == STEP_ENDED) {
+        return STEP_ENDED;
+    }
+    if (is_plaintext_hello(conn)) {
+        return ended(conn, REASON_PLAINTEXT_ON_MTLS, NULL);
+    }
+    enum tls_result result = tls_handshake(mesh);
+    const char *detail = NULL;
+    enum reason reason = REASON_NONE;
+    if (conn->handshake_reason != REASON_NONE) {
+        reason = conn->handshake_reason;
+    } else if (mesh->is_out_of_buffers) {
+        reason = REASON_LIMIT_BUFFERS;
+    } else if (result == TLS_FAILED || result == TLS_PAUSED) {
+        reason = tls_reason(mesh, &detail);
+    } else if (result == TLS_TRUNCATED || result == TLS_EOF) {
+        reason = REASON_PEER_CLOSED;
+    } else if (mesh->error != 0) {
+        reason = REASON_PEER_RESET;
+        detail = uv_strerror(mesh->error);
+    }
+    side_flush(mesh);
+    if (reason != REASON_NONE) {
+        return ended(conn, reason, detail);
+    }
+    return result == TLS_OK ? STEP_NEXT : STEP_WAIT;
+}
+
+static enum step_result step_authorize(struct conn *conn)
+{
+    invariant(!conn->is_in_handshake || conn->peer != NULL); // who came by TLS has proved who it is
+    enum reason reason = authorize(conn, false);
+    if (reason != REASON_NONE) {
+        return ended(conn, reason, NULL);
+    }
+    conn->is_authorized = true;
+    if (conn->is_in_handshake) {
+        conn->is_in_handshake = false;
+        conn->env->num_handshakes--;
+        stats_set(&conn->env->stats.handshakes_in_flight, conn->env->num_handshakes);
+    }
+    snapshot_unref(conn->handshake_snapshot);
+    conn->handshake_snapshot = NULL;
+    return STEP_NEXT;
+}
+
+static enum step_result step_relay(struct conn *conn)
+{
+    if (!conn->is_step_begun) {
+        if (!conn->is_authorized) { // plain outbound paths have no AUTHORIZE of their own
+            enum reason refusal = authorize(conn, false);
+            if (refusal != REASON_NONE) {
+                return ended(conn, refusal, NULL);
+            }
+            conn->is_authorized = true;
+        }
+        conn->up = (struct flow){.source = conn->accepted, .target = conn->dialed};
+        conn->down = (struct flow){.source = conn->dialed, .target = conn->accepted};
+    }
+    const char *detail;
+    enum reason reason = relay_step(&conn->up, &detail);
+    if (reason == REASON_NONE) {
+        reason = relay_step(&conn->down, &detail);
+    }
+    struct stats *stats = &conn->env->stats;
+    if (conn->up.num_bytes != conn->counted_up) {
+        stats_add(&stats->bytes_up[conn->direction], conn->up.num_bytes - conn->counted_up);
+        conn->counted_up = conn->up.num_bytes;
+    }
+    if (conn->down.num_bytes != conn->counted_down) {
+        stats_add(&stats->bytes_down[conn->direction], conn->down.num_bytes - conn->counted_down);
+        conn->counted_down = conn->down.num_bytes;
+    }
+    if (reason != REASON_NONE) {
+        return ended(conn, reason, detail);
+    }
+    if (relay_is_done(&conn->up) && relay_is_done(&conn->down)) {
+        return ended(conn, REASON_FINISHED, NULL);
+    }
+    return STEP_WAIT;
+}
+
+static enum step_result (*const step_functions[NUM_STEPS])(struct conn *conn) = {
+    [STEP_ORIGIN] = step_origin,       [STEP_ROUTE] = step_route,
+    [STEP_DETECT] = step_detect,       [STEP_CONNECT] = step_connect,
+    [STEP_HANDSHAKE] = step_handshake, [STEP_AUTHORIZE] = step_authorize,
+    [STEP_RELAY] = step_relay,
+};
+
+enum step_result step_run(struct conn *conn, enum step step)
+{
+    return step_functions[step](conn);
+}
+
+bool steps_want_read(const struct conn *conn, const struct side *side)
+{
+    switch (conn_step(conn)) {
+    case STEP_DETECT:
+        return side == &conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
+    case STEP_CONNECT: // inbound, the peer has proved who it is: reading stays on, which is cheaper
+    case STEP_HANDSHAKE:
+        return side == &conn->mesh && side->ssl != NULL && side->in.len == 0;
+    case STEP_RELAY:
+        return relay_wants_read(side == conn->up.source ? &conn->up : &conn->down);
+    case STEP_CLOSING:
+        return side == &conn->mesh; // what still comes is dropped
+    default:
+        return false;
+    }
+}

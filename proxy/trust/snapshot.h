@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One generation of everything that decides, built whole or not at all, and never changed.
+// Counted across threads: each worker holds the one in force, a handshake the one it began with;
+// the last one frees. Bounded by the limits of what it is built of. It binds no socket and adopts
+// nothing by itself.
+#ifndef TABARD_PROXY_TRUST_SNAPSHOT_H
+#define TABARD_PROXY_TRUST_SNAPSHOT_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
+#include "proxy/trust/trust.h"
+#include "tabard/v1/mesh.pb-c.h"
+
+struct snapshot {
+    atomic_uint num_refs;
+    uint64_t generation;
+    struct trust *trust;           // counted
+    struct policy_index *policies; // owned
+    struct route_index *routes;    // owned
+};
+
+// snapshot_new builds a snapshot from what the agent sent, checking all of it again: the proxy
+// trusts no message more than it must. What it shares with `previous` (NULL is fine), see
+// trust_new. NULL sets err.
+struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message, const struct snapshot *previous,
+                              const struct context_hooks *hooks, time_t now, struct err *err);
+
+struct snapshot *snapshot_ref(struct snapshot *snapshot);
+void snapshot_unref(struct snapshot *snapshot); // NULL is fine
+
+#endif

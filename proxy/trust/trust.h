@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who we are and whom we trust: the part of a snapshot that a change of policy leaves as it was.
+// Counted across threads, since consecutive snapshots share it while neither the identity nor a
+// trust bundle changes: TLS contexts and parsed revocation lists are dear, policies are not.
+// Immutable once built. It decides about no connection.
+#ifndef TABARD_PROXY_TRUST_TRUST_H
+#define TABARD_PROXY_TRUST_TRUST_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "certs/bundle.h"
+#include "certs/context.h"
+#include "certs/identity.h"
+#include "certs/verify.h"
+#include "tabard/v1/mesh.pb-c.h"
+
+#define KEY_ID_LEN 32
+
+struct trust {
+    atomic_uint num_refs;
+    uint8_t key_id[KEY_ID_LEN];    // which key signs, as the agent names it
+    struct context_pair contexts;  // owned
+    struct trust_bundles *bundles; // owned
+    struct verified_peer self;     // who we are
+    struct spiffe_id self_id;      // of self.id
+    uint8_t source_digest[32];     // SHA-256 of the messages it was built of
+    time_t checked_from;           // what was checked by the clock holds from here
+    time_t checked_until;          // to here, both included
+};
+
+// trust_new returns the trust of a snapshot, counted: `previous` (NULL is fine) once more, if it
+// was built of the same bytes and the own chain and every revocation list are still in date at
+// `now`; else a new one, which checks all of it. The identity is verified like a peer's. NULL sets
+// err.
+struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previous,
+                        const struct context_hooks *hooks, time_t now, struct err *err);
+
+void trust_unref(struct trust *trust); // NULL is fine
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/carry/ring.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/carry/pool.h"
+#include "proxy/rules/reason.h"
+
+static uint8_t memory[RING_BYTES];
+
+Test(ring, keeps_order_across_every_wrap, .timeout = 20)
+{
+    struct ring ring = {0};
+    uint8_t next_in = 0;
+    uint8_t next_out = 0;
+    uint8_t chunk[4099];
+    ring_attach(&ring, memory);
+    for (int round = 0; round < 500; round++) {
+        size_t push = (size_t)(round * 7919 % 4099);
+        for (size_t i = 0; i < push; i++) {
+            chunk[i] = (uint8_t)(next_in + i);
+        }
+        next_in = (uint8_t)(next_in + ring_write(&ring, chunk, push));
+        size_t pull = (size_t)(round * 104729 % 4099);
+        size_t got = ring_copy(&ring, 0, chunk, pull);
+        for (size_t i = 0; i < got; i++) {
+            cr_assert(chunk[i] == next_out++, "round %d, byte %zu", round, i);
+        }
+        ring_pull(&ring, got);
+    }
+    ring_pull(&ring, ring.len);
+    cr_assert(ring_detach(&ring) == memory);
+}
+
+Test(ring, takes_no_more_than_it_has_room_for, .timeout = 20)
+{
+    struct ring ring = {0};
+    uint8_t *much = calloc(1, RING_BYTES + 1);
+    ring_attach(&ring, memory);
+    cr_assert(ring_space(&ring) == RING_BYTES);
+    cr_assert(ring_write(&ring, much, RING_BYTES + 1) == RING_BYTES);
+    cr_assert(ring_space(&ring) == 0);
+    cr_assert(ring_write(&ring, much, 1) == 0);
+    free(much);
+}
+
+Test(ring, shows_both_pieces_of_a_wrap, .timeout = 20)
+{
+    struct ring ring = {0};
+    uint8_t bytes[100] = {1};
+    size_t first_len;
+    ring_attach(&ring, memory);
+    ring_push(&ring, RING_BYTES - 10);
+    ring_pull(&ring, RING_BYTES - 20); // 10 left, just before the end but ten
+    cr_assert(ring_write(&ring, bytes, sizeof bytes) == sizeof bytes);
+    ring_head(&ring, &first_len);
+    cr_assert(first_len == 20 && ring_second_len(&ring) == 90);
+    cr_assert(ring_copy(&ring, 10, bytes, 1) == 1 && bytes[0] == 1);
+}
+
+Test(pool, lends_up_to_its_limit_and_again_what_came_back, .timeout = 20)
+{
+    struct pool pool = {0};
+    cr_assert(pool_borrow(&pool) == NULL, "a pool without a limit lends nothing");
+    pool_set_limit(&pool, 2 * RING_BYTES + 1);
+    uint8_t *first = pool_borrow(&pool);
+    uint8_t *second = pool_borrow(&pool);
+    cr_assert(first != NULL && second != NULL && pool_borrow(&pool) == NULL);
+    cr_assert(pool_bytes_lent(&pool) == 2 * RING_BYTES);
+    pool_give_back(&pool, second);
+    cr_assert(pool_borrow(&pool) == second, "the warm block goes first");
+    pool_give_back(&pool, first);
+    pool_give_back(&pool, second);
+    pool_cleanup(&pool);
+}
+
+Test(reason, every_text_is_a_label_and_none_stands_twice, .timeout = 20)
+{
+    for (int i = 0; i < NUM_REASONS; i++) {
+        const char *text = reason_text((enum reason)i);
+        cr_assert(text != NULL && strspn(text, "abcdefghijklmnopqrstuvwxyz_") == strlen(text),
+                  "reason %d", i);
+        for (int k = 0; k < i; k++) {
+            cr_assert(strcmp(text, reason_text((enum reason)k)) != 0, "%s stands twice", text);
+        }
+    }
+}
