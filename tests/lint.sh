@@ -60,7 +60,7 @@ list() {
     refuse 'proxy/|control/|tabard/' 'net knows nothing of Tabard' $(list net)
     refuse 'proxy/|control/|certs/|tabard/' 'base stands below everything' $(list base)
     refuse 'openssl/ssl\.h' 'TLS is spoken in certs/context, proxy/carry/tls, proxy/link/signer, net/grpc and the *tls.c that set it up for a control program' \
-        $(list base certs net proxy control | grep -vE '^(certs/context|proxy/carry/tls|proxy/link/signer|control/(agent|policyd)/[a-z_]*tls)\.[ch]$|^net/grpc/')
+        $(list base certs net proxy control | grep -vE '^(certs/context|proxy/carry/tls|proxy/link/signer|control/(agent|policyd)/[a-z_/]*tls)\.[ch]$|^net/grpc/')
     refuse 'uv\.h' 'no event loop in what is pure' $(list base certs | cat) $(list proxy/rules 'proxy/carry/ring.*')
 }
 

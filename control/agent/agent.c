@@ -12,13 +12,13 @@
 
 #include "base/log.h"
 #include "base/version.h"
-#include "control/agent/admin.h"
-#include "control/agent/keyring.h"
+#include "control/agent/operator/admin.h"
+#include "control/agent/proxy/keyring.h"
 #include "control/host/listen.h"
-#include "control/agent/rollout.h"
-#include "control/agent/source_file.h"
-#include "control/agent/source_policy.h"
-#include "control/agent/supervise.h"
+#include "control/agent/snapshot/rollout.h"
+#include "control/agent/sources/files/source_file.h"
+#include "control/agent/sources/policy_agent/source_policy.h"
+#include "control/agent/proxy/supervise.h"
 
 #define TICK_MS 1000
 

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "control/agent/assemble.h"
+#include "control/agent/snapshot/assemble.h"
 #include "control/ctl/ctl.h"
 #include "control/ctl/flags.h"
 

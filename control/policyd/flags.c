@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "certs/identity.h"
-#include "control/policyd/token.h"
+#include "control/policyd/stream/token.h"
 
 enum flag {
     FLAG_DIR = 256,

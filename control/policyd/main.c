@@ -10,7 +10,7 @@
 
 #include "base/version.h"
 #include "control/policyd/policyd.h"
-#include "control/policyd/token.h"
+#include "control/policyd/stream/token.h"
 
 // The CA's key is here now and then: no core file, no debugger of the same user. (LeakSanitizer
 // works as a debugger.)

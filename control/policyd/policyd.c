@@ -12,10 +12,10 @@
 
 #include "control/host/http.h"
 #include "control/host/listen.h"
-#include "control/policyd/service.h"
-#include "control/policyd/source_folder.h"
-#include "control/policyd/tls.h"
-#include "control/policyd/token.h"
+#include "control/policyd/stream/service.h"
+#include "control/policyd/folder/source_folder.h"
+#include "control/policyd/stream/tls.h"
+#include "control/policyd/stream/token.h"
 
 #define NUM_SIGNALS 3
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent's three HTTP servers and their pages: metrics (/metrics), health (/healthz/ready,
+// /healthz/live), and the operator's status on a Unix socket (/status). Pages that need the proxy's
+// figures wait for them a second at most. Owned by the agent, embedded; its loop thread; bounded as
+// http.h says. It changes nothing: what there is to show comes from a hook.
+#ifndef TABARD_CONTROL_AGENT_OPERATOR_ADMIN_H
+#define TABARD_CONTROL_AGENT_OPERATOR_ADMIN_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "control/host/http.h"
+#include "control/agent/proxy/proxy_link.h"
+#include "control/agent/operator/report.h"
+
+#define ADMIN_CONNECTIONS_MAX 1000 // listed by /status
+
+struct admin_hooks {
+    void *ctx;
+    // Fills in what is true now; its texts stay borrowed until the next call.
+    void (*fill)(void *ctx, struct report_facts *out);
+    // Asks the proxy, as proxy_link_inspect does. false: it can't be asked.
+    bool (*inspect)(void *ctx, uint32_t num_connections_max, proxy_link_on_inspected *on_inspected,
+                    void *inspected_ctx);
+};
+
+struct admin_spec {
+    struct addr metrics;
+    struct addr health;
+    const char *admin_path; // borrowed
+};
+
+struct admin {
+    struct admin_hooks hooks;
+    struct http_server *metrics; // owned
+    struct http_server *health;  // owned
+    struct http_server *status;  // owned
+    const char *admin_path;      // borrowed
+};
+
+// admin_start opens the three and logs where. false sets err (a port in use, another agent on the
+// socket); admin_stop cleans up in both cases.
+bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *spec,
+                 const struct admin_hooks *hooks, struct err *err);
+
+// admin_stop closes the servers. No inspection may be under way: close the link first, which
+// answers them.
+void admin_stop(struct admin *admin);
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the agent shows its operator, as text: metrics (Prometheus text format 0.0.4) and the Status
+// as JSON. Pure: the facts come in a struct. Results are malloc'd, the caller's; any thread;
+// bounded by what the proxy's answer holds. It asks nobody and serves nothing.
+#ifndef TABARD_CONTROL_AGENT_OPERATOR_REPORT_H
+#define TABARD_CONTROL_AGENT_OPERATOR_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "control/agent/snapshot/assemble.h"
+#include "control/agent/proxy/keyring.h"
+#include "tabard/v1/dataplane.pb-c.h"
+
+// The stream to a policy agent.
+struct report_policy {
+    const char *address;
+    bool is_connected; // and the policy agent stands behind what is in force
+    uint64_t version;  // held; 0: none
+    int64_t state_age_s;
+    uint64_t num_failures;
+    uint64_t num_nacks;
+    uint64_t num_store_failures;
+    const char *last_error;
+};
+
+// Everything in it is borrowed for the call.
+struct report_facts {
+    const char *version;
+    unsigned boringssl_api;
+    const char *not_ready_because; // NULL: ready
+    uint64_t generation;
+    int64_t applied_unix_ms;
+    const char *spiffe_id; // "": no snapshot was ever in force
+    int64_t not_after_unix;
+    const struct assembled_crl *crls;
+    size_t num_crls;
+    const char *last_error;
+    int64_t last_error_unix_ms;
+    uint32_t proxy_pid; // 0: not running
+    uint64_t proxy_restarts;
+    uint64_t num_rejected;
+    uint64_t num_source_errors;
+    uint64_t signatures[KEYRING_NUM_RESULTS];
+    const struct report_policy *policy; // NULL: mesh.yaml names no policy agent
+};
+
+// report_metrics prints the agent's metrics and then the proxy's (inspect may be NULL: it didn't
+// answer). A family of the proxy's that isn't well-formed is left out: it can't forge another's
+// lines. NULL when out of memory.
+char *report_metrics(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect);
+
+// report_status prints the Status of tabard/v1/admin.proto.
+char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect);
+
+#endif

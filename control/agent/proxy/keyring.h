@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The private keys, and the one thing that is done with them: signing a TLS 1.3 CertificateVerify
+// (RFC 8446, section 4.4.3). A request of any other shape is refused, so that a captured proxy
+// can't have certificates or CSRs signed. Owned by the agent; its one thread; bounded by
+// KEYRING_KEYS_MAX: the oldest replaced key goes first. It reads no files, and no key leaves it.
+#ifndef TABARD_CONTROL_AGENT_PROXY_KEYRING_H
+#define TABARD_CONTROL_AGENT_PROXY_KEYRING_H
+
+#include <openssl/base.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define KEYRING_KEYS_MAX   16
+#define KEYRING_KEY_ID_LEN 32 // SHA-256 of the SubjectPublicKeyInfo
+#define KEYRING_REPLACED_MS_MAX                                                                    \
+    120000                            // a replaced key still ends the handshakes that began with it
+#define KEYRING_SIGNATURE_LEN_MAX 512 // of RSA 4096
+
+// What came of a request. The texts are stable: metric labels and SignResult errors
+// (keyring_result_text).
+#define KEYRING_RESULTS(X)                                                                         \
+    X(KEYRING_SIGNED, "ok")                                                                        \
+    X(KEYRING_UNKNOWN_KEY, "unknown_key")                                                          \
+    X(KEYRING_NOT_CERTIFICATE_VERIFY, "not_certificate_verify")                                    \
+    X(KEYRING_WRONG_ALGORITHM, "wrong_algorithm")                                                  \
+    X(KEYRING_FAILED, "failed")
+
+enum keyring_result {
+#define X(name, text) name,
+    KEYRING_RESULTS(X)
+#undef X
+        KEYRING_NUM_RESULTS
+};
+const char *keyring_result_text(enum keyring_result result);
+
+struct keyring; // opaque
+
+// keyring_key_id writes SHA-256 of the key's SubjectPublicKeyInfo.
+bool keyring_key_id(uint8_t out[KEYRING_KEY_ID_LEN], const EVP_PKEY *key);
+
+struct keyring *keyring_new(void); // NULL when out of memory
+void keyring_free(struct keyring *keyring);
+
+// keyring_offer adds the key of a generation that is about to be sent, and counts a reference to
+// it. It signs from now on. One generation is offered at a time: it ends with keyring_settle or
+// keyring_withdraw.
+bool keyring_offer(struct keyring *keyring, EVP_PKEY *key, struct err *err);
+
+// keyring_settle: the offered key is the one in force; the one before it is kept for
+// KEYRING_REPLACED_MS_MAX.
+void keyring_settle(struct keyring *keyring, uint64_t now_ms);
+
+// keyring_withdraw: the offered key was refused; it goes, unless it is also the one in force.
+void keyring_withdraw(struct keyring *keyring);
+
+// keyring_expire frees replaced keys whose time is over.
+void keyring_expire(struct keyring *keyring, uint64_t now_ms);
+
+// keyring_sign signs `input` by the TLS SignatureScheme `algorithm` and counts the result. Only on
+// KEYRING_SIGNED are out and *out_len filled.
+enum keyring_result keyring_sign(struct keyring *keyring, const uint8_t *key_id, size_t key_id_len,
+                                 uint32_t algorithm, const uint8_t *input, size_t input_len,
+                                 uint8_t out[KEYRING_SIGNATURE_LEN_MAX], size_t *out_len);
+
+// keyring_count returns how often a result came since keyring_new.
+uint64_t keyring_count(const struct keyring *keyring, enum keyring_result result);
+
+// keyring_num_keys returns how many keys are held.
+size_t keyring_num_keys(const struct keyring *keyring);
+
+#endif

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent's ends of one proxy process's sockets: the control socket, and one socket per worker
+// for signing (tabard/v1/dataplane.proto). The proxy is believed no further than its messages
+// parse: what it sends is capped in bytes, in memory once unpacked, and in kind by socket. Heap,
+// freed by its last close callback after proxy_link_close; the agent's loop thread; bounded by the
+// frame limits, by PROXY_LINK_INSPECTS_MAX and by what a socket that isn't read may queue. It
+// starts no process (see supervise) and judges no snapshot (see rollout).
+#ifndef TABARD_CONTROL_AGENT_PROXY_PROXY_LINK_H
+#define TABARD_CONTROL_AGENT_PROXY_PROXY_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/err.h"
+#include "control/agent/proxy/keyring.h"
+#include "tabard/v1/dataplane.pb-c.h"
+
+#define PROXY_LINK_TO_BYTES_MAX     (64u << 20) // of a frame to the proxy
+#define PROXY_LINK_FROM_BYTES_MAX   (16u << 20) // of a frame from the proxy
+#define PROXY_LINK_WORKER_BYTES_MAX (64u << 10) // of a frame of a worker, both ways
+#define PROXY_LINK_INSPECTS_MAX     128
+#define PROXY_LINK_INSPECT_MS_MAX   1000
+
+struct proxy_link; // opaque
+
+struct proxy_link_hooks {
+    void *ctx;
+    // The proxy's answer to a generation; error is empty when it is in force. false: nobody asked.
+    bool (*on_snapshot_result)(void *ctx, uint64_t generation, const char *error);
+    // A socket ended (is_eof) or what came over it is no message of ours. At most once; the link is
+    // unusable after it.
+    void (*on_broken)(void *ctx, bool is_eof, const char *why);
+};
+
+// An answer, borrowed until the call returns, or NULL: none came in time.
+typedef void proxy_link_on_inspected(void *ctx, const Tabard__V1__InspectResult *result);
+
+// proxy_link_new takes over the descriptors, also on failure. `keyring` and the hooks' ctx must
+// outlive the link. NULL sets err.
+struct proxy_link *proxy_link_new(uv_loop_t *loop, int control_fd, const int *worker_fds,
+                                  size_t num_workers, struct keyring *keyring,
+                                  const struct proxy_link_hooks *hooks, struct err *err);
+
+// proxy_link_close ends every inspection with NULL, closes the sockets (the proxy takes that as a
+// drain) and frees the link later. No hook is called any more. NULL is allowed.
+void proxy_link_close(struct proxy_link *link);
+
+// The three things that the agent says. false sets err: too large, or the proxy hasn't read what
+// was sent before.
+bool proxy_link_send_snapshot(struct proxy_link *link, const Tabard__V1__Snapshot *snapshot,
+                              struct err *err);
+bool proxy_link_send_drain(struct proxy_link *link, uint32_t seconds, struct err *err);
+
+// proxy_link_inspect asks for figures, and for up to num_connections_max connections. on_inspected
+// is called once, later, within about PROXY_LINK_INSPECT_MS_MAX. false: it can't be asked, and
+// on_inspected won't be called.
+bool proxy_link_inspect(struct proxy_link *link, uint32_t num_connections_max,
+                        proxy_link_on_inspected *on_inspected, void *ctx, struct err *err);
+
+#endif

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/proxy/supervise.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/backoff.h"
+
+#define CHILD_FD_FIRST 3 // the control socket; then one for each worker
+
+static bool start(struct supervise *supervise, struct err *err);
+
+static void close_all(int *fds, size_t num)
+{
+    for (size_t i = 0; i < num; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+            fds[i] = -1;
+        }
+    }
+}
+
+// Makes `num` pairs of sockets, all or none.
+static bool make_pairs(int *ours, int *theirs, size_t num, struct err *err)
+{
+    for (size_t i = 0; i < num; i++) {
+        ours[i] = theirs[i] = -1;
+    }
+    for (size_t i = 0; i < num; i++) {
+        int pair[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+            err_set(err, "a socket pair for the proxy: %s", strerror(errno));
+            close_all(ours, num);
+            close_all(theirs, num);
+            return false;
+        }
+        ours[i] = pair[0];
+        theirs[i] = pair[1];
+    }
+    return true;
+}
+
+static void start_later(struct supervise *supervise);
+
+static void on_start_timer(uv_timer_t *timer)
+{
+    struct supervise *supervise = timer->data;
+    struct err err = {{0}, {0}};
+    if (!start(supervise, &err)) {
+        supervise->num_early_ends++;
+        snprintf(supervise->last_end, sizeof supervise->last_end, "could not be started: %s",
+                 err.text);
+        start_later(supervise);
+    }
+}
+
+static void start_later(struct supervise *supervise)
+{
+    uint32_t random = 0;
+    RAND_bytes((uint8_t *)&random, sizeof random);
+    uint32_t wait_ms = backoff_ms(supervise->num_early_ends, random);
+    char quoted[512];
+    log_quote(quoted, sizeof quoted, supervise->last_end);
+    if (supervise->num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {
+        log_error("msg=\"the proxy keeps ending right after its start; see its own lines above for "
+                  "the cause\" ends_in_a_row=%u last=%s next_try_ms=%u",
+                  supervise->num_early_ends, quoted, wait_ms);
+    } else {
+        log_warn("msg=\"the proxy ended\" how=%s next_try_ms=%u", quoted, wait_ms);
+    }
+    uv_timer_start(&supervise->timer, on_start_timer, wait_ms, 0);
+}
+
+static void on_process_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void describe_end(struct supervise *supervise, int64_t status, int signal_number)
+{
+    char *out = supervise->last_end;
+    size_t out_len = sizeof supervise->last_end;
+    if (signal_number != 0) {
+        snprintf(out, out_len, "killed by signal %d (%s)", signal_number, strsignal(signal_number));
+    } else {
+        snprintf(out, out_len, "exited with status %lld", (long long)status);
+    }
+}
+
+static void on_exit_of_process(uv_process_t *process, int64_t status, int signal_number)
+{
+    struct supervise *supervise = process->data;
+    uv_close((uv_handle_t *)process, on_process_closed);
+    if (supervise == NULL) {
+        return; // stopped meanwhile
+    }
+    supervise->process = NULL;
+    proxy_link_close(supervise->link);
+    supervise->link = NULL;
+    uv_timer_stop(&supervise->timer);
+    describe_end(supervise, status, signal_number);
+    bool was_healthy = uv_now(supervise->loop) - supervise->started_ms >= SUPERVISE_HEALTHY_MS;
+    supervise->num_early_ends = was_healthy ? 1 : supervise->num_early_ends + 1;
+    supervise->hooks.on_down(supervise->hooks.ctx);
+    if (supervise->is_draining) {
+        if (!supervise->is_drained) {
+            supervise->is_drained = true;
+            bool clean = status == 0 && signal_number == 0;
+            log_info("msg=\"the proxy ended after the drain\" how=\"%s\"", supervise->last_end);
+            supervise->hooks.on_drained(supervise->hooks.ctx, clean);
+        }
+        return;
+    }
+    start_later(supervise);
+}
+
+static void on_kill_timer(uv_timer_t *timer)
+{
+    struct supervise *supervise = timer->data;
+    log_error("msg=\"the proxy didn't end in time and is killed\" pid=%d", supervise->process->pid);
+    uv_process_kill(supervise->process, SIGKILL);
+}
+
+static void on_broken(void *ctx, bool is_eof, const char *why)
+{
+    struct supervise *supervise = ctx;
+    if (!is_eof) {
+        supervise_kill(supervise, why);
+    } else if (!supervise->is_draining) {
+        // It is on its way out; its end says why.
+        uv_timer_start(&supervise->timer, on_kill_timer, SUPERVISE_EOF_MS_MAX, 0);
+    }
+}
+
+static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)
+{
+    struct supervise *supervise = ctx;
+    return supervise->hooks.on_snapshot_result(supervise->hooks.ctx, generation, error);
+}
+
+// Fills the arguments; the texts live in `numbers`.
+static void make_args(const struct supervise *supervise, char **args, char numbers[2][24])
+{
+    size_t num = 0;
+    args[num++] = (char *)supervise->spec.proxy_path;
+    snprintf(numbers[0], sizeof numbers[0], "%u", supervise->spec.num_workers);
+    args[num++] = (char *)"--workers";
+    args[num++] = numbers[0];
+    if (supervise->spec.uid >= 0) {
+        snprintf(numbers[1], sizeof numbers[1], "%lld", (long long)supervise->spec.uid);
+        args[num++] = (char *)"--uid";
+        args[num++] = numbers[1];
+    }
+    if (supervise->spec.log_level != NULL) {
+        args[num++] = (char *)"--log-level";
+        args[num++] = (char *)supervise->spec.log_level;
+    }
+    args[num] = NULL;
+}
+
+static bool spawn(struct supervise *supervise, const int *theirs, size_t num, struct err *err)
+{
+    uv_stdio_container_t stdio[CHILD_FD_FIRST + SUPERVISE_WORKERS_MAX + 1];
+    stdio[0].flags = UV_IGNORE;
+    stdio[1].flags = UV_IGNORE;
+    stdio[2].flags = UV_INHERIT_FD;
+    stdio[2].data.fd = STDERR_FILENO;
+    for (size_t i = 0; i < num; i++) {
+        stdio[CHILD_FD_FIRST + i].flags = UV_INHERIT_FD;
+        stdio[CHILD_FD_FIRST + i].data.fd = theirs[i];
+    }
+    char *args[8];
+    char numbers[2][24];
+    make_args(supervise, args, numbers);
+    uv_process_options_t options = {.file = supervise->spec.proxy_path,
+                                    .args = args,
+                                    .stdio = stdio,
+                                    .stdio_count = CHILD_FD_FIRST + (int)num,
+                                    .exit_cb = on_exit_of_process};
+    supervise->process = calloc(1, sizeof *supervise->process);
+    if (supervise->process == NULL) {
+        return err_set(err, "out of memory");
+    }
+    supervise->process->data = supervise;
+    int rc = uv_spawn(supervise->loop, supervise->process, &options);
+    if (rc != 0) {
+        supervise->process->data = NULL;
+        uv_close((uv_handle_t *)supervise->process, on_process_closed);
+        supervise->process = NULL;
+        return err_set(err, "%s: %s", supervise->spec.proxy_path, uv_strerror(rc));
+    }
+    return true;
+}
+
+static bool start(struct supervise *supervise, struct err *err)
+{
+    int ours[SUPERVISE_WORKERS_MAX + 1];
+    int theirs[SUPERVISE_WORKERS_MAX + 1];
+    size_t num = supervise->spec.num_workers + 1;
+    if (!make_pairs(ours, theirs, num, err)) {
+        return false;
+    }
+    bool ok = spawn(supervise, theirs, num, err);
+    close_all(theirs, num);
+    if (!ok) {
+        close_all(ours, num);
+        return false;
+    }
+    if (supervise->last_end[0] != '\0') {
+        supervise->num_restarts++;
+    }
+    supervise->started_ms = uv_now(supervise->loop);
+    struct proxy_link_hooks hooks = {
+        .ctx = supervise, .on_snapshot_result = on_snapshot_result, .on_broken = on_broken};
+    supervise->link = proxy_link_new(supervise->loop, ours[0], ours + 1, num - 1,
+                                     supervise->keyring, &hooks, err);
+    if (supervise->link == NULL) {
+        // Its end brings the next start.
+        supervise_kill(supervise, err->text);
+        return true;
+    }
+    log_info("msg=\"proxy started\" pid=%d workers=%u", supervise->process->pid,
+             supervise->spec.num_workers);
+    supervise->hooks.on_up(supervise->hooks.ctx);
+    return true;
+}
+
+bool supervise_start(struct supervise *supervise, uv_loop_t *loop,
+                     const struct supervise_spec *spec, struct keyring *keyring,
+                     const struct supervise_hooks *hooks, struct err *err)
+{
+    *supervise =
+        (struct supervise){.hooks = *hooks, .spec = *spec, .keyring = keyring, .loop = loop};
+    uv_timer_init(loop, &supervise->timer);
+    supervise->timer.data = supervise;
+    return start(supervise, err);
+}
+
+void supervise_kill(struct supervise *supervise, const char *why)
+{
+    if (supervise->process == NULL) {
+        return;
+    }
+    char quoted[2048];
+    log_error("msg=\"the proxy is killed\" pid=%d because=%s", supervise->process->pid,
+              log_quote(quoted, sizeof quoted, why));
+    uv_process_kill(supervise->process, SIGKILL);
+}
+
+void supervise_drain(struct supervise *supervise, uint32_t seconds)
+{
+    if (supervise->is_draining) {
+        return;
+    }
+    supervise->is_draining = true;
+    uv_timer_stop(&supervise->timer);
+    if (supervise->process == NULL) {
+        supervise->is_drained = true;
+        supervise->hooks.on_drained(supervise->hooks.ctx, true);
+        return;
+    }
+    struct err err = {{0}, {0}};
+    if (supervise->link == NULL || !proxy_link_send_drain(supervise->link, seconds, &err)) {
+        // The end of its control socket says the same.
+        proxy_link_close(supervise->link);
+        supervise->link = NULL;
+    }
+    uv_timer_start(&supervise->timer, on_kill_timer,
+                   (uint64_t)seconds * 1000 + SUPERVISE_DRAIN_MS_EXTRA, 0);
+}
+
+void supervise_stop(struct supervise *supervise)
+{
+    if (supervise->loop == NULL || uv_is_closing((uv_handle_t *)&supervise->timer)) {
+        return;
+    }
+    uv_close((uv_handle_t *)&supervise->timer, NULL);
+    proxy_link_close(supervise->link);
+    supervise->link = NULL;
+    if (supervise->process != NULL) {
+        uv_process_kill(supervise->process, SIGKILL);
+        supervise->process->data = NULL;
+        uv_close((uv_handle_t *)supervise->process, on_process_closed);
+        supervise->process = NULL;
+    }
+}
+
+pid_t supervise_pid(const struct supervise *supervise)
+{
+    return supervise->process != NULL ? supervise->process->pid : 0;
+}

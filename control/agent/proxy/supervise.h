@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The proxy process: started with its sockets, started again with a growing wait when it ends, and
+// ended with the agent. Owned by the agent, embedded; its loop thread; bounded by one process at a
+// time and WORKERS_MAX sockets. It knows nothing of snapshots; what runs over the link is
+// proxy_link's.
+#ifndef TABARD_CONTROL_AGENT_PROXY_SUPERVISE_H
+#define TABARD_CONTROL_AGENT_PROXY_SUPERVISE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "base/err.h"
+#include "control/agent/proxy/proxy_link.h"
+
+#define SUPERVISE_WORKERS_MAX    256
+#define SUPERVISE_HEALTHY_MS     10000 // a proxy that ran this long starts the waits anew
+#define SUPERVISE_EARLY_ENDS_MAX 5     // ends in a row at which the start itself is taken as broken
+#define SUPERVISE_EOF_MS_MAX     1000  // from its sockets' end to its own
+#define SUPERVISE_DRAIN_MS_EXTRA 5000  // beyond the drain's own time
+
+struct supervise_hooks {
+    void *ctx;
+    void (*on_up)(void *ctx);                  // `link` is set
+    void (*on_down)(void *ctx);                // `link` is NULL again
+    void (*on_drained)(void *ctx, bool clean); // after supervise_drain, once; clean: exit status 0
+    bool (*on_snapshot_result)(void *ctx, uint64_t generation, const char *error);
+};
+
+struct supervise_spec {
+    const char *proxy_path; // borrowed
+    const char *log_level;  // borrowed; NULL: not passed on
+    uint32_t num_workers;
+    int64_t uid; // -1: not switched
+};
+
+struct supervise {
+    struct supervise_hooks hooks;
+    struct supervise_spec spec;
+    struct keyring *keyring; // borrowed
+    uv_loop_t *loop;         // borrowed
+    uv_process_t *process;   // owned; NULL: not running
+    struct proxy_link *link; // owned; NULL: not running, or no longer to be spoken to
+    uv_timer_t timer;        // the next start; or the moment to kill
+    uint64_t started_ms;
+    uint32_t num_early_ends; // in a row
+    uint64_t num_restarts;
+    bool is_draining;
+    bool is_drained;
+    char last_end[128]; // how the last process ended, in words; empty: none did
+};
+
+// supervise_start starts the first proxy. false sets err: it can't be started at all (no such
+// program).
+bool supervise_start(struct supervise *supervise, uv_loop_t *loop,
+                     const struct supervise_spec *spec, struct keyring *keyring,
+                     const struct supervise_hooks *hooks, struct err *err);
+
+// supervise_kill ends a proxy that has hung or speaks nonsense; it is started again.
+void supervise_kill(struct supervise *supervise, const char *why);
+
+// supervise_drain tells the proxy to finish its connections within `seconds` and waits for its end,
+// not much longer than that. on_drained is called at once where no proxy runs.
+void supervise_drain(struct supervise *supervise, uint32_t seconds);
+
+// supervise_stop kills what runs, at once, without a hook, and closes the timer. The memory is
+// reusable once the loop has run out.
+void supervise_stop(struct supervise *supervise);
+
+// supervise_pid returns the proxy's process id, or 0.
+pid_t supervise_pid(const struct supervise *supervise);
+
+#endif

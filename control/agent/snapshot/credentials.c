@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/snapshot/credentials.h"
+
+#include <openssl/asn1.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/pool.h>
+
+#include "certs/key.h"
+#include "control/agent/proxy/keyring.h"
+
+// Nobody is there to be asked for one.
+static int on_password(char *buf, int size, int is_write, void *ctx)
+{
+    (void)buf;
+    (void)size;
+    (void)is_write;
+    *(bool *)ctx = true;
+    return -1;
+}
+
+EVP_PKEY *credentials_key_read(const char *pem, size_t pem_len, struct err *err)
+{
+    bool is_encrypted = false;
+    EVP_PKEY *key = NULL;
+    BIO *bio = BIO_new_mem_buf(pem, (int)pem_len);
+    if (bio != NULL) {
+        key = PEM_read_bio_PrivateKey(bio, NULL, on_password, &is_encrypted);
+    }
+    BIO_free(bio);
+    ERR_clear_error();
+    bool ok = false;
+    if (is_encrypted) {
+        err_set(err, "the key is encrypted; a key without a password is needed");
+    } else if (key == NULL) {
+        err_set(err, "no private key that parses in it; PEM, PKCS#8 or SEC 1, is needed");
+    } else if (key_check(key, err)) {
+        ok = EVP_PKEY_size(key) <= KEYRING_SIGNATURE_LEN_MAX ||
+             err_set(err, "an RSA key of %d bits; at most %d are fast enough to sign handshakes",
+                     EVP_PKEY_bits(key), KEYRING_SIGNATURE_LEN_MAX * 8);
+    }
+    if (!ok) {
+        EVP_PKEY_free(key);
+        key = NULL;
+    }
+    return key;
+}
+
+bool credentials_time(time_t *out, const ASN1_TIME *time)
+{
+    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+    int days = 0;
+    int seconds = 0;
+    bool ok = epoch != NULL && time != NULL && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1;
+    ASN1_TIME_free(epoch);
+    *out = (time_t)days * 86400 + seconds;
+    return ok;
+}
+
+bool credentials_leaf_read(const Tabard__V1__Identity *identity, EVP_PKEY **out_key,
+                           time_t *out_not_before, struct err *err)
+{
+    const uint8_t *der = identity->chain[0].data;
+    X509 *leaf = d2i_X509(NULL, &der, (long)identity->chain[0].len);
+    *out_key = leaf != NULL ? X509_get_pubkey(leaf) : NULL;
+    bool ok = (*out_key != NULL && credentials_time(out_not_before, X509_get0_notBefore(leaf))) ||
+              err_set(err, "the leaf's public key or validity doesn't parse");
+    X509_free(leaf);
+    ERR_clear_error();
+    return ok;
+}
+
+// What would be right, for the failures whose own words don't say it.
+static const char *hint(enum verify_failure failure)
+{
+    switch (failure) {
+    case VERIFY_UNTRUSTED_CHAIN:
+        return "; the file holds the leaf first and then every intermediate, up to one that a root "
+               "in trust_bundles issued";
+    case VERIFY_UNKNOWN_TRUST_DOMAIN:
+        return "; the own trust domain needs its entry in trust_bundles";
+    case VERIFY_EXPIRED:
+    case VERIFY_NOT_YET_VALID:
+        return "; a certificate that is valid now is needed";
+    case VERIFY_NO_URI_SAN:
+    case VERIFY_MANY_URI_SANS:
+        return "; a workload certificate has exactly one URI SAN, its SPIFFE id";
+    case VERIFY_LEAF_IS_CA:
+        return "; the first certificate of the file is the workload's own, not its CA's";
+    default:
+        return "";
+    }
+}
+
+bool credentials_chain_verify(struct verified_peer *out, const Tabard__V1__Identity *identity,
+                              const struct trust_bundles *bundles, time_t now, struct err *err)
+{
+    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX] = {NULL};
+    struct err why = {{0}, {0}};
+    enum verify_failure failure = VERIFY_UNPARSABLE;
+    bool ok = identity->n_chain <= VERIFY_CHAIN_MAX;
+    for (size_t i = 0; ok && i < identity->n_chain; i++) {
+        chain[i] = CRYPTO_BUFFER_new(identity->chain[i].data, identity->chain[i].len, NULL);
+        ok = chain[i] != NULL;
+    }
+    if (!ok) {
+        err_set(err, "out of memory, or more than %d certificates", VERIFY_CHAIN_MAX);
+    } else {
+        failure = verify_peer(out, (const CRYPTO_BUFFER *const *)chain, identity->n_chain, bundles,
+                              now, &why);
+        ok = failure == VERIFY_OK || err_set(err, "%s%s", why.text, hint(failure));
+    }
+    for (size_t i = 0; i < VERIFY_CHAIN_MAX; i++) {
+        CRYPTO_BUFFER_free(chain[i]);
+    }
+    return ok;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The workload's own certificate and key: read, and judged as a peer would judge them. Pure; `now`
+// is an argument. What is returned is the caller's; any thread; bounded by the limits of certs/. It
+// names no file: the caller knows which it was. It signs nothing; see keyring.
+#ifndef TABARD_CONTROL_AGENT_SNAPSHOT_CREDENTIALS_H
+#define TABARD_CONTROL_AGENT_SNAPSHOT_CREDENTIALS_H
+
+#include <openssl/x509.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "certs/bundle.h"
+#include "certs/verify.h"
+#include "tabard/v1/mesh.pb-c.h"
+
+// credentials_key_read reads the first private key of a PEM text (PKCS#8, SEC 1 or PKCS#1, without
+// a password), of a kind that the mesh signs with. NULL sets err.
+EVP_PKEY *credentials_key_read(const char *pem, size_t pem_len, struct err *err);
+
+// credentials_leaf_read reads the public key and notBefore of a chain's first certificate. *out_key
+// is the caller's, also on failure. false sets err.
+bool credentials_leaf_read(const Tabard__V1__Identity *identity, EVP_PKEY **out_key,
+                           time_t *out_not_before, struct err *err);
+
+// credentials_chain_verify asks what a peer with the same bundles would say of the chain at `now`.
+// false sets err: what is wrong, and what would be right.
+bool credentials_chain_verify(struct verified_peer *out, const Tabard__V1__Identity *identity,
+                              const struct trust_bundles *bundles, time_t now, struct err *err);
+
+// credentials_time gives an ASN.1 time (may be NULL: false) in seconds since 1970.
+bool credentials_time(time_t *out, const ASN1_TIME *time);
+
+#endif

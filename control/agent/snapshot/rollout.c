@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/snapshot/rollout.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define WARN_INTERVAL_MS 3600000
+
+void rollout_init(struct rollout *rollout, struct keyring *keyring,
+                  const struct rollout_hooks *hooks)
+{
+    *rollout = (struct rollout){.hooks = *hooks, .keyring = keyring};
+}
+
+static void item_clear(struct rollout_item *item)
+{
+    assembled_cleanup(&item->what);
+    *item = (struct rollout_item){0};
+}
+
+static void item_move(struct rollout_item *to, struct rollout_item *from)
+{
+    item_clear(to);
+    *to = *from;
+    *from = (struct rollout_item){0};
+}
+
+void rollout_cleanup(struct rollout *rollout)
+{
+    item_clear(&rollout->in_force);
+    item_clear(&rollout->sent);
+    item_clear(&rollout->waiting);
+}
+
+static bool is_same(const struct rollout_item *item, const struct assembled *assembled)
+{
+    return item->is_set &&
+           memcmp(item->what.digest, assembled->digest, sizeof assembled->digest) == 0;
+}
+
+static uint64_t kept_generation(const struct rollout *rollout)
+{
+    return rollout->in_force.is_set ? rollout->in_force.what.snapshot->generation : 0;
+}
+
+// Notes and logs why an update changes nothing. The same words are logged once in a row, so that
+// tries which fail alike don't fill the log.
+static void refuse(struct rollout *rollout, const char *text, struct rollout_time now)
+{
+    if (strcmp(text, rollout->last_error) != 0) {
+        char quoted[2048];
+        log_error("msg=\"update refused\" kept_generation=%llu error=%s",
+                  (unsigned long long)kept_generation(rollout),
+                  log_quote(quoted, sizeof quoted, text));
+    }
+    snprintf(rollout->last_error, sizeof rollout->last_error, "%s", text);
+    rollout->last_error_unix_ms = now.unix_ms;
+    rollout->is_error_of_source = false;
+}
+
+static void forget_error(struct rollout *rollout)
+{
+    rollout->last_error[0] = '\0';
+    rollout->last_error_unix_ms = 0;
+    rollout->is_error_of_source = false;
+    rollout->retry_at_ms = 0;
+    rollout->retry_ms = 0;
+}
+
+// Not at once: what the proxy refused it mostly refuses again, until a port, say, becomes free.
+static void back_off(struct rollout *rollout, struct rollout_time now)
+{
+    rollout->retry_ms = rollout->retry_ms == 0 ? ROLLOUT_RETRY_MS_MIN : rollout->retry_ms * 2;
+    if (rollout->retry_ms > ROLLOUT_RETRY_MS_MAX) {
+        rollout->retry_ms = ROLLOUT_RETRY_MS_MAX;
+    }
+    rollout->retry_at_ms = now.ms + rollout->retry_ms;
+}
+
+// Tells who asked.
+static void settle(struct rollout *rollout, struct assembled *what, const char *error)
+{
+    uint64_t ticket = what->ticket;
+    what->ticket = 0;
+    if (ticket != 0 && rollout->hooks.settled != NULL) {
+        rollout->hooks.settled(rollout->hooks.ctx, ticket, error);
+    }
+}
+
+// To a new proxy: what the old one had.
+static void resend(struct rollout *rollout, struct rollout_time now)
+{
+    struct err err = {{0}, {0}};
+    if (!rollout->hooks.send(rollout->hooks.ctx, rollout->in_force.what.snapshot, &err)) {
+        refuse(rollout, err.text, now);
+        back_off(rollout, now);
+        return;
+    }
+    rollout->is_resent = true;
+    rollout->resent_ms = now.ms;
+}
+
+// What can't be sent waits, unless somebody must be told.
+static void refuse_waiting(struct rollout *rollout, const char *text, struct rollout_time now)
+{
+    refuse(rollout, text, now);
+    if (rollout->waiting.what.ticket != 0) {
+        settle(rollout, &rollout->waiting.what, text);
+        item_clear(&rollout->waiting);
+    } else {
+        back_off(rollout, now);
+    }
+}
+
+static void send_waiting(struct rollout *rollout, struct rollout_time now)
+{
+    struct assembled *what = &rollout->waiting.what;
+    struct err err = {{0}, {0}};
+    if (!rollout->hooks.claim(rollout->hooks.ctx, what, &err) ||
+        !keyring_offer(rollout->keyring, what->key, &err)) {
+        refuse_waiting(rollout, err.text, now);
+        return;
+    }
+    what->snapshot->generation = ++rollout->generation_last;
+    rollout->waiting.sent_ms = now.ms;
+    if (!rollout->hooks.send(rollout->hooks.ctx, what->snapshot, &err)) {
+        keyring_withdraw(rollout->keyring);
+        refuse_waiting(rollout, err.text, now);
+        return;
+    }
+    item_move(&rollout->sent, &rollout->waiting);
+}
+
+// Sends what is to be sent next; one snapshot is on its way at a time. What is known to be good
+// goes first.
+static void advance(struct rollout *rollout, struct rollout_time now)
+{
+    if (!rollout->has_proxy || rollout->is_draining || rollout->sent.is_set || rollout->is_resent ||
+        now.ms < rollout->retry_at_ms) {
+        return;
+    }
+    bool is_newer_first = rollout->is_resend_refused && rollout->waiting.is_set;
+    if (rollout->in_force.is_set && !rollout->is_applied && !is_newer_first) {
+        resend(rollout, now);
+    } else if (rollout->waiting.is_set) {
+        send_waiting(rollout, now);
+    }
+}
+
+// The newest offer is the one that is answered.
+static void pass_ticket(struct assembled *to, const struct assembled *from)
+{
+    if (from->ticket != 0) {
+        to->ticket = from->ticket;
+    }
+}
+
+void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct rollout_time now)
+{
+    bool had_error = rollout->last_error[0] != '\0';
+    rollout->retry_at_ms = 0;
+    rollout->retry_ms = 0;
+    if (rollout->is_error_of_source) {
+        forget_error(rollout);
+    }
+    if (is_same(&rollout->waiting, assembled)) {
+        // Said again: tried again at once.
+        pass_ticket(&rollout->waiting.what, assembled);
+        assembled_cleanup(assembled);
+    } else if (!rollout->sent.is_set && is_same(&rollout->in_force, assembled)) {
+        pass_ticket(&rollout->in_force.what, assembled);
+        assembled_cleanup(assembled);
+        if (rollout->is_applied) {
+            settle(rollout, &rollout->in_force.what, "");
+        }
+        item_clear(&rollout->waiting);
+        if (had_error) {
+            log_info("msg=\"what is in force stands again\" generation=%llu",
+                     (unsigned long long)kept_generation(rollout));
+        }
+        forget_error(rollout);
+    } else if (!rollout->waiting.is_set && is_same(&rollout->sent, assembled)) {
+        pass_ticket(&rollout->sent.what, assembled);
+        assembled_cleanup(assembled);
+    } else {
+        item_clear(&rollout->waiting);
+        rollout->waiting = (struct rollout_item){.is_set = true, .what = *assembled};
+        *assembled = (struct assembled){0};
+    }
+    advance(rollout, now);
+}
+
+void rollout_source_failed(struct rollout *rollout, const char *text, struct rollout_time now)
+{
+    rollout->num_source_errors++;
+    refuse(rollout, text, now);
+    rollout->is_error_of_source = true;
+}
+
+void rollout_proxy_up(struct rollout *rollout, struct rollout_time now)
+{
+    rollout->has_proxy = true;
+    rollout->is_applied = false;
+    rollout->is_resent = false;
+    rollout->is_resend_refused = false;
+    advance(rollout, now);
+}
+
+void rollout_proxy_down(struct rollout *rollout, struct rollout_time now)
+{
+    rollout->has_proxy = false;
+    rollout->is_applied = false;
+    rollout->is_resent = false;
+    if (!rollout->sent.is_set) {
+        return;
+    }
+    // It may be this snapshot that kills the proxy. With one in force that doesn't, it gets few
+    // tries.
+    keyring_withdraw(rollout->keyring);
+    rollout->sent.num_deaths++;
+    bool has_remedy = rollout->in_force.is_set || rollout->sent.what.ticket != 0;
+    if (rollout->waiting.is_set) {
+        item_clear(&rollout->sent);
+    } else if (has_remedy && rollout->sent.num_deaths >= ROLLOUT_DEATHS_MAX) {
+        static const char why[] = "the proxy died while it applied this update, twice";
+        rollout->num_rejected++;
+        settle(rollout, &rollout->sent.what, why);
+        item_clear(&rollout->sent);
+        refuse(rollout, why, now);
+    } else {
+        item_move(&rollout->waiting, &rollout->sent);
+    }
+}
+
+static void applied(struct rollout *rollout, struct rollout_time now)
+{
+    rollout->is_applied = true;
+    rollout->applied_unix_ms = now.unix_ms;
+    char quoted[SPIFFE_ID_LEN_MAX + 3];
+    log_info("msg=\"snapshot in force\" generation=%llu id=%s",
+             (unsigned long long)kept_generation(rollout),
+             log_quote(quoted, sizeof quoted, rollout->in_force.what.spiffe_id));
+    settle(rollout, &rollout->in_force.what, "");
+}
+
+static void answer_resent(struct rollout *rollout, const char *error, struct rollout_time now)
+{
+    rollout->is_resent = false;
+    if (error[0] == '\0') {
+        applied(rollout, now);
+        if (rollout->is_resend_refused) {
+            forget_error(rollout);
+        }
+        return;
+    }
+    rollout->num_rejected++;
+    refuse(rollout, error, now);
+    back_off(rollout, now);
+    rollout->is_resend_refused = true; // a newer one may be the remedy
+}
+
+bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *error,
+                    struct rollout_time now)
+{
+    if (rollout->is_resent && generation == kept_generation(rollout)) {
+        answer_resent(rollout, error, now);
+        advance(rollout, now);
+        return true;
+    }
+    if (!rollout->sent.is_set || generation != rollout->sent.what.snapshot->generation) {
+        return false;
+    }
+    if (error[0] == '\0') {
+        keyring_settle(rollout->keyring, now.ms);
+        item_move(&rollout->in_force, &rollout->sent);
+        applied(rollout, now);
+        if (!rollout->is_error_of_source) {
+            forget_error(rollout);
+        }
+        rollout->has_expired = false;
+        rollout->expiry_warned = (struct log_limit){0};
+        rollout->crl_warned = (struct log_limit){0};
+    } else {
+        rollout->num_rejected++;
+        keyring_withdraw(rollout->keyring);
+        refuse(rollout, error, now);
+        rollout->is_resend_refused = false;
+        bool is_answered = rollout->sent.what.ticket != 0;
+        settle(rollout, &rollout->sent.what, error);
+        if (rollout->waiting.is_set || is_answered) {
+            item_clear(&rollout->sent);
+        } else {
+            item_move(&rollout->waiting, &rollout->sent);
+            back_off(rollout, now);
+        }
+    }
+    advance(rollout, now);
+    return true;
+}
+
+void rollout_drain(struct rollout *rollout)
+{
+    rollout->is_draining = true;
+}
+
+static void warn_of_expiry(struct rollout *rollout, struct rollout_time now)
+{
+    const struct assembled *what = &rollout->in_force.what;
+    int64_t now_unix = now.unix_ms / 1000;
+    int64_t left = what->not_after - now_unix;
+    uint64_t passed_over = 0;
+    if (left < (what->not_after - what->not_before) / 3 &&
+        log_allowed(&rollout->expiry_warned, now.ms, WARN_INTERVAL_MS, &passed_over)) {
+        if (left <= 0) {
+            log_error("msg=\"the certificate has expired: peers refuse it\" seconds_ago=%lld",
+                      (long long)-left);
+        } else {
+            log_warn("msg=\"the certificate ends soon: less than a third of its life is left\" "
+                     "seconds_left=%lld",
+                     (long long)left);
+        }
+    }
+    for (size_t i = 0; i < what->num_crls; i++) {
+        if (what->crls[i].next_update <= now_unix &&
+            log_allowed(&rollout->crl_warned, now.ms, WARN_INTERVAL_MS, &passed_over)) {
+            log_error(
+                "msg=\"a CRL is past its nextUpdate: peers of this trust domain are refused\" "
+                "trust_domain=%s",
+                what->crls[i].trust_domain);
+        }
+    }
+}
+
+bool rollout_tick(struct rollout *rollout, struct rollout_time now)
+{
+    keyring_expire(rollout->keyring, now.ms);
+    if (rollout->in_force.is_set) {
+        // The end of a certificate is a new fact, whenever the last warning was.
+        bool has_expired = rollout->in_force.what.not_after <= now.unix_ms / 1000;
+        if (has_expired && !rollout->has_expired) {
+            rollout->expiry_warned = (struct log_limit){0};
+        }
+        rollout->has_expired = has_expired;
+        warn_of_expiry(rollout, now);
+    }
+    if ((rollout->sent.is_set && now.ms - rollout->sent.sent_ms > ROLLOUT_ANSWER_MS_MAX) ||
+        (rollout->is_resent && now.ms - rollout->resent_ms > ROLLOUT_ANSWER_MS_MAX)) {
+        return false;
+    }
+    advance(rollout, now);
+    return true;
+}
+
+const char *rollout_not_ready_because(const struct rollout *rollout, int64_t now_unix_ms, char *buf,
+                                      unsigned long buf_len)
+{
+    if (rollout->is_draining) {
+        snprintf(buf, buf_len, "draining");
+    } else if (!rollout->has_proxy) {
+        snprintf(buf, buf_len, "the proxy is not running");
+    } else if (!rollout->is_applied && rollout->last_error[0] != '\0') {
+        snprintf(buf, buf_len, "no configuration is in force: %s", rollout->last_error);
+    } else if (!rollout->is_applied) {
+        snprintf(buf, buf_len, "no configuration is in force yet");
+    } else if (rollout->in_force.what.not_after <= now_unix_ms / 1000) {
+        snprintf(buf, buf_len, "the certificate of %s has expired",
+                 rollout->in_force.what.spiffe_id);
+    } else {
+        return NULL;
+    }
+    return buf;
+}
+
+uint64_t rollout_generation(const struct rollout *rollout)
+{
+    return rollout->is_applied ? kept_generation(rollout) : 0;
+}

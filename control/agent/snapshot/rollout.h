@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One snapshot after another: numbers what the source made, has it sent, keeps the last that came
+// into force, and knows whether the sidecar is ready. A refused update changes nothing. Owned by
+// the agent; its one thread; bounded by three snapshots: in force, sent, waiting. The newest wins.
+// It does no I/O and reads no clock: sending is a hook, and `now` is an argument.
+#ifndef TABARD_CONTROL_AGENT_SNAPSHOT_ROLLOUT_H
+#define TABARD_CONTROL_AGENT_SNAPSHOT_ROLLOUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "control/agent/snapshot/assemble.h"
+#include "control/agent/proxy/keyring.h"
+
+#define ROLLOUT_ANSWER_MS_MAX 30000 // a proxy that takes longer over a snapshot is taken as hung
+#define ROLLOUT_RETRY_MS_MIN                                                                       \
+    2000 // a snapshot that the proxy refused is tried again after this, then twice this, ...
+#define ROLLOUT_RETRY_MS_MAX 60000
+#define ROLLOUT_DEATHS_MAX   2 // proxies that died over one snapshot, before it is given up
+
+// Both clocks: monotonic milliseconds for intervals, Unix milliseconds for dates.
+struct rollout_time {
+    uint64_t ms;
+    int64_t unix_ms;
+};
+
+struct rollout_hooks {
+    void *ctx;
+    // Sends a snapshot to the running proxy. false sets err.
+    bool (*send)(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err *err);
+    // Takes what one agent alone may have before `assembled` is sent. false sets err.
+    bool (*claim)(void *ctx, const struct assembled *assembled, struct err *err);
+    // What became of an offer with a ticket: in force on every worker (error empty), or refused and
+    // dropped: unlike one without a ticket it is not tried again. Not called for one that a newer
+    // offer replaced. It must not call back. May be NULL.
+    void (*settled)(void *ctx, uint64_t ticket, const char *error);
+};
+
+struct rollout_item {
+    bool is_set;
+    struct assembled what; // owned; its snapshot carries the generation once it was sent
+    uint64_t sent_ms;
+    unsigned num_deaths; // proxies that died between taking it and answering
+};
+
+struct rollout {
+    struct rollout_hooks hooks;
+    struct keyring *keyring;      // borrowed
+    struct rollout_item in_force; // the last that the proxy answered with "applied"
+    struct rollout_item sent;     // no answer yet
+    struct rollout_item waiting;  // newer than both, or refused and to be tried again
+    uint64_t generation_last;     // the last number given
+    bool has_proxy;
+    bool is_applied;        // in_force is in force in the proxy that runs now
+    bool is_resent;         // in_force was sent to a new proxy, and no answer yet
+    bool is_resend_refused; // which it refused
+    bool is_draining;
+    uint64_t resent_ms;
+    uint64_t retry_at_ms; // when waiting, or in_force in a new proxy, may be sent
+    uint64_t retry_ms;    // the last interval; 0: none yet
+    int64_t applied_unix_ms;
+    uint64_t num_rejected; // by the proxy
+    uint64_t num_source_errors;
+    char last_error[1024]; // why the newest update was refused; empty when it was not
+    int64_t last_error_unix_ms;
+    bool is_error_of_source; // and not of the proxy
+    bool has_expired;        // the certificate in force; already logged
+    struct log_limit expiry_warned;
+    struct log_limit crl_warned;
+};
+
+// rollout_init takes the zero state. `keyring` and the hooks' ctx must outlive it.
+void rollout_init(struct rollout *rollout, struct keyring *keyring,
+                  const struct rollout_hooks *hooks);
+void rollout_cleanup(struct rollout *rollout);
+
+// rollout_offer takes over a checked update (*assembled becomes the zero state). One that changes
+// nothing is dropped.
+void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct rollout_time now);
+
+// rollout_source_failed: the source could make no update, because of `text`.
+void rollout_source_failed(struct rollout *rollout, const char *text, struct rollout_time now);
+
+void rollout_proxy_up(struct rollout *rollout, struct rollout_time now);
+void rollout_proxy_down(struct rollout *rollout, struct rollout_time now);
+
+// rollout_answer takes the proxy's answer to a generation: in force (error empty) or refused.
+// false: nobody asked.
+bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *error,
+                    struct rollout_time now);
+
+// rollout_drain: nothing is sent any more, and the sidecar is not ready.
+void rollout_drain(struct rollout *rollout);
+
+// rollout_tick does what time alone brings, to be called about once a second: tries again, lets
+// keys go, warns of certificates and CRLs that end. false: the proxy has hung over a snapshot.
+bool rollout_tick(struct rollout *rollout, struct rollout_time now);
+
+// rollout_not_ready_because returns why the sidecar must get no traffic, or NULL when it may. The
+// text lives in buf.
+const char *rollout_not_ready_because(const struct rollout *rollout, int64_t now_unix_ms, char *buf,
+                                      unsigned long buf_len);
+
+// rollout_generation returns the generation in force in the proxy that runs now, or 0.
+uint64_t rollout_generation(const struct rollout *rollout);
+
+#endif

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// mesh.yaml and every file that it names, read together: either all of one moment, or an error.
+// Owned by the caller; any thread, one at a time; bounded by MESH_FILE_BYTES_MAX a file and the
+// limits of certs/bundle.h. It watches nothing (see source_file) and judges no content beyond
+// YAML's form (see assemble).
+#ifndef TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_FILES_H
+#define TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/pb_text.h"
+#include "tabard/v1/mesh.pb-c.h"
+
+#define MESH_FILE_BYTES_MAX  (8u << 20)
+#define MESH_FILES_BYTES_MAX (64u << 20) // of all of them
+
+// What stat(2) says of a path: two equal signatures, and the file didn't change in between.
+struct file_signature {
+    int error; // errno of the look, or 0
+    uint64_t dev;
+    uint64_t ino;
+    uint64_t size;
+    int64_t mtime_ns;
+    int64_t ctime_ns;
+};
+
+struct mesh_file {
+    char *name;  // owned; as mesh.yaml names it, or as the caller named mesh.yaml
+    char *path;  // owned; where it was looked for
+    char *bytes; // owned; NUL-terminated beyond bytes_len; NULL if it couldn't be read
+    size_t bytes_len;
+    struct file_signature signature;
+};
+
+// Which files: 0 is mesh.yaml; an index of 0 elsewhere means "not named".
+struct mesh_bundle_files {
+    size_t roots;
+    size_t crls;
+};
+
+struct mesh_files {
+    struct mesh_file *files; // owned
+    size_t num_files;
+    size_t bytes_len;               // of all of them
+    Tabard__V1__MeshConfig *config; // owned; NULL until mesh.yaml parsed
+    struct pb_text_marks *marks;    // owned
+    size_t certificate;
+    size_t key;
+    size_t policy_agent_roots;
+    size_t join_token;                 // a file that isn't there is no error: its bytes are NULL
+    struct mesh_bundle_files *bundles; // owned; as many as config->n_trust_bundles
+    bool is_racy; // a file changed so shortly before that the clock can't tell a next change apart
+};
+
+// mesh_files_read reads everything. Files that are replaced or rewritten meanwhile are read again,
+// a few times. false sets err, located in mesh.yaml where a field is to blame ("mesh.yaml:2:17:
+// identity.key: web.key: No such file or directory"); *out then still holds the paths and
+// signatures that were looked at, for mesh_files_moved and watching. Clean it up in both cases.
+bool mesh_files_read(struct mesh_files *out, const char *path, struct err *err);
+
+// mesh_files_cleanup frees everything, wiping what it read first, and leaves the zero state.
+void mesh_files_cleanup(struct mesh_files *files);
+
+// mesh_files_path gives the path of a name in mesh.yaml, relative to its own folder; malloc'd, NULL
+// when out of memory.
+char *mesh_files_path(const struct mesh_files *files, const char *name);
+
+// mesh_files_moved says whether any path now has another signature than when it was read.
+bool mesh_files_moved(const struct mesh_files *files);
+
+// mesh_files_same_signatures says whether two readings looked at the same paths in the same state.
+bool mesh_files_same_signatures(const struct mesh_files *a, const struct mesh_files *b);
+
+// mesh_files_locate makes an error of the field err->where into "mesh.yaml:line:column: path:
+// text". It returns false.
+bool mesh_files_locate(const struct mesh_files *files, struct err *err);
+
+#endif

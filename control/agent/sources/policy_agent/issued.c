@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/sources/policy_agent/issued.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "certs/cert_time.h"
+#include "certs/identity.h"
+#include "certs/verify.h"
+
+// The one URI of a leaf, malloc'd. NULL sets err.
+static char *read_id(const X509 *leaf, struct err *err)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+    const ASN1_STRING *uri = NULL;
+    size_t num = 0;
+    for (size_t i = 0; names != NULL && i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type == GEN_URI) {
+            uri = name->d.ia5;
+            num++;
+        }
+    }
+    char *out = NULL;
+    struct spiffe_id id;
+    if (num != 1) {
+        err_set(err, "%zu URI SANs; a workload certificate has exactly one, its SPIFFE id", num);
+    } else if (spiffe_workload_parse(&id, (const char *)ASN1_STRING_get0_data(uri),
+                                     (size_t)ASN1_STRING_length(uri), err)) {
+        out = strndup(id.text, id.text_len);
+    }
+    GENERAL_NAMES_free(names);
+    return out;
+}
+
+static bool check_leaf(struct subscription_issued *out, const ProtobufCBinaryData *der,
+                       EVP_PKEY *key, const char *expected_id, struct err *err)
+{
+    const uint8_t *end = der->data;
+    X509 *leaf = der->len > VERIFY_CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
+    EVP_PKEY *leaf_key = leaf != NULL ? X509_get_pubkey(leaf) : NULL;
+    time_t not_before = 0;
+    time_t not_after = 0;
+    bool ok = false;
+    if (leaf_key == NULL || end != der->data + der->len ||
+        !cert_time_read(&not_before, X509_get0_notBefore(leaf)) ||
+        !cert_time_read(&not_after, X509_get0_notAfter(leaf))) {
+        err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CHAIN_BYTES_MAX);
+    } else if (EVP_PKEY_cmp(leaf_key, key) != 1) {
+        err_set(err, "issued for another key than that of the certificate_request");
+    } else {
+        out->spiffe_id = read_id(leaf, err);
+        out->not_before = not_before;
+        out->not_after = not_after;
+        ok = out->spiffe_id != NULL;
+        if (ok && expected_id[0] != '\0' && strcmp(out->spiffe_id, expected_id) != 0) {
+            ok = err_set(err, "issued for %s, but this sidecar is %s", out->spiffe_id, expected_id);
+        }
+    }
+    EVP_PKEY_free(leaf_key);
+    X509_free(leaf);
+    ERR_clear_error();
+    return ok;
+}
+
+bool issued_take(struct subscription_issued *out, Tabard__V1__IssuedCertificate *certificate,
+                 EVP_PKEY *key, const char *expected_id, struct err *err)
+{
+    if (certificate->n_chain == 0 || certificate->n_chain > VERIFY_CHAIN_MAX) {
+        return err_set_at(err, "certificate.chain", "%zu certificates; 1 to %d are needed",
+                          certificate->n_chain, VERIFY_CHAIN_MAX);
+    }
+    out->identity = malloc(sizeof *out->identity);
+    if (out->identity == NULL) {
+        return err_set(err, "out of memory");
+    }
+    tabard__v1__identity__init(out->identity);
+    out->identity->n_chain = certificate->n_chain;
+    out->identity->chain = certificate->chain;
+    certificate->n_chain = 0;
+    certificate->chain = NULL;
+    EVP_PKEY_up_ref(key);
+    out->key = key;
+    return check_leaf(out, &out->identity->chain[0], key, expected_id, err) ||
+           err_prefix_where(err, "certificate.chain[0]");
+}
+
+void issued_clear(struct subscription_issued *issued)
+{
+    if (issued->identity != NULL) {
+        tabard__v1__identity__free_unpacked(issued->identity, NULL);
+    }
+    EVP_PKEY_free(issued->key);
+    free(issued->spiffe_id);
+    *issued = (struct subscription_issued){0};
+}

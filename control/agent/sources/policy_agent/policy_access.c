@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/sources/policy_agent/policy_access.h"
+
+#include <openssl/mem.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "certs/identity.h"
+
+#define UNIX_PREFIX "unix:"
+
+// Sets err at a field of policy_agent; the caller locates it.
+#define REFUSE(err, field, ...) err_set_at(err, "policy_agent." field, __VA_ARGS__)
+
+static bool read_roots(struct policy_access *access, const struct mesh_file *file,
+                       const struct spiffe_id *identity, time_t now, struct err *err)
+{
+    struct der_list list = {0};
+    char domain[SPIFFE_TRUST_DOMAIN_LEN_MAX + 1];
+    ProtobufCBinaryData roots[TRUST_BUNDLE_ROOTS_MAX];
+    snprintf(domain, sizeof domain, "%.*s", (int)identity->domain_len, identity->domain);
+    bool ok = der_list_from_pem(&list, "CERTIFICATE", file->bytes, file->bytes_len,
+                                TRUST_BUNDLE_ROOTS_MAX, file->name, err);
+    if (ok) {
+        for (size_t i = 0; i < list.num; i++) {
+            roots[i] = (ProtobufCBinaryData){.len = list.lens[i], .data = list.items[i]};
+        }
+        Tabard__V1__TrustBundle bundle = TABARD__V1__TRUST_BUNDLE__INIT;
+        bundle.trust_domain = domain;
+        bundle.n_roots = list.num;
+        bundle.roots = roots;
+        access->bundles = trust_bundles_new((Tabard__V1__TrustBundle *[]){&bundle}, 1, now, err);
+        ok = access->bundles != NULL || err_prefix(err, "%s", file->name);
+    }
+    der_list_cleanup(&list);
+    if (!ok) {
+        snprintf(err->where, sizeof err->where, "policy_agent.roots");
+    }
+    return ok;
+}
+
+static bool read_tcp(struct policy_access *access, const struct mesh_files *files, time_t now,
+                     struct err *err)
+{
+    const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
+    struct spiffe_id identity;
+    if (!addr_parse(&access->addr, config->address, false, err)) {
+        err_prefix(err, "neither unix:PATH nor IP:PORT");
+        return REFUSE(err, "address", "%s", err->text);
+    }
+    if (config->identity[0] == '\0') {
+        return REFUSE(err, "identity", "missing: the SPIFFE id that the policy agent must prove");
+    }
+    if (!spiffe_workload_parse(&identity, config->identity, strlen(config->identity), err)) {
+        return REFUSE(err, "identity", "%s", err->text);
+    }
+    if (config->trust_domain[0] != '\0' &&
+        (strlen(config->trust_domain) != identity.domain_len ||
+         memcmp(config->trust_domain, identity.domain, identity.domain_len) != 0)) {
+        return REFUSE(err, "trust_domain", "\"%s\" is not that of policy_agent.identity",
+                      config->trust_domain);
+    }
+    if (files->policy_agent_roots == 0) {
+        return REFUSE(err, "roots",
+                      "missing: the PEM file of the certificates that prove the policy agent");
+    }
+    return read_roots(access, &files->files[files->policy_agent_roots], &identity, now, err);
+}
+
+static bool read_unix(struct policy_access *access, const struct mesh_files *files, struct err *err)
+{
+    const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
+    // A check that nobody makes must not look as if somebody did.
+    const char *field = config->identity[0] != '\0'       ? "policy_agent.identity"
+                        : config->roots[0] != '\0'        ? "policy_agent.roots"
+                        : config->trust_domain[0] != '\0' ? "policy_agent.trust_domain"
+                                                          : NULL;
+    if (field != NULL) {
+        return err_set_at(err, field, "for TCP only: on a Unix socket the file's owner is trusted");
+    }
+    const char *name = config->address + strlen(UNIX_PREFIX);
+    access->unix_path = mesh_files_path(files, name);
+    if (access->unix_path == NULL) {
+        return err_set(err, "out of memory");
+    }
+    return (name[0] != '\0' && strlen(access->unix_path) <= POLICY_ACCESS_UNIX_PATH_LEN_MAX) ||
+           REFUSE(err, "address", "a socket's path has 1 to %d bytes",
+                  POLICY_ACCESS_UNIX_PATH_LEN_MAX);
+}
+
+static bool read_token(struct policy_access *access, const struct mesh_files *files,
+                       struct err *err)
+{
+    const struct mesh_file *file = &files->files[files->join_token];
+    if (files->join_token == 0) {
+        return true;
+    }
+    if (file->bytes == NULL) {
+        access->is_token_missing = true;
+        return true;
+    }
+    size_t len = file->bytes_len;
+    while (len > 0 && (file->bytes[len - 1] == '\n' || file->bytes[len - 1] == '\r')) {
+        len--;
+    }
+    bool ok = len > 0 && len <= POLICY_ACCESS_TOKEN_LEN_MAX;
+    for (size_t i = 0; ok && i < len; i++) {
+        ok = file->bytes[i] > 0x20 && file->bytes[i] < 0x7f;
+    }
+    if (!ok) {
+        return REFUSE(err, "join_token", "%s: one line of 1 to %d printable characters is needed",
+                      file->name, POLICY_ACCESS_TOKEN_LEN_MAX);
+    }
+    access->join_token = strndup(file->bytes, len);
+    return access->join_token != NULL || err_set(err, "out of memory");
+}
+
+static bool read_node(struct policy_access *access, struct err *err)
+{
+    const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
+    struct spiffe_id id;
+    if (config->spiffe_id[0] != '\0' &&
+        !spiffe_workload_parse(&id, config->spiffe_id, strlen(config->spiffe_id), err)) {
+        return REFUSE(err, "spiffe_id", "%s", err->text);
+    }
+    if (config->n_addresses > POLICY_ACCESS_ADDRESSES_MAX) {
+        return REFUSE(err, "addresses", "%zu are over the limit of %d", config->n_addresses,
+                      POLICY_ACCESS_ADDRESSES_MAX);
+    }
+    for (size_t i = 0; i < config->n_addresses; i++) {
+        struct ip ip;
+        if (!ip_parse(&ip, config->addresses[i], err)) {
+            return err_prefix_where(err, "policy_agent.addresses[%zu]", i);
+        }
+    }
+    char host[POLICY_ACCESS_NODE_ID_LEN_MAX + 1] = {0};
+    if (config->node_id[0] == '\0' && gethostname(host, sizeof host - 1) != 0) {
+        return REFUSE(err, "node_id", "missing, and the host has no name");
+    }
+    access->node_id = strdup(config->node_id[0] != '\0' ? config->node_id : host);
+    if (access->node_id == NULL) {
+        return err_set(err, "out of memory");
+    }
+    return strlen(access->node_id) <= POLICY_ACCESS_NODE_ID_LEN_MAX ||
+           REFUSE(err, "node_id", "longer than %d bytes", POLICY_ACCESS_NODE_ID_LEN_MAX);
+}
+
+// Two sidecars of one host may share the folder by mistake. Neither may serve by the other's state.
+static bool make_owner(struct policy_access *access, const struct mesh_files *files,
+                       struct err *err)
+{
+    const char *mesh = files->files[0].path;
+    char *folder = mesh[0] == '/' ? strdup("") : getcwd(NULL, 0);
+    size_t cap = strlen(access->node_id) + strlen(mesh) + (folder != NULL ? strlen(folder) : 0) + 8;
+    access->owner = malloc(cap);
+    if (access->owner != NULL && folder != NULL) {
+        snprintf(access->owner, cap, "%s by %s%s%s", access->node_id, folder,
+                 folder[0] != '\0' ? "/" : "", mesh);
+    }
+    bool ok = access->owner != NULL && folder != NULL;
+    free(folder);
+    return ok || err_set(err, "out of memory, or the current folder is gone");
+}
+
+static bool digest(struct policy_access *access, const struct mesh_files *files, struct err *err)
+{
+    size_t len = protobuf_c_message_get_packed_size(&access->config->base);
+    uint8_t *packed = malloc(len + 1);
+    if (packed == NULL) {
+        return err_set(err, "out of memory");
+    }
+    protobuf_c_message_pack(&access->config->base, packed);
+    const struct mesh_file *roots = &files->files[files->policy_agent_roots];
+    SHA256_CTX sha;
+    SHA256_Init(&sha);
+    SHA256_Update(&sha, packed, len);
+    if (files->policy_agent_roots != 0) {
+        SHA256_Update(&sha, roots->bytes, roots->bytes_len);
+    }
+    if (access->join_token != NULL) {
+        SHA256_Update(&sha, access->join_token, strlen(access->join_token) + 1);
+    }
+    SHA256_Final(access->digest, &sha);
+    free(packed);
+    return true;
+}
+
+struct policy_access *policy_access_new(struct mesh_files *files, time_t now, struct err *err)
+{
+    struct policy_access *access = calloc(1, sizeof *access);
+    struct err why = {{0}, {0}};
+    bool ok = false;
+    if (access == NULL) {
+        err_set(&why, "out of memory");
+        goto out;
+    }
+    access->config = files->config->policy_agent;
+    files->config->policy_agent = NULL;
+    const char *state = access->config->state;
+    access->state_folder =
+        mesh_files_path(files, *state != '\0' ? state : POLICY_ACCESS_STATE_FOLDER);
+    if (access->state_folder == NULL) {
+        err_set(&why, "out of memory");
+        goto out;
+    }
+    if (access->config->address[0] == '\0') {
+        REFUSE(&why, "address", "missing: unix:PATH or IP:PORT");
+        goto out;
+    }
+    bool is_unix = strncmp(access->config->address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0;
+    ok = (is_unix ? read_unix(access, files, &why) : read_tcp(access, files, now, &why)) &&
+         read_token(access, files, &why) && read_node(access, &why) &&
+         make_owner(access, files, &why) && digest(access, files, &why);
+out:
+    if (!ok) {
+        mesh_files_locate(files, &why);
+        err_set(err, "%s", why.text);
+        policy_access_free(access);
+        return NULL;
+    }
+    return access;
+}
+
+void policy_access_free(struct policy_access *access)
+{
+    if (access == NULL) {
+        return;
+    }
+    if (access->config != NULL) {
+        protobuf_c_message_free_unpacked(&access->config->base, NULL);
+    }
+    if (access->join_token != NULL) {
+        OPENSSL_cleanse(access->join_token, strlen(access->join_token));
+    }
+    trust_bundles_free(access->bundles);
+    free(access->unix_path);
+    free(access->join_token);
+    free(access->state_folder);
+    free(access->node_id);
+    free(access->owner);
+    free(access);
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which policy agent to follow and how to prove it: `policy_agent` of mesh.yaml, checked. Pure but
+// for the host's name and addresses. Owned by the caller; any thread; bounded by POLICY_ACCESS_*.
+// It connects to nothing; see source_policy.
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_ACCESS_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_ACCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "certs/bundle.h"
+#include "control/agent/sources/files/mesh_files.h"
+#include "tabard/v1/mesh.pb-c.h"
+
+#define POLICY_ACCESS_ADDRESSES_MAX     64
+#define POLICY_ACCESS_NODE_ID_LEN_MAX   255
+#define POLICY_ACCESS_TOKEN_LEN_MAX     4096
+#define POLICY_ACCESS_UNIX_PATH_LEN_MAX 107 // what a socket's address holds
+#define POLICY_ACCESS_STATE_FOLDER      "/var/lib/tabard"
+
+struct policy_access {
+    Tabard__V1__MeshConfig__PolicyAgentAccess *config; // owned
+    char *unix_path;                                   // owned; NULL: TCP
+    struct addr addr;
+    struct trust_bundles *bundles; // owned; TCP: what proves the policy agent
+    char *join_token;              // owned; NULL: none
+    bool is_token_missing;         // a file was named and isn't there
+    char *state_folder;            // owned
+    char *node_id;                 // owned
+    char *owner;                   // owned; whose stored state is ours: of two sidecars on one host
+    uint8_t digest[32];            // of all of it: equal digests, and nothing changed
+};
+
+// policy_access_new takes `policy_agent` out of files->config. NULL sets err, located in mesh.yaml.
+struct policy_access *policy_access_new(struct mesh_files *files, time_t now, struct err *err);
+void policy_access_free(struct policy_access *access);
+
+#endif

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TLS to a policy agent: 1.3 only, the server proved by its roots and its SPIFFE id, our own
+// certificate shown where there is one. A verifier is counted, by its user and by every SSL_CTX;
+// one thread; fixed size. The key signs in this process, which holds it anyway. It connects
+// nothing.
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_TLS_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_TLS_H
+
+#include <openssl/base.h>
+
+#include "base/err.h"
+#include "certs/bundle.h"
+#include "tabard/v1/mesh.pb-c.h"
+
+struct policy_verifier; // opaque
+
+// policy_verifier_new takes over the bundles, also when it returns NULL (out of memory).
+struct policy_verifier *policy_verifier_new(struct trust_bundles *bundles, const char *spiffe_id);
+void policy_verifier_unref(struct policy_verifier *verifier); // NULL is allowed
+
+// policy_verifier_why returns why the last server was refused; empty: it was not.
+const char *policy_verifier_why(const struct policy_verifier *verifier);
+
+// policy_tls_new makes a client's context, the caller's. identity may be NULL: no certificate is
+// shown. NULL sets err.
+SSL_CTX *policy_tls_new(struct policy_verifier *verifier, const Tabard__V1__Identity *identity,
+                        EVP_PKEY *key, struct err *err);
+
+#endif

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/sources/policy_agent/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/pb_text.h"
+#include "control/agent/sources/policy_agent/policy_response.h"
+
+// magic, SHA-256 of all that follows, Unix time, length of the owner, owner, SubscribeResponse
+#define MAGIC      "tabard state 1\n"
+#define MAGIC_LEN  (sizeof MAGIC - 1)
+#define HASH_AT    MAGIC_LEN
+#define TIME_AT    (HASH_AT + SHA256_DIGEST_LENGTH)
+#define OWNER_AT   (TIME_AT + 8)
+#define HEADER_LEN (OWNER_AT + 2)
+
+static void put_number(uint8_t *out, uint64_t number, unsigned len)
+{
+    for (unsigned i = 0; i < len; i++) {
+        out[i] = (uint8_t)(number >> (8 * (len - 1 - i)));
+    }
+}
+
+static uint64_t get_number(const uint8_t *bytes, unsigned len)
+{
+    uint64_t number = 0;
+    for (unsigned i = 0; i < len; i++) {
+        number = number << 8 | bytes[i];
+    }
+    return number;
+}
+
+uint8_t *store_pack(const struct stored *what, const char *owner, size_t *out_len)
+{
+    Tabard__V1__SubscribeResponse message = TABARD__V1__SUBSCRIBE_RESPONSE__INIT;
+    message.nonce = (char *)"stored";
+    message.version = what->version;
+    message.state = what->state;
+    size_t owner_len = strlen(owner);
+    size_t len = HEADER_LEN + owner_len + tabard__v1__subscribe_response__get_packed_size(&message);
+    uint8_t *bytes = len <= STORE_BYTES_MAX && owner_len <= UINT16_MAX ? malloc(len) : NULL;
+    if (bytes == NULL) {
+        return NULL;
+    }
+    memcpy(bytes, MAGIC, MAGIC_LEN);
+    put_number(bytes + TIME_AT, (uint64_t)what->unix_s, 8);
+    put_number(bytes + OWNER_AT, owner_len, 2);
+    memcpy(bytes + HEADER_LEN, owner, owner_len);
+    tabard__v1__subscribe_response__pack(&message, bytes + HEADER_LEN + owner_len);
+    SHA256(bytes + TIME_AT, len - TIME_AT, bytes + HASH_AT);
+    *out_len = len;
+    return bytes;
+}
+
+static bool write_all(int fd, const uint8_t *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t written = write(fd, bytes, len);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written <= 0) {
+            return false;
+        }
+        bytes += written;
+        len -= (size_t)written;
+    }
+    return true;
+}
+
+// Either the old file or the new one is there, also after a power cut.
+static bool replace_file(int folder, const char *name, const uint8_t *bytes, size_t len,
+                         struct err *err)
+{
+    char temporary[64];
+    snprintf(temporary, sizeof temporary, "%s.new", name);
+    unlinkat(folder, temporary, 0); // of a run that was cut short
+    int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return err_set(err, "%s: %s", temporary, strerror(errno));
+    }
+    bool ok = write_all(fd, bytes, len) && fsync(fd) == 0;
+    int error = errno;
+    if (close(fd) != 0 && ok) {
+        ok = false;
+        error = errno;
+    }
+    if (ok && (renameat(folder, temporary, folder, name) != 0 || fsync(folder) != 0)) {
+        ok = false;
+        error = errno;
+    }
+    if (!ok) {
+        unlinkat(folder, temporary, 0);
+        return err_set(err, "%s: %s", name, strerror(error));
+    }
+    return true;
+}
+
+bool store_write(const char *folder, const uint8_t *bytes, size_t len, uint64_t version,
+                 struct err *err)
+{
+    char text[32];
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
+        return err_set(err, "%s: %s", folder, strerror(errno));
+    }
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return err_set(err, "%s: %s", folder, strerror(errno));
+    }
+    int text_len = snprintf(text, sizeof text, "%" PRIu64 "\n", version);
+    // The state first: cut short in between, it is newer than its mark, which is allowed.
+    bool ok = replace_file(fd, STORE_STATE_FILE, bytes, len, err) &&
+              replace_file(fd, STORE_VERSION_FILE, (const uint8_t *)text, (size_t)text_len, err);
+    close(fd);
+    return ok || err_prefix(err, "%s", folder);
+}
+
+static bool read_file(uint8_t **out, size_t *out_len, const char *folder, const char *name,
+                      bool *out_is_missing, struct err *err)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        *out_is_missing = errno == ENOENT;
+        return err_set(err, "%s: %s", path, strerror(errno));
+    }
+    bool ok = false;
+    *out_is_missing = false;
+    *out = NULL;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        err_set(err, "%s: not a regular file", path);
+    } else if (st.st_uid != geteuid() || (st.st_mode & 022) != 0) {
+        err_set(err, "%s: others may write to it: it must be ours alone, mode 0600", path);
+    } else if (st.st_size > STORE_BYTES_MAX) {
+        err_set(err, "%s: over the limit of %u bytes", path, STORE_BYTES_MAX);
+    } else {
+        *out_len = (size_t)st.st_size;
+        *out = malloc(*out_len + 1);
+        ok = *out != NULL && read(fd, *out, *out_len) == (ssize_t)*out_len;
+        ok = ok || err_set(err, "%s: could not be read whole", path);
+    }
+    close(fd);
+    if (!ok) {
+        free(*out);
+        *out = NULL;
+    } else {
+        (*out)[*out_len] = 0;
+    }
+    return ok;
+}
+
+// The highest version ever stored; without a mark none is known.
+static uint64_t read_mark(const char *folder)
+{
+    uint8_t *text = NULL;
+    size_t len = 0;
+    bool is_missing = false;
+    uint64_t mark = 0;
+    if (read_file(&text, &len, folder, STORE_VERSION_FILE, &is_missing, NULL)) {
+        mark = strtoull((const char *)text, NULL, 10);
+    }
+    free(text);
+    return mark;
+}
+
+static bool check_form(const uint8_t *bytes, size_t len, const char *owner, struct err *err)
+{
+    uint8_t hash[SHA256_DIGEST_LENGTH];
+    if (len < HEADER_LEN || memcmp(bytes, MAGIC, MAGIC_LEN) != 0) {
+        return err_set(err, "not a stored state of this version, or cut short");
+    }
+    SHA256(bytes + TIME_AT, len - TIME_AT, hash);
+    if (memcmp(hash, bytes + HASH_AT, sizeof hash) != 0) {
+        return err_set(err, "damaged or cut short: its content has another SHA-256 than it says");
+    }
+    size_t owner_len = get_number(bytes + OWNER_AT, 2);
+    if (owner_len > len - HEADER_LEN || owner_len != strlen(owner) ||
+        memcmp(bytes + HEADER_LEN, owner, owner_len) != 0) {
+        return err_set(err, "stored by another sidecar than this one, which is \"%s\"", owner);
+    }
+    return true;
+}
+
+static bool parse(struct stored *out, const uint8_t *bytes, size_t len, struct err *err)
+{
+    size_t at = HEADER_LEN + get_number(bytes + OWNER_AT, 2);
+    char where[160];
+    Tabard__V1__SubscribeResponse *message = policy_response_parse(bytes + at, len - at, err);
+    if (message == NULL) {
+        return false;
+    }
+    bool ok = message->state != NULL && message->version != 0 &&
+              !pb_text_has_unknown(&message->base, where);
+    if (ok) {
+        *out = (struct stored){.state = message->state,
+                               .version = message->version,
+                               .unix_s = (int64_t)get_number(bytes + TIME_AT, 8)};
+        message->state = NULL;
+    }
+    tabard__v1__subscribe_response__free_unpacked(message, NULL);
+    return ok || err_set(err, "it holds something that this version doesn't know");
+}
+
+bool store_read(struct stored *out, const char *folder, const char *owner, bool accepts_older,
+                bool *out_is_missing, struct err *err)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    *out = (struct stored){0};
+    if (!read_file(&bytes, &len, folder, STORE_STATE_FILE, out_is_missing, err)) {
+        return false;
+    }
+    uint64_t mark = read_mark(folder);
+    bool ok = check_form(bytes, len, owner, err) && parse(out, bytes, len, err);
+    if (ok && out->version < mark && !accepts_older) {
+        ok = err_set(err,
+                     "version %" PRIu64 " is older than %" PRIu64 ", which was stored before; to "
+                     "take it write accept_older: true",
+                     out->version, mark);
+        tabard__v1__state__free_unpacked(out->state, NULL);
+        *out = (struct stored){0};
+    }
+    free(bytes);
+    return ok || err_prefix(err, "%s/%s", folder, STORE_STATE_FILE);
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The last known good on disk: what a policy agent said, its version, and whose it is. Never a key,
+// never a certificate's key. One file, its content under SHA-256, and a small one with the highest
+// version that was ever stored, so that an old copy put in its place shows. Owned by the caller;
+// any thread, one at a time for a folder; bounded by STORE_BYTES_MAX. It decides nothing about what
+// it holds.
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_STORE_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "tabard/v1/policy_agent.pb-c.h"
+
+#define STORE_BYTES_MAX    (64u << 20)
+#define STORE_STATE_FILE   "policy-state"
+#define STORE_VERSION_FILE "policy-version"
+
+struct stored {
+    Tabard__V1__State *state; // owned by the caller
+    uint64_t version;
+    int64_t unix_s; // when it was stored
+};
+
+// store_pack makes the bytes of the file, malloc'd. `owner` names the sidecar. NULL: out of memory,
+// or too large.
+uint8_t *store_pack(const struct stored *what, const char *owner, size_t *out_len);
+
+// store_write replaces the file in one step and makes the folder if need be. false sets err, and
+// what was there is still there.
+bool store_write(const char *folder, const uint8_t *bytes, size_t len, uint64_t version,
+                 struct err *err);
+
+// store_read reads it back. Refused: a damaged or cut file, another sidecar's, one that others may
+// write to, one that isn't understood, and one older than what was stored before unless
+// accepts_older. false sets err; *out_is_missing says that there is simply none.
+bool store_read(struct stored *out, const char *folder, const char *owner, bool accepts_older,
+                bool *out_is_missing, struct err *err);
+
+#endif

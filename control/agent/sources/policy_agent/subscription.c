@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/sources/policy_agent/subscription.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "certs/ca/csr.h"
+#include "control/agent/sources/policy_agent/issued.h"
+#include "control/agent/sources/policy_agent/policy_response.h"
+#include "control/agent/sources/policy_agent/subscription_waits.h"
+
+void subscription_init(struct subscription *sub, const struct subscription_hooks *hooks)
+{
+    *sub = (struct subscription){.hooks = *hooks, .spiffe_id = ""};
+}
+
+static void try_clear(struct subscription_try *next)
+{
+    if (next->state != NULL) {
+        tabard__v1__state__free_unpacked(next->state, NULL);
+    }
+    issued_clear(&next->issued);
+    free(next->nonce);
+    free(next->certificate_error);
+    *next = (struct subscription_try){0};
+}
+
+static void csr_forget(struct subscription *sub)
+{
+    EVP_PKEY_free(sub->csr_key);
+    sub->csr_key = NULL;
+    sub->csr_by_ms = 0;
+}
+
+void subscription_cleanup(struct subscription *sub)
+{
+    if (sub->state != NULL) {
+        tabard__v1__state__free_unpacked(sub->state, NULL);
+    }
+    issued_clear(&sub->issued);
+    try_clear(&sub->next);
+    csr_forget(sub);
+    *sub = (struct subscription){.hooks = sub->hooks, .spiffe_id = ""};
+}
+
+void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older,
+                            bool shows_certificate)
+{
+    sub->spiffe_id = spiffe_id;
+    sub->accepts_older = accepts_older;
+    sub->shows_certificate = shows_certificate;
+}
+
+void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,
+                          int64_t confirmed_unix_s)
+{
+    sub->state = state;
+    sub->version = version;
+    sub->confirmed_unix_s = confirmed_unix_s;
+}
+
+bool subscription_is_busy(const struct subscription *sub)
+{
+    return sub->next.is_set;
+}
+
+void subscription_ended(struct subscription *sub, const char *why, struct subscription_time now)
+{
+    bool has_lasted =
+        sub->is_open && sub->has_accepted && now.ms - sub->opened_ms >= SUBSCRIPTION_LASTED_MS;
+    if (sub->has_accepted) {
+        sub->confirmed_unix_s = now.unix_s;
+    }
+    sub->is_open = sub->has_response = sub->has_accepted = sub->has_base = false;
+    sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
+    csr_forget(sub);
+    sub->csr_at_ms = 0;
+    // What is on its way into force may go on; there is nobody left to be told.
+    free(sub->next.nonce);
+    sub->next.nonce = NULL;
+    sub->num_failures++;
+    sub->failures_in_a_row++;
+    if (!has_lasted && sub->failures_in_a_row < 2) {
+        sub->failures_in_a_row = 2;
+    }
+    sub->retry_at_ms =
+        now.ms + subscription_backoff_ms(sub->failures_in_a_row, sub->hooks.random(sub->hooks.ctx));
+    sub->hooks.failed(sub->hooks.ctx, why);
+}
+
+// Ends the stream from our side.
+static void give_up(struct subscription *sub, const char *why, struct subscription_time now)
+{
+    sub->hooks.close(sub->hooks.ctx);
+    subscription_ended(sub, why, now);
+}
+
+// Whose the certificate may be: the id that was asked for, or that of the one before.
+static const char *expected_id(const struct subscription *sub)
+{
+    return sub->spiffe_id[0] != '\0'       ? sub->spiffe_id
+           : sub->issued.spiffe_id != NULL ? sub->issued.spiffe_id
+                                           : "";
+}
+
+// Sends a request, with a certificate_request in it where one is due.
+static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest *request,
+                         bool wants_certificate, struct subscription_time now)
+{
+    struct err err = {{0}, {0}};
+    Tabard__V1__CertificateRequest csr = TABARD__V1__CERTIFICATE_REQUEST__INIT;
+    if (wants_certificate) {
+        csr_forget(sub);
+        csr.spiffe_id = (char *)expected_id(sub);
+        if (!csr_new(&sub->csr_key, &csr.csr.data, &csr.csr.len, csr.spiffe_id, &err)) {
+            give_up(sub, err.text, now);
+            return false;
+        }
+        request->certificate_request = &csr;
+        sub->csr_by_ms = now.ms + SUBSCRIPTION_ANSWER_MS_MAX;
+    }
+    bool ok = sub->hooks.send(sub->hooks.ctx, request, &err);
+    free(csr.csr.data);
+    if (!ok) {
+        give_up(sub, err.text, now);
+    }
+    return ok;
+}
+
+static bool is_renewal_due(const struct subscription *sub, struct subscription_time now)
+{
+    return sub->issued.identity == NULL || now.unix_s >= sub->renew_unix_s;
+}
+
+static void connect(struct subscription *sub, struct subscription_time now)
+{
+    struct err err = {{0}, {0}};
+    if (!sub->hooks.open(sub->hooks.ctx, &err)) {
+        subscription_ended(sub, err.text, now);
+        return;
+    }
+    sub->is_open = true;
+    sub->opened_ms = now.ms;
+    sub->answer_by_ms = now.ms + SUBSCRIPTION_ANSWER_MS_MAX;
+    Tabard__V1__Node node = TABARD__V1__NODE__INIT;
+    Tabard__V1__SubscribeRequest request = TABARD__V1__SUBSCRIBE_REQUEST__INIT;
+    sub->hooks.fill_node(sub->hooks.ctx, &node);
+    request.node = &node;
+    request.version_in_force = sub->version;
+    // Where no certificate can be shown, only a request says which of its identities this is.
+    send_request(sub, &request, is_renewal_due(sub, now) || !sub->shows_certificate, now);
+}
+
+void subscription_start(struct subscription *sub, struct subscription_time now)
+{
+    subscription_stop(sub, now);
+    sub->is_started = true;
+    sub->failures_in_a_row = 0;
+    sub->num_csr_refused = 0;
+    connect(sub, now);
+}
+
+void subscription_stop(struct subscription *sub, struct subscription_time now)
+{
+    if (sub->is_open) {
+        sub->hooks.close(sub->hooks.ctx);
+        if (sub->has_accepted) {
+            sub->confirmed_unix_s = now.unix_s;
+        }
+    }
+    free(sub->next.nonce);
+    sub->next.nonce = NULL;
+    csr_forget(sub);
+    sub->csr_at_ms = sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
+    sub->is_open = sub->has_response = sub->has_accepted = sub->has_base = false;
+    sub->is_started = false;
+}
+
+// Answers the response that is tried: exactly once, in order. false: the stream is gone.
+static bool answer(struct subscription *sub, const char *error, struct subscription_time now)
+{
+    if (sub->next.nonce == NULL) {
+        return false;
+    }
+    Tabard__V1__Result result = TABARD__V1__RESULT__INIT;
+    Tabard__V1__SubscribeRequest request = TABARD__V1__SUBSCRIBE_REQUEST__INIT;
+    result.nonce = sub->next.nonce;
+    result.error = (char *)error;
+    request.result = &result;
+    return send_request(sub, &request, false, now);
+}
+
+// A certificate_request was refused, by them or by us.
+static void csr_refused(struct subscription *sub, struct subscription_time now)
+{
+    csr_forget(sub);
+    sub->csr_at_ms =
+        now.ms + subscription_csr_ms(sub->num_csr_refused++, sub->hooks.random(sub->hooks.ctx));
+}
+
+static void refuse(struct subscription *sub, const char *error, struct subscription_time now)
+{
+    sub->num_nacks++;
+    bool had_rules = sub->next.state != NULL || sub->next.version != 0;
+    if (sub->csr_key != NULL &&
+        (sub->next.issued.identity != NULL || sub->next.certificate_error)) {
+        csr_refused(sub, now);
+    }
+    answer(sub, error, now);
+    if (had_rules) {
+        sub->has_base = false;
+    }
+    if (sub->is_open && sub->state == NULL && sub->empty_by_ms == 0) {
+        sub->empty_by_ms = now.ms + SUBSCRIPTION_EMPTY_MS_MAX;
+    }
+    try_clear(&sub->next);
+    sub->hooks.refused(sub->hooks.ctx, error);
+}
+
+static void accept(struct subscription *sub, struct subscription_time now)
+{
+    bool is_new_state = sub->next.state != NULL;
+    bool is_of_stream = sub->next.nonce != NULL;
+    if (is_new_state) {
+        if (sub->state != NULL) {
+            tabard__v1__state__free_unpacked(sub->state, NULL);
+        }
+        sub->state = sub->next.state;
+        sub->version = sub->next.version;
+        sub->next.state = NULL;
+        sub->has_base = is_of_stream;
+        sub->confirmed_unix_s = now.unix_s;
+    }
+    if (sub->next.issued.identity != NULL) {
+        issued_clear(&sub->issued);
+        sub->issued = sub->next.issued;
+        sub->next.issued = (struct subscription_issued){0};
+        sub->renew_unix_s = subscription_renewal_s(sub->issued.not_before, sub->issued.not_after,
+                                                   now.unix_s, sub->hooks.random(sub->hooks.ctx));
+        sub->num_csr_refused = 0;
+        if (is_of_stream) {
+            csr_forget(sub);
+            sub->csr_at_ms = now.ms + 1000;
+        }
+    }
+    if (is_of_stream) {
+        sub->has_accepted = sub->has_accepted || is_new_state;
+        sub->failures_in_a_row = 0;
+        sub->empty_by_ms = 0;
+    }
+    if (sub->next.certificate_error != NULL && is_of_stream) {
+        char text[1024];
+        snprintf(text, sizeof text, "the policy agent issues no certificate: %s",
+                 sub->next.certificate_error);
+        csr_refused(sub, now);
+        sub->hooks.refused(sub->hooks.ctx, text);
+    }
+    answer(sub, "", now);
+    try_clear(&sub->next);
+    sub->hooks.accepted(sub->hooks.ctx, is_new_state);
+}
+
+static bool offer(struct subscription *sub, struct err *err)
+{
+    const struct subscription_issued *issued =
+        sub->next.issued.identity != NULL ? &sub->next.issued : &sub->issued;
+    struct subscription_offer what = {.state =
+                                          sub->next.state != NULL ? sub->next.state : sub->state,
+                                      .issued = issued->identity,
+                                      .issued_key = issued->key};
+    if (what.state == NULL) {
+        return err_set(err, "there is no state yet: it has to come with the certificate or before");
+    }
+    return sub->hooks.offer(sub->hooks.ctx, &what, err);
+}
+
+bool subscription_offer_again(struct subscription *sub, struct err *err)
+{
+    return offer(sub, err);
+}
+
+// Takes the response apart into what is to be tried. false sets err.
+static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *response,
+                    struct err *err)
+{
+    struct policy_expectation expected = {.version_in_force = sub->version,
+                                          .accepts_older = sub->accepts_older,
+                                          .has_base = sub->has_base,
+                                          .has_request = sub->csr_key != NULL};
+    struct subscription_try *next = &sub->next;
+    if (response->state != NULL || response->destinations != NULL) {
+        next->version = response->version;
+    }
+    if (!policy_response_check(response, &expected, err)) {
+        return false;
+    }
+    if (next->version != 0) {
+        next->state = policy_response_apply(response, sub->state, err);
+        if (next->state == NULL) {
+            return false;
+        }
+    }
+    if (response->certificate_error[0] != '\0') {
+        next->certificate_error = strdup(response->certificate_error);
+        return next->certificate_error != NULL || err_set(err, "out of memory");
+    }
+    return response->certificate == NULL ||
+           issued_take(&next->issued, response->certificate, sub->csr_key, expected_id(sub), err);
+}
+
+void subscription_response(struct subscription *sub, const uint8_t *bytes, size_t len,
+                           struct subscription_time now)
+{
+    struct err err = {{0}, {0}};
+    char text[1024];
+    if (!sub->is_open) {
+        return;
+    }
+    invariant(!sub->next.is_set);
+    sub->has_response = true;
+    sub->answer_by_ms = 0;
+    Tabard__V1__SubscribeResponse *response = policy_response_parse(bytes, len, &err);
+    if (response == NULL) {
+        sub->num_nacks++;
+        snprintf(text, sizeof text, "a response that can't be answered: ");
+        size_t at = strlen(text);
+        err_text(&err, text + at, sizeof text - at);
+        give_up(sub, text, now);
+        return;
+    }
+    sub->next = (struct subscription_try){.is_set = true, .nonce = strdup(response->nonce)};
+    bool ok = prepare(sub, response, &err);
+    bool has_news = sub->next.state != NULL || sub->next.issued.identity != NULL;
+    tabard__v1__subscribe_response__free_unpacked(response, NULL);
+    if (ok && !has_news) {
+        accept(sub, now); // no more than the refusal of a certificate
+    } else if (!ok || !offer(sub, &err)) {
+        refuse(sub, err_text(&err, text, sizeof text), now);
+    }
+}
+
+void subscription_settled(struct subscription *sub, const char *error, struct subscription_time now)
+{
+    if (!sub->next.is_set) {
+        return;
+    }
+    if (error[0] == '\0') {
+        accept(sub, now);
+    } else {
+        refuse(sub, error, now);
+    }
+}
+
+void subscription_leaving(struct subscription *sub, struct subscription_time now)
+{
+    if (sub->is_open && sub->leave_by_ms == 0) {
+        sub->leave_by_ms = now.ms + SUBSCRIPTION_LEAVING_MS_MAX;
+    }
+}
+
+static bool is_over(uint64_t deadline_ms, struct subscription_time now)
+{
+    return deadline_ms != 0 && now.ms >= deadline_ms;
+}
+
+// A certificate that is over serves nobody, and one from files may be there.
+static void expire(struct subscription *sub, struct subscription_time now)
+{
+    if (sub->issued.identity == NULL || now.unix_s < sub->issued.not_after || sub->next.is_set) {
+        return;
+    }
+    char *spiffe_id = sub->issued.spiffe_id;
+    sub->issued.spiffe_id = NULL;
+    issued_clear(&sub->issued);
+    sub->issued.spiffe_id = spiffe_id;
+    sub->hooks.expired(sub->hooks.ctx);
+}
+
+void subscription_tick(struct subscription *sub, struct subscription_time now)
+{
+    if (!sub->is_started) {
+        return;
+    }
+    expire(sub, now);
+    if (!sub->is_open) {
+        if (now.ms >= sub->retry_at_ms) {
+            connect(sub, now);
+        }
+        return;
+    }
+    // While a response is on its way into force, what comes next is not read: no answer is late.
+    const char *why = is_over(sub->leave_by_ms, now)    ? "the server said that it goes, and stayed"
+                      : is_over(sub->empty_by_ms, now)  ? "nothing usable came after a refusal"
+                      : sub->next.is_set                ? NULL
+                      : is_over(sub->answer_by_ms, now) ? "no response to the first request"
+                      : is_over(sub->csr_by_ms, now)    ? "no answer to a certificate_request"
+                                                        : NULL;
+    if (why != NULL) {
+        give_up(sub, why, now);
+        return;
+    }
+    if (sub->has_response && !sub->next.is_set && sub->csr_key == NULL &&
+        now.ms >= sub->csr_at_ms && is_renewal_due(sub, now)) {
+        Tabard__V1__SubscribeRequest request = TABARD__V1__SUBSCRIBE_REQUEST__INIT;
+        send_request(sub, &request, true, now);
+    }
+}
+
+int64_t subscription_age_s(const struct subscription *sub, struct subscription_time now)
+{
+    bool is_fresh = sub->state == NULL || sub->has_accepted || now.unix_s < sub->confirmed_unix_s;
+    return is_fresh ? 0 : now.unix_s - sub->confirmed_unix_s;
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One sidecar's talk with its policy agent (tabard/v1/policy_agent.proto), as a state machine: when
+// to connect, what to ask, what to answer, what is held. Owned by source_policy; its one thread;
+// bounded by two states, accepted and tried, and SUBSCRIPTION_*, here and in subscription_waits.h.
+// It does no I/O and reads no clock: everything it does is a hook, and `now` is an argument.
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_H
+
+#include <openssl/base.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "tabard/v1/policy_agent.pb-c.h"
+
+#define SUBSCRIPTION_LASTED_MS      10000 // a shorter stream's end counts as a failure twice
+#define SUBSCRIPTION_ANSWER_MS_MAX  30000 // to a first request, to a certificate_request
+#define SUBSCRIPTION_EMPTY_MS_MAX   30000 // a refused response, and nothing to serve by: start anew
+#define SUBSCRIPTION_LEAVING_MS_MAX 30000 // after the server said that it goes
+
+// Both clocks: monotonic milliseconds for intervals, Unix seconds for dates.
+struct subscription_time {
+    uint64_t ms;
+    int64_t unix_s;
+};
+
+// What is to be tried: borrowed for the call.
+struct subscription_offer {
+    const Tabard__V1__State *state;
+    const Tabard__V1__Identity *issued; // NULL: none yet
+    EVP_PKEY *issued_key;
+};
+
+struct subscription_hooks {
+    void *ctx;
+    // Starts a stream, on a connection that may still have to be made. Its end comes as
+    // subscription_ended. false sets err.
+    bool (*open)(void *ctx, struct err *err);
+    void (*close)(void *ctx); // ends the stream; subscription_ended does not come
+    bool (*send)(void *ctx, const Tabard__V1__SubscribeRequest *request, struct err *err);
+    void (*fill_node)(void *ctx, Tabard__V1__Node *out); // texts borrowed until the next call
+    // Checks an offer and sends it on its way; subscription_settled says what became of it. false
+    // sets err: it is not good.
+    bool (*offer)(void *ctx, const struct subscription_offer *offer, struct err *err);
+    void (*accepted)(void *ctx, bool is_new_state); // an offer came into force
+    void (*refused)(void *ctx, const char *text);   // a response was; it is answered already
+    void (*failed)(void *ctx, const char *text);    // the stream ended or never was
+    void (*expired)(void *ctx);                     // the issued certificate is over, and forgotten
+    uint32_t (*random)(void *ctx);
+};
+
+struct subscription_issued {
+    Tabard__V1__Identity *identity; // owned; NULL: none
+    EVP_PKEY *key;                  // owned
+    char *spiffe_id;                // owned; stays when the rest has expired
+    int64_t not_before;
+    int64_t not_after;
+};
+
+// A response on its way into force.
+struct subscription_try {
+    bool is_set;
+    char *nonce; // owned; NULL: the stream that it came from has ended
+    uint64_t version;
+    Tabard__V1__State *state; // owned; NULL: none in it
+    struct subscription_issued issued;
+    char *certificate_error; // owned; NULL: none in it
+};
+
+struct subscription {
+    struct subscription_hooks hooks;
+    const char *spiffe_id; // wanted; borrowed, may be empty
+    bool accepts_older;
+    bool shows_certificate; // as TLS does: without, each stream begins with a certificate_request
+    bool is_started;
+
+    Tabard__V1__State *state; // owned; the last that was accepted; NULL: none
+    uint64_t version;         // its
+    int64_t confirmed_unix_s; // when a policy agent last stood behind it
+    struct subscription_issued issued;
+    struct subscription_try next;
+
+    bool is_open;      // there is a stream
+    bool has_response; // on this stream
+    bool has_accepted; // on this stream: the policy agent stands behind what is in force
+    bool has_base;     // see policy_response.h
+    EVP_PKEY *csr_key; // owned; of the certificate_request without an answer; NULL: none
+    uint64_t opened_ms;
+    uint64_t answer_by_ms; // 0: nothing is waited for
+    uint64_t csr_by_ms;    // as above
+    uint64_t leave_by_ms;  // as above: the server goes
+    uint64_t empty_by_ms;  // as above
+    uint64_t retry_at_ms;  // without a stream
+    uint64_t csr_at_ms;    // not before
+    int64_t renew_unix_s;  // when half of the issued certificate's life is over
+    uint32_t num_csr_refused;
+    uint32_t failures_in_a_row;
+    uint64_t num_failures;
+    uint64_t num_nacks;
+};
+
+// subscription_init takes the zero state. `spiffe_id` and the hooks' ctx must outlive it.
+void subscription_init(struct subscription *sub, const struct subscription_hooks *hooks);
+void subscription_cleanup(struct subscription *sub);
+
+// subscription_configure names what is wanted; subscription_restore gives the state from the disk,
+// which becomes the subscription's, before the start.
+void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older,
+                            bool shows_certificate);
+void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,
+                          int64_t confirmed_unix_s);
+
+// subscription_start connects; again after another policy agent was configured.
+void subscription_start(struct subscription *sub, struct subscription_time now);
+void subscription_stop(struct subscription *sub, struct subscription_time now);
+
+// subscription_offer_again offers what is held, or tried, after something else has changed. false
+// sets err, also when there is nothing.
+bool subscription_offer_again(struct subscription *sub, struct err *err);
+
+// While subscription_is_busy no response may be given to it.
+bool subscription_is_busy(const struct subscription *sub);
+void subscription_response(struct subscription *sub, const uint8_t *bytes, size_t len,
+                           struct subscription_time now);
+void subscription_settled(struct subscription *sub, const char *error,
+                          struct subscription_time now);
+void subscription_ended(struct subscription *sub, const char *why, struct subscription_time now);
+void subscription_leaving(struct subscription *sub, struct subscription_time now); // a GOAWAY
+
+// subscription_tick does what time alone brings, to be called about twice a second.
+void subscription_tick(struct subscription *sub, struct subscription_time now);
+
+// subscription_age_s is for how long nobody has stood behind the state held; 0 without one.
+int64_t subscription_age_s(const struct subscription *sub, struct subscription_time now);
+
+#endif

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Certificates for signing requests, off the loop: one worker takes all that waits, opens the CA
+// once, and signs one after the other, each noted in the CA's `issued` before it is handed out.
+// Heap, freed by its last callback after issuer_close; the loop's thread, and one libuv worker.
+// Bounded by ISSUE_WAITING_MAX and by ISSUE_PER_SECOND_MAX over all sidecars; the limit of one
+// sidecar is its stream's (session.h). It doesn't decide who may have which name.
+#ifndef TABARD_CONTROL_POLICYD_CA_ISSUE_H
+#define TABARD_CONTROL_POLICYD_CA_ISSUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/err.h"
+
+#define ISSUE_WAITING_MAX    4096
+#define ISSUE_BURST_MAX      1000 // requests at once, of all sidecars
+#define ISSUE_PER_SECOND_MAX 250  // and in the long run
+#define ISSUE_CSR_BYTES_MAX  16384
+#define ISSUE_SERIAL_MAX     32
+#define ISSUE_CRL_SECONDS    86400 // life of a CRL that is written anew
+
+struct issuer;    // opaque
+struct issue_job; // opaque: one request, until its callback
+
+// Everything is copied.
+struct issue_request {
+    const uint8_t *csr; // DER
+    size_t csr_len;
+    const char *spiffe_id;
+    char *const *dns_names;
+    size_t num_dns_names;
+    uint32_t seconds;
+};
+
+struct issue_result {
+    const char *error; // NULL: issued
+    uint8_t **chain;   // DER, leaf first; borrowed for the call
+    size_t *chain_lens;
+    size_t num_certs;
+    const uint8_t *serial;
+    size_t serial_len;
+    int64_t not_after;
+};
+
+typedef void issue_on_done(void *ctx, const struct issue_result *result);
+
+struct issuer_stats {
+    uint64_t num_issued;
+    uint64_t num_refused;
+    uint64_t num_limited; // ISSUE_PER_SECOND_MAX or ISSUE_WAITING_MAX
+    uint64_t num_crls;    // written anew
+};
+
+// issuer_new works with the CA in `ca_dir` (copied). NULL sets err.
+struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir, struct err *err);
+
+// issue takes a request; on_done comes from the loop, never from inside. NULL sets err: a limit.
+struct issue_job *issue(struct issuer *issuer, const struct issue_request *request,
+                        issue_on_done *on_done, void *ctx, struct err *err);
+
+// issue_forget: nobody waits for the job any more; what is being signed is signed.
+void issue_forget(struct issue_job *job);
+
+// issuer_renew_crl writes ca/crl.pem anew with the next work, if it is there and half of its life
+// is over: a CRL past its end would end every handshake.
+void issuer_renew_crl(struct issuer *issuer);
+
+void issuer_close(struct issuer *issuer);
+const struct issuer_stats *issuer_stats(const struct issuer *issuer);
+
+#endif

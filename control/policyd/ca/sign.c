@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/ca/sign.h"
+
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "certs/bundle.h"
+#include "certs/ca/ca_file.h"
+#include "certs/cert_time.h"
+
+static struct mint_leaf leaf_of(const struct ca_store *store, const struct issue_request *request,
+                                time_t now)
+{
+    struct mint_leaf leaf = {.spiffe_id = request->spiffe_id,
+                             .dns_names = (const char *const *)request->dns_names,
+                             .num_dns_names = request->num_dns_names,
+                             .not_before = now - MINT_BACKDATE_SECONDS,
+                             .not_after = now + request->seconds};
+    time_t end = 0;
+    if (cert_time_read(&end, X509_get0_notAfter(store->ca.cert)) && leaf.not_after > end) {
+        leaf.not_after = end;
+    }
+    return leaf;
+}
+
+static bool fill(struct signed_chain *out, const struct ca_store *store, X509 *leaf,
+                 const struct mint_leaf *names, struct err *err)
+{
+    const ASN1_INTEGER *serial = X509_get0_serialNumber(leaf);
+    size_t serial_len = (size_t)ASN1_STRING_length(serial);
+    if (serial_len > sizeof out->serial) {
+        return err_set(err, "a serial number of %zu bytes", serial_len);
+    }
+    memcpy(out->serial, ASN1_STRING_get0_data(serial), serial_len);
+    out->serial_len = serial_len;
+    out->not_after = names->not_after;
+    bool ok = true;
+    for (size_t i = 0; ok && i <= store->num_above; i++) {
+        ok = mint_cert_der(&out->certs[i], &out->lens[i], i == 0 ? leaf : store->above[i - 1]);
+        out->num_certs += ok;
+    }
+    return ok || err_set(err, "out of memory");
+}
+
+static bool sign_public(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *key,
+                        const struct mint_leaf *leaf, struct err *err)
+{
+    X509 *cert = mint_leaf_new(&store->ca, key, leaf, err);
+    bool ok = cert != NULL && ca_store_record(store, cert, leaf->spiffe_id, err) &&
+              fill(out, store, cert, leaf, err);
+    X509_free(cert);
+    return ok;
+}
+
+bool sign_request(struct signed_chain *out, const struct ca_store *store,
+                  const struct issue_request *request, time_t now, struct err *err)
+{
+    const struct mint_leaf leaf = leaf_of(store, request, now);
+    const uint8_t *end = request->csr;
+    EVP_PKEY *key = NULL;
+    *out = (struct signed_chain){.num_certs = 0};
+    X509_REQ *csr = d2i_X509_REQ(NULL, &end, (long)request->csr_len);
+    ERR_clear_error();
+    bool ok = csr != NULL && end == request->csr + request->csr_len;
+    if (!ok) {
+        err_set(err, "not one DER certificate signing request (PKCS#10)");
+    }
+    ok = ok && mint_csr_check(&key, csr, &leaf, err) && sign_public(out, store, key, &leaf, err);
+    EVP_PKEY_free(key);
+    X509_REQ_free(csr);
+    if (!ok) {
+        signed_chain_cleanup(out);
+    }
+    return ok;
+}
+
+bool sign_key(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *key,
+              const struct issue_request *request, time_t now, struct err *err)
+{
+    const struct mint_leaf leaf = leaf_of(store, request, now);
+    *out = (struct signed_chain){.num_certs = 0};
+    if (!sign_public(out, store, key, &leaf, err)) {
+        signed_chain_cleanup(out);
+        return false;
+    }
+    return true;
+}
+
+void signed_chain_cleanup(struct signed_chain *chain)
+{
+    for (size_t i = 0; i <= STORE_CHAIN_MAX; i++) {
+        free(chain->certs[i]);
+    }
+    *chain = (struct signed_chain){.num_certs = 0};
+}
+
+static bool is_half_over(const char *text, time_t now)
+{
+    struct der_list list = {.num = 0};
+    time_t start = 0;
+    time_t end = 0;
+    bool is_over = false;
+    if (der_list_from_pem(&list, "X509 CRL", text, strlen(text), 1, "crl.pem", NULL)) {
+        const uint8_t *at = list.items[0];
+        X509_CRL *crl = d2i_X509_CRL(NULL, &at, (long)list.lens[0]);
+        is_over = crl != NULL && cert_time_read(&start, X509_CRL_get0_lastUpdate(crl)) &&
+                  cert_time_read(&end, X509_CRL_get0_nextUpdate(crl)) &&
+                  now >= start + (end - start) / 2;
+        X509_CRL_free(crl);
+    }
+    der_list_cleanup(&list);
+    ERR_clear_error();
+    return is_over;
+}
+
+bool sign_crl(const struct ca_store *store, time_t now, bool *out_did, struct err *err)
+{
+    char path[PATH_MAX];
+    char *text = NULL;
+    char *pem = NULL;
+    size_t len = 0;
+    *out_did = false;
+    snprintf(path, sizeof path, "%s/crl.pem", store->dir);
+    if (access(path, F_OK) != 0) {
+        return true;
+    }
+    bool ok = ca_file_read(&text, &len, path, STORE_FILE_BYTES_MAX, err);
+    if (ok && is_half_over(text, now)) {
+        pem = ca_store_crl(store, now, ISSUE_CRL_SECONDS, &len, err);
+        ok = pem != NULL && ca_file_write(path, pem, 0644, true, err);
+        *out_did = ok;
+    }
+    free(text);
+    free(pem);
+    return ok;
+}

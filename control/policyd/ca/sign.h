@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One signature with an open CA: a request and a grant into a chain of DER certificates. Results
+// are owned by the caller; one thread at a time; bounded by certs/ca/mint.h. It keeps no queue and
+// no limit; see issue.h.
+#ifndef TABARD_CONTROL_POLICYD_CA_SIGN_H
+#define TABARD_CONTROL_POLICYD_CA_SIGN_H
+
+#include "certs/ca/ca_store.h"
+#include "control/policyd/ca/issue.h"
+
+// Zero state: {0}.
+struct signed_chain {
+    uint8_t *certs[STORE_CHAIN_MAX + 1]; // owned
+    size_t lens[STORE_CHAIN_MAX + 1];
+    size_t num_certs;
+    uint8_t serial[ISSUE_SERIAL_MAX];
+    size_t serial_len;
+    time_t not_after;
+};
+
+// sign_request checks the request and signs; sign_key signs a key of our own. The life is cut at
+// the CA's own end. false sets err.
+bool sign_request(struct signed_chain *out, const struct ca_store *store,
+                  const struct issue_request *request, time_t now, struct err *err);
+bool sign_key(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *key,
+              const struct issue_request *request, time_t now, struct err *err);
+void signed_chain_cleanup(struct signed_chain *chain);
+
+// sign_crl writes DIR/crl.pem anew if it is there and half of its life is over. *out_did says
+// whether. false sets err.
+bool sign_crl(const struct ca_store *store, time_t now, bool *out_did, struct err *err);
+
+#endif

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the folder's CA says: its trust domain, the bundle that proves its certificates (packed, as
+// sidecars are sent it), and which serial numbers are revoked. Immutable once built; its owner
+// frees it; any thread may read. Bounded by certs/bundle.h. It signs nothing; see issue.h.
+//
+// The roots are the self-signed certificate of ca/ca.pem and those of roots.pem, if there is one:
+// needed where the CA is an intermediate, and for the time in which a new root takes over. The CRLs
+// are ca/crl.pem (of a root CA) and crls.pem.
+#ifndef TABARD_CONTROL_POLICYD_CA_TRUST_H
+#define TABARD_CONTROL_POLICYD_CA_TRUST_H
+
+#include <openssl/x509.h>
+
+#include "base/err.h"
+#include "base/keymap.h"
+#include "certs/bundle.h"
+#include "base/wire.h"
+
+// Texts of files, NUL-terminated, borrowed; NULL: there is none.
+struct trust_texts {
+    const char *ca;    // ca/ca.pem
+    const char *crl;   // ca/crl.pem
+    const char *roots; // roots.pem
+    const char *crls;  // crls.pem
+};
+
+struct trust {
+    char *domain;                  // owned
+    struct trust_bundles *bundles; // owned
+    struct wire packed;            // a State's field trust_bundles
+    struct der_list crls;          // owned
+    X509_CRL **parsed;             // owned, as many
+};
+
+// trust_new: NULL sets err, which names the file.
+struct trust *trust_new(const struct trust_texts *texts, time_t now, struct err *err);
+void trust_free(struct trust *trust);
+
+// trust_is_revoked says whether any CRL names this serial number (its DER content octets).
+bool trust_is_revoked(const struct trust *trust, const uint8_t *serial, size_t serial_len);
+
+#endif

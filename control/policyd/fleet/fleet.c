@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/fleet/fleet.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/policyd/fleet/fleet_impl.h"
+
+void fleet_free(struct fleet *fleet)
+{
+    if (fleet == NULL) {
+        return;
+    }
+    struct fleet_policy *policies = fleet->policies.items;
+    for (uint32_t i = 0; i < fleet->policies.num; i++) {
+        array_cleanup(&policies[i].targets);
+    }
+    array_cleanup(&fleet->workloads);
+    array_cleanup(&fleet->blocks);
+    array_cleanup(&fleet->policies);
+    array_cleanup(&fleet->rules);
+    array_cleanup(&fleet->patterns);
+    array_cleanup(&fleet->destinations);
+    array_cleanup(&fleet->anybody);
+    keymap_cleanup(&fleet->by_id);
+    multimap_cleanup(&fleet->by_uid);
+    multimap_cleanup(&fleet->by_target);
+    multimap_cleanup(&fleet->by_principal);
+    multimap_cleanup(&fleet->by_caller);
+    for (size_t i = 0; i < fleet->num_pieces; i++) {
+        if (fleet->pieces[i] != NULL) {
+            protobuf_c_message_free_unpacked(&fleet->pieces[i]->base, NULL);
+        }
+    }
+    free(fleet->pieces);
+    free(fleet);
+}
+
+uint32_t fleet_find(const struct fleet *fleet, const char *id, size_t id_len)
+{
+    struct keymap_key key = keymap_key_of(id, id_len, 0);
+    const uint32_t *at = keymap_find(&fleet->by_id, &key);
+    return at == NULL ? FLEET_NONE : *at;
+}
+
+const struct fleet_workload *fleet_workload(const struct fleet *fleet, uint32_t number)
+{
+    return &((const struct fleet_workload *)fleet->workloads.items)[number];
+}
+
+bool fleet_allows_address(const struct fleet *fleet, uint32_t workload, const struct ip *ip)
+{
+    const struct fleet_workload *row = fleet_workload(fleet, workload);
+    const struct cidr *blocks = (const struct cidr *)fleet->blocks.items + row->first_block;
+    for (uint32_t i = 0; i < row->num_blocks; i++) {
+        if (cidr_contains(&blocks[i], ip)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int compare_texts(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+int fleet_compare_workloads(const void *a, const void *b)
+{
+    const struct spiffe_id *left = &((const struct fleet_workload *)a)->id;
+    const struct spiffe_id *right = &((const struct fleet_workload *)b)->id;
+    return compare_texts(left->text, left->text_len, right->text, right->text_len);
+}
+
+// How many workloads' ids stand before every id that begins with `text`, or behind them all.
+static uint32_t bound(const struct fleet *fleet, const char *text, size_t len, bool is_behind)
+{
+    uint32_t low = 0;
+    uint32_t high = fleet->workloads.num;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct spiffe_id *id = &fleet_workload(fleet, middle)->id;
+        bool has_prefix = id->text_len >= len && memcmp(id->text, text, len) == 0;
+        bool is_before =
+            has_prefix ? is_behind : compare_texts(id->text, id->text_len, text, len) < 0;
+        low = is_before ? middle + 1 : low;
+        high = is_before ? high : middle;
+    }
+    return low;
+}
+
+void fleet_range(const struct fleet *fleet, const struct spiffe_pattern *pattern,
+                 uint32_t *out_first, uint32_t *out_end)
+{
+    char prefix[SPIFFE_ID_LEN_MAX + 2];
+    size_t len = pattern->text_len;
+    if (pattern->kind == SPIFFE_PATTERN_EXACT) {
+        uint32_t number = fleet_find(fleet, pattern->text, len);
+        *out_first = number == FLEET_NONE ? 0 : number;
+        *out_end = number == FLEET_NONE ? 0 : number + 1;
+        return;
+    }
+    memcpy(prefix, pattern->text, len);
+    if (pattern->kind == SPIFFE_PATTERN_TRUST_DOMAIN) {
+        prefix[len++] = '/';
+    }
+    *out_first = bound(fleet, prefix, len, false);
+    *out_end = bound(fleet, prefix, len, true);
+}

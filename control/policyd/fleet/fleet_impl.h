@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the files of fleet share. Nobody but fleet*.c includes it.
+#ifndef TABARD_CONTROL_POLICYD_FLEET_FLEET_IMPL_H
+#define TABARD_CONTROL_POLICYD_FLEET_FLEET_IMPL_H
+
+#include "control/policyd/fleet/fleet.h"
+
+// fleet_compare_workloads orders fleet_workloads by id, bytewise, for qsort.
+int fleet_compare_workloads(const void *a, const void *b);
+
+// fleet_index builds every index over what was read. false sets err.
+bool fleet_index(struct fleet *fleet, struct err *err);
+
+#endif

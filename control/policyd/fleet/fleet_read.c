@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Pieces into a fleet: form, meaning, and what two pieces may not both say.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pb_text.h"
+#include "control/policyd/fleet/fleet_impl.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
+
+// What is under way: names and ids that stand already, and where.
+struct reading {
+    struct fleet *fleet;
+    struct spiffe_id domain; // text: the trust domain's name
+    struct keymap ids;
+    struct keymap policy_names;
+    struct keymap destination_names;
+    size_t piece;
+};
+
+static bool is_first(struct keymap *map, const char *name, size_t piece, size_t *out_other,
+                     struct err *err)
+{
+    struct keymap_key key = keymap_key_of(name, strlen(name), 0);
+    bool is_new = false;
+    uint32_t *at = keymap_put(map, &key, &is_new);
+    if (at == NULL) {
+        return err_set(err, "out of memory");
+    }
+    *out_other = *at;
+    if (is_new) {
+        *at = (uint32_t)piece;
+    }
+    return is_new;
+}
+
+static bool read_blocks(struct fleet *fleet, struct fleet_workload *row, struct err *err)
+{
+    row->first_block = fleet->blocks.num;
+    for (size_t i = 0; i < row->spec->n_addresses; i++) {
+        struct cidr *block = array_add(&fleet->blocks, sizeof *block, err);
+        if (block == NULL) {
+            return false;
+        }
+        if (!cidr_parse(block, row->spec->addresses[i], err)) {
+            return err_prefix_where(err, "addresses[%zu]", i);
+        }
+        row->num_blocks++;
+    }
+    return true;
+}
+
+static bool check_ports(const Tabard__V1__Workload *spec, struct err *err)
+{
+    if (spec->n_ports > FLEET_PORTS_MAX) {
+        return err_set_at(err, "ports", "%zu ports, more than %d", spec->n_ports, FLEET_PORTS_MAX);
+    }
+    for (size_t i = 0; i < spec->n_ports; i++) {
+        if (!port_check(spec->ports[i], err)) {
+            return err_prefix_where(err, "ports[%zu]", i);
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (spec->ports[k] == spec->ports[i]) {
+                char where[32];
+                snprintf(where, sizeof where, "ports[%zu]", i);
+                return err_set_at(err, where, "%u stands twice", spec->ports[i]);
+            }
+        }
+    }
+    return true;
+}
+
+static bool read_workload(struct reading *reading, const Tabard__V1__Workload *spec,
+                          struct err *err)
+{
+    struct fleet *fleet = reading->fleet;
+    size_t other = 0;
+    struct fleet_workload *row = array_add(&fleet->workloads, sizeof *row, err);
+    if (row == NULL) {
+        return false;
+    }
+    row->spec = spec;
+    if (!spiffe_workload_parse(&row->id, spec->spiffe_id, strlen(spec->spiffe_id), err)) {
+        return err_prefix_where(err, "spiffe_id");
+    }
+    if (row->id.domain_len != reading->domain.text_len ||
+        memcmp(row->id.domain, reading->domain.text, row->id.domain_len) != 0) {
+        return err_set_at(err, "spiffe_id", "the CA signs for the trust domain %s only",
+                          reading->domain.text);
+    }
+    if (row->id.path_len > 8 && memcmp(row->id.path, "/tabard/", 8) == 0) {
+        return err_set_at(err, "spiffe_id", "ids below /tabard/ are the mesh's own servants'");
+    }
+    if (!is_first(&reading->ids, spec->spiffe_id, reading->piece, &other, err)) {
+        return err_set_at(err, "spiffe_id", "%s stands in the fleet already", spec->spiffe_id);
+    }
+    uint32_t seconds = spec->certificate_seconds;
+    if (seconds != 0 &&
+        (seconds < FLEET_CERTIFICATE_SECONDS_MIN || seconds > FLEET_CERTIFICATE_SECONDS_MAX)) {
+        return err_set_at(err, "certificate_seconds", "%u is not %d to %d", seconds,
+                          FLEET_CERTIFICATE_SECONDS_MIN, FLEET_CERTIFICATE_SECONDS_MAX);
+    }
+    return check_ports(spec, err) && read_blocks(fleet, row, err);
+}
+
+static bool add_pattern(struct array *to, const char *text, struct err *err)
+{
+    struct spiffe_pattern *pattern = array_add(to, sizeof *pattern, err);
+    return pattern != NULL && spiffe_pattern_parse(pattern, text, strlen(text), err);
+}
+
+// A policy alone, judged as a sidecar would, its errors named as this file names it.
+static bool check_policy(const Tabard__V1__Policy *policy, struct err *err)
+{
+    Tabard__V1__Policy *const one[] = {(Tabard__V1__Policy *)policy};
+    struct policy_index *index = policy_index_new(one, 1, err);
+    policy_index_free(index);
+    if (index == NULL && strncmp(err->where, "policies[0]", 11) == 0) {
+        char rest[sizeof err->where];
+        snprintf(rest, sizeof rest, "policy%s", err->where + 11);
+        snprintf(err->where, sizeof err->where, "%s", rest);
+    }
+    return index != NULL;
+}
+
+static bool read_policy(struct reading *reading, const Tabard__V1__FleetPolicy *spec,
+                        struct err *err)
+{
+    size_t other = 0;
+    struct fleet_policy *policy = array_add(&reading->fleet->policies, sizeof *policy, err);
+    if (policy == NULL) {
+        return false;
+    }
+    policy->spec = spec;
+    if (spec->policy == NULL) {
+        return err_set_at(err, "policy", "missing");
+    }
+    if (spec->n_targets == 0) {
+        return err_set_at(err, "targets", "missing: who enforces it");
+    }
+    for (size_t i = 0; i < spec->n_targets; i++) {
+        if (!add_pattern(&policy->targets, spec->targets[i], err)) {
+            return err_prefix_where(err, "targets[%zu]", i);
+        }
+    }
+    if (!check_policy(spec->policy, err)) {
+        return false;
+    }
+    return is_first(&reading->policy_names, spec->policy->name, reading->piece, &other, err) ||
+           err_set_at(err, "policy.name", "%s is another policy's name too", spec->policy->name);
+}
+
+static bool check_destination(const Tabard__V1__Destination *destination, struct err *err)
+{
+    Tabard__V1__Destination *one[] = {(Tabard__V1__Destination *)destination};
+    Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT;
+    snapshot.destinations = one;
+    snapshot.n_destinations = 1;
+    struct route_index *index = route_index_new(&snapshot, err);
+    route_index_free(index);
+    if (index == NULL && strncmp(err->where, "destinations[0]", 15) == 0) {
+        char rest[sizeof err->where];
+        snprintf(rest, sizeof rest, "destination%s", err->where + 15);
+        snprintf(err->where, sizeof err->where, "%s", rest);
+    }
+    return index != NULL;
+}
+
+static bool read_destination(struct reading *reading, const Tabard__V1__FleetDestination *spec,
+                             struct err *err)
+{
+    size_t other = 0;
+    struct spiffe_pattern pattern;
+    const Tabard__V1__FleetDestination **row =
+        array_add(&reading->fleet->destinations, sizeof *row, err);
+    if (row == NULL) {
+        return false;
+    }
+    *row = spec;
+    if (spec->destination == NULL) {
+        return err_set_at(err, "destination", "missing");
+    }
+    if (spec->n_callers == 0) {
+        return err_set_at(err, "callers", "missing: who may call it");
+    }
+    for (size_t i = 0; i < spec->n_callers; i++) {
+        if (!spiffe_pattern_parse(&pattern, spec->callers[i], strlen(spec->callers[i]), err)) {
+            return err_prefix_where(err, "callers[%zu]", i);
+        }
+    }
+    if (!check_destination(spec->destination, err)) {
+        return false;
+    }
+    if (strncmp(spec->destination->name, "spiffe://", 9) == 0) {
+        return err_set_at(err, "destination.name",
+                          "names with spiffe:// are those of the fleet's own workloads");
+    }
+    return is_first(&reading->destination_names, spec->destination->name, reading->piece, &other,
+                    err) ||
+           err_set_at(err, "destination.name", "%s is another destination's name too",
+                      spec->destination->name);
+}
+
+#define READ_ALL(piece, field, read_one)                                                           \
+    for (size_t i = 0; ok && i < (piece)->n_##field; i++) {                                        \
+        ok =                                                                                       \
+            read_one(reading, (piece)->field[i], err) || err_prefix_where(err, #field "[%zu]", i); \
+    }
+
+static bool read_piece(struct reading *reading, const struct fleet_piece *piece, struct err *err)
+{
+    struct pb_text_marks *marks = NULL;
+    Tabard__V1__FleetConfig *config = (Tabard__V1__FleetConfig *)pb_text_parse(
+        &tabard__v1__fleet_config__descriptor, piece->text, piece->len, piece->name, &marks, err);
+    reading->fleet->pieces[reading->piece] = config;
+    bool ok = config != NULL;
+    if (ok) {
+        READ_ALL(config, workloads, read_workload)
+        READ_ALL(config, policies, read_policy)
+        READ_ALL(config, destinations, read_destination)
+        if (!ok) {
+            pb_text_marks_locate(marks, piece->name, err);
+        }
+    }
+    pb_text_marks_free(marks);
+    return ok;
+}
+
+// Two entries of one block and port would be refused by every sidecar that gets both.
+static bool check_destinations(struct fleet *fleet, struct err *err)
+{
+    const Tabard__V1__FleetDestination **all = fleet->destinations.items;
+    const struct cidr *blocks = fleet->blocks.items;
+    for (uint32_t i = 0; i < fleet->destinations.num; i++) {
+        const Tabard__V1__Destination *destination = all[i]->destination;
+        for (size_t a = 0; a < destination->n_addresses; a++) {
+            struct cidr own;
+            if (!cidr_parse(&own, destination->addresses[a], err)) {
+                return false;
+            }
+            for (uint32_t b = 0; own.prefix_bits == 128 && b < fleet->blocks.num; b++) {
+                if (cidr_contains(&blocks[b], &own.ip)) {
+                    return err_set(err,
+                                   "destination %s: %s is an address that a workload's sidecars "
+                                   "may take",
+                                   destination->name, destination->addresses[a]);
+                }
+            }
+        }
+    }
+    return true;
+}
+
+static bool check_sizes(const struct fleet *fleet, struct err *err)
+{
+    if (fleet->workloads.num > FLEET_WORKLOADS_MAX || fleet->policies.num > FLEET_POLICIES_MAX ||
+        fleet->destinations.num > FLEET_DESTINATIONS_MAX) {
+        return err_set(err,
+                       "a fleet has at most %d workloads, %d policies and %d destinations; this "
+                       "one has %u, %u and %u",
+                       FLEET_WORKLOADS_MAX, FLEET_POLICIES_MAX, FLEET_DESTINATIONS_MAX,
+                       fleet->workloads.num, fleet->policies.num, fleet->destinations.num);
+    }
+    return true;
+}
+
+struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
+                        const char *trust_domain, struct err *err)
+{
+    struct fleet *fleet = calloc(1, sizeof *fleet);
+    struct reading reading = {.fleet = fleet};
+    reading.domain.text = trust_domain;
+    reading.domain.text_len = strlen(trust_domain);
+    bool ok =
+        fleet != NULL && (fleet->pieces = calloc(num_pieces + 1, sizeof *fleet->pieces)) != NULL;
+    if (!ok) {
+        err_set(err, "out of memory");
+    } else {
+        fleet->num_pieces = num_pieces;
+    }
+    for (size_t i = 0; ok && i < num_pieces; i++) {
+        reading.piece = i;
+        ok = read_piece(&reading, &pieces[i], err);
+    }
+    ok = ok && check_sizes(fleet, err) && check_destinations(fleet, err) && fleet_index(fleet, err);
+    keymap_cleanup(&reading.ids);
+    keymap_cleanup(&reading.policy_names);
+    keymap_cleanup(&reading.destination_names);
+    if (!ok) {
+        fleet_free(fleet);
+        return NULL;
+    }
+    return fleet;
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The fleet's indexes, and what one workload sees through them.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "control/policyd/fleet/fleet_impl.h"
+
+static bool index_workloads(struct fleet *fleet, struct err *err)
+{
+    if (fleet->workloads.num > 1) {
+        qsort(fleet->workloads.items, fleet->workloads.num, sizeof(struct fleet_workload),
+              fleet_compare_workloads);
+    }
+    for (uint32_t i = 0; i < fleet->workloads.num; i++) {
+        const struct fleet_workload *row = fleet_workload(fleet, i);
+        struct keymap_key key = keymap_key_of(row->id.text, row->id.text_len, 0);
+        bool is_new = false;
+        uint32_t *at = keymap_put(&fleet->by_id, &key, &is_new);
+        if (at == NULL) {
+            return err_set(err, "out of memory");
+        }
+        *at = i;
+        for (size_t u = 0; u < row->spec->n_unix_uids; u++) {
+            if (!multimap_add(&fleet->by_uid, &row->spec->unix_uids[u], sizeof(uint32_t), 0, i,
+                              err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool index_rule(struct fleet *fleet, const Tabard__V1__Policy__Rule *spec, uint32_t policy,
+                       struct err *err)
+{
+    struct spiffe_pattern pattern;
+    uint32_t number = fleet->rules.num;
+    struct fleet_rule *rule = array_add(&fleet->rules, sizeof *rule, err);
+    if (rule == NULL) {
+        return false;
+    }
+    *rule =
+        (struct fleet_rule){.policy = policy,
+                            .first_pattern = fleet->patterns.num,
+                            .num_patterns = (uint32_t)spec->n_not_principals,
+                            .names_nobody = spec->n_principals == 0,
+                            .is_certain = spec->n_source_ips == 0 && spec->n_not_source_ips == 0};
+    for (size_t i = 0; i < spec->n_not_principals; i++) {
+        struct spiffe_pattern *not_this = array_add(&fleet->patterns, sizeof *not_this, err);
+        if (not_this == NULL || !spiffe_pattern_parse(not_this, spec->not_principals[i],
+                                                      strlen(spec->not_principals[i]), err)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < spec->n_principals; i++) {
+        if (!spiffe_pattern_parse(&pattern, spec->principals[i], strlen(spec->principals[i]),
+                                  err) ||
+            !multimap_add_pattern(&fleet->by_principal, &pattern, number, err)) {
+            return false;
+        }
+    }
+    if (rule->names_nobody) {
+        uint32_t *item = array_add(&fleet->anybody, sizeof *item, err);
+        if (item == NULL) {
+            return false;
+        }
+        *item = number;
+    }
+    return true;
+}
+
+static bool index_policies(struct fleet *fleet, struct err *err)
+{
+    const struct fleet_policy *policies = fleet->policies.items;
+    for (uint32_t i = 0; i < fleet->policies.num; i++) {
+        const struct spiffe_pattern *targets = policies[i].targets.items;
+        const Tabard__V1__Policy *policy = policies[i].spec->policy;
+        for (uint32_t t = 0; t < policies[i].targets.num; t++) {
+            if (!multimap_add_pattern(&fleet->by_target, &targets[t], i, err)) {
+                return false;
+            }
+        }
+        bool is_enforced = policy->mode == TABARD__V1__POLICY__MODE__ENFORCE;
+        for (size_t r = 0; is_enforced && r < policy->n_rules; r++) {
+            if (!index_rule(fleet, policy->rules[r], i, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool index_destinations(struct fleet *fleet, struct err *err)
+{
+    const Tabard__V1__FleetDestination **all = fleet->destinations.items;
+    for (uint32_t i = 0; i < fleet->destinations.num; i++) {
+        for (size_t c = 0; c < all[i]->n_callers; c++) {
+            struct spiffe_pattern pattern;
+            if (!spiffe_pattern_parse(&pattern, all[i]->callers[c], strlen(all[i]->callers[c]),
+                                      err) ||
+                !multimap_add_pattern(&fleet->by_caller, &pattern, i, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool fleet_index(struct fleet *fleet, struct err *err)
+{
+    return index_workloads(fleet, err) && index_policies(fleet, err) &&
+           index_destinations(fleet, err);
+}
+
+// A policy that speaks of a workload and of the one who looks.
+struct candidate {
+    uint32_t workload;
+    uint32_t policy;
+};
+
+struct looking {
+    const struct fleet *fleet;
+    const struct spiffe_id *id;
+    struct array candidates; // of candidate
+    struct err *err;
+};
+
+static bool on_number(void *ctx, uint32_t value)
+{
+    uint32_t *item = array_add(ctx, sizeof *item, NULL);
+    if (item == NULL) {
+        return false;
+    }
+    *item = value;
+    return true;
+}
+
+static bool excludes(const struct fleet *fleet, const struct fleet_rule *rule,
+                     const struct spiffe_id *id)
+{
+    const struct spiffe_pattern *patterns =
+        (const struct spiffe_pattern *)fleet->patterns.items + rule->first_pattern;
+    for (uint32_t i = 0; i < rule->num_patterns; i++) {
+        if (spiffe_pattern_matches(&patterns[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// A rule whose principals match: every workload that its policy targets becomes a candidate.
+static bool on_rule(void *ctx, uint32_t number)
+{
+    struct looking *looking = ctx;
+    const struct fleet *fleet = looking->fleet;
+    const struct fleet_rule *rule = &((const struct fleet_rule *)fleet->rules.items)[number];
+    const struct fleet_policy *policy =
+        &((const struct fleet_policy *)fleet->policies.items)[rule->policy];
+    bool is_deny = policy->spec->policy->action == TABARD__V1__POLICY__ACTION__DENY;
+    if ((is_deny && !rule->is_certain) || excludes(fleet, rule, looking->id)) {
+        return true;
+    }
+    const struct spiffe_pattern *targets = policy->targets.items;
+    for (uint32_t t = 0; t < policy->targets.num; t++) {
+        uint32_t first, end;
+        fleet_range(fleet, &targets[t], &first, &end);
+        for (uint32_t w = first; w < end; w++) {
+            if (fleet_workload(fleet, w)->spec->n_ports == 0) {
+                continue;
+            }
+            struct candidate *candidate =
+                array_add(&looking->candidates, sizeof *candidate, looking->err);
+            if (candidate == NULL) {
+                return false;
+            }
+            *candidate = (struct candidate){.workload = w, .policy = rule->policy};
+        }
+    }
+    return true;
+}
+
+static int compare_candidates(const void *a, const void *b)
+{
+    uint32_t left = ((const struct candidate *)a)->workload;
+    uint32_t right = ((const struct candidate *)b)->workload;
+    return (left > right) - (left < right);
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a;
+    uint32_t right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+static bool speaks_of(const Tabard__V1__Policy *policy, uint32_t port)
+{
+    for (size_t i = 0; i < policy->n_ports; i++) {
+        if (policy->ports[i] == port) {
+            return true;
+        }
+    }
+    return policy->n_ports == 0;
+}
+
+// Decides one port of one workload over the policies that speak of it and of who looks.
+static bool is_open(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
+                    uint32_t port)
+{
+    const struct fleet_policy *policies = fleet->policies.items;
+    bool is_allowed = false;
+    for (uint32_t i = 0; i < num; i++) {
+        const Tabard__V1__Policy *policy = policies[candidates[i].policy].spec->policy;
+        if (!speaks_of(policy, port)) {
+            continue;
+        }
+        if (policy->action == TABARD__V1__POLICY__ACTION__DENY) {
+            return false;
+        }
+        is_allowed = true;
+    }
+    return is_allowed;
+}
+
+static bool add_callee(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
+                       struct fleet_sight *out, struct err *err)
+{
+    const Tabard__V1__Workload *spec = fleet_workload(fleet, candidates->workload)->spec;
+    uint32_t first = out->ports.num;
+    for (size_t p = 0; p < spec->n_ports; p++) {
+        if (is_open(fleet, candidates, num, spec->ports[p])) {
+            uint32_t *port = array_add(&out->ports, sizeof *port, err);
+            if (port == NULL) {
+                return false;
+            }
+            *port = spec->ports[p];
+        }
+    }
+    if (out->ports.num == first) {
+        return true;
+    }
+    struct fleet_callee *callee = array_add(&out->callees, sizeof *callee, err);
+    if (callee == NULL) {
+        return false;
+    }
+    *callee = (struct fleet_callee){candidates->workload, first, out->ports.num - first};
+    return true;
+}
+
+// Sorts, and keeps each number once.
+static void sort_out(struct array *numbers)
+{
+    uint32_t *items = numbers->items;
+    uint32_t num = 0;
+    if (numbers->num > 1) {
+        qsort(items, numbers->num, sizeof *items, compare_numbers);
+    }
+    for (uint32_t i = 0; i < numbers->num; i++) {
+        if (num == 0 || items[num - 1] != items[i]) {
+            items[num++] = items[i];
+        }
+    }
+    numbers->num = num;
+}
+
+bool fleet_see(const struct fleet *fleet, uint32_t workload, struct fleet_sight *out,
+               struct err *err)
+{
+    *out = (struct fleet_sight){.callees = {.num = 0}};
+    struct looking looking = {
+        .fleet = fleet, .id = &fleet_workload(fleet, workload)->id, .err = err};
+    const uint32_t *anybody = fleet->anybody.items;
+    bool ok = multimap_each_match(&fleet->by_principal, looking.id, on_rule, &looking);
+    for (uint32_t i = 0; ok && i < fleet->anybody.num; i++) {
+        ok = on_rule(&looking, anybody[i]);
+    }
+    struct candidate *candidates = looking.candidates.items;
+    uint32_t num = looking.candidates.num;
+    if (ok && num > 1) {
+        qsort(candidates, num, sizeof *candidates, compare_candidates);
+    }
+    for (uint32_t i = 0, end; ok && i < num; i = end) {
+        for (end = i; end < num && candidates[end].workload == candidates[i].workload;) {
+            end++;
+        }
+        ok = add_callee(fleet, candidates + i, end - i, out, err);
+    }
+    ok = ok && multimap_each_match(&fleet->by_target, looking.id, on_number, &out->policies) &&
+         multimap_each_match(&fleet->by_caller, looking.id, on_number, &out->destinations);
+    array_cleanup(&looking.candidates);
+    if (!ok) {
+        fleet_sight_cleanup(out);
+        return err_set(err, "out of memory");
+    }
+    sort_out(&out->policies);
+    sort_out(&out->destinations);
+    return true;
+}
+
+void fleet_sight_cleanup(struct fleet_sight *sight)
+{
+    array_cleanup(&sight->callees);
+    array_cleanup(&sight->ports);
+    array_cleanup(&sight->policies);
+    array_cleanup(&sight->destinations);
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From byte strings, and from patterns of SPIFFE ids, to any number of 32-bit values each; built
+// once, then only read. Owned by the caller, who owns the keys' bytes for as long; one thread
+// builds, any may read. Finding the patterns that match an id costs the length of the id, however
+// many patterns there are. Bounded by its caller.
+#ifndef TABARD_CONTROL_POLICYD_FLEET_MULTIMAP_H
+#define TABARD_CONTROL_POLICYD_FLEET_MULTIMAP_H
+
+#include "base/array.h"
+#include "base/keymap.h"
+#include "certs/identity.h"
+
+// Zero state: empty.
+struct multimap {
+    struct keymap keys;
+    struct array links;
+};
+
+void multimap_cleanup(struct multimap *map);
+
+// multimap_add: false sets err (out of memory).
+bool multimap_add(struct multimap *map, const void *bytes, size_t len, uint32_t tag, uint32_t value,
+                  struct err *err);
+bool multimap_add_pattern(struct multimap *map, const struct spiffe_pattern *pattern,
+                          uint32_t value, struct err *err);
+
+// multimap_each calls on_value for every value of a key, multimap_each_match for every value of
+// every pattern that matches an id, as often as it was added; while on_value returns true. false:
+// one didn't.
+typedef bool multimap_on_value(void *ctx, uint32_t value);
+bool multimap_each(const struct multimap *map, const void *bytes, size_t len, uint32_t tag,
+                   multimap_on_value *on_value, void *ctx);
+bool multimap_each_match(const struct multimap *map, const struct spiffe_id *id,
+                         multimap_on_value *on_value, void *ctx);
+
+#endif

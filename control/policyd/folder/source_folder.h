@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DIR/fleet/*.yaml and DIR's certificates and CRLs, watched: a change is read after a short quiet,
+// off the loop, all of one moment; a failure is looked at twice before it counts. The fleet and the
+// trust come apart, so that a revocation isn't held up by a slip in a policy.
+// Heap, freed by its last callback after source_folder_close; the loop's thread, and one libuv
+// worker while it loads; bounded by FLEET_PIECES_MAX and SOURCE_BYTES_MAX. It decides nothing about
+// what it read.
+#ifndef TABARD_CONTROL_POLICYD_FOLDER_SOURCE_FOLDER_H
+#define TABARD_CONTROL_POLICYD_FOLDER_SOURCE_FOLDER_H
+
+#include <uv.h>
+
+#include "control/policyd/fleet/fleet.h"
+#include "control/policyd/ca/trust.h"
+
+#define SOURCE_BYTES_MAX     (8u << 20)   // of a file
+#define SOURCE_ALL_BYTES_MAX (256u << 20) // of all of them
+#define SOURCE_QUIET_MS      10
+#define SOURCE_QUIET_MS_MAX  200
+#define SOURCE_POLL_MS       2000
+#define SOURCE_RETRY_MS      100
+
+struct source_folder; // opaque
+
+struct source_folder_hooks {
+    void *ctx;
+    // Something was read that is usable and isn't what was read before; taken over. began_ns is
+    // when the change was first seen (uv_hrtime).
+    void (*on_fleet)(void *ctx, struct fleet *fleet, uint64_t began_ns);
+    void (*on_trust)(void *ctx, struct trust *trust, uint64_t began_ns);
+    // Nothing usable; once for each text in a row.
+    void (*on_failed)(void *ctx, const char *what, const char *text);
+};
+
+// source_folder_load loads once, here and now, for the start. false sets err; out_* are then NULL.
+bool source_folder_load(const char *dir, struct fleet **out_fleet, struct trust **out_trust,
+                        struct err *err);
+
+// source_folder_new begins to watch; what has changed since source_folder_load is loaded again.
+// NULL sets err.
+struct source_folder *source_folder_new(uv_loop_t *loop, const char *dir,
+                                        const struct source_folder_hooks *hooks, struct err *err);
+void source_folder_reload(struct source_folder *source);
+void source_folder_close(struct source_folder *source);
+
+#endif

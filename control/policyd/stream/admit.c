@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/stream/admit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "control/policyd/stream/token.h"
+
+const char *admit_result_text(enum admit_result result)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        ADMIT_RESULTS(X)
+#undef X
+    };
+    return (unsigned)result < ADMIT_NUM_RESULTS ? texts[result] : "unknown";
+}
+
+const char *admit_proof_text(enum admit_proof proof)
+{
+    static const char *const texts[] = {"certificate", "unix_uid", "join_token"};
+    return texts[proof];
+}
+
+static const Tabard__V1__Workload *find(const struct fleet *fleet, const char *id)
+{
+    uint32_t number = fleet_find(fleet, id, strlen(id));
+    return number == FLEET_NONE ? NULL : fleet_workload(fleet, number)->spec;
+}
+
+static enum admit_result grant(struct admitted *out, const char *id, enum admit_proof proof)
+{
+    snprintf(out->id, sizeof out->id, "%s", id);
+    out->proof = proof;
+    return ADMIT_OK;
+}
+
+static bool is_wanted(const struct admit_request *request, const char *id)
+{
+    return request->wanted_id[0] == '\0' || strcmp(request->wanted_id, id) == 0;
+}
+
+struct uid_search {
+    const struct fleet *fleet;
+    const struct admit_request *request;
+    const char *id;
+    uint32_t num;
+};
+
+static bool on_workload(void *ctx, uint32_t number)
+{
+    struct uid_search *search = ctx;
+    const char *id = fleet_workload(search->fleet, number)->spec->spiffe_id;
+    if (is_wanted(search->request, id)) {
+        search->id = id;
+        search->num++;
+    }
+    return search->num < 2;
+}
+
+static enum admit_result by_uid(struct admitted *out, const struct fleet *fleet,
+                                const struct admit_request *request, struct err *err)
+{
+    struct uid_search search = {.fleet = fleet, .request = request};
+    uint32_t uid = request->uid;
+    multimap_each(&fleet->by_uid, &uid, sizeof uid, 0, on_workload, &search);
+    if (search.num == 1) {
+        return grant(out, search.id, ADMIT_BY_UNIX_UID);
+    }
+    if (search.num > 1) {
+        err_set(err, "user %u may be any of several identities: ask for one (spiffe_id)", uid);
+        return ADMIT_AMBIGUOUS;
+    }
+    err_set(err, "no workload %s%slists user %u in unix_uids", request->wanted_id,
+            request->wanted_id[0] == '\0' ? "" : " that ", uid);
+    return ADMIT_NOT_NAMED;
+}
+
+static enum admit_result by_certificate(struct admitted *out, const struct fleet *fleet,
+                                        const struct admit_request *request, struct err *err)
+{
+    const char *id = request->certificate_id;
+    const Tabard__V1__Workload *workload = find(fleet, id);
+    if (!is_wanted(request, id)) {
+        err_set(err, "the certificate proves %s, which may not become %s", id, request->wanted_id);
+        return ADMIT_CERTIFICATE;
+    }
+    if (workload == NULL || !workload->by_certificate) {
+        err_set(err,
+                workload == NULL ? "the fleet doesn't name %s"
+                                 : "the fleet doesn't admit %s by_certificate",
+                id);
+        return ADMIT_NOT_NAMED;
+    }
+    return grant(out, id, ADMIT_BY_CERTIFICATE);
+}
+
+static enum admit_result by_token(struct admitted *out, const struct fleet *fleet,
+                                  const struct admit_request *request, struct err *err)
+{
+    char id[SPIFFE_ID_LEN_MAX + 1];
+    switch (token_use(id, request->dir, request->token, request->now, err)) {
+    case TOKEN_OK:
+        break;
+    case TOKEN_UNKNOWN:
+        return ADMIT_TOKEN_UNKNOWN;
+    case TOKEN_USED:
+        return ADMIT_TOKEN_USED;
+    case TOKEN_EXPIRED:
+        return ADMIT_TOKEN_EXPIRED;
+    default:
+        return ADMIT_TOKEN_BROKEN;
+    }
+    const Tabard__V1__Workload *workload = find(fleet, id);
+    if (!is_wanted(request, id)) {
+        err_set(err, "the join token was made for %s, not for %s", id, request->wanted_id);
+        return ADMIT_TOKEN_OTHER;
+    }
+    if (workload == NULL || !workload->by_join_token) {
+        err_set(err,
+                workload == NULL ? "the fleet doesn't name %s"
+                                 : "the fleet doesn't admit %s by_join_token",
+                id);
+        return ADMIT_NOT_NAMED;
+    }
+    return grant(out, id, ADMIT_BY_JOIN_TOKEN);
+}
+
+enum admit_result admit(struct admitted *out, const struct fleet *fleet,
+                        const struct admit_request *request, struct err *err)
+{
+    enum admit_result result = ADMIT_NO_PROOF;
+    bool showed_one = request->certificate_error[0] != '\0';
+    *out = (struct admitted){.id = ""};
+    if (request->certificate_id != NULL) {
+        result = by_certificate(out, fleet, request, err);
+    } else if (showed_one) {
+        err_set(err, "the certificate proves nobody: %s", request->certificate_error);
+        result = ADMIT_CERTIFICATE;
+    } else {
+        err_set(err, "nothing proves who this is: a certificate or a join token would");
+    }
+    if (result != ADMIT_OK && request->is_unix) {
+        result = by_uid(out, fleet, request, err);
+    }
+    if (result != ADMIT_OK && request->token[0] != '\0') {
+        result = by_token(out, fleet, request, err);
+    }
+    return result;
+}
+
+static bool has_uid(const Tabard__V1__Workload *workload, uid_t uid)
+{
+    for (size_t i = 0; i < workload->n_unix_uids; i++) {
+        if (workload->unix_uids[i] == uid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool admit_still(const struct fleet *fleet, const char *id, enum admit_proof proof, uid_t uid)
+{
+    const Tabard__V1__Workload *workload = find(fleet, id);
+    if (workload == NULL) {
+        return false;
+    }
+    switch (proof) {
+    case ADMIT_BY_CERTIFICATE:
+        return workload->by_certificate;
+    case ADMIT_BY_UNIX_UID:
+        return has_uid(workload, uid);
+    default:
+        return workload->by_join_token;
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/stream/service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "control/policyd/stream/session.h"
+
+// Addresses whose sidecar is out of touch.
+struct lingering {
+    struct lingering *next;
+    struct claim *claim;
+    uint64_t number; // of its stream
+    uint64_t due_ms;
+};
+
+const char *service_end_text(enum service_end end)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        SERVICE_ENDS(X)
+#undef X
+    };
+    return texts[end];
+}
+
+uint64_t service_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void on_behind(void *ctx, struct viewer *viewer)
+{
+    (void)ctx;
+    session_advance((struct session *)viewer);
+}
+
+static void flush(struct service *service)
+{
+    struct push *push = NULL;
+    for (size_t i = 0; i < SERVICE_PUSHES && push == NULL; i++) {
+        push = service->pushes[i].began_ns == 0 ? &service->pushes[i] : NULL;
+    }
+    if (push != NULL) {
+        *push = (struct push){.began_ns = service->change_began_ns, .num_waiting = 1};
+        push->is_open = true;
+    }
+    service->change_began_ns = 0;
+    service->push = push;
+    world_flush(&service->world);
+    service->push = NULL;
+    if (push != NULL) {
+        push->is_open = false;
+        if (--push->num_waiting == 0) {
+            push->began_ns = 0; // nobody needed to be told
+        }
+    }
+}
+
+static void on_coalesced(uv_timer_t *timer)
+{
+    flush(timer->data);
+}
+
+void service_wake(struct service *service, uint64_t began_ns)
+{
+    if (service->change_began_ns == 0 || began_ns < service->change_began_ns) {
+        service->change_began_ns = began_ns;
+    }
+    if (!uv_is_active((uv_handle_t *)&service->coalesce) && !service->is_stopping) {
+        uv_timer_start(&service->coalesce, on_coalesced, SERVICE_COALESCE_MS, 0);
+    }
+}
+
+static void on_change(void *ctx)
+{
+    service_wake(ctx, uv_hrtime());
+}
+
+static void drop_lingering(struct service *service, struct lingering **at)
+{
+    struct lingering *item = *at;
+    *at = item->next;
+    if (service->lingering_end == &item->next) {
+        service->lingering_end = at;
+    }
+    if (!service->is_stopping) {
+        registry_dir_erase(service->registry, item->number);
+    }
+    registry_drop(&service->world.registry, item->claim);
+    free(item);
+}
+
+static bool is_permitted(const struct service *service, const struct claim *claim)
+{
+    size_t num = 0;
+    const struct ip *addresses = claim_addresses(claim, &num);
+    for (size_t i = 0; i < num; i++) {
+        if (!service_permits((void *)service, claim_id(claim), &addresses[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void service_linger(struct service *service, struct session *session)
+{
+    struct claim *claim = session->claim;
+    session->claim = NULL;
+    if (claim == NULL) {
+        return;
+    }
+    bool stays =
+        !session->has_said_goodbye && !session->loses_claim && is_permitted(service, claim);
+    struct lingering *item = stays ? calloc(1, sizeof *item) : NULL;
+    if (item == NULL) {
+        registry_dir_erase(service->registry, session->number);
+        registry_drop(&service->world.registry, claim);
+        return;
+    }
+    *item = (struct lingering){.claim = claim,
+                               .number = session->number,
+                               .due_ms = uv_now(service->loop) + SERVICE_LINGER_MS};
+    registry_linger(&service->world.registry, claim);
+    *service->lingering_end = item;
+    service->lingering_end = &item->next;
+}
+
+static void check_deadline(struct session *session, uint64_t now)
+{
+    if (session->due_ms != 0 && now >= session->due_ms) {
+        session_finish(session, SERVICE_END_SILENT, GRPC_DEADLINE_EXCEEDED,
+                       session->id == NULL ? "no first request came in time"
+                                           : "no result came in time for the last response");
+    } else if (session->job != NULL && !session->has_sent &&
+               now - session->job_since_ms >= SERVICE_ISSUE_MS) {
+        // The state doesn't wait for a CA that somebody keeps locked.
+        session->has_sent = true;
+        session_advance(session);
+    }
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct service *service = timer->data;
+    uint64_t now = uv_now(service->loop);
+    for (struct session *session = service->sessions, *next; session != NULL; session = next) {
+        next = session->next;
+        check_deadline(session, now);
+        if (session->claim != NULL && !session->is_over && !claim_is_in_force(session->claim)) {
+            session_finish(session, SERVICE_END_ADDRESS, GRPC_ALREADY_EXISTS,
+                           "another identity was at one of the addresses before");
+        }
+    }
+    while (service->lingering != NULL && now >= service->lingering->due_ms) {
+        drop_lingering(service, &service->lingering);
+    }
+}
+
+void service_init(struct service *service, uv_loop_t *loop, const char *dir, struct fleet *fleet,
+                  struct trust *trust)
+{
+    const struct world_hooks hooks = {
+        .ctx = service, .on_change = on_change, .on_behind = on_behind};
+    *service = (struct service){.loop = loop, .dir = dir, .version = {.fd = -1}};
+    service->lingering_end = &service->lingering;
+    world_init(&service->world, &hooks);
+    world_set_trust(&service->world, trust);
+    world_set_fleet(&service->world, fleet);
+    uv_timer_init(loop, &service->coalesce);
+    uv_timer_init(loop, &service->tick);
+    service->coalesce.data = service->tick.data = service;
+    uv_timer_start(&service->tick, on_tick, SERVICE_TICK_MS, SERVICE_TICK_MS);
+}
+
+void service_stop(struct service *service)
+{
+    service->is_stopping = true;
+    while (service->lingering != NULL) {
+        drop_lingering(service, &service->lingering);
+    }
+    uv_close((uv_handle_t *)&service->coalesce, NULL);
+    uv_close((uv_handle_t *)&service->tick, NULL);
+}
+
+void service_cleanup(struct service *service)
+{
+    world_cleanup(&service->world);
+    version_cleanup(&service->version);
+}
+
+void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t began_ns)
+{
+    service_wake(service, began_ns);
+    if (!world_set_fleet(&service->world, fleet)) {
+        log_error("msg=\"out of memory: some sidecars are shown nothing\"");
+    }
+    for (struct session *session = service->sessions; session != NULL; session = session->next) {
+        if (session->id == NULL || session->is_over) {
+            continue;
+        }
+        if (!admit_still(fleet, session->id, session->proof, session->uid)) {
+            session_finish(session, SERVICE_END_NO_LONGER_GRANTED, GRPC_PERMISSION_DENIED,
+                           "the fleet no longer grants this identity");
+        } else if (session->claim != NULL && !is_permitted(service, session->claim)) {
+            session_finish(session, SERVICE_END_NO_LONGER_GRANTED, GRPC_PERMISSION_DENIED,
+                           "the fleet no longer grants one of the addresses");
+        }
+    }
+    for (struct lingering **at = &service->lingering; *at != NULL;) {
+        if (is_permitted(service, (*at)->claim)) {
+            at = &(*at)->next;
+        } else {
+            drop_lingering(service, at);
+        }
+    }
+    registry_dir_refresh(service->registry);
+}
+
+static bool is_revoked(const struct trust *trust, const struct serial *serial)
+{
+    return trust_is_revoked(trust, serial->bytes, serial->len);
+}
+
+void service_set_trust(struct service *service, struct trust *trust, uint64_t began_ns)
+{
+    service_wake(service, began_ns);
+    world_set_trust(&service->world, trust);
+    for (struct session *session = service->sessions; session != NULL; session = session->next) {
+        if (is_revoked(trust, &session->shown) || is_revoked(trust, &session->issued)) {
+            session_finish(session, SERVICE_END_REVOKED, GRPC_PERMISSION_DENIED,
+                           "the certificate is revoked");
+        }
+    }
+}
+
+bool service_permits(void *ctx, const char *id, const struct ip *ip)
+{
+    struct service *service = ctx;
+    const struct fleet *fleet = service->world.fleet;
+    uint32_t number = fleet_find(fleet, id, strlen(id));
+    return number != FLEET_NONE && fleet_allows_address(fleet, number, ip);
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The policy agent proper: its sidecars' streams over one world, and what is due to them when.
+// Owned by the daemon; the loop's thread only; bounded by SERVICE_*. It listens nowhere and watches
+// no file; see policyd.c.
+#ifndef TABARD_CONTROL_POLICYD_STREAM_SERVICE_H
+#define TABARD_CONTROL_POLICYD_STREAM_SERVICE_H
+
+#include <uv.h>
+
+#include "net/grpc/server.h"
+#include "control/policyd/stream/admit.h"
+#include "control/policyd/ca/issue.h"
+#include "control/policyd/world/registry_dir.h"
+#include "control/policyd/stream/version.h"
+#include "control/policyd/world/world.h"
+
+#define SERVICE_PATH             "/tabard.v1.PolicyAgent/Subscribe"
+#define SERVICE_STREAMS_MAX      20000
+#define SERVICE_MESSAGE_MAX      65536 // bytes of one request
+#define SERVICE_FIRST_REQUEST_MS 10000
+#define SERVICE_RESULT_MS        30000 // from a response to its result
+#define SERVICE_ISSUE_MS         10000 // until a first response goes without the certificate
+#define SERVICE_LINGER_MS        15000 // a lost sidecar's addresses stay so long
+#define SERVICE_COALESCE_MS      3     // changes that come together are sent together
+#define SERVICE_TICK_MS          500
+#define SERVICE_CSR_BURST        3 // signing requests of one stream at once
+#define SERVICE_CSR_PER_SECOND   0.1
+#define SERVICE_CSR_REFUSED_MAX  20 // after that the stream ends
+#define SERVICE_PUSHES           16 // that are timed at once
+
+// Why a stream was ended by us. The texts are metric labels.
+#define SERVICE_ENDS(X)                                                                            \
+    X(SERVICE_END_MALFORMED, "malformed")                                                          \
+    X(SERVICE_END_NOT_ADMITTED, "not_admitted")                                                    \
+    X(SERVICE_END_ADDRESS, "address")                                                              \
+    X(SERVICE_END_NO_LONGER_GRANTED, "no_longer_granted")                                          \
+    X(SERVICE_END_REVOKED, "revoked")                                                              \
+    X(SERVICE_END_SILENT, "silent")                                                                \
+    X(SERVICE_END_CSR_FLOOD, "csr_flood")                                                          \
+    X(SERVICE_END_LIMIT, "streams_max")                                                            \
+    X(SERVICE_END_OURS, "internal")
+
+enum service_end {
+#define X(name, text) name,
+    SERVICE_ENDS(X)
+#undef X
+        SERVICE_NUM_ENDS
+};
+const char *service_end_text(enum service_end end);
+
+// One batch of changes, from when it was seen to the last sidecar's result.
+struct push {
+    uint64_t began_ns;
+    uint32_t num_waiting;
+    bool is_open; // still being handed out
+};
+
+struct service_stats {
+    uint64_t num_streams;
+    uint64_t num_started;
+    uint64_t num_states;
+    uint64_t num_deltas;
+    uint64_t num_certificates;
+    uint64_t num_bytes;
+    uint64_t num_acks;
+    uint64_t num_nacks;
+    uint64_t num_csr_limited;             // by a stream's own limit
+    uint64_t admitted[ADMIT_NUM_RESULTS]; // decisions, by result
+    uint64_t ends[SERVICE_NUM_ENDS];
+    uint64_t num_pushes; // that every sidecar has answered
+    uint64_t push_ns_sum;
+    uint64_t push_ns_last;
+    uint64_t push_ns_max;
+};
+
+struct session;
+struct lingering;
+
+struct service {
+    uv_loop_t *loop;
+    const char *dir; // borrowed
+    struct world world;
+    struct issuer *issuer;         // borrowed
+    struct registry_dir *registry; // borrowed
+    struct version version;
+    uint64_t drawn_at; // world.num_changes at the last draw
+    uv_timer_t coalesce;
+    uv_timer_t tick;
+    uint64_t change_began_ns; // of the changes not yet sent; 0: none
+    struct push pushes[SERVICE_PUSHES];
+    struct push *push; // of the flush under way, or NULL
+    struct session *sessions;
+    struct lingering *lingering; // oldest first
+    struct lingering **lingering_end;
+    uint64_t num_sessions_made;
+    struct service_stats stats;
+    bool is_stopping;
+};
+
+// service_init needs the folder's first fleet and trust, which it takes over.
+void service_init(struct service *service, uv_loop_t *loop, const char *dir, struct fleet *fleet,
+                  struct trust *trust);
+// service_stop drops what its sidecars left; every call must have ended.
+void service_stop(struct service *service);
+void service_cleanup(struct service *service); // after its timers are closed
+
+// The one method; ctx is the service.
+extern const struct grpc_method service_method;
+
+// service_set_fleet and service_set_trust take over; streams that may no longer be end.
+void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t began_ns);
+void service_set_trust(struct service *service, struct trust *trust, uint64_t began_ns);
+
+// service_permits says whether an identity may be at an address.
+bool service_permits(void *ctx, const char *id, const struct ip *ip);
+
+uint64_t service_now_us(void); // since 1970
+
+// service_metrics prints Prometheus text, malloc'd; NULL: out of memory.
+char *service_metrics(const struct service *service, const struct grpc_server_stats *server);
+
+#endif

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/stream/session.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+// Field numbers of SubscribeResponse.
+enum { RESPONSE_NONCE = 1, RESPONSE_VERSION = 2 };
+
+#define NONCE_MAX 24
+
+void session_finish(struct session *session, enum service_end end, enum grpc_code code,
+                    const char *text)
+{
+    char quoted[1024], node[SESSION_NODE_MAX * 4 + 3];
+    if (session->is_over) {
+        return;
+    }
+    session->is_over = true;
+    session->loses_claim = end == SERVICE_END_ADDRESS || end == SERVICE_END_NO_LONGER_GRANTED ||
+                           end == SERVICE_END_REVOKED;
+    session->service->stats.ends[end]++;
+    log_warn("msg=\"stream ended\" stream=%" PRIu64 " reason=%s id=%s node=%s error=%s",
+             session->number, service_end_text(end), session->id == NULL ? "-" : session->id,
+             log_quote(node, sizeof node, session->node), log_quote(quoted, sizeof quoted, text));
+    grpc_call_finish(session->call, code, text);
+}
+
+void session_answered(struct session *session)
+{
+    struct push *push = session->push;
+    session->push = NULL;
+    if (push == NULL || --push->num_waiting > 0 || push->is_open) {
+        return;
+    }
+    struct service_stats *stats = &session->service->stats;
+    uint64_t took_ns = uv_hrtime() - push->began_ns;
+    push->began_ns = 0;
+    stats->num_pushes++;
+    stats->push_ns_last = took_ns;
+    stats->push_ns_sum += took_ns;
+    stats->push_ns_max = took_ns > stats->push_ns_max ? took_ns : stats->push_ns_max;
+}
+
+// A version above every one that was sent for a world in which less had happened.
+static uint64_t version_now(struct service *service)
+{
+    struct err err = {{0}, {0}};
+    if (service->drawn_at != service->world.num_changes) {
+        service->drawn_at = service->world.num_changes;
+        if (!version_draw(&service->version, service_now_us(), &err)) {
+            log_error("msg=\"version not shared\" error=\"%s\"", err.text);
+        }
+    }
+    return service->version.last;
+}
+
+static void join_push(struct session *session)
+{
+    session_answered(session); // it answered late; what it is told now is newer
+    session->push = session->service->push;
+    if (session->push != NULL) {
+        session->push->num_waiting++;
+    }
+}
+
+void session_advance(struct session *session)
+{
+    struct service *service = session->service;
+    struct wire out = {.bytes = NULL};
+    struct err err = {{0}, {0}};
+    char nonce[NONCE_MAX];
+    bool is_state = false;
+    bool is_behind = viewer_is_behind(&session->viewer);
+    if (session->id == NULL || session->is_over || session->is_waiting ||
+        (session->job != NULL && !session->has_sent) || (!is_behind && session->answer.len == 0) ||
+        !grpc_call_can_send(session->call)) {
+        return;
+    }
+    const struct wire *body =
+        is_behind ? world_body(&service->world, &session->viewer, &is_state) : NULL;
+    int nonce_len = snprintf(nonce, sizeof nonce, "%" PRIu64, ++session->nonce);
+    wire_put_field(&out, RESPONSE_NONCE, nonce, (size_t)nonce_len);
+    wire_put_number(&out, RESPONSE_VERSION, version_now(service));
+    if (body != NULL) {
+        wire_put_raw(&out, body->bytes, body->len);
+    }
+    wire_put_raw(&out, session->answer.bytes, session->answer.len);
+    bool ok = !out.is_broken && (body != NULL || !is_behind) &&
+              grpc_call_send(session->call, out.bytes, out.len, &err);
+    service->stats.num_states += body != NULL && is_state;
+    service->stats.num_deltas += body != NULL && !is_state;
+    service->stats.num_bytes += out.len;
+    wire_cleanup(&session->answer);
+    wire_cleanup(&out);
+    if (!ok) {
+        session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, "out of memory");
+        return;
+    }
+    session->is_waiting = session->has_sent = true;
+    session->due_ms = uv_now(service->loop) + SERVICE_RESULT_MS;
+    if (is_behind) {
+        join_push(session);
+    }
+}
+
+static void take_result(struct session *session, const Tabard__V1__Result *result)
+{
+    struct service *service = session->service;
+    char nonce[NONCE_MAX], quoted[1024];
+    snprintf(nonce, sizeof nonce, "%" PRIu64, session->nonce);
+    if (!session->is_waiting || strcmp(nonce, result->nonce) != 0) {
+        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
+                       "a result for a response that isn't waiting for one");
+        return;
+    }
+    session->is_waiting = false;
+    session->due_ms = 0;
+    session_answered(session);
+    if (result->error[0] == '\0') {
+        service->stats.num_acks++;
+        return;
+    }
+    // It has what it had before; the next change is sent with everything.
+    service->stats.num_nacks++;
+    session->viewer.wants_all = true;
+    log_warn("msg=\"refused by sidecar\" stream=%" PRIu64 " id=%s version=%" PRIu64 " error=%s",
+             session->number, session->id, service->version.last,
+             log_quote(quoted, sizeof quoted, result->error));
+}
+
+static void take_request(struct session *session, const Tabard__V1__SubscribeRequest *request)
+{
+    if (session->id == NULL) {
+        session_first(session, request);
+    } else if (request->node != NULL) {
+        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
+                       "node belongs in a stream's first request only");
+    } else if (request->result == NULL && request->certificate_request == NULL) {
+        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
+                       "neither a result nor a certificate_request");
+    }
+    if (session->id != NULL && !session->is_over && request->result != NULL) {
+        take_result(session, request->result);
+    }
+    if (session->id != NULL && !session->is_over && request->certificate_request != NULL) {
+        session_sign(session, request->certificate_request);
+    }
+    session_advance(session);
+}
+
+static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
+{
+    struct session *session = grpc_call_ctx(call);
+    if (session == NULL || session->is_over) {
+        return;
+    }
+    Tabard__V1__SubscribeRequest *request = tabard__v1__subscribe_request__unpack(NULL, len, bytes);
+    if (request == NULL) {
+        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
+                       "not a SubscribeRequest");
+        return;
+    }
+    take_request(session, request);
+    tabard__v1__subscribe_request__free_unpacked(request, NULL);
+}
+
+static void on_start(void *ctx, struct grpc_call *call)
+{
+    struct service *service = ctx;
+    struct session *session =
+        service->stats.num_streams < SERVICE_STREAMS_MAX ? calloc(1, sizeof *session) : NULL;
+    grpc_call_set_ctx(call, session);
+    service->stats.num_started++;
+    if (session == NULL) {
+        service->stats.ends[SERVICE_END_LIMIT]++;
+        grpc_call_finish(call, GRPC_RESOURCE_EXHAUSTED, "too many streams (streams_max)");
+        return;
+    }
+    service->stats.num_streams++;
+    session->service = service;
+    session->call = call;
+    session->number = ++service->num_sessions_made;
+    session->csrs = bucket_full(SERVICE_CSR_BURST, SERVICE_CSR_PER_SECOND);
+    session->due_ms = uv_now(service->loop) + SERVICE_FIRST_REQUEST_MS;
+    session->next = service->sessions;
+    if (session->next != NULL) {
+        session->next->prev = session;
+    }
+    service->sessions = session;
+    // So that the sidecar knows that it is heard, before anything is due.
+    grpc_call_send_headers(call);
+}
+
+static void on_half_close(struct grpc_call *call)
+{
+    struct session *session = grpc_call_ctx(call);
+    if (session != NULL && !session->is_over) {
+        session->has_said_goodbye = session->is_over = true;
+        grpc_call_finish(call, GRPC_OK, NULL);
+    }
+}
+
+static void on_drained(struct grpc_call *call)
+{
+    struct session *session = grpc_call_ctx(call);
+    if (session != NULL) {
+        session_advance(session);
+    }
+}
+
+static void on_end(struct grpc_call *call, const struct grpc_status *status)
+{
+    struct session *session = grpc_call_ctx(call);
+    char quoted[512];
+    if (session == NULL) {
+        return;
+    }
+    struct service *service = session->service;
+    log_debug("msg=\"stream over\" stream=%" PRIu64 " id=%s code=%s error=%s", session->number,
+              session->id == NULL ? "-" : session->id, grpc_code_name(status->code),
+              log_quote(quoted, sizeof quoted, status->message));
+    session_answered(session);
+    issue_forget(session->job);
+    world_leave(&session->viewer);
+    service_linger(service, session);
+    *(session->prev != NULL ? &session->prev->next : &service->sessions) = session->next;
+    if (session->next != NULL) {
+        session->next->prev = session->prev;
+    }
+    service->stats.num_streams--;
+    wire_cleanup(&session->answer);
+    free(session->id);
+    free(session);
+}
+
+const struct grpc_method service_method = {.path = SERVICE_PATH,
+                                           .on_start = on_start,
+                                           .hooks = {.on_message = on_message,
+                                                     .on_half_close = on_half_close,
+                                                     .on_drained = on_drained,
+                                                     .on_end = on_end}};

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One sidecar's stream: who it is, which response it has not answered yet, and what it is behind
+// with. At most one response is under way; what happens meanwhile is a number (world.h), not a
+// queue. Heap, owned by its call until on_end; the loop's thread only; bounded by SERVICE_*.
+// Nobody but session*.c and service*.c includes it.
+#ifndef TABARD_CONTROL_POLICYD_STREAM_SESSION_H
+#define TABARD_CONTROL_POLICYD_STREAM_SESSION_H
+
+#include "base/bucket.h"
+#include "control/policyd/stream/service.h"
+#include "tabard/v1/policy_agent.pb-c.h"
+
+#define SESSION_NODE_MAX 64 // of a node's id, in the log
+
+struct serial {
+    uint8_t bytes[ISSUE_SERIAL_MAX];
+    uint8_t len;
+};
+
+struct session {
+    struct viewer viewer; // first: a viewer is its session
+    struct service *service;
+    struct grpc_call *call;
+    struct session *next;
+    struct session *prev;
+    uint64_t number;
+    char *id; // owned; NULL: not admitted yet
+    uid_t uid;
+    enum admit_proof proof;
+    char node[SESSION_NODE_MAX];
+    struct claim *claim; // NULL: it is nowhere
+    struct issue_job *job;
+    uint64_t job_since_ms;
+    struct bucket csrs;
+    uint32_t num_csrs_refused;
+    struct wire answer; // to a signing request: a field of the next response
+    uint64_t nonce;     // of the last response
+    bool is_waiting;    // for its result
+    bool has_sent;      // any response
+    bool has_said_goodbye;
+    bool is_over;     // finished by us
+    bool loses_claim; // its addresses don't stay when it is gone
+    uint64_t due_ms;  // when waiting for anything ends
+    struct push *push;
+    struct serial shown;  // the certificate of its connection
+    struct serial issued; // and the one it got last here
+};
+
+// session_finish ends a stream with words for the sidecar, a line in the log, and a count.
+void session_finish(struct session *session, enum service_end end, enum grpc_code code,
+                    const char *text);
+
+// session_advance sends what is due, if anything is and nothing is under way.
+void session_advance(struct session *session);
+
+// session_request handles a request that was unpacked: session_first a stream's first one.
+void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request);
+void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request);
+
+// session_answered notes a result's arrival in the push that it belongs to.
+void session_answered(struct session *session);
+
+// service_wake sends what has changed after a short while.
+void service_wake(struct service *service, uint64_t began_ns);
+
+// service_linger keeps a lost sidecar's addresses for a while, or gives them up at once.
+void service_linger(struct service *service, struct session *session);
+
+#endif

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A stream's first request (who it is, where it is) and its signing requests.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "control/policyd/stream/session.h"
+#include "control/policyd/stream/tls.h"
+
+// Field numbers of SubscribeResponse and IssuedCertificate.
+enum { RESPONSE_CERTIFICATE = 5, RESPONSE_CERTIFICATE_ERROR = 6, ISSUED_CHAIN = 1 };
+
+static enum grpc_code code_of(enum admit_result result)
+{
+    switch (result) {
+    case ADMIT_NOT_NAMED:
+    case ADMIT_AMBIGUOUS:
+    case ADMIT_TOKEN_OTHER:
+        return GRPC_PERMISSION_DENIED;
+    case ADMIT_TOKEN_BROKEN:
+        return GRPC_INTERNAL;
+    default:
+        return GRPC_UNAUTHENTICATED;
+    }
+}
+
+// What the sidecar would like to be: proves nothing, only chooses among what is granted.
+static const char *wanted_of(const Tabard__V1__SubscribeRequest *request)
+{
+    if (request->certificate_request != NULL &&
+        request->certificate_request->spiffe_id[0] != '\0') {
+        return request->certificate_request->spiffe_id;
+    }
+    for (size_t i = 0; i < request->node->n_metadata; i++) {
+        if (strcmp(request->node->metadata[i]->key, "spiffe_id") == 0) {
+            return request->node->metadata[i]->value;
+        }
+    }
+    return "";
+}
+
+static bool admit_session(struct session *session, const Tabard__V1__SubscribeRequest *request)
+{
+    struct service *service = session->service;
+    const struct grpc_peer *peer = grpc_call_peer(session->call);
+    struct verified_peer verified;
+    struct admitted admitted;
+    struct err err = {{0}, {0}};
+    struct err tls_err = {{0}, {0}};
+    size_t serial_len = 0;
+    struct admit_request asked = {.dir = service->dir,
+                                  .certificate_error = "",
+                                  .is_unix = peer->is_unix,
+                                  .uid = peer->uid,
+                                  .token = request->node->join_token,
+                                  .wanted_id = wanted_of(request),
+                                  .now = time(NULL)};
+    if (tls_has_certificate(peer)) {
+        if (tls_peer(&verified, session->shown.bytes, &serial_len, peer,
+                     service->world.trust->bundles, asked.now, &tls_err)) {
+            asked.certificate_id = verified.id;
+        } else {
+            asked.certificate_error = tls_err.text;
+        }
+        session->shown.len = (uint8_t)serial_len;
+    }
+    enum admit_result result = admit(&admitted, service->world.fleet, &asked, &err);
+    service->stats.admitted[result]++;
+    if (result != ADMIT_OK) {
+        err_prefix(&err, "%s", admit_result_text(result));
+        session_finish(session, SERVICE_END_NOT_ADMITTED, code_of(result), err.text);
+        return false;
+    }
+    if (admitted.proof != ADMIT_BY_CERTIFICATE) {
+        session->shown.len = 0;
+    }
+    session->proof = admitted.proof;
+    session->uid = peer->uid;
+    session->id = strdup(admitted.id);
+    return session->id != NULL;
+}
+
+// Takes the addresses that the fleet gives this identity. A host has more than those; only if none
+// is left is that a mistake.
+static bool claim_addresses_of(struct session *session, const Tabard__V1__Node *node,
+                               struct err *err)
+{
+    struct service *service = session->service;
+    struct ip addresses[REGISTRY_ADDRESSES_MAX];
+    struct claim_spec spec = {
+        .id = session->id, .addresses = addresses, .since_us = service_now_us()};
+    uint32_t number = fleet_find(service->world.fleet, session->id, strlen(session->id));
+    if (fleet_workload(service->world.fleet, number)->spec->n_ports == 0) {
+        return true; // it is called by nobody
+    }
+    for (size_t i = 0; i < node->n_addresses; i++) {
+        struct ip ip;
+        if (!ip_parse(&ip, node->addresses[i], err)) {
+            return err_prefix(err, "node.addresses[%zu]", i);
+        }
+        if (fleet_allows_address(service->world.fleet, number, &ip)) {
+            if (spec.num_addresses == REGISTRY_ADDRESSES_MAX) {
+                return err_set(err, "more than %d addresses", REGISTRY_ADDRESSES_MAX);
+            }
+            addresses[spec.num_addresses++] = ip;
+        }
+    }
+    if (spec.num_addresses == 0) {
+        return err_set(err,
+                       "none of the %zu addresses in node is one that the fleet gives %s, which "
+                       "has ports to be called at",
+                       node->n_addresses, session->id);
+    }
+    session->claim = registry_claim(&service->world.registry, &spec, err);
+    if (session->claim == NULL) {
+        return false;
+    }
+    registry_dir_write(service->registry, session->number, session->claim);
+    return true;
+}
+
+static bool has_deltas(const Tabard__V1__Node *node)
+{
+    for (size_t i = 0; i < node->n_capabilities; i++) {
+        if (strcmp(node->capabilities[i], "destination_deltas") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request)
+{
+    struct service *service = session->service;
+    struct err err = {{0}, {0}};
+    char node[SESSION_NODE_MAX * 4 + 3];
+    if (request->node == NULL || request->node->id[0] == '\0') {
+        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
+                       "a stream's first request says who asks: node, with an id");
+        return;
+    }
+    if (request->result != NULL) {
+        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
+                       "a result before any response");
+        return;
+    }
+    snprintf(session->node, sizeof session->node, "%s", request->node->id);
+    if (!admit_session(session, request)) {
+        if (!session->is_over) {
+            session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, "out of memory");
+        }
+        return;
+    }
+    if (!claim_addresses_of(session, request->node, &err)) {
+        session_finish(session, SERVICE_END_ADDRESS, GRPC_PERMISSION_DENIED, err.text);
+        return;
+    }
+    if (!world_join(&service->world, &session->viewer, session->id, &err)) {
+        session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, err.text);
+        return;
+    }
+    session->viewer.wants_deltas = has_deltas(request->node);
+    session->due_ms = 0;
+    if (!version_reach(&service->version, request->version_in_force, service_now_us())) {
+        log_error("msg=\"sidecar holds a version that this folder never gave; it will refuse\" "
+                  "stream=%" PRIu64 " held=%" PRIu64 " last=%" PRIu64,
+                  session->number, request->version_in_force, service->version.last);
+    }
+    log_info("msg=admitted stream=%" PRIu64 " id=%s by=%s node=%s held=%" PRIu64, session->number,
+             session->id, admit_proof_text(session->proof),
+             log_quote(node, sizeof node, session->node), request->version_in_force);
+}
+
+static void refuse_csr(struct session *session, const char *text)
+{
+    char quoted[1024];
+    log_warn("msg=\"certificate refused\" stream=%" PRIu64 " id=%s error=%s", session->number,
+             session->id, log_quote(quoted, sizeof quoted, text));
+    wire_cleanup(&session->answer);
+    wire_put_field(&session->answer, RESPONSE_CERTIFICATE_ERROR, text, strlen(text));
+    if (++session->num_csrs_refused > SERVICE_CSR_REFUSED_MAX) {
+        session_finish(session, SERVICE_END_CSR_FLOOD, GRPC_RESOURCE_EXHAUSTED,
+                       "too many signing requests that could not be answered");
+    }
+}
+
+static void on_issued(void *ctx, const struct issue_result *result)
+{
+    struct session *session = ctx;
+    struct wire chain = {.bytes = NULL};
+    session->job = NULL;
+    if (session->is_over) {
+        return;
+    }
+    if (result->error != NULL) {
+        refuse_csr(session, result->error);
+    } else {
+        for (size_t i = 0; i < result->num_certs; i++) {
+            wire_put_field(&chain, ISSUED_CHAIN, result->chain[i], result->chain_lens[i]);
+        }
+        wire_cleanup(&session->answer);
+        wire_put_field(&session->answer, RESPONSE_CERTIFICATE, chain.bytes, chain.len);
+        session->service->stats.num_certificates++;
+        session->issued.len = (uint8_t)result->serial_len;
+        memcpy(session->issued.bytes, result->serial, result->serial_len);
+        log_info("msg=issued stream=%" PRIu64 " id=%s not_after=%" PRId64, session->number,
+                 session->id, result->not_after);
+        wire_cleanup(&chain);
+    }
+    session_advance(session);
+}
+
+void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request)
+{
+    struct service *service = session->service;
+    struct err err = {{0}, {0}};
+    uint32_t number = fleet_find(service->world.fleet, session->id, strlen(session->id));
+    if (session->job != NULL || session->answer.len > 0) {
+        session_finish(session, SERVICE_END_CSR_FLOOD, GRPC_RESOURCE_EXHAUSTED,
+                       "a signing request before the last one was answered");
+        return;
+    }
+    if (request->spiffe_id[0] != '\0' && strcmp(request->spiffe_id, session->id) != 0) {
+        err_set(&err, "this stream was admitted as %s", session->id);
+        refuse_csr(session, err.text);
+        return;
+    }
+    if (!bucket_take(&session->csrs, uv_now(service->loop))) {
+        service->stats.num_csr_limited++;
+        refuse_csr(session, "too many signing requests on this stream; try again later");
+        return;
+    }
+    if (number == FLEET_NONE) {
+        return; // the stream is about to end
+    }
+    const Tabard__V1__Workload *workload = fleet_workload(service->world.fleet, number)->spec;
+    const struct issue_request asked = {.csr = request->csr.data,
+                                        .csr_len = request->csr.len,
+                                        .spiffe_id = session->id,
+                                        .dns_names = workload->dns_names,
+                                        .num_dns_names = workload->n_dns_names,
+                                        .seconds = workload->certificate_seconds != 0
+                                                       ? workload->certificate_seconds
+                                                       : FLEET_CERTIFICATE_SECONDS};
+    session->job = issue(service->issuer, &asked, on_issued, session, &err);
+    session->job_since_ms = uv_now(service->loop);
+    if (session->job == NULL) {
+        refuse_csr(session, err.text);
+    }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TLS for the policy agent's TCP listener: TLS 1.3 with our own SVID, and a client's certificate
+// asked for but not demanded, since who comes with a join token has none yet. The handshake proves
+// that a client holds its key; whom the chain proves is decided at admission (tls_peer), by the
+// CRLs of that moment, so that the refusal is a gRPC status in words. The context is owned by the
+// caller; the loop's thread; bounded by certs/verify.h.
+#ifndef TABARD_CONTROL_POLICYD_STREAM_TLS_H
+#define TABARD_CONTROL_POLICYD_STREAM_TLS_H
+
+#include "certs/verify.h"
+#include "net/grpc/transport.h"
+#include "control/policyd/ca/sign.h"
+
+#define TLS_OWN_PATH    "/tabard/policyd"
+#define TLS_OWN_SECONDS 86400
+#define TLS_OWN_DNS     "tabard-policyd" // for clients whose TLS insists on a name
+
+// tls_context makes a context with a fresh key and certificate of the CA in ca_dir, for
+// spiffe://DOMAIN/tabard/policyd. It waits for the CA's lock. NULL sets err.
+SSL_CTX *tls_context(const char *ca_dir, const char *trust_domain, time_t now, struct err *err);
+
+// tls_has_certificate says whether a peer showed a certificate.
+bool tls_has_certificate(const struct grpc_peer *peer);
+
+// tls_peer verifies what the peer showed. out_serial gets the leaf's, as trust_is_revoked wants it.
+// false sets err.
+bool tls_peer(struct verified_peer *out, uint8_t out_serial[ISSUE_SERIAL_MAX],
+              size_t *out_serial_len, const struct grpc_peer *peer,
+              const struct trust_bundles *bundles, time_t now, struct err *err);
+
+#endif

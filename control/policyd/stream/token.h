@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Join tokens: 32 random bytes as text, of which only the SHA-256 is kept, as the name of a file in
+// DIR/tokens that says for whom and until when. Using one up moves its file to DIR/tokens/used,
+// which succeeds once, whichever policyd of those that share the folder tries; so a token is used
+// up when it is presented, whatever comes of it after. Nothing is kept in memory; any thread;
+// bounded by TOKEN_*_MAX. It decides nobody's admission; see admit.h.
+#ifndef TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
+#define TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "certs/identity.h"
+
+#define TOKEN_TEXT_MAX       80 // with its NUL
+#define TOKEN_PREFIX         "tabard-join-"
+#define TOKEN_MINUTES        60
+#define TOKEN_MINUTES_MAX    (7 * 24 * 60)
+#define TOKEN_MEMORY_SECONDS 86400 // how long an expired or used one is told from an unknown one
+
+// token_make makes a token for a SPIFFE id, good until expires. false sets err.
+bool token_make(char out[TOKEN_TEXT_MAX], const char *dir, const char *spiffe_id, time_t expires,
+                struct err *err);
+
+enum token_result { TOKEN_OK, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED, TOKEN_BROKEN };
+
+// token_use uses a token up. TOKEN_OK fills out_id; anything else sets err to words.
+enum token_result token_use(char out_id[SPIFFE_ID_LEN_MAX + 1], const char *dir, const char *token,
+                            time_t now, struct err *err);
+
+// token_sweep removes what was used or has expired more than TOKEN_MEMORY_SECONDS ago.
+void token_sweep(const char *dir, time_t now);
+
+#endif

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The versions of what sidecars are sent: one counter for all that share a folder, in its file
+// `version`. A draw is max(the clock in microseconds, the last draw of anybody + 1), taken under a
+// file lock, so
+//   - versions grow strictly, whoever draws, over restarts and through clocks that go back;
+//   - a policyd that takes over a sidecar from another draws once if the sidecar holds a version
+//     that is higher than its own last one, and is then above every version given before
+//     (version_reach), so that the sidecar does not take its state for an old one;
+//   - a folder that was lost or brought back goes on above its past as long as the clock is right.
+//     If the clock is not, the sidecars refuse, keep what they have, and say so (the operator then
+//     lets them: accept_older), which is what the version is for.
+// It is drawn for each batch of changes, not for each sidecar. Owned by the daemon; one thread;
+// fixed size. Without the file (disk full, say) it goes on by the clock and its own last draw.
+#ifndef TABARD_CONTROL_POLICYD_STREAM_VERSION_H
+#define TABARD_CONTROL_POLICYD_STREAM_VERSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct version {
+    int fd;        // owned; -1: no file
+    uint64_t last; // what this process drew last
+};
+
+// version_open opens or makes DIR/version and draws once. false sets err; the struct can be cleaned
+// up in any case.
+bool version_open(struct version *out, const char *dir, uint64_t now_us, struct err *err);
+void version_cleanup(struct version *version);
+
+// version_draw returns a version higher than all before. false sets err: the file can't be read or
+// written; version->last is higher than it was all the same.
+bool version_draw(struct version *version, uint64_t now_us, struct err *err);
+
+// version_reach makes sure that version->last isn't below one that a sidecar holds, if that one was
+// drawn from this folder. false: it was not, and nothing was drawn for it.
+bool version_reach(struct version *version, uint64_t held, uint64_t now_us);
+
+#endif

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who is where: addresses, and the sidecars that claim them. An address belongs to one identity:
+// that of its oldest claim. Owned by the daemon; the loop's thread only; bounded by
+// REGISTRY_CLAIMS_MAX and REGISTRY_ADDRESSES_MAX. It asks nobody whether a claim is permitted (see
+// fleet.h) and writes no file (see registry_dir.h); time is an argument.
+#ifndef TABARD_CONTROL_POLICYD_WORLD_REGISTRY_H
+#define TABARD_CONTROL_POLICYD_WORLD_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "control/policyd/world/table.h"
+
+#define REGISTRY_CLAIMS_MAX    200000
+#define REGISTRY_ADDRESSES_MAX 16 // of one claim
+
+struct claim; // opaque: one sidecar's addresses
+
+// Who a claim is of. Everything is copied.
+struct claim_spec {
+    const char *id; // SPIFFE id
+    const struct ip *addresses;
+    size_t num_addresses;
+    uint64_t since_us; // which claim is older
+    bool is_foreign;   // another policyd's: it isn't refused, it may only lose
+};
+
+struct registry {
+    struct table places; // ip -> place
+    uint32_t num_claims;
+    void *ctx;
+    // An address came to an identity, left it, or both. NULL: nobody's. Borrowed for the call.
+    void (*on_moved)(void *ctx, const struct ip *ip, const char *from_id, const char *to_id);
+};
+
+void registry_init(struct registry *registry, void *ctx,
+                   void (*on_moved)(void *ctx, const struct ip *ip, const char *from_id,
+                                    const char *to_id));
+// registry_cleanup needs every claim to be gone.
+void registry_cleanup(struct registry *registry);
+
+// registry_claim takes addresses for a sidecar. Refused, unless foreign: an address that a claim of
+// another identity holds (a lingering one gives way), and too many. NULL sets err.
+struct claim *registry_claim(struct registry *registry, const struct claim_spec *spec,
+                             struct err *err);
+
+// registry_linger: the sidecar is out of touch; its addresses stay where they are, but give way to
+// whoever else claims them. The caller drops it after a while.
+void registry_linger(struct registry *registry, struct claim *claim);
+void registry_drop(struct registry *registry, struct claim *claim);
+
+// registry_owner returns the identity that an address belongs to, borrowed, or NULL.
+const char *registry_owner(struct registry *registry, const struct ip *ip);
+
+// claim_is_in_force says whether all of a claim's addresses are its identity's.
+bool claim_is_in_force(const struct claim *claim);
+
+const char *claim_id(const struct claim *claim);
+const struct ip *claim_addresses(const struct claim *claim, size_t *out_num);
+uint64_t claim_since_us(const struct claim *claim);
+
+#endif

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/world/registry_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "certs/identity.h"
+
+#define INSTANCE_LEN        16
+#define FILE_NAME_MAX       24
+#define ALIVE               "alive"
+#define POLLS_BETWEEN_SCANS 5
+
+struct foreign {
+    struct table_link link; // first
+    char name[FILE_NAME_MAX];
+    struct claim *claim;
+    uint64_t scan; // the last in which it was there
+};
+
+struct instance {
+    uv_fs_event_t event;
+    struct registry_dir *owner;
+    char name[INSTANCE_LEN + 1];
+    struct table files; // of foreign
+    bool is_watched;
+};
+
+struct registry_dir {
+    uv_timer_t heartbeat;
+    uv_fs_event_t event; // of registry/ itself
+    uv_loop_t *loop;
+    struct registry *registry;
+    bool (*permits)(void *ctx, const char *id, const struct ip *ip);
+    void *ctx;
+    char *path; // owned: DIR/registry
+    char own[INSTANCE_LEN + 1];
+    struct instance *instances[REGISTRY_INSTANCES_MAX]; // owned; NULL where free
+    uint64_t scan;
+    unsigned num_beats;
+    unsigned handles_open;
+    bool is_closing;
+};
+
+static void release(struct registry_dir *dir)
+{
+    if (--dir->handles_open == 0) {
+        free(dir->path);
+        free(dir);
+    }
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    release(handle->data);
+}
+
+static void on_instance_closed(uv_handle_t *handle)
+{
+    struct instance *instance = handle->data;
+    struct registry_dir *dir = instance->owner;
+    free(instance);
+    release(dir);
+}
+
+static struct foreign *find_file(struct instance *instance, const char *name, uint64_t *out_hash)
+{
+    *out_hash = table_hash(&instance->files, name, strlen(name));
+    struct table_link *link = table_first(&instance->files, *out_hash);
+    while (link != NULL && strcmp(((struct foreign *)link)->name, name) != 0) {
+        link = table_next(link);
+    }
+    return (struct foreign *)link;
+}
+
+static void forget_file(struct instance *instance, struct foreign *file)
+{
+    registry_drop(instance->owner->registry, file->claim);
+    table_remove(&instance->files, &file->link);
+    free(file);
+}
+
+// Reads "ID SINCE IP IP ...\n". What another policyd may have been made to write is believed as far
+// as the fleet goes.
+static struct claim *read_claim(struct registry_dir *dir, char *text)
+{
+    struct ip addresses[REGISTRY_ADDRESSES_MAX];
+    char *rest = text;
+    struct claim_spec spec = {.addresses = addresses, .is_foreign = true};
+    struct spiffe_id id;
+    spec.id = strsep(&rest, " \n");
+    const char *since = rest == NULL ? "" : strsep(&rest, " \n");
+    if (!spiffe_workload_parse(&id, spec.id, strlen(spec.id), NULL)) {
+        return NULL;
+    }
+    spec.since_us = strtoull(since, NULL, 10);
+    for (char *word; rest != NULL && (word = strsep(&rest, " \n")) != NULL;) {
+        struct ip *ip = &addresses[spec.num_addresses];
+        if (spec.num_addresses < REGISTRY_ADDRESSES_MAX && ip_parse(ip, word, NULL) &&
+            dir->permits(dir->ctx, spec.id, ip)) {
+            spec.num_addresses++;
+        }
+    }
+    return registry_claim(dir->registry, &spec, NULL);
+}
+
+static bool is_file_name(const char *name)
+{
+    return name[0] >= '0' && name[0] <= '9' && strlen(name) < FILE_NAME_MAX;
+}
+
+// One file of another instance is there, or isn't any more.
+static void look_at(struct instance *instance, const char *name)
+{
+    struct registry_dir *dir = instance->owner;
+    char path[PATH_MAX], text[REGISTRY_FILE_MAX];
+    uint64_t hash;
+    snprintf(path, sizeof path, "%s/%s/%s", dir->path, instance->name, name);
+    struct foreign *file = find_file(instance, name, &hash);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (len <= 0) {
+        if (file != NULL) {
+            forget_file(instance, file);
+        }
+        return;
+    }
+    if (file != NULL) {
+        file->scan = dir->scan;
+        return; // a file never changes
+    }
+    text[len] = '\0';
+    struct claim *claim = read_claim(dir, text);
+    file = claim == NULL ? NULL : calloc(1, sizeof *file);
+    if (file == NULL || !table_put(&instance->files, &file->link, hash)) {
+        registry_drop(dir->registry, claim);
+        free(file);
+        return;
+    }
+    snprintf(file->name, sizeof file->name, "%s", name);
+    file->claim = claim;
+    file->scan = dir->scan;
+}
+
+static void on_file_event(uv_fs_event_t *event, const char *name, int events, int status)
+{
+    (void)events;
+    struct instance *instance = event->data;
+    if (status == 0 && name != NULL && is_file_name(name) && !instance->owner->is_closing) {
+        look_at(instance, name);
+    }
+}
+
+static void forget_unseen(struct instance *instance, bool all)
+{
+    for (uint32_t i = 0; i < instance->files.cap; i++) {
+        for (struct table_link *link = instance->files.heads[i], *next; link != NULL; link = next) {
+            struct foreign *file = (struct foreign *)link;
+            next = link->next;
+            if (all || file->scan != instance->owner->scan) {
+                forget_file(instance, file);
+            }
+        }
+    }
+}
+
+static void scan_instance(struct instance *instance)
+{
+    struct registry_dir *dir = instance->owner;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", dir->path, instance->name);
+    DIR *folder = opendir(path);
+    dir->scan++;
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        uint64_t hash;
+        struct foreign *file =
+            is_file_name(entry->d_name) ? find_file(instance, entry->d_name, &hash) : NULL;
+        if (file != NULL) {
+            file->scan = dir->scan;
+        } else if (is_file_name(entry->d_name)) {
+            look_at(instance, entry->d_name);
+        }
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    forget_unseen(instance, false);
+}
+
+static void drop_instance(struct registry_dir *dir, size_t i)
+{
+    struct instance *instance = dir->instances[i];
+    forget_unseen(instance, true);
+    table_cleanup(&instance->files);
+    dir->instances[i] = NULL;
+    uv_close((uv_handle_t *)&instance->event, on_instance_closed);
+}
+
+static void remove_folder(const char *path)
+{
+    char file[PATH_MAX];
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+        if (entry->d_name[0] != '.' || strlen(entry->d_name) > 2) {
+            unlink(file);
+        }
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    rmdir(path);
+}
+
+static bool is_alive(const struct registry_dir *dir, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    struct timespec now;
+    snprintf(path, sizeof path, "%s/%s/" ALIVE, dir->path, name);
+    clock_gettime(CLOCK_REALTIME, &now);
+    // A folder is made before its heartbeat: it has as long for that.
+    if (stat(path, &st) != 0) {
+        snprintf(path, sizeof path, "%s/%s", dir->path, name);
+        if (stat(path, &st) != 0) {
+            return false;
+        }
+    }
+    int64_t age_ms = (int64_t)(now.tv_sec - st.st_mtim.tv_sec) * 1000 +
+                     (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
+    return age_ms < REGISTRY_STALE_MS;
+}
+
+static void meet(struct registry_dir *dir, const char *name)
+{
+    size_t free_at = REGISTRY_INSTANCES_MAX;
+    char path[PATH_MAX];
+    for (size_t i = 0; i < REGISTRY_INSTANCES_MAX; i++) {
+        if (dir->instances[i] == NULL) {
+            free_at = i;
+        } else if (strcmp(dir->instances[i]->name, name) == 0) {
+            return;
+        }
+    }
+    struct instance *instance =
+        free_at < REGISTRY_INSTANCES_MAX ? calloc(1, sizeof *instance) : NULL;
+    if (instance == NULL) {
+        log_warn("msg=\"another policyd is not heard\" instance=%s", name);
+        return;
+    }
+    instance->owner = dir;
+    snprintf(instance->name, sizeof instance->name, "%s", name);
+    snprintf(path, sizeof path, "%s/%s", dir->path, name);
+    uv_fs_event_init(dir->loop, &instance->event);
+    instance->event.data = instance;
+    dir->handles_open++;
+    dir->instances[free_at] = instance;
+    uv_fs_event_start(&instance->event, on_file_event, path, 0);
+    scan_instance(instance);
+}
+
+// Who is there, who is no more, and, of those that are, every now and then each file: an event may
+// have been lost.
+static void look_round(struct registry_dir *dir, bool everything)
+{
+    char path[PATH_MAX];
+    for (size_t i = 0; i < REGISTRY_INSTANCES_MAX; i++) {
+        struct instance *instance = dir->instances[i];
+        if (instance != NULL && !is_alive(dir, instance->name)) {
+            log_info("msg=\"another policyd is gone\" instance=%s", instance->name);
+            snprintf(path, sizeof path, "%s/%s", dir->path, instance->name);
+            drop_instance(dir, i);
+            remove_folder(path);
+        } else if (instance != NULL && everything) {
+            scan_instance(instance);
+        }
+    }
+    DIR *folder = opendir(dir->path);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        const char *name = entry->d_name;
+        if (strlen(name) != INSTANCE_LEN || strcmp(name, dir->own) == 0) {
+            continue;
+        }
+        if (is_alive(dir, name)) {
+            meet(dir, name);
+        } else {
+            snprintf(path, sizeof path, "%s/%s", dir->path, name);
+            remove_folder(path);
+        }
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+}
+
+static void on_folder_event(uv_fs_event_t *event, const char *name, int events, int status)
+{
+    (void)name, (void)events, (void)status;
+    struct registry_dir *dir = event->data;
+    if (!dir->is_closing) {
+        look_round(dir, false);
+    }
+}
+
+static void beat(struct registry_dir *dir)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s/" ALIVE, dir->path, dir->own);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0) {
+        futimens(fd, NULL);
+        close(fd);
+    }
+}
+
+static void on_beat(uv_timer_t *timer)
+{
+    struct registry_dir *dir = timer->data;
+    beat(dir);
+    look_round(dir, ++dir->num_beats % POLLS_BETWEEN_SCANS == 0);
+}
+
+static bool make_own(struct registry_dir *dir, struct err *err)
+{
+    char path[PATH_MAX];
+    uint8_t bytes[INSTANCE_LEN / 2];
+    if (mkdir(dir->path, 0700) != 0 && errno != EEXIST) {
+        return err_set(err, "%s: can't be made a folder: %s", dir->path, strerror(errno));
+    }
+    RAND_bytes(bytes, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        snprintf(dir->own + 2 * i, 3, "%02x", bytes[i]);
+    }
+    snprintf(path, sizeof path, "%s/%s", dir->path, dir->own);
+    if (mkdir(path, 0700) != 0) {
+        return err_set(err, "%s: can't be made a folder: %s", path, strerror(errno));
+    }
+    beat(dir);
+    return true;
+}
+
+struct registry_dir *registry_dir_new(uv_loop_t *loop, const char *path, struct registry *registry,
+                                      bool (*permits)(void *ctx, const char *id,
+                                                      const struct ip *ip),
+                                      void *ctx, struct err *err)
+{
+    char full[PATH_MAX];
+    struct registry_dir *dir = calloc(1, sizeof *dir);
+    snprintf(full, sizeof full, "%s/registry", path);
+    if (dir == NULL || (dir->path = strdup(full)) == NULL) {
+        free(dir);
+        err_set(err, "out of memory");
+        return NULL;
+    }
+    dir->loop = loop;
+    dir->registry = registry;
+    dir->permits = permits;
+    dir->ctx = ctx;
+    if (!make_own(dir, err)) {
+        free(dir->path);
+        free(dir);
+        return NULL;
+    }
+    uv_timer_init(loop, &dir->heartbeat);
+    uv_fs_event_init(loop, &dir->event);
+    dir->heartbeat.data = dir->event.data = dir;
+    dir->handles_open = 2;
+    uv_fs_event_start(&dir->event, on_folder_event, dir->path, 0);
+    uv_timer_start(&dir->heartbeat, on_beat, REGISTRY_HEARTBEAT_MS, REGISTRY_HEARTBEAT_MS);
+    look_round(dir, false);
+    return dir;
+}
+
+void registry_dir_close(struct registry_dir *dir)
+{
+    if (dir == NULL) {
+        return;
+    }
+    beat(dir);
+    dir->is_closing = true;
+    for (size_t i = 0; i < REGISTRY_INSTANCES_MAX; i++) {
+        if (dir->instances[i] != NULL) {
+            drop_instance(dir, i);
+        }
+    }
+    uv_close((uv_handle_t *)&dir->heartbeat, on_closed);
+    uv_close((uv_handle_t *)&dir->event, on_closed);
+}
+
+void registry_dir_write(struct registry_dir *dir, uint64_t number, const struct claim *claim)
+{
+    char path[PATH_MAX], temp[PATH_MAX], text[REGISTRY_FILE_MAX], ip[ADDR_TEXT_MAX];
+    size_t num = 0;
+    const struct ip *addresses = claim_addresses(claim, &num);
+    int len = snprintf(text, sizeof text, "%s %" PRIu64, claim_id(claim), claim_since_us(claim));
+    for (size_t i = 0; i < num; i++) {
+        len += snprintf(text + len, sizeof text - (size_t)len, " %s", ip_text(&addresses[i], ip));
+    }
+    text[len++] = '\n';
+    snprintf(path, sizeof path, "%s/%s/%" PRIu64, dir->path, dir->own, number);
+    snprintf(temp, sizeof temp, "%s/%s/.%" PRIu64, dir->path, dir->own, number);
+    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && write(fd, text, (size_t)len) == len;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!ok || rename(temp, path) != 0) {
+        log_warn("msg=\"registry not written\" error=\"%s\"", strerror(errno));
+        unlink(temp);
+    }
+}
+
+void registry_dir_erase(struct registry_dir *dir, uint64_t number)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s/%" PRIu64, dir->path, dir->own, number);
+    unlink(path);
+}
+
+void registry_dir_refresh(struct registry_dir *dir)
+{
+    for (size_t i = 0; i < REGISTRY_INSTANCES_MAX; i++) {
+        if (dir->instances[i] != NULL) {
+            forget_unseen(dir->instances[i], true);
+            scan_instance(dir->instances[i]);
+        }
+    }
+}

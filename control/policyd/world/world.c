@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/world/world.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "control/policyd/world/world_impl.h"
+
+static void on_moved(void *ctx, const struct ip *ip, const char *from_id, const char *to_id);
+
+void world_init(struct world *world, const struct world_hooks *hooks)
+{
+    *world = (struct world){.hooks = *hooks};
+    registry_init(&world->registry, world, on_moved);
+}
+
+static void free_view(struct view *view)
+{
+    fleet_sight_cleanup(&view->sight);
+    wire_cleanup(&view->body);
+    free(view->log);
+    free(view);
+}
+
+void world_cleanup(struct world *world)
+{
+    for (uint32_t i = 0; i < world->members.cap; i++) {
+        struct member *member = (struct member *)world->members.heads[i];
+        while (member != NULL) {
+            struct member *next = (struct member *)member->link.next;
+            if (member->view != NULL) {
+                free_view(member->view);
+            }
+            array_cleanup(&member->addresses);
+            array_cleanup(&member->callers);
+            free(member->id);
+            free(member);
+            member = next;
+        }
+    }
+    table_cleanup(&world->members);
+    registry_cleanup(&world->registry);
+    fleet_free(world->fleet);
+    trust_free(world->trust);
+}
+
+struct member *world_member(struct world *world, const char *id, size_t id_len)
+{
+    uint64_t hash = table_hash(&world->members, id, id_len);
+    struct table_link *link = table_first(&world->members, hash);
+    for (; link != NULL; link = table_next(link)) {
+        struct member *member = (struct member *)link;
+        if (member->id_len == id_len && memcmp(member->id, id, id_len) == 0) {
+            return member;
+        }
+    }
+    struct member *member = calloc(1, sizeof *member);
+    char *copy = strndup(id, id_len);
+    if (member == NULL || copy == NULL || !table_put(&world->members, &member->link, hash)) {
+        free(member);
+        free(copy);
+        return NULL;
+    }
+    member->id = copy;
+    member->id_len = id_len;
+    member->number = world->fleet == NULL ? FLEET_NONE : fleet_find(world->fleet, id, id_len);
+    return member;
+}
+
+static void mark_dirty(struct world *world, struct view *view)
+{
+    if (view->is_dirty || view->viewers == NULL) {
+        return;
+    }
+    view->is_dirty = true;
+    view->next_dirty = world->dirty;
+    world->dirty = view;
+    if (view->next_dirty == NULL) {
+        world->hooks.on_change(world->hooks.ctx);
+    }
+}
+
+void view_note_all(struct world *world, struct view *view)
+{
+    world->num_changes++;
+    view->state_seq = ++view->seq;
+    mark_dirty(world, view);
+}
+
+void view_note(struct world *world, struct view *view, const struct member *member,
+               const struct ip *ip)
+{
+    world->num_changes++;
+    if (view->viewers == NULL) {
+        // Nobody has a state that the change would be a change of.
+        view->state_seq = ++view->seq;
+        return;
+    }
+    if (view->log == NULL) {
+        view->log = calloc(WORLD_LOG_MAX, sizeof *view->log);
+        if (view->log == NULL) {
+            view_note_all(world, view);
+            return;
+        }
+    }
+    view->seq++;
+    view->log[view->seq % WORLD_LOG_MAX] = (struct change){.member = member, .ip = *ip};
+    mark_dirty(world, view);
+}
+
+static void tell_callers(struct world *world, const struct member *member, const struct ip *ip)
+{
+    struct view *const *callers = member->callers.items;
+    for (uint32_t i = 0; i < member->callers.num; i++) {
+        view_note(world, callers[i], member, ip);
+    }
+}
+
+static void on_moved(void *ctx, const struct ip *ip, const char *from_id, const char *to_id)
+{
+    struct world *world = ctx;
+    struct member *from = from_id == NULL ? NULL : world_member(world, from_id, strlen(from_id));
+    struct member *to = to_id == NULL ? NULL : world_member(world, to_id, strlen(to_id));
+    if (from != NULL) {
+        struct ip *items = from->addresses.items;
+        for (uint32_t i = 0; i < from->addresses.num; i++) {
+            if (ip_equal(&items[i], ip)) {
+                items[i] = items[--from->addresses.num];
+                break;
+            }
+        }
+        tell_callers(world, from, ip);
+    }
+    struct ip *added = to == NULL ? NULL : array_add(&to->addresses, sizeof *added, NULL);
+    if (added != NULL) {
+        *added = *ip;
+        tell_callers(world, to, ip);
+    }
+}
+
+const struct fleet_callee *view_callee(const struct view *view, const struct member *member)
+{
+    const struct fleet_callee *all = view->sight.callees.items;
+    uint32_t low = 0;
+    uint32_t high = view->sight.callees.num;
+    while (low < high && member->number != FLEET_NONE) {
+        uint32_t middle = low + (high - low) / 2;
+        if (all[middle].workload == member->number) {
+            return &all[middle];
+        }
+        low = all[middle].workload < member->number ? middle + 1 : low;
+        high = all[middle].workload > member->number ? middle : high;
+    }
+    return NULL;
+}
+
+void world_leave(struct viewer *viewer)
+{
+    if (viewer->view == NULL) {
+        return;
+    }
+    if (viewer->prev != NULL) {
+        viewer->prev->next = viewer->next;
+    } else {
+        viewer->view->viewers = viewer->next;
+    }
+    if (viewer->next != NULL) {
+        viewer->next->prev = viewer->prev;
+    }
+    *viewer = (struct viewer){.view = NULL};
+}
+
+void world_flush(struct world *world)
+{
+    while (world->dirty != NULL) {
+        struct view *view = world->dirty;
+        world->dirty = view->next_dirty;
+        view->is_dirty = false;
+        for (struct viewer *viewer = view->viewers, *next; viewer != NULL; viewer = next) {
+            next = viewer->next;
+            world->hooks.on_behind(world->hooks.ctx, viewer);
+        }
+    }
+}
+
+bool viewer_is_behind(const struct viewer *viewer)
+{
+    return viewer->view != NULL && (viewer->seq != viewer->view->seq || viewer->seq == 0);
+}
+
+bool world_has(const struct world *world, const char *id)
+{
+    return world->fleet != NULL && fleet_find(world->fleet, id, strlen(id)) != FLEET_NONE;
+}
+
+const char *viewer_id(const struct viewer *viewer)
+{
+    return viewer->view->member->id;
+}

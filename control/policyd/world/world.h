@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What each identity is shown of the fleet, and what of it has changed: fleet, trust and registry
+// together. All sidecars of one identity share one view; a change that comes to a view is noted in
+// its log once, so a sidecar needs no queue but the number of the last change it was sent.
+// Owned by the daemon; the loop's thread only. Bounded by the fleet, by WORLD_LOG_MAX changes a
+// view (who is further behind is sent the whole state), and by the identities that fleets have
+// named since the start, of which a few hundred bytes each are kept. It sends nothing; see session.
+//
+// An address that comes or goes costs as much as there are views that may call it, and a delta as
+// much as there are changes in it, however large the fleet.
+#ifndef TABARD_CONTROL_POLICYD_WORLD_WORLD_H
+#define TABARD_CONTROL_POLICYD_WORLD_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "control/policyd/fleet/fleet.h"
+#include "control/policyd/world/registry.h"
+#include "control/policyd/ca/trust.h"
+#include "base/wire.h"
+
+#define WORLD_LOG_MAX 64
+
+struct member; // opaque: one identity that a fleet names or named
+struct view;   // opaque: what one identity is shown
+
+// One sidecar that is shown a view. Embedded by its owner. Zero state: {0}.
+struct viewer {
+    struct view *view;
+    struct viewer *next;
+    struct viewer *prev;
+    uint64_t seq;      // of the view's last change that it was sent
+    bool wants_all;    // the next is a whole state
+    bool wants_deltas; // it understands them
+};
+
+struct world_hooks {
+    void *ctx;
+    void (*on_change)(void *ctx);                        // world_flush has something to do
+    void (*on_behind)(void *ctx, struct viewer *viewer); // from world_flush
+};
+
+struct world {
+    struct fleet *fleet; // owned; NULL: none yet
+    struct trust *trust; // owned; NULL: none yet
+    struct registry registry;
+    struct table members;
+    struct view *dirty; // views with changes that no viewer was told of
+    struct world_hooks hooks;
+    struct view *packed;  // whose body was packed last: bodies are kept of one view only
+    uint64_t num_changes; // in any view, since the start
+    uint64_t num_views;
+    uint64_t num_sights; // how often what a view sees was worked out, since the start
+    uint64_t num_bodies; // states and deltas that were packed
+};
+
+void world_init(struct world *world, const struct world_hooks *hooks);
+// world_cleanup needs viewers and claims to be gone.
+void world_cleanup(struct world *world);
+
+// world_set_fleet and world_set_trust take over a new one. Only views in which something differs
+// are changed by a fleet; all of them by a trust. world_set_fleet: false, out of memory: some views
+// show nothing until the next fleet.
+bool world_set_fleet(struct world *world, struct fleet *fleet);
+void world_set_trust(struct world *world, struct trust *trust);
+
+// world_join shows a viewer the view of an identity that the fleet names. false sets err.
+bool world_join(struct world *world, struct viewer *viewer, const char *id, struct err *err);
+void world_leave(struct viewer *viewer);
+
+// world_flush calls on_behind for every viewer of every view that has changed.
+void world_flush(struct world *world);
+
+bool viewer_is_behind(const struct viewer *viewer);
+
+// world_body returns what brings a viewer up to date: a field of a SubscribeResponse, `state` or
+// `destinations`, borrowed until the next call; and marks it as sent. NULL: out of memory.
+const struct wire *world_body(struct world *world, struct viewer *viewer, bool *out_is_state);
+
+// world_has says whether the fleet names an identity. viewer_id is the identity of a view.
+bool world_has(const struct world *world, const char *id);
+const char *viewer_id(const struct viewer *viewer);
+
+#endif

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// States and deltas as bytes: packed once for all viewers that stand at the same change.
+#include <stdio.h>
+#include <string.h>
+
+#include "control/policyd/world/world_impl.h"
+#include "proxy/rules/route.h"
+#include "tabard/v1/policy_agent.pb-c.h"
+
+// Field numbers of policy_agent.proto.
+enum { RESPONSE_STATE = 3, RESPONSE_DESTINATIONS = 4 };
+enum { STATE_POLICIES = 2, STATE_DESTINATIONS = 3 };
+enum { DELTA_SET = 1, DELTA_REMOVED = 2 };
+
+#define NAME_MAX_LEN (DESTINATION_NAME_LEN_MAX + 1)
+
+// An address's destination is named after both, or after the address alone where the id is long.
+static const char *name_of(const struct member *member, const char *ip, char out[NAME_MAX_LEN])
+{
+    bool is_long = member->id_len + 1 + strlen(ip) > DESTINATION_NAME_LEN_MAX;
+    snprintf(out, NAME_MAX_LEN, "%s%s%s", is_long ? "spiffe://" : member->id, is_long ? "" : "@",
+             ip);
+    return out;
+}
+
+static void put_destination(struct wire *out, uint32_t field, const struct view *view,
+                            const struct member *member, const struct fleet_callee *callee,
+                            const struct ip *ip)
+{
+    char name[NAME_MAX_LEN], text[ADDR_TEXT_MAX];
+    Tabard__V1__Destination destination = TABARD__V1__DESTINATION__INIT;
+    char *address = text;
+    char *identity = member->id;
+    ip_text(ip, text);
+    destination.name = (char *)name_of(member, text, name);
+    destination.addresses = &address;
+    destination.n_addresses = 1;
+    destination.ports = (uint32_t *)view->sight.ports.items + callee->first_port;
+    destination.n_ports = callee->num_ports;
+    destination.mode = TABARD__V1__DESTINATION__MODE__MTLS;
+    destination.identities = &identity;
+    destination.n_identities = 1;
+    wire_put_message(out, field, &destination.base);
+}
+
+static void put_state(struct world *world, const struct view *view, struct wire *out)
+{
+    const struct fleet *fleet = world->fleet;
+    const struct fleet_policy *policies = fleet->policies.items;
+    const Tabard__V1__FleetDestination **fixed = fleet->destinations.items;
+    const struct fleet_callee *callees = view->sight.callees.items;
+    const uint32_t *numbers = view->sight.policies.items;
+    wire_put_raw(out, world->trust->packed.bytes, world->trust->packed.len);
+    for (uint32_t i = 0; i < view->sight.policies.num; i++) {
+        wire_put_message(out, STATE_POLICIES, &policies[numbers[i]].spec->policy->base);
+    }
+    for (uint32_t i = 0; i < view->sight.callees.num; i++) {
+        const struct spiffe_id *id = &fleet_workload(fleet, callees[i].workload)->id;
+        const struct member *member = world_member(world, id->text, id->text_len);
+        if (member == NULL) {
+            out->is_broken = true;
+            return;
+        }
+        const struct ip *addresses = member->addresses.items;
+        for (uint32_t a = 0; a < member->addresses.num; a++) {
+            put_destination(out, STATE_DESTINATIONS, view, member, &callees[i], &addresses[a]);
+        }
+    }
+    numbers = view->sight.destinations.items;
+    for (uint32_t i = 0; i < view->sight.destinations.num; i++) {
+        wire_put_message(out, STATE_DESTINATIONS, &fixed[numbers[i]]->destination->base);
+    }
+}
+
+static bool is_same(const struct change *a, const struct change *b)
+{
+    return a->member == b->member && ip_equal(&a->ip, &b->ip);
+}
+
+// Each address once, as it is now, whatever happened to it meanwhile.
+static void put_delta(struct world *world, const struct view *view, uint64_t from, struct wire *out)
+{
+    for (uint64_t seq = from + 1; seq <= view->seq; seq++) {
+        const struct change *change = &view->log[seq % WORLD_LOG_MAX];
+        bool was_told = false;
+        for (uint64_t before = from + 1; before < seq && !was_told; before++) {
+            was_told = is_same(&view->log[before % WORLD_LOG_MAX], change);
+        }
+        if (was_told) {
+            continue;
+        }
+        const struct fleet_callee *callee = view_callee(view, change->member);
+        const char *owner = registry_owner(&world->registry, &change->ip);
+        if (callee != NULL && owner != NULL && strcmp(owner, change->member->id) == 0) {
+            put_destination(out, DELTA_SET, view, change->member, callee, &change->ip);
+        } else {
+            char name[NAME_MAX_LEN], text[ADDR_TEXT_MAX];
+            name_of(change->member, ip_text(&change->ip, text), name);
+            wire_put_field(out, DELTA_REMOVED, name, strlen(name));
+        }
+    }
+}
+
+static bool needs_state(const struct viewer *viewer)
+{
+    const struct view *view = viewer->view;
+    return viewer->wants_all || !viewer->wants_deltas || viewer->seq < view->state_seq ||
+           view->seq - viewer->seq > WORLD_LOG_MAX;
+}
+
+const struct wire *world_body(struct world *world, struct viewer *viewer, bool *out_is_state)
+{
+    struct view *view = viewer->view;
+    bool is_state = needs_state(viewer);
+    uint64_t from = is_state ? 0 : viewer->seq;
+    *out_is_state = is_state;
+    if (world->packed != NULL && world->packed != view) {
+        wire_cleanup(&world->packed->body);
+        world->packed->body_to = 0;
+    }
+    world->packed = view;
+    if (view->body_to != view->seq || view->body_from != from) {
+        struct wire inner = {.bytes = NULL};
+        wire_cleanup(&view->body);
+        if (is_state) {
+            put_state(world, view, &inner);
+        } else {
+            put_delta(world, view, from, &inner);
+        }
+        wire_put_field(&view->body, is_state ? RESPONSE_STATE : RESPONSE_DESTINATIONS, inner.bytes,
+                       inner.len);
+        bool is_broken = inner.is_broken || view->body.is_broken;
+        wire_cleanup(&inner);
+        view->body_to = is_broken ? 0 : view->seq;
+        view->body_from = from;
+        world->num_bodies++;
+        if (is_broken) {
+            wire_cleanup(&view->body);
+            return NULL;
+        }
+    }
+    viewer->seq = view->seq;
+    viewer->wants_all = false;
+    return &view->body;
+}

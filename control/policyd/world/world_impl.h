@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the files of world share. Nobody but world*.c includes it.
+#ifndef TABARD_CONTROL_POLICYD_WORLD_WORLD_IMPL_H
+#define TABARD_CONTROL_POLICYD_WORLD_WORLD_IMPL_H
+
+#include <openssl/sha.h>
+
+#include "control/policyd/world/world.h"
+
+struct member {
+    struct table_link link; // first: a link is its member
+    char *id;               // owned
+    size_t id_len;
+    uint32_t number;        // in the fleet; FLEET_NONE
+    struct array addresses; // of ip: those that the registry gives it
+    struct array callers;   // of view *: those that may call it
+    struct view *view;      // owned; NULL: nobody asked
+};
+
+struct change {
+    const struct member *member; // whose address came or went
+    struct ip ip;
+};
+
+struct view {
+    struct member *member;
+    struct fleet_sight sight; // of world->fleet
+    uint8_t
+        digest[SHA256_DIGEST_LENGTH]; // of what a delta can't change: policies, fixed destinations
+    uint64_t seq;                     // of the last change
+    uint64_t state_seq;               // of the last one that no delta can tell
+    struct change *log;               // owned; NULL until the first; at seq % WORLD_LOG_MAX
+    struct viewer *viewers;
+    struct view *next_dirty;
+    bool is_dirty;
+    bool is_wanted; // by anybody since the last fleet
+    struct wire body;
+    uint64_t body_from;
+    uint64_t body_to; // 0: there is none
+};
+
+// world_member finds or makes a member. NULL: out of memory.
+struct member *world_member(struct world *world, const char *id, size_t id_len);
+
+// view_note notes a change; view_note_all one that only a whole state can tell.
+void view_note(struct world *world, struct view *view, const struct member *member,
+               const struct ip *ip);
+void view_note_all(struct world *world, struct view *view);
+
+// view_callee returns how a view's owner may call a member, or NULL.
+const struct fleet_callee *view_callee(const struct view *view, const struct member *member);
+
+#endif

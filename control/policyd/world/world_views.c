@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a view shows, worked out of a fleet, and what differs from the fleet before.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "control/policyd/world/world_impl.h"
+
+static void digest_message(SHA256_CTX *sha, const ProtobufCMessage *message)
+{
+    struct wire bytes = {.bytes = NULL};
+    wire_put_message(&bytes, 1, message);
+    SHA256_Update(sha, bytes.bytes, bytes.len);
+    wire_cleanup(&bytes);
+}
+
+static void digest_fixed(const struct fleet *fleet, const struct fleet_sight *sight,
+                         uint8_t out[SHA256_DIGEST_LENGTH])
+{
+    const struct fleet_policy *policies = fleet->policies.items;
+    const Tabard__V1__FleetDestination **destinations = fleet->destinations.items;
+    const uint32_t *numbers = sight->policies.items;
+    SHA256_CTX sha;
+    SHA256_Init(&sha);
+    for (uint32_t i = 0; i < sight->policies.num; i++) {
+        digest_message(&sha, &policies[numbers[i]].spec->policy->base);
+    }
+    SHA256_Update(&sha, "", 1);
+    numbers = sight->destinations.items;
+    for (uint32_t i = 0; i < sight->destinations.num; i++) {
+        digest_message(&sha, &destinations[numbers[i]]->destination->base);
+    }
+    SHA256_Final(out, &sha);
+}
+
+// Puts a view on the lists of those it may call. false: out of memory.
+static bool add_to_callers(struct world *world, struct view *view)
+{
+    const struct fleet_callee *callees = view->sight.callees.items;
+    for (uint32_t i = 0; i < view->sight.callees.num; i++) {
+        const struct spiffe_id *id = &fleet_workload(world->fleet, callees[i].workload)->id;
+        struct member *member = world_member(world, id->text, id->text_len);
+        struct view **caller =
+            member == NULL ? NULL : array_add(&member->callers, sizeof(struct view *), NULL);
+        if (caller == NULL) {
+            return false;
+        }
+        *caller = view;
+    }
+    return true;
+}
+
+static bool look(struct world *world, struct view *view, struct err *err)
+{
+    world->num_sights++;
+    if (view->member->number == FLEET_NONE) {
+        memset(view->digest, 0, sizeof view->digest);
+        return true;
+    }
+    if (!fleet_see(world->fleet, view->member->number, &view->sight, err)) {
+        return false;
+    }
+    digest_fixed(world->fleet, &view->sight, view->digest);
+    return add_to_callers(world, view) || err_set(err, "out of memory");
+}
+
+static bool same_ports(const struct fleet_sight *a, const struct fleet_callee *in_a,
+                       const struct fleet_sight *b, const struct fleet_callee *in_b)
+{
+    const uint32_t *left = (const uint32_t *)a->ports.items + in_a->first_port;
+    const uint32_t *right = (const uint32_t *)b->ports.items + in_b->first_port;
+    return in_a->num_ports == in_b->num_ports &&
+           (in_a->num_ports == 0 || memcmp(left, right, in_a->num_ports * sizeof *left) == 0);
+}
+
+// A callee that came, went or has other ports: each of its addresses is a change.
+static bool note_member(struct world *world, struct view *view, const struct fleet *fleet,
+                        uint32_t workload, uint32_t *num_noted)
+{
+    const struct spiffe_id *id = &fleet_workload(fleet, workload)->id;
+    const struct member *member = world_member(world, id->text, id->text_len);
+    if (member == NULL || (*num_noted += member->addresses.num) >= WORLD_LOG_MAX) {
+        view_note_all(world, view);
+        return false;
+    }
+    const struct ip *addresses = member->addresses.items;
+    for (uint32_t i = 0; i < member->addresses.num; i++) {
+        view_note(world, view, member, &addresses[i]);
+    }
+    return true;
+}
+
+static int compare_ids(const struct fleet *a, uint32_t in_a, const struct fleet *b, uint32_t in_b)
+{
+    const struct spiffe_id *left = &fleet_workload(a, in_a)->id;
+    const struct spiffe_id *right = &fleet_workload(b, in_b)->id;
+    size_t len = left->text_len < right->text_len ? left->text_len : right->text_len;
+    int order = memcmp(left->text, right->text, len);
+    return order != 0 ? order
+                      : (left->text_len > right->text_len) - (left->text_len < right->text_len);
+}
+
+// Walks over both lists, which are sorted by id.
+static void note_difference(struct world *world, struct view *view, const struct fleet *old_fleet,
+                            const struct fleet_sight *old)
+{
+    const struct fleet_callee *was = old->callees.items;
+    const struct fleet_callee *is = view->sight.callees.items;
+    uint32_t num_noted = 0;
+    uint32_t i = 0;
+    uint32_t k = 0;
+    while (i < old->callees.num || k < view->sight.callees.num) {
+        int order = i == old->callees.num ? 1
+                    : k == view->sight.callees.num
+                        ? -1
+                        : compare_ids(old_fleet, was[i].workload, world->fleet, is[k].workload);
+        bool is_same = order == 0 && same_ports(old, &was[i], &view->sight, &is[k]);
+        const struct fleet *named_by = order < 0 ? old_fleet : world->fleet;
+        uint32_t workload = order < 0 ? was[i].workload : is[k].workload;
+        if (!is_same && !note_member(world, view, named_by, workload, &num_noted)) {
+            return;
+        }
+        i += order <= 0;
+        k += order >= 0;
+    }
+}
+
+static bool renew_view(struct world *world, struct view *view, const struct fleet *old_fleet)
+{
+    struct fleet_sight old = view->sight;
+    uint8_t old_digest[SHA256_DIGEST_LENGTH];
+    struct err err = {{0}, {0}};
+    memcpy(old_digest, view->digest, sizeof old_digest);
+    view->sight = (struct fleet_sight){.callees = {.num = 0}};
+    bool ok = look(world, view, &err);
+    if (!ok || memcmp(old_digest, view->digest, sizeof old_digest) != 0) {
+        view_note_all(world, view);
+    } else {
+        note_difference(world, view, old_fleet, &old);
+    }
+    fleet_sight_cleanup(&old);
+    return ok;
+}
+
+typedef void on_member(struct world *world, struct member *member, void *ctx);
+
+static void each_member(struct world *world, on_member *on_one, void *ctx)
+{
+    // Members are made meanwhile, and the table may grow: the list is taken first.
+    uint32_t num = 0;
+    struct member **all = calloc(world->members.num + 1, sizeof(struct member *));
+    invariant(all != NULL);
+    for (uint32_t i = 0; i < world->members.cap; i++) {
+        for (struct table_link *link = world->members.heads[i]; link != NULL; link = link->next) {
+            all[num++] = (struct member *)link;
+        }
+    }
+    for (uint32_t i = 0; i < num; i++) {
+        on_one(world, all[i], ctx);
+    }
+    free(all);
+}
+
+static void renumber(struct world *world, struct member *member, void *ctx)
+{
+    (void)ctx;
+    array_cleanup(&member->callers);
+    member->number = fleet_find(world->fleet, member->id, member->id_len);
+    if (member->view != NULL && member->view->viewers == NULL) {
+        fleet_sight_cleanup(&member->view->sight);
+        wire_cleanup(&member->view->body);
+        free(member->view->log);
+        free(member->view);
+        member->view = NULL;
+        world->num_views--;
+    } else if (member->view != NULL) {
+        member->view->body_to = 0;
+    }
+}
+
+struct renewing {
+    const struct fleet *old_fleet;
+    bool ok;
+};
+
+static void renew_member(struct world *world, struct member *member, void *ctx)
+{
+    struct renewing *renewing = ctx;
+    if (member->view != NULL) {
+        renewing->ok = renew_view(world, member->view, renewing->old_fleet) && renewing->ok;
+    }
+}
+
+bool world_set_fleet(struct world *world, struct fleet *fleet)
+{
+    struct renewing renewing = {.old_fleet = world->fleet, .ok = true};
+    struct fleet *old = world->fleet;
+    // A view without viewers may stand on the list of the dirty, and is about to be freed.
+    world_flush(world);
+    world->packed = NULL;
+    world->fleet = fleet;
+    each_member(world, renumber, NULL);
+    each_member(world, renew_member, &renewing);
+    fleet_free(old);
+    return renewing.ok;
+}
+
+static void retrust_member(struct world *world, struct member *member, void *ctx)
+{
+    (void)ctx;
+    if (member->view != NULL) {
+        view_note_all(world, member->view);
+    }
+}
+
+void world_set_trust(struct world *world, struct trust *trust)
+{
+    struct trust *old = world->trust;
+    world->trust = trust;
+    each_member(world, retrust_member, NULL);
+    trust_free(old);
+}
+
+bool world_join(struct world *world, struct viewer *viewer, const char *id, struct err *err)
+{
+    struct member *member = world_member(world, id, strlen(id));
+    if (member == NULL || member->number == FLEET_NONE) {
+        return err_set(err, member == NULL ? "out of memory" : "the fleet doesn't name %s", id);
+    }
+    if (member->view == NULL) {
+        struct view *view = calloc(1, sizeof *view);
+        if (view == NULL) {
+            return err_set(err, "out of memory");
+        }
+        view->member = member;
+        view->seq = view->state_seq = 1;
+        member->view = view;
+        world->num_views++;
+        if (!look(world, view, err)) {
+            return false;
+        }
+    }
+    *viewer = (struct viewer){.view = member->view, .next = member->view->viewers};
+    viewer->wants_all = true;
+    if (viewer->next != NULL) {
+        viewer->next->prev = viewer;
+    }
+    member->view->viewers = viewer;
+    return true;
+}

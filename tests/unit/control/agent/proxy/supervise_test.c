@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/proxy/supervise.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+// A supervisor of a shell script that plays the proxy.
+struct stage {
+    uv_loop_t loop;
+    struct keyring *keyring;
+    struct supervise supervise;
+    uv_timer_t timer;
+    bool timed_out;
+    unsigned num_up;
+    unsigned num_down;
+    unsigned num_drained;
+    bool clean;
+    char folder[128];
+    char script[160];
+};
+
+static void on_up(void *ctx)
+{
+    struct stage *stage = ctx;
+    stage->num_up++;
+    cr_expect_not_null(stage->supervise.link);
+}
+
+static void on_down(void *ctx)
+{
+    struct stage *stage = ctx;
+    stage->num_down++;
+    cr_expect_null(stage->supervise.link);
+    cr_expect_eq(supervise_pid(&stage->supervise), 0);
+}
+
+static void on_drained(void *ctx, bool clean)
+{
+    struct stage *stage = ctx;
+    stage->num_drained++;
+    stage->clean = clean;
+}
+
+static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)
+{
+    (void)ctx;
+    (void)generation;
+    (void)error;
+    return true;
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    ((struct stage *)timer->data)->timed_out = true;
+}
+
+static bool stage_init(struct stage *stage, const char *script, uint32_t num_workers,
+                       struct err *err)
+{
+    *stage = (struct stage){0};
+    log_init("test", LOG_LEVEL_ERROR + 1);
+    signal(SIGPIPE, SIG_IGN);
+    const char *temporary = getenv("TEST_TMPDIR");
+    snprintf(stage->folder, sizeof stage->folder, "%s/supervise.XXXXXX",
+             temporary != NULL ? temporary : "/tmp");
+    cr_assert_not_null(mkdtemp(stage->folder));
+    snprintf(stage->script, sizeof stage->script, "%s/proxy", stage->folder);
+    if (script != NULL) {
+        FILE *file = fopen(stage->script, "w");
+        cr_assert_not_null(file);
+        fprintf(file, "#!/bin/sh\ncd '%s'\n%s\n", stage->folder, script);
+        fclose(file);
+        cr_assert_eq(chmod(stage->script, 0700), 0);
+    }
+    cr_assert_eq(uv_loop_init(&stage->loop), 0);
+    uv_timer_init(&stage->loop, &stage->timer);
+    stage->timer.data = stage;
+    stage->keyring = keyring_new();
+    struct supervise_spec spec = {
+        .proxy_path = stage->script, .num_workers = num_workers, .uid = 1337, .log_level = "warn"};
+    struct supervise_hooks hooks = {.ctx = stage,
+                                    .on_up = on_up,
+                                    .on_down = on_down,
+                                    .on_drained = on_drained,
+                                    .on_snapshot_result = on_snapshot_result};
+    return supervise_start(&stage->supervise, &stage->loop, &spec, stage->keyring, &hooks, err);
+}
+
+static void stage_cleanup(struct stage *stage)
+{
+    supervise_stop(&stage->supervise);
+    uv_close((uv_handle_t *)&stage->timer, NULL);
+    uv_run(&stage->loop, UV_RUN_DEFAULT);
+    cr_expect_eq(uv_loop_close(&stage->loop), 0, "a handle was left open");
+    keyring_free(stage->keyring);
+    char command[256];
+    snprintf(command, sizeof command, "rm -rf '%s'", stage->folder);
+    cr_assert_eq(system(command), 0);
+}
+
+#define run_until(stage, cond, ms)                                                                 \
+    ({                                                                                             \
+        (stage)->timed_out = false;                                                                \
+        uv_update_time(&(stage)->loop);                                                            \
+        uv_timer_start(&(stage)->timer, on_timer, (ms), 0);                                        \
+        while (!(cond) && !(stage)->timed_out) {                                                   \
+            uv_run(&(stage)->loop, UV_RUN_ONCE);                                                   \
+        }                                                                                          \
+        (cond);                                                                                    \
+    })
+
+static void read_file(const struct stage *stage, const char *name, char *out, size_t out_len)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", stage->folder, name);
+    FILE *file = fopen(path, "r");
+    size_t len = file != NULL ? fread(out, 1, out_len - 1, file) : 0;
+    out[len] = '\0';
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+Test(supervise, passes_the_flags_and_one_socket_more_than_workers, .timeout = 20)
+{
+    struct stage stage;
+    struct err err = {{0}, {0}};
+    cr_assert(
+        stage_init(&stage,
+                   "echo \"$@\" > args\n"
+                   "for n in 0 1 2 3 4 5 6 7; do readlink /proc/$$/fd/$n; done | sed 's/:.*//' "
+                   "> fds\nexit 0",
+                   2, &err),
+        "%s", err.text);
+    cr_assert(run_until(&stage, stage.num_down > 0, 10000));
+    char text[512];
+    read_file(&stage, "args", text, sizeof text);
+    cr_expect_str_eq(text, "--workers 2 --uid 1337 --log-level warn\n");
+    read_file(&stage, "fds", text, sizeof text);
+    unsigned num_sockets = 0;
+    for (const char *at = text; (at = strstr(at, "socket\n")) != NULL; at++) {
+        num_sockets++;
+    }
+    // Standard error may be a socket too, where a test runner wants it so.
+    cr_expect(num_sockets == 3 || num_sockets == 4, "%s", text);
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_proxy_that_ends_at_once_is_started_again_with_growing_waits, .timeout = 30)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "exit 3", 1, NULL));
+    cr_expect(run_until(&stage, stage.num_down >= 4, 10000));
+    cr_expect_str_eq(stage.supervise.last_end, "exited with status 3");
+    cr_expect_eq(stage.num_up, stage.num_down);
+    cr_expect_eq(stage.supervise.num_restarts, stage.num_up - 1);
+    cr_expect_eq(stage.supervise.num_early_ends, stage.num_down);
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_signal_is_told_in_words, .timeout = 20)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "kill -SEGV $$", 1, NULL));
+    cr_expect(run_until(&stage, stage.num_down > 0, 10000));
+    cr_expect_str_eq(stage.supervise.last_end, "killed by signal 11 (Segmentation fault)");
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_program_that_is_not_there_fails_the_start, .timeout = 20)
+{
+    struct stage stage;
+    struct err err = {{0}, {0}};
+    cr_expect(!stage_init(&stage, NULL, 1, &err));
+    cr_expect(strstr(err.text, "proxy: no such file or directory") != NULL, "%s", err.text);
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_proxy_that_closes_its_socket_and_stays_is_killed, .timeout = 20)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "exec 3<&-\nexec sleep 60", 1, NULL));
+    cr_expect(run_until(&stage, stage.num_down > 0, SUPERVISE_EOF_MS_MAX + 5000));
+    cr_expect_str_eq(stage.supervise.last_end, "killed by signal 9 (Killed)");
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_proxy_that_speaks_nonsense_is_killed, .timeout = 20)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "printf '\\000\\000\\000\\002xx' >&3\nexec sleep 60", 1, NULL));
+    cr_expect(run_until(&stage, stage.num_down > 0, SUPERVISE_EOF_MS_MAX / 2));
+    cr_expect_str_eq(stage.supervise.last_end, "killed by signal 9 (Killed)");
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_drain_waits_for_the_end_and_tells_how_it_was, .timeout = 20)
+{
+    static const struct {
+        const char *script;
+        bool clean;
+    } rows[] = {{"head -c 4 <&3 >/dev/null\nexit 0", true},
+                {"head -c 4 <&3 >/dev/null\nexit 1", false}};
+    for (size_t i = 0; i < 2; i++) {
+        struct stage stage;
+        cr_assert(stage_init(&stage, rows[i].script, 1, NULL));
+        supervise_drain(&stage.supervise, 30);
+        supervise_drain(&stage.supervise, 30);
+        cr_expect(run_until(&stage, stage.num_drained > 0, 10000), "row %zu", i);
+        cr_expect_eq(stage.clean, rows[i].clean, "row %zu", i);
+        run_until(&stage, false, 300);
+        cr_expect_eq(stage.num_up, 1, "row %zu: it isn't started again", i);
+        cr_expect_eq(stage.num_drained, 1, "row %zu", i);
+        stage_cleanup(&stage);
+    }
+}
+
+Test(supervise, a_drain_between_two_proxies_is_over_at_once, .timeout = 20)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "exit 3", 1, NULL));
+    cr_assert(run_until(&stage, stage.num_down > 0, 10000));
+    supervise_drain(&stage.supervise, 30);
+    cr_expect_eq(stage.num_drained, 1);
+    run_until(&stage, false, 300);
+    cr_expect_eq(stage.num_up, 1);
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_proxy_that_does_not_drain_in_time_is_killed, .timeout = 30)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "exec sleep 60", 1, NULL));
+    supervise_drain(&stage.supervise, 0);
+    cr_expect(run_until(&stage, stage.num_drained > 0, SUPERVISE_DRAIN_MS_EXTRA + 5000));
+    cr_expect(!stage.clean);
+    cr_expect_str_eq(stage.supervise.last_end, "killed by signal 9 (Killed)");
+    stage_cleanup(&stage);
+}
+
+Test(supervise, stopping_kills_what_runs_without_a_word, .timeout = 20)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "exec sleep 60", 1, NULL));
+    stage_cleanup(&stage);
+    cr_expect_eq(stage.num_down, 0);
+    cr_expect_eq(stage.num_drained, 0);
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What becomes of an offer with a ticket: one answer, and no second try.
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/agent/snapshot/rollout.h"
+#include "tests/unit/control/agent/folder.h"
+
+#define NOW_UNIX 1790000000
+
+struct stage {
+    struct rollout rollout;
+    struct keyring *keyring;
+    size_t num_sent;
+    bool send_fails;
+    bool claim_fails;
+    struct rollout_time now;
+    size_t num_settled;
+    uint64_t settled; // the last ticket
+    char error[128];
+};
+
+static bool on_send(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err *err)
+{
+    struct stage *stage = ctx;
+    (void)snapshot;
+    stage->num_sent++;
+    return !stage->send_fails || err_set(err, "not sent");
+}
+
+static bool on_claim(void *ctx, const struct assembled *assembled, struct err *err)
+{
+    (void)assembled;
+    return !((struct stage *)ctx)->claim_fails || err_set(err, "claimed by another");
+}
+
+static void on_settled(void *ctx, uint64_t ticket, const char *error)
+{
+    struct stage *stage = ctx;
+    stage->num_settled++;
+    stage->settled = ticket;
+    snprintf(stage->error, sizeof stage->error, "%s", error);
+}
+
+static void stage_init(struct stage *stage)
+{
+    *stage = (struct stage){.now = {.ms = 1000, .unix_ms = NOW_UNIX * 1000LL}};
+    stage->keyring = keyring_new();
+    rollout_init(&stage->rollout, stage->keyring,
+                 &(struct rollout_hooks){
+                     .ctx = stage, .send = on_send, .claim = on_claim, .settled = on_settled});
+    log_init("test", LOG_LEVEL_ERROR + 1);
+}
+
+static void stage_cleanup(struct stage *stage)
+{
+    rollout_cleanup(&stage->rollout);
+    keyring_free(stage->keyring);
+}
+
+static void offer(struct stage *stage, uint8_t content, uint64_t ticket)
+{
+    struct assembled assembled = {
+        .not_before = NOW_UNIX - 100, .not_after = NOW_UNIX + 300, .ticket = ticket};
+    assembled.snapshot = malloc(sizeof *assembled.snapshot);
+    tabard__v1__snapshot__init(assembled.snapshot);
+    assembled.key = folder_key(MINT_KEY_ED25519);
+    memset(assembled.digest, content, sizeof assembled.digest);
+    rollout_offer(&stage->rollout, &assembled, stage->now);
+    assembled_cleanup(&assembled);
+}
+
+static void pass(struct stage *stage, uint64_t ms)
+{
+    stage->now.ms += ms;
+    rollout_tick(&stage->rollout, stage->now);
+}
+
+static void expect(const struct stage *stage, size_t num, uint64_t ticket, const char *error)
+{
+    cr_expect_eq(stage->num_settled, num, "%zu answers", stage->num_settled);
+    cr_expect_eq(stage->settled, ticket, "ticket %u", (unsigned)stage->settled);
+    cr_expect_str_eq(stage->error, error);
+}
+
+Test(rollout_ticket, is_answered_when_every_worker_has_it, .timeout = 10)
+{
+    struct stage stage;
+    stage_init(&stage);
+    offer(&stage, 1, 7);
+    rollout_proxy_up(&stage.rollout, stage.now);
+    expect(&stage, 0, 0, "");
+    rollout_answer(&stage.rollout, 1, "", stage.now);
+    expect(&stage, 1, 7, "");
+    offer(&stage, 1, 8); // the same again
+    expect(&stage, 2, 8, "");
+    rollout_proxy_down(&stage.rollout, stage.now);
+    rollout_proxy_up(&stage.rollout, stage.now);
+    rollout_answer(&stage.rollout, 1, "", stage.now);
+    expect(&stage, 2, 8, "");
+    stage_cleanup(&stage);
+}
+
+Test(rollout_ticket, the_same_again_waits_for_a_proxy_that_has_it, .timeout = 10)
+{
+    struct stage stage;
+    stage_init(&stage);
+    rollout_proxy_up(&stage.rollout, stage.now);
+    offer(&stage, 1, 0);
+    rollout_answer(&stage.rollout, 1, "", stage.now);
+    rollout_proxy_down(&stage.rollout, stage.now);
+    offer(&stage, 1, 7);
+    expect(&stage, 0, 0, "");
+    rollout_proxy_up(&stage.rollout, stage.now);
+    rollout_answer(&stage.rollout, 1, "", stage.now);
+    expect(&stage, 1, 7, "");
+    stage_cleanup(&stage);
+}
+
+Test(rollout_ticket, is_refused_once_and_not_tried_again, .timeout = 10)
+{
+    enum how { BY_PROXY, BY_SEND, BY_CLAIM, BY_DEATH };
+    static const struct {
+        enum how how;
+        const char *error;
+    } rows[] = {{BY_PROXY, "no"},
+                {BY_SEND, "not sent"},
+                {BY_CLAIM, "claimed by another"},
+                {BY_DEATH, "the proxy died while it applied this update, twice"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct stage stage;
+        stage_init(&stage);
+        rollout_proxy_up(&stage.rollout, stage.now);
+        stage.send_fails = rows[i].how == BY_SEND;
+        stage.claim_fails = rows[i].how == BY_CLAIM;
+        offer(&stage, 1, 7);
+        if (rows[i].how == BY_PROXY) {
+            rollout_answer(&stage.rollout, 1, "no", stage.now);
+        }
+        for (int j = 0; rows[i].how == BY_DEATH && j < ROLLOUT_DEATHS_MAX; j++) {
+            rollout_proxy_down(&stage.rollout, stage.now);
+            rollout_proxy_up(&stage.rollout, stage.now);
+        }
+        expect(&stage, 1, 7, rows[i].error);
+        size_t num_sent = stage.num_sent;
+        stage.send_fails = stage.claim_fails = false;
+        pass(&stage, 2 * ROLLOUT_RETRY_MS_MAX);
+        cr_expect_eq(stage.num_sent, num_sent, "%s: sent again", rows[i].error);
+        cr_expect_str_eq(stage.rollout.last_error, rows[i].error);
+        stage_cleanup(&stage);
+    }
+}
+
+Test(rollout_ticket, the_newest_offer_is_the_one_that_is_answered, .timeout = 10)
+{
+    struct stage stage;
+    stage_init(&stage);
+    rollout_proxy_up(&stage.rollout, stage.now);
+    offer(&stage, 1, 1);
+    offer(&stage, 2, 2);
+    offer(&stage, 2, 3);
+    rollout_answer(&stage.rollout, 1, "", stage.now);
+    expect(&stage, 1, 1, "");
+    rollout_answer(&stage.rollout, 2, "no", stage.now);
+    expect(&stage, 2, 3, "no");
+    offer(&stage, 3, 4);
+    offer(&stage, 4, 0); // a local change takes its place
+    offer(&stage, 3, 5);
+    rollout_answer(&stage.rollout, 3, "", stage.now);
+    cr_expect_eq(stage.num_settled, 3);
+    stage_cleanup(&stage);
+}

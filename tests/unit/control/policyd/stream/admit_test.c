@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "control/policyd/stream/admit.h"
+#include "control/policyd/stream/token.h"
+
+#define TIMEOUT 20
+#define NOW     1800000000
+#define A       "spiffe://demo.example/a"
+#define B       "spiffe://demo.example/b"
+#define C       "spiffe://demo.example/c"
+#define GONE    "spiffe://demo.example/gone"
+
+static char folder[] = "/tmp/tabard-admit-XXXXXX";
+
+static void make_folder(void)
+{
+    strcpy(folder + strlen(folder) - 6, "XXXXXX");
+    cr_assert_not_null(mkdtemp(folder));
+}
+
+static void remove_folder(void)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    cr_assert_eq(system(command), 0);
+}
+
+static struct fleet *make_fleet(void)
+{
+    const char *text = "workloads:\n"
+                       "- {spiffe_id: '" A "', unix_uids: [10, 12], by_certificate: true}\n"
+                       "- {spiffe_id: '" B "', unix_uids: [11, 12], by_join_token: true}\n"
+                       "- {spiffe_id: '" C "'}\n";
+    const struct fleet_piece piece = {.name = "a", .text = text, .len = strlen(text)};
+    struct err err = {{0}, {0}};
+    struct fleet *fleet = fleet_new(&piece, 1, "demo.example", &err);
+    cr_assert_not_null(fleet, "%s", err.text);
+    return fleet;
+}
+
+struct row {
+    const char *certificate; // proven id
+    const char *bad;         // why a certificate proves nothing
+    int uid;                 // -1: not a Unix peer
+    const char *token_id;    // a good token's; "?": one that is unknown
+    const char *wanted;
+    enum admit_result result;
+    const char *id;
+    enum admit_proof proof;
+};
+
+Test(admit, grants_what_is_proven_and_nothing_else, .init = make_folder, .fini = remove_folder,
+     .timeout = TIMEOUT)
+{
+    static const struct row rows[] = {
+        {A, "", -1, "", "", ADMIT_OK, A, ADMIT_BY_CERTIFICATE},
+        {A, "", -1, "", A, ADMIT_OK, A, ADMIT_BY_CERTIFICATE},
+        {A, "", -1, "", B, ADMIT_CERTIFICATE, NULL, 0},
+        {B, "", -1, "", "", ADMIT_NOT_NAMED, NULL, 0},
+        {GONE, "", -1, "", "", ADMIT_NOT_NAMED, NULL, 0},
+        {NULL, "expired", -1, "", "", ADMIT_CERTIFICATE, NULL, 0},
+        {NULL, "expired", -1, B, "", ADMIT_OK, B, ADMIT_BY_JOIN_TOKEN},
+        {NULL, "", -1, "", "", ADMIT_NO_PROOF, NULL, 0},
+        {NULL, "", 10, "", "", ADMIT_OK, A, ADMIT_BY_UNIX_UID},
+        {NULL, "", 10, "", B, ADMIT_NOT_NAMED, NULL, 0},
+        {NULL, "", 10, B, B, ADMIT_OK, B, ADMIT_BY_JOIN_TOKEN},
+        {NULL, "", 12, "", "", ADMIT_AMBIGUOUS, NULL, 0},
+        {NULL, "", 12, "", B, ADMIT_OK, B, ADMIT_BY_UNIX_UID},
+        {NULL, "", 12, "", C, ADMIT_NOT_NAMED, NULL, 0},
+        {NULL, "", 0, "", "", ADMIT_NOT_NAMED, NULL, 0},
+        {NULL, "", -1, B, "", ADMIT_OK, B, ADMIT_BY_JOIN_TOKEN},
+        {NULL, "", -1, B, A, ADMIT_TOKEN_OTHER, NULL, 0},
+        {NULL, "", -1, A, "", ADMIT_NOT_NAMED, NULL, 0},
+        {NULL, "", -1, GONE, "", ADMIT_NOT_NAMED, NULL, 0},
+        {NULL, "", -1, "?", "", ADMIT_TOKEN_UNKNOWN, NULL, 0},
+    };
+    struct fleet *fleet = make_fleet();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct row *row = &rows[i];
+        struct err err = {{0}, {0}};
+        struct admitted got;
+        char token[TOKEN_TEXT_MAX] = "";
+        if (strcmp(row->token_id, "?") == 0) {
+            strcpy(token, "tabard-join-guessed");
+        } else if (row->token_id[0] != '\0') {
+            cr_assert(token_make(token, folder, row->token_id, NOW + 60, &err), "%s", err.text);
+        }
+        const struct admit_request request = {.dir = folder,
+                                              .certificate_id = row->certificate,
+                                              .certificate_error = row->bad,
+                                              .is_unix = row->uid >= 0,
+                                              .uid = (uid_t)row->uid,
+                                              .token = token,
+                                              .wanted_id = row->wanted,
+                                              .now = NOW};
+        enum admit_result result = admit(&got, fleet, &request, &err);
+        cr_expect_eq(result, row->result, "row %zu: %s: %s", i, admit_result_text(result),
+                     err.text);
+        if (row->result == ADMIT_OK && result == ADMIT_OK) {
+            cr_expect_str_eq(got.id, row->id, "row %zu", i);
+            cr_expect_eq(got.proof, row->proof, "row %zu", i);
+        } else {
+            cr_expect_str_neq(err.text, "", "row %zu says nothing", i);
+        }
+    }
+    fleet_free(fleet);
+}
+
+Test(admit, a_token_that_is_not_needed_is_not_spent, .init = make_folder, .fini = remove_folder,
+     .timeout = TIMEOUT)
+{
+    struct fleet *fleet = make_fleet();
+    struct admitted got;
+    struct err err = {{0}, {0}};
+    char token[TOKEN_TEXT_MAX], id[SPIFFE_ID_LEN_MAX + 1];
+    cr_assert(token_make(token, folder, B, NOW + 60, &err), "%s", err.text);
+    const struct admit_request request = {.dir = folder,
+                                          .certificate_id = A,
+                                          .certificate_error = "",
+                                          .token = token,
+                                          .wanted_id = "",
+                                          .now = NOW};
+    cr_assert_eq(admit(&got, fleet, &request, &err), ADMIT_OK);
+    cr_expect_eq(token_use(id, folder, token, NOW, &err), TOKEN_OK, "%s", err.text);
+    fleet_free(fleet);
+}
+
+Test(token, is_good_once_and_until_its_end, .init = make_folder, .fini = remove_folder,
+     .timeout = TIMEOUT)
+{
+    struct err err = {{0}, {0}};
+    char token[TOKEN_TEXT_MAX], late[TOKEN_TEXT_MAX], id[SPIFFE_ID_LEN_MAX + 1];
+    cr_assert(token_make(token, folder, A, NOW + 60, &err), "%s", err.text);
+    cr_assert(token_make(late, folder, B, NOW + 60, &err), "%s", err.text);
+    cr_expect_str_neq(token, late);
+    cr_expect_eq(token_use(id, folder, token, NOW + 59, &err), TOKEN_OK, "%s", err.text);
+    cr_expect_str_eq(id, A);
+    cr_expect_eq(token_use(id, folder, token, NOW + 59, &err), TOKEN_USED);
+    cr_expect_eq(token_use(id, folder, late, NOW + 60, &err), TOKEN_EXPIRED);
+    cr_expect_eq(token_use(id, folder, late, NOW, &err), TOKEN_USED);
+    cr_expect_eq(token_use(id, folder, "../fleet", NOW, &err), TOKEN_UNKNOWN);
+    token_sweep(folder, NOW + 61 + TOKEN_MEMORY_SECONDS);
+    cr_expect_eq(token_use(id, folder, token, NOW, &err), TOKEN_UNKNOWN, "it is swept");
+}
+
+Test(token, is_kept_only_as_its_hash, .init = make_folder, .fini = remove_folder,
+     .timeout = TIMEOUT)
+{
+    struct err err = {{0}, {0}};
+    char token[TOKEN_TEXT_MAX], command[256];
+    cr_assert(token_make(token, folder, A, NOW + 60, &err), "%s", err.text);
+    snprintf(command, sizeof command, "(ls -R %s; cat %s/tokens/*) 2>/dev/null | grep -q %s",
+             folder, folder, token + strlen(TOKEN_PREFIX));
+    cr_expect_neq(system(command), 0, "the token can be read from the folder");
+}
+
+// Two processes race for each of many tokens; each token must admit exactly once.
+Test(token, two_processes_never_both_use_one, .init = make_folder, .fini = remove_folder,
+     .timeout = TIMEOUT)
+{
+    enum { NUM = 200, NUM_PROCESSES = 2 };
+    static char tokens[NUM][TOKEN_TEXT_MAX];
+    struct err err = {{0}, {0}};
+    char id[SPIFFE_ID_LEN_MAX + 1];
+    int pipes[2];
+    unsigned sum = 0;
+    for (int i = 0; i < NUM; i++) {
+        cr_assert(token_make(tokens[i], folder, A, NOW + 60, &err), "%s", err.text);
+    }
+    cr_assert_eq(pipe(pipes), 0);
+    for (int p = 0; p < NUM_PROCESSES; p++) {
+        if (fork() == 0) {
+            unsigned num = 0;
+            for (int i = 0; i < NUM; i++) {
+                num += token_use(id, folder, tokens[i], NOW, &err) == TOKEN_OK;
+            }
+            _exit(write(pipes[1], &num, sizeof num) != sizeof num);
+        }
+    }
+    for (int p = 0; p < NUM_PROCESSES; p++) {
+        unsigned num = 0;
+        int status = 1;
+        cr_assert_eq(read(pipes[0], &num, sizeof num), (ssize_t)sizeof num);
+        cr_assert_gt(wait(&status), 0);
+        cr_expect_eq(status, 0);
+        sum += num;
+    }
+    cr_expect_eq(sum, NUM);
+}

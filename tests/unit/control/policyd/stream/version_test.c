@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "control/policyd/stream/version.h"
+
+#define TIMEOUT 20
+
+static char folder[] = "/tmp/tabard-version-XXXXXX";
+
+static void make_folder(void)
+{
+    strcpy(folder + strlen(folder) - 6, "XXXXXX");
+    cr_assert_not_null(mkdtemp(folder));
+}
+
+static void remove_folder(void)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s/version", folder);
+    unlink(path);
+    rmdir(folder);
+}
+
+#define VERSION_TEST(name)                                                                         \
+    Test(version, name, .init = make_folder, .fini = remove_folder, .timeout = TIMEOUT)
+
+VERSION_TEST(grows_through_clocks_that_stand_or_go_back_and_over_a_restart)
+{
+    struct version version;
+    struct err err = {{0}, {0}};
+    static const uint64_t clock[] = {1000, 1000, 500, 2000, 1, 2000, 2001};
+    uint64_t last = 0;
+    cr_assert(version_open(&version, folder, 1000, &err), "%s", err.text);
+    for (size_t i = 0; i < sizeof clock / sizeof clock[0]; i++) {
+        last = version.last;
+        cr_assert(version_draw(&version, clock[i], &err), "%s", err.text);
+        cr_expect_gt(version.last, last, "draw %zu", i);
+    }
+    last = version.last;
+    version_cleanup(&version);
+    cr_assert(version_open(&version, folder, 3, &err), "%s", err.text);
+    cr_expect_gt(version.last, last, "after a restart");
+    version_cleanup(&version);
+}
+
+VERSION_TEST(of_several_processes_is_never_drawn_twice)
+{
+    enum { NUM = 500, NUM_PROCESSES = 2 };
+    static uint64_t all[NUM * NUM_PROCESSES];
+    struct err err = {{0}, {0}};
+    int pipes[2];
+    cr_assert_eq(pipe(pipes), 0);
+    for (int p = 0; p < NUM_PROCESSES; p++) {
+        if (fork() == 0) {
+            struct version version;
+            bool ok = version_open(&version, folder, 1000, &err);
+            for (int i = 0; ok && i < NUM; i++) {
+                uint64_t before = version.last;
+                ok = version_draw(&version, 1000, &err) && version.last > before &&
+                     write(pipes[1], &version.last, sizeof version.last) == sizeof version.last;
+            }
+            _exit(!ok);
+        }
+    }
+    for (size_t i = 0; i < NUM * NUM_PROCESSES; i++) {
+        cr_assert_eq(read(pipes[0], &all[i], sizeof all[i]), (ssize_t)sizeof all[i]);
+        for (size_t k = 0; k < i; k++) {
+            cr_assert_neq(all[i], all[k], "%lu was drawn twice", (unsigned long)all[i]);
+        }
+    }
+    while (wait(NULL) > 0) {
+    }
+}
+
+VERSION_TEST(is_never_below_what_another_policyd_gave_a_sidecar)
+{
+    struct version a, b;
+    struct err err = {{0}, {0}};
+    cr_assert(version_open(&a, folder, 1000, &err) && version_open(&b, folder, 1000, &err));
+    for (int i = 0; i < 10; i++) {
+        cr_assert(version_draw(&a, 1000, &err));
+    }
+    cr_assert_lt(b.last, a.last);
+    cr_expect(version_reach(&b, a.last, 1000));
+    cr_expect_gt(b.last, a.last);
+    uint64_t last = b.last;
+    cr_expect(version_reach(&b, a.last, 1000));
+    cr_expect_eq(b.last, last, "a second sidecar costs no draw");
+    cr_expect_not(version_reach(&b, 1u << 30, 1000), "nobody drew that here");
+    cr_expect_eq(b.last, last, "a sidecar can't drive the counter up");
+    version_cleanup(&a);
+    version_cleanup(&b);
+}
+
+VERSION_TEST(goes_on_by_the_clock_where_the_file_is_no_version)
+{
+    struct version version;
+    struct err err = {{0}, {0}};
+    char path[64];
+    cr_assert(version_open(&version, folder, 1000, &err));
+    snprintf(path, sizeof path, "%s/version", folder);
+    FILE *file = fopen(path, "w");
+    fputs("not a number, really\n", file);
+    fclose(file);
+    uint64_t last = version.last;
+    cr_expect_not(version_draw(&version, 1000, &err));
+    cr_expect_not_null(strstr(err.text, "not a version"), "%s", err.text);
+    cr_expect_gt(version.last, last);
+    version_cleanup(&version);
+}
