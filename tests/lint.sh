@@ -53,16 +53,12 @@ list() {
 
 # shellcheck disable=SC2046 # file names here hold no spaces
 {
-    refuse 'control/' 'the proxy knows nothing of the agent' $(list proxy)
-    refuse 'proxy/' 'of the proxy, control sees only rules/' \
-        $(grep -lE '^#include "proxy/' $(list control) /dev/null | xargs -r grep -LE '^#include "proxy/rules/')
-    refuse 'proxy/|control/|net/' 'certs stands below both programs' $(list certs)
-    refuse 'proxy/|control/|tabard/' 'net knows nothing of Tabard' $(list net)
-    refuse 'proxy/|control/|certs/|tabard/' 'base stands below everything' $(list base)
     refuse 'openssl/ssl\.h' 'TLS is spoken in certs/context, proxy/carry/tls, proxy/link/signer, net/grpc and the *tls.c that set it up for a control program' \
         $(list base certs net proxy control | grep -vE '^(certs/context|proxy/carry/tls|proxy/link/signer|control/(agent|policyd)/[a-z_/]*tls)\.[ch]$|^net/grpc/')
     refuse 'uv\.h' 'no event loop in what is pure' $(list base certs | cat) $(list proxy/rules 'proxy/carry/ring.*')
 }
+
+/usr/bin/python3 -B tests/lint_layers.py || findings=$((findings + 1))
 
 mapfile -t scripts < <(git ls-files '*.sh' dev .ci/run)
 shellcheck "${scripts[@]}" || findings=$((findings + 1))
