@@ -7,7 +7,7 @@
 
 #include "base/frame.h"
 #include "base/log.h"
-#include "base/budget.h"
+#include "base/pb_budget.h"
 
 // Unsent bytes at which a socket counts as not read. Two snapshots may be on their way: one in
 // force again after a restart and the next.
@@ -208,9 +208,9 @@ static bool dispatch(struct link_socket *socket, const Tabard__V1__FromProxy *me
 static bool on_frame(void *ctx, const uint8_t *body, size_t body_len, struct err *err)
 {
     struct link_socket *socket = ctx;
-    struct budget budget = {.bytes_left = socket->is_control ? CONTROL_UNPACKED_BYTES_MAX
-                                                             : WORKER_UNPACKED_BYTES_MAX};
-    ProtobufCAllocator allocator = budget_allocator(&budget);
+    struct pb_budget budget = {.bytes_left = socket->is_control ? CONTROL_UNPACKED_BYTES_MAX
+                                                                : WORKER_UNPACKED_BYTES_MAX};
+    ProtobufCAllocator allocator = pb_budget_allocator(&budget);
     Tabard__V1__FromProxy *message = tabard__v1__from_proxy__unpack(&allocator, body_len, body);
     if (message == NULL) {
         return err_set(err, "a frame of %zu bytes that is no FromProxy, or too large unpacked",

@@ -25,7 +25,7 @@ void trust_free(struct trust *trust)
     free(trust->parsed);
     der_list_cleanup(&trust->crls);
     trust_bundles_free(trust->bundles);
-    wire_cleanup(&trust->packed);
+    pb_wire_cleanup(&trust->packed);
     free(trust->domain);
     free(trust);
 }
@@ -128,7 +128,7 @@ static bool build(struct trust *trust, const struct trust_texts *texts,
     bundle.roots = root_list;
     bundle.crls = crl_list;
     trust->bundles = ok ? trust_bundles_new(one, 1, now, err) : NULL;
-    wire_put_message(&trust->packed, STATE_TRUST_BUNDLES, &bundle.base);
+    pb_wire_put_message(&trust->packed, STATE_TRUST_BUNDLES, &bundle.base);
     return trust->bundles != NULL && (!trust->packed.is_broken || err_set(err, "out of memory"));
 }
 

@@ -15,7 +15,7 @@
 #include "base/err.h"
 #include "base/keymap.h"
 #include "certs/bundle.h"
-#include "base/wire.h"
+#include "base/pb_wire.h"
 
 // Texts of files, NUL-terminated, borrowed; NULL: there is none.
 struct trust_texts {
@@ -28,7 +28,7 @@ struct trust_texts {
 struct trust {
     char *domain;                  // owned
     struct trust_bundles *bundles; // owned
-    struct wire packed;            // a State's field trust_bundles
+    struct pb_wire packed;         // a State's field trust_bundles
     struct der_list crls;          // owned
     X509_CRL **parsed;             // owned, as many
 };

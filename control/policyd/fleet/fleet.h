@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "certs/identity.h"
 #include "control/policyd/fleet/multimap.h"
-#include "base/wire.h"
+#include "base/pb_wire.h"
 #include "tabard/v1/fleet.pb-c.h"
 
 #define FLEET_PIECES_MAX              1024

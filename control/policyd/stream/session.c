@@ -71,7 +71,7 @@ static void join_push(struct session *session)
 void session_advance(struct session *session)
 {
     struct service *service = session->service;
-    struct wire out = {.bytes = NULL};
+    struct pb_wire out = {.bytes = NULL};
     struct err err = {{0}, {0}};
     char nonce[NONCE_MAX];
     bool is_state = false;
@@ -81,22 +81,22 @@ void session_advance(struct session *session)
         !grpc_call_can_send(session->call)) {
         return;
     }
-    const struct wire *body =
+    const struct pb_wire *body =
         is_behind ? world_body(&service->world, &session->viewer, &is_state) : NULL;
     int nonce_len = snprintf(nonce, sizeof nonce, "%" PRIu64, ++session->nonce);
-    wire_put_field(&out, RESPONSE_NONCE, nonce, (size_t)nonce_len);
-    wire_put_number(&out, RESPONSE_VERSION, version_now(service));
+    pb_wire_put_field(&out, RESPONSE_NONCE, nonce, (size_t)nonce_len);
+    pb_wire_put_number(&out, RESPONSE_VERSION, version_now(service));
     if (body != NULL) {
-        wire_put_raw(&out, body->bytes, body->len);
+        pb_wire_put_raw(&out, body->bytes, body->len);
     }
-    wire_put_raw(&out, session->answer.bytes, session->answer.len);
+    pb_wire_put_raw(&out, session->answer.bytes, session->answer.len);
     bool ok = !out.is_broken && (body != NULL || !is_behind) &&
               grpc_call_send(session->call, out.bytes, out.len, &err);
     service->stats.num_states += body != NULL && is_state;
     service->stats.num_deltas += body != NULL && !is_state;
     service->stats.num_bytes += out.len;
-    wire_cleanup(&session->answer);
-    wire_cleanup(&out);
+    pb_wire_cleanup(&session->answer);
+    pb_wire_cleanup(&out);
     if (!ok) {
         session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, "out of memory");
         return;
@@ -233,7 +233,7 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
         session->next->prev = session->prev;
     }
     service->stats.num_streams--;
-    wire_cleanup(&session->answer);
+    pb_wire_cleanup(&session->answer);
     free(session->id);
     free(session);
 }

@@ -18,7 +18,7 @@ void world_init(struct world *world, const struct world_hooks *hooks)
 static void free_view(struct view *view)
 {
     fleet_sight_cleanup(&view->sight);
-    wire_cleanup(&view->body);
+    pb_wire_cleanup(&view->body);
     free(view->log);
     free(view);
 }

@@ -24,7 +24,7 @@ static const char *name_of(const struct member *member, const char *ip, char out
     return out;
 }
 
-static void put_destination(struct wire *out, uint32_t field, const struct view *view,
+static void put_destination(struct pb_wire *out, uint32_t field, const struct view *view,
                             const struct member *member, const struct fleet_callee *callee,
                             const struct ip *ip)
 {
@@ -41,19 +41,19 @@ static void put_destination(struct wire *out, uint32_t field, const struct view 
     destination.mode = TABARD__V1__DESTINATION__MODE__MTLS;
     destination.identities = &identity;
     destination.n_identities = 1;
-    wire_put_message(out, field, &destination.base);
+    pb_wire_put_message(out, field, &destination.base);
 }
 
-static void put_state(struct world *world, const struct view *view, struct wire *out)
+static void put_state(struct world *world, const struct view *view, struct pb_wire *out)
 {
     const struct fleet *fleet = world->fleet;
     const struct fleet_policy *policies = fleet->policies.items;
     const Tabard__V1__FleetDestination **fixed = fleet->destinations.items;
     const struct fleet_callee *callees = view->sight.callees.items;
     const uint32_t *numbers = view->sight.policies.items;
-    wire_put_raw(out, world->trust->packed.bytes, world->trust->packed.len);
+    pb_wire_put_raw(out, world->trust->packed.bytes, world->trust->packed.len);
     for (uint32_t i = 0; i < view->sight.policies.num; i++) {
-        wire_put_message(out, STATE_POLICIES, &policies[numbers[i]].spec->policy->base);
+        pb_wire_put_message(out, STATE_POLICIES, &policies[numbers[i]].spec->policy->base);
     }
     for (uint32_t i = 0; i < view->sight.callees.num; i++) {
         const struct spiffe_id *id = &fleet_workload(fleet, callees[i].workload)->id;
@@ -69,7 +69,7 @@ static void put_state(struct world *world, const struct view *view, struct wire 
     }
     numbers = view->sight.destinations.items;
     for (uint32_t i = 0; i < view->sight.destinations.num; i++) {
-        wire_put_message(out, STATE_DESTINATIONS, &fixed[numbers[i]]->destination->base);
+        pb_wire_put_message(out, STATE_DESTINATIONS, &fixed[numbers[i]]->destination->base);
     }
 }
 
@@ -79,7 +79,8 @@ static bool is_same(const struct change *a, const struct change *b)
 }
 
 // Each address once, as it is now, whatever happened to it meanwhile.
-static void put_delta(struct world *world, const struct view *view, uint64_t from, struct wire *out)
+static void put_delta(struct world *world, const struct view *view, uint64_t from,
+                      struct pb_wire *out)
 {
     for (uint64_t seq = from + 1; seq <= view->seq; seq++) {
         const struct change *change = &view->log[seq % WORLD_LOG_MAX];
@@ -97,7 +98,7 @@ static void put_delta(struct world *world, const struct view *view, uint64_t fro
         } else {
             char name[NAME_MAX_LEN], text[ADDR_TEXT_MAX];
             name_of(change->member, ip_text(&change->ip, text), name);
-            wire_put_field(out, DELTA_REMOVED, name, strlen(name));
+            pb_wire_put_field(out, DELTA_REMOVED, name, strlen(name));
         }
     }
 }
@@ -109,34 +110,34 @@ static bool needs_state(const struct viewer *viewer)
            view->seq - viewer->seq > WORLD_LOG_MAX;
 }
 
-const struct wire *world_body(struct world *world, struct viewer *viewer, bool *out_is_state)
+const struct pb_wire *world_body(struct world *world, struct viewer *viewer, bool *out_is_state)
 {
     struct view *view = viewer->view;
     bool is_state = needs_state(viewer);
     uint64_t from = is_state ? 0 : viewer->seq;
     *out_is_state = is_state;
     if (world->packed != NULL && world->packed != view) {
-        wire_cleanup(&world->packed->body);
+        pb_wire_cleanup(&world->packed->body);
         world->packed->body_to = 0;
     }
     world->packed = view;
     if (view->body_to != view->seq || view->body_from != from) {
-        struct wire inner = {.bytes = NULL};
-        wire_cleanup(&view->body);
+        struct pb_wire inner = {.bytes = NULL};
+        pb_wire_cleanup(&view->body);
         if (is_state) {
             put_state(world, view, &inner);
         } else {
             put_delta(world, view, from, &inner);
         }
-        wire_put_field(&view->body, is_state ? RESPONSE_STATE : RESPONSE_DESTINATIONS, inner.bytes,
-                       inner.len);
+        pb_wire_put_field(&view->body, is_state ? RESPONSE_STATE : RESPONSE_DESTINATIONS,
+                          inner.bytes, inner.len);
         bool is_broken = inner.is_broken || view->body.is_broken;
-        wire_cleanup(&inner);
+        pb_wire_cleanup(&inner);
         view->body_to = is_broken ? 0 : view->seq;
         view->body_from = from;
         world->num_bodies++;
         if (is_broken) {
-            wire_cleanup(&view->body);
+            pb_wire_cleanup(&view->body);
             return NULL;
         }
     }

@@ -9,10 +9,10 @@
 
 static void digest_message(SHA256_CTX *sha, const ProtobufCMessage *message)
 {
-    struct wire bytes = {.bytes = NULL};
-    wire_put_message(&bytes, 1, message);
+    struct pb_wire bytes = {.bytes = NULL};
+    pb_wire_put_message(&bytes, 1, message);
     SHA256_Update(sha, bytes.bytes, bytes.len);
-    wire_cleanup(&bytes);
+    pb_wire_cleanup(&bytes);
 }
 
 static void digest_fixed(const struct fleet *fleet, const struct fleet_sight *sight,
@@ -169,7 +169,7 @@ static void renumber(struct world *world, struct member *member, void *ctx)
     member->number = fleet_find(world->fleet, member->id, member->id_len);
     if (member->view != NULL && member->view->viewers == NULL) {
         fleet_sight_cleanup(&member->view->sight);
-        wire_cleanup(&member->view->body);
+        pb_wire_cleanup(&member->view->body);
         free(member->view->log);
         free(member->view);
         member->view = NULL;

@@ -8,7 +8,7 @@
 
 #include "base/keymap.h"
 #include "base/pb_text.h"
-#include "base/budget.h"
+#include "base/pb_budget.h"
 
 Tabard__V1__SubscribeResponse *policy_response_parse(const uint8_t *bytes, size_t len,
                                                      struct err *err)
@@ -16,8 +16,8 @@ Tabard__V1__SubscribeResponse *policy_response_parse(const uint8_t *bytes, size_
     if (!policy_text_check(&tabard__v1__subscribe_response__descriptor, bytes, len, err)) {
         return NULL;
     }
-    struct budget budget = {.bytes_left = POLICY_RESPONSE_UNPACKED_MAX};
-    ProtobufCAllocator allocator = budget_allocator(&budget);
+    struct pb_budget budget = {.bytes_left = POLICY_RESPONSE_UNPACKED_MAX};
+    ProtobufCAllocator allocator = pb_budget_allocator(&budget);
     Tabard__V1__SubscribeResponse *response =
         tabard__v1__subscribe_response__unpack(&allocator, len, bytes);
     if (response == NULL) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/budget.h"
+#include "base/pb_budget.h"
 
 #include <stdlib.h>
 
 static void *on_alloc(void *ctx, size_t size)
 {
-    struct budget *budget = ctx;
+    struct pb_budget *budget = ctx;
     if (size > budget->bytes_left) {
         return NULL;
     }
@@ -19,7 +19,7 @@ static void on_free(void *ctx, void *bytes)
     free(bytes);
 }
 
-ProtobufCAllocator budget_allocator(struct budget *budget)
+ProtobufCAllocator pb_budget_allocator(struct pb_budget *budget)
 {
     return (ProtobufCAllocator){.alloc = on_alloc, .free = on_free, .allocator_data = budget};
 }

@@ -4,17 +4,17 @@
 // frame can't unpack into all of memory. Owned by the caller, on the stack, for as long as the
 // message lives; one thread; bounded by bytes_left. It doesn't count what is freed: a message is
 // built once and freed whole.
-#ifndef TABARD_BASE_BUDGET_H
-#define TABARD_BASE_BUDGET_H
+#ifndef TABARD_BASE_PB_BUDGET_H
+#define TABARD_BASE_PB_BUDGET_H
 
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 
-struct budget {
+struct pb_budget {
     size_t bytes_left;
 };
 
-// budget_allocator returns an allocator that draws on `budget`, which must outlive it.
-ProtobufCAllocator budget_allocator(struct budget *budget);
+// pb_budget_allocator returns an allocator that draws on `budget`, which must outlive it.
+ProtobufCAllocator pb_budget_allocator(struct pb_budget *budget);
 
 #endif
