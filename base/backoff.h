@@ -1,18 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How long to wait before the next try: doubling, capped, and spread by chance so that many agents
-// that failed together don't come back together. Pure; any thread; bounded by BACKOFF_MS_MIN and
-// BACKOFF_MS_MAX. It counts nothing and starts no timer.
+// How long to wait after so many failures in a row: one wait for the first, then a doubling one,
+// and spread by chance, so that many programs that failed together don't come back together. A
+// constant of its user, who counts the failures, starts the timer and draws the random number.
 #ifndef TABARD_BASE_BACKOFF_H
 #define TABARD_BASE_BACKOFF_H
 
 #include <stdint.h>
 
-#define BACKOFF_MS_MIN 100
-#define BACKOFF_MS_MAX 10000
+// Which waits chance picks from; `ceiling` is the first, doubled or greatest wait.
+enum backoff_jitter {
+    BACKOFF_EXACT,      // the ceiling itself
+    BACKOFF_FROM_ZERO,  // 0 to the ceiling
+    BACKOFF_FROM_HALF,  // half of the ceiling to the ceiling
+    BACKOFF_FROM_FIRST, // first_ms to the ceiling
+};
 
-// backoff_ms returns the wait in milliseconds after num_failures in a row (1 and more), evenly
-// spread by `random` between BACKOFF_MS_MIN and its doubled ceiling.
-uint32_t backoff_ms(uint32_t num_failures, uint32_t random);
+struct backoff {
+    uint32_t first_ms; // the ceiling after the first failure
+    uint32_t min_ms;   // after the second, doubled with each one more; at least 1
+    uint32_t max_ms;   // it never rises above this; at most UINT32_MAX / 2
+    enum backoff_jitter jitter;
+};
+
+// backoff_ms returns the wait after num_failures in a row; none counts as one.
+uint32_t backoff_ms(const struct backoff *backoff, uint32_t num_failures, uint32_t random);
 
 #endif

@@ -63,9 +63,11 @@ static void on_start_timer(uv_timer_t *timer)
 
 static void start_later(struct supervise *supervise)
 {
+    static const struct backoff waits = {
+        .first_ms = 100, .min_ms = 200, .max_ms = 10000, .jitter = BACKOFF_FROM_FIRST};
     uint32_t random = 0;
     RAND_bytes((uint8_t *)&random, sizeof random);
-    uint32_t wait_ms = backoff_ms(supervise->num_early_ends, random);
+    uint32_t wait_ms = backoff_ms(&waits, supervise->num_early_ends, random);
     char quoted[512];
     log_quote(quoted, sizeof quoted, supervise->last_end);
     if (supervise->num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/backoff.h"
+
 #define WARN_INTERVAL_MS 3600000
 
 void rollout_init(struct rollout *rollout, struct keyring *keyring,
@@ -65,17 +67,17 @@ static void forget_error(struct rollout *rollout)
     rollout->last_error_unix_ms = 0;
     rollout->is_error_of_source = false;
     rollout->retry_at_ms = 0;
-    rollout->retry_ms = 0;
+    rollout->failures_in_a_row = 0;
 }
 
 // Not at once: what the proxy refused it mostly refuses again, until a port, say, becomes free.
 static void back_off(struct rollout *rollout, struct rollout_time now)
 {
-    rollout->retry_ms = rollout->retry_ms == 0 ? ROLLOUT_RETRY_MS_MIN : rollout->retry_ms * 2;
-    if (rollout->retry_ms > ROLLOUT_RETRY_MS_MAX) {
-        rollout->retry_ms = ROLLOUT_RETRY_MS_MAX;
-    }
-    rollout->retry_at_ms = now.ms + rollout->retry_ms;
+    static const struct backoff waits = {.first_ms = ROLLOUT_RETRY_MS_MIN,
+                                         .min_ms = 2 * ROLLOUT_RETRY_MS_MIN,
+                                         .max_ms = ROLLOUT_RETRY_MS_MAX,
+                                         .jitter = BACKOFF_EXACT};
+    rollout->retry_at_ms = now.ms + backoff_ms(&waits, ++rollout->failures_in_a_row, 0);
 }
 
 // Tells who asked.
@@ -160,7 +162,7 @@ void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct 
 {
     bool had_error = rollout->last_error[0] != '\0';
     rollout->retry_at_ms = 0;
-    rollout->retry_ms = 0;
+    rollout->failures_in_a_row = 0;
     if (rollout->is_error_of_source) {
         forget_error(rollout);
     }

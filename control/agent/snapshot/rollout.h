@@ -59,8 +59,8 @@ struct rollout {
     bool is_resend_refused; // which it refused
     bool is_draining;
     uint64_t resent_ms;
-    uint64_t retry_at_ms; // when waiting, or in_force in a new proxy, may be sent
-    uint64_t retry_ms;    // the last interval; 0: none yet
+    uint64_t retry_at_ms;       // when waiting, or in_force in a new proxy, may be sent
+    uint32_t failures_in_a_row; // since the last offer; they set how long to wait
     int64_t applied_unix_ms;
     uint64_t num_rejected; // by the proxy
     uint64_t num_source_errors;
