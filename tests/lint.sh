@@ -53,8 +53,8 @@ list() {
 
 # shellcheck disable=SC2046 # file names here hold no spaces
 {
-    refuse 'openssl/ssl\.h' 'TLS is spoken in certs/context, proxy/carry/tls, proxy/link/signer, net/grpc and the *tls.c that set it up for a control program' \
-        $(list base certs net proxy control | grep -vE '^(certs/context|proxy/carry/tls|proxy/link/signer|control/(agent|policyd)/[a-z_/]*tls)\.[ch]$|^net/grpc/')
+    refuse 'openssl/ssl\.h' 'TLS is spoken in certs/context, proxy/carry/tls, proxy/link/signer, net/ and the *tls.c that set it up for a control program' \
+        $(list base certs net proxy control | grep -vE '^(certs/context|proxy/carry/tls|proxy/link/signer|control/(agent|policyd)/[a-z_/]*tls)\.[ch]$|^net/')
     refuse 'uv\.h' 'no event loop in what is pure' $(list base certs | cat) $(list proxy/rules 'proxy/carry/ring.*')
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "net/grpc/conn.h"
+#include "net/http2/conn.h"
 
 struct grpc_call *call_new(struct grpc_conn *conn, bool is_server)
 {

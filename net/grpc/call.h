@@ -15,7 +15,7 @@
 #include "base/err.h"
 #include "net/grpc/metadata.h"
 #include "net/grpc/status.h"
-#include "net/grpc/transport.h"
+#include "net/http2/transport.h"
 
 struct grpc_call; // opaque
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "net/grpc/conn.h"
+#include "net/http2/conn.h"
 
 // Takes grpc-status and grpc-message out of a list. false: there is no grpc-status.
 static bool take_status(struct grpc_call *call, const struct grpc_metadata *list)

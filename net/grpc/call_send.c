@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/grpc/conn.h"
+#include "net/http2/conn.h"
 
 void call_drop_queue(struct grpc_call *call)
 {

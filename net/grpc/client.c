@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/grpc/conn.h"
+#include "net/http2/conn.h"
 
 struct grpc_channel {
     struct grpc_channel_config config;

@@ -15,7 +15,7 @@
 
 #include "base/err.h"
 #include "net/grpc/call.h"
-#include "net/grpc/limits.h"
+#include "net/http2/limits.h"
 
 #define GRPC_CHANNEL_DRAINING_MAX 4
 #define GRPC_CHANNEL_KEEPALIVE_MS_MIN                                                              \

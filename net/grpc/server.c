@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/grpc/conn.h"
+#include "net/http2/conn.h"
 
 struct listener {
     union {

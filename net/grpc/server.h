@@ -14,7 +14,7 @@
 
 #include "base/err.h"
 #include "net/grpc/call.h"
-#include "net/grpc/limits.h"
+#include "net/http2/limits.h"
 
 struct grpc_server; // opaque
 

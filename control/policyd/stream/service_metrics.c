@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/version.h"
-#include "net/grpc/limits.h"
+#include "net/http2/limits.h"
 #include "control/policyd/stream/service.h"
 
 #define NAME "tabard_policyd_"

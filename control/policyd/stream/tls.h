@@ -9,7 +9,7 @@
 #define TABARD_CONTROL_POLICYD_STREAM_TLS_H
 
 #include "certs/verify.h"
-#include "net/grpc/transport.h"
+#include "net/http2/transport.h"
 #include "control/policyd/ca/sign.h"
 
 #define TLS_OWN_PATH    "/tabard/policyd"

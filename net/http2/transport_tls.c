@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "net/grpc/transport_impl.h"
+#include "net/http2/transport_impl.h"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>

@@ -5,8 +5,8 @@
 // to be written is bounded by its user, who stops at !transport_has_room; reading is bounded by
 // what its user lets the peer send. It knows no HTTP. It has no timers: every deadline is its
 // user's. The program must ignore SIGPIPE.
-#ifndef TABARD_NET_GRPC_TRANSPORT_H
-#define TABARD_NET_GRPC_TRANSPORT_H
+#ifndef TABARD_NET_HTTP2_TRANSPORT_H
+#define TABARD_NET_HTTP2_TRANSPORT_H
 
 #include <openssl/ssl.h>
 #include <stdbool.h>

@@ -4,8 +4,8 @@
 // end (RFC 9113). Heap; it frees itself after on_closed, or after conn_abandon; the loop's thread
 // only; bounded by struct grpc_limits. nghttp2's callbacks record; conn_advance tells users, sends
 // and ends. It routes nothing and never reconnects. Internal to net/grpc.
-#ifndef TABARD_NET_GRPC_CONN_H
-#define TABARD_NET_GRPC_CONN_H
+#ifndef TABARD_NET_HTTP2_CONN_H
+#define TABARD_NET_HTTP2_CONN_H
 
 #include <nghttp2/nghttp2.h>
 #include <stdbool.h>
@@ -14,8 +14,8 @@
 
 #include "base/err.h"
 #include "net/grpc/call_impl.h"
-#include "net/grpc/limits.h"
-#include "net/grpc/transport.h"
+#include "net/http2/limits.h"
+#include "net/http2/transport.h"
 
 struct grpc_conn;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "net/grpc/limits.h"
+#include "net/http2/limits.h"
 
 struct grpc_limits grpc_limits_default(void)
 {

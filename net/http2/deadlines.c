@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "net/grpc/conn.h"
+#include "net/http2/conn.h"
 
 static void on_timer(uv_timer_t *timer)
 {

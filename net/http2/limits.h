@@ -3,8 +3,8 @@
 // Every limit of a gRPC channel or server: one list makes the struct, the defaults, the names and
 // the counters. Owned by the caller, copied; any thread; fixed size. A time of 0 is no limit of
 // that kind; every other value must be positive. It enforces nothing itself.
-#ifndef TABARD_NET_GRPC_LIMITS_H
-#define TABARD_NET_GRPC_LIMITS_H
+#ifndef TABARD_NET_HTTP2_LIMITS_H
+#define TABARD_NET_HTTP2_LIMITS_H
 
 #include <stdint.h>
 

@@ -2,10 +2,10 @@
 //
 // What transport.c and transport_tls.c share: TLS between the socket's bytes and the user's.
 // As transport.h. Plain bytes are bounded by the record size. Nobody else includes this.
-#ifndef TABARD_NET_GRPC_TRANSPORT_IMPL_H
-#define TABARD_NET_GRPC_TRANSPORT_IMPL_H
+#ifndef TABARD_NET_HTTP2_TRANSPORT_IMPL_H
+#define TABARD_NET_HTTP2_TRANSPORT_IMPL_H
 
-#include "net/grpc/transport.h"
+#include "net/http2/transport.h"
 
 // transport_end reports the end, once. `why` is copied by whoever needs it longer.
 void transport_end(struct transport *transport, const char *why);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE // struct ucred
-#include "net/grpc/transport_impl.h"
+#include "net/http2/transport_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
