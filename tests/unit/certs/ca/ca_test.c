@@ -10,9 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/unit/support/temp.h"
+
 #define OUTPUT_MAX 65536
 
-static char dir[128];
 static char output[OUTPUT_MAX]; // of the last command, standard error included
 
 // Runs a shell command in the test's folder, with $CA for the program; returns its exit code.
@@ -21,7 +22,7 @@ static int run(const char *format, ...)
 {
     char command[4096];
     va_list args;
-    int len = snprintf(command, sizeof command, "cd %s && { ", dir);
+    int len = snprintf(command, sizeof command, "cd %s && { ", temp_folder);
     va_start(args, format);
     len += vsnprintf(command + len, sizeof command - (size_t)len, format, args);
     va_end(args);
@@ -43,7 +44,7 @@ static mode_t mode_of(const char *name)
 {
     char path[512];
     struct stat st;
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(path, sizeof path, "%s/%s", temp_folder, name);
     return stat(path, &st) == 0 ? st.st_mode & 0777 : 0;
 }
 
@@ -53,17 +54,11 @@ static void set_up(void)
     cr_assert_not_null(program, "TABARD_CA names no program");
     setenv("CA", program, 1);
     free(program);
-    snprintf(dir, sizeof dir, "%s/ca_test.XXXXXX", getenv("TEST_TMPDIR"));
-    cr_assert_not_null(mkdtemp(dir));
+    temp_set_up();
     cr_assert_eq(run("$CA init --dir ca --trust-domain demo.example"), 0, "%s", output);
 }
 
-static void tear_down(void)
-{
-    run("cd / && rm -rf %s", dir);
-}
-
-TestSuite(ca, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(ca, .init = set_up, .fini = temp_tear_down, .timeout = 60);
 
 #define ISSUE "$CA issue --dir ca --id spiffe://demo.example/ns/shop/sa/web "
 

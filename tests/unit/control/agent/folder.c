@@ -31,12 +31,7 @@ const char folder_mesh_yaml[] =
 void folder_write_bytes(const struct folder *folder, const char *name, const void *bytes,
                         size_t len)
 {
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder->path, name);
-    FILE *file = fopen(path, "w");
-    must(file != NULL);
-    must(fwrite(bytes, 1, len, file) == len);
-    must(fclose(file) == 0);
+    temp_write(folder->path, name, bytes, len);
 }
 
 void folder_write(const struct folder *folder, const char *name, const char *text)
@@ -107,10 +102,7 @@ void folder_write_crl(const struct folder *folder, const char *name, const struc
 void folder_init(struct folder *folder)
 {
     *folder = (struct folder){.now = time(NULL)};
-    const char *temporary = getenv("TEST_TMPDIR");
-    snprintf(folder->path, sizeof folder->path, "%s/mesh.XXXXXX",
-             temporary != NULL ? temporary : "/tmp");
-    must(mkdtemp(folder->path) != NULL);
+    temp_make(folder->path);
     snprintf(folder->mesh, sizeof folder->mesh, "%s/mesh.yaml", folder->path);
     must(mint_root_init(&folder->root, MINT_KEY_P256, FOLDER_DOMAIN, folder->now - 86400,
                         folder->now + 86400, &why));
@@ -127,9 +119,7 @@ void folder_init(struct folder *folder)
 
 void folder_cleanup(struct folder *folder)
 {
-    char command[256];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder->path);
-    must(system(command) == 0);
+    temp_remove(folder->path);
     mint_ca_cleanup(&folder->root);
     mint_ca_cleanup(&folder->intermediate);
     EVP_PKEY_free(folder->key);

@@ -10,12 +10,13 @@
 #include <time.h>
 
 #include "certs/ca/mint.h"
+#include "tests/unit/support/temp.h"
 
 #define FOLDER_DOMAIN "demo.example"
 #define FOLDER_ID     "spiffe://demo.example/ns/shop/sa/web"
 
 struct folder {
-    char path[128];
+    char path[TEMP_PATH_BYTES];
     char mesh[160]; // the path of mesh.yaml
     time_t now;
     struct mint_ca root;

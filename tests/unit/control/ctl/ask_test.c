@@ -10,10 +10,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tests/unit/support/temp.h"
+
 // A server that answers one connection with `answer`, `repeat` times, and then closes, or first
 // waits for the client to go.
 struct server {
-    char path[64];
+    char folder[TEMP_PATH_BYTES];
+    char path[TEMP_PATH_BYTES + 2];
     int fd;
     const char *answer;
     size_t repeat;
@@ -43,9 +46,8 @@ static void *serve(void *ctx)
 static void server_start(struct server *server)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    char folder[] = "/tmp/ask_test_XXXXXX";
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(server->path, sizeof server->path, "%s/s", folder);
+    temp_make(server->folder);
+    snprintf(server->path, sizeof server->path, "%s/s", server->folder);
     snprintf(sa.sun_path, sizeof sa.sun_path, "%s", server->path);
     server->fd = socket(AF_UNIX, SOCK_STREAM, 0);
     cr_assert_eq(bind(server->fd, (struct sockaddr *)&sa, sizeof sa), 0);
@@ -57,9 +59,7 @@ static void server_stop(struct server *server)
 {
     pthread_join(server->thread, NULL);
     close(server->fd);
-    unlink(server->path);
-    *strrchr(server->path, '/') = '\0';
-    rmdir(server->path);
+    temp_remove(server->folder);
 }
 
 // The answer to one request, or the error without the socket's path in front.

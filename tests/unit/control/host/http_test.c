@@ -9,12 +9,11 @@
 #include <unistd.h>
 
 #include "control/host/listen.h"
+#include "tests/unit/support/loop.h"
 
 // A server with two pages: /now, and /later, which the test answers.
 struct stage {
     uv_loop_t loop;
-    uv_timer_t timer;
-    bool timed_out;
     struct http_server *server;
     struct addr bound;
     struct http_request *later;
@@ -34,17 +33,10 @@ static void on_request(void *ctx, struct http_request *request, const char *path
     }
 }
 
-static void on_timer(uv_timer_t *timer)
-{
-    ((struct stage *)timer->data)->timed_out = true;
-}
-
 static void stage_init(struct stage *stage)
 {
     *stage = (struct stage){0};
     cr_assert_eq(uv_loop_init(&stage->loop), 0);
-    uv_timer_init(&stage->loop, &stage->timer);
-    stage->timer.data = stage;
     struct addr addr;
     cr_assert(addr_parse(&addr, "127.0.0.1:0", true, NULL));
     int fd = listen_tcp(&addr, &stage->bound, NULL);
@@ -56,21 +48,8 @@ static void stage_init(struct stage *stage)
 static void stage_cleanup(struct stage *stage)
 {
     http_free(stage->server);
-    uv_close((uv_handle_t *)&stage->timer, NULL);
-    uv_run(&stage->loop, UV_RUN_DEFAULT);
-    cr_expect_eq(uv_loop_close(&stage->loop), 0);
+    loop_end(&stage->loop);
 }
-
-#define run_until(stage, cond, ms)                                                                 \
-    ({                                                                                             \
-        (stage)->timed_out = false;                                                                \
-        uv_update_time(&(stage)->loop);                                                            \
-        uv_timer_start(&(stage)->timer, on_timer, (ms), 0);                                        \
-        while (!(cond) && !(stage)->timed_out) {                                                   \
-            uv_run(&(stage)->loop, UV_RUN_ONCE);                                                   \
-        }                                                                                          \
-        (cond);                                                                                    \
-    })
 
 static int dial(const struct stage *stage)
 {

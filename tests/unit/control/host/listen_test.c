@@ -12,32 +12,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static char folder[128];
-
-static void make_folder(void)
-{
-    const char *temporary = getenv("TEST_TMPDIR");
-    // A socket's path has little room.
-    bool fits = temporary != NULL && strlen(temporary) < 60;
-    snprintf(folder, sizeof folder, "%s/listen.XXXXXX", fits ? temporary : "/tmp");
-    cr_assert_not_null(mkdtemp(folder));
-}
-
-static void remove_folder(void)
-{
-    char command[256];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    cr_assert_eq(system(command), 0);
-}
+#include "tests/unit/support/temp.h"
 
 static const char *path_of(const char *name)
 {
     static char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", temp_folder, name);
     return path;
 }
 
-TestSuite(listen_unix, .init = make_folder, .fini = remove_folder, .timeout = 20);
+TestSuite(listen_unix, .init = temp_set_up, .fini = temp_tear_down, .timeout = 20);
 
 Test(listen_unix, makes_the_socket_for_its_owner_alone_and_the_missing_folder)
 {

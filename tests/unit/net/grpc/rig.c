@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "certs/ca/mint.h"
+#include "tests/unit/support/loop.h"
 
 static void on_headers(struct grpc_call *call)
 {
@@ -182,8 +183,7 @@ void rig_start(struct rig *rig, bool has_tls, const struct grpc_limits *server_l
 {
     signal(SIGPIPE, SIG_IGN);
     uv_loop_init(&rig->loop);
-    strcpy(rig->folder, "/tmp/grpc-unit-XXXXXX");
-    cr_assert(mkdtemp(rig->folder) != NULL);
+    temp_make(rig->folder);
     snprintf(rig->path, sizeof rig->path, "%s/s", rig->folder);
     rig->ssl_ctx = has_tls ? rig_context() : NULL;
     if (server_limits != NULL) {
@@ -198,35 +198,16 @@ void rig_stop(struct rig *rig)
 {
     grpc_channel_free(rig->channel);
     grpc_server_free(rig->server);
-    uv_run(&rig->loop, UV_RUN_DEFAULT);
-    cr_expect_eq(uv_loop_close(&rig->loop), 0, "the loop has something left");
+    loop_end(&rig->loop);
     if (rig->ssl_ctx != NULL) {
         SSL_CTX_free(rig->ssl_ctx);
     }
-    unlink(rig->path);
-    rmdir(rig->folder);
-}
-
-static void on_late(uv_timer_t *timer)
-{
-    bool *is_late = timer->data;
-    *is_late = true;
+    temp_remove(rig->folder);
 }
 
 bool rig_wait(struct rig *rig, const unsigned *number, unsigned least)
 {
-    uv_timer_t timer;
-    bool is_late = false;
-    uv_timer_init(&rig->loop, &timer);
-    timer.data = &is_late;
-    uv_update_time(&rig->loop);
-    uv_timer_start(&timer, on_late, RIG_WAIT_MS, 0);
-    while (*number < least && !is_late) {
-        uv_run(&rig->loop, UV_RUN_ONCE);
-    }
-    uv_close((uv_handle_t *)&timer, NULL);
-    uv_run(&rig->loop, UV_RUN_NOWAIT);
-    return *number >= least;
+    return run_until(rig, *number >= least, RIG_WAIT_MS);
 }
 
 void rig_settle(struct rig *rig)

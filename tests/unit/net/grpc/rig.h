@@ -9,13 +9,14 @@
 #include "net/grpc/client.h"
 #include "net/grpc/server.h"
 #include "tests/interop/grpc_echo.h"
+#include "tests/unit/support/temp.h"
 
 #define RIG_WAIT_MS 20000
 
 struct rig {
     struct echo_seen echo; // first: it is the server's ctx
     uv_loop_t loop;
-    char folder[64];
+    char folder[TEMP_PATH_BYTES];
     char path[100];
     struct addr addr; // where the TLS listener is
     struct grpc_server *server;

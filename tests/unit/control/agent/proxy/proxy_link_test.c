@@ -11,6 +11,7 @@
 #include "base/frame.h"
 #include "base/log.h"
 #include "tests/unit/control/agent/folder.h"
+#include "tests/unit/support/loop.h"
 
 // A link, and the proxy's ends of its sockets, which the test writes and reads.
 struct stage {
@@ -28,8 +29,6 @@ struct stage {
     char why[512];
     unsigned num_inspected;
     bool has_result;
-    uv_timer_t timer;
-    bool timed_out;
 };
 
 static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)
@@ -56,11 +55,6 @@ static void on_inspected(void *ctx, const Tabard__V1__InspectResult *result)
     stage->has_result = result != NULL;
 }
 
-static void on_timer(uv_timer_t *timer)
-{
-    ((struct stage *)timer->data)->timed_out = true;
-}
-
 static void stage_init(struct stage *stage)
 {
     *stage = (struct stage){0};
@@ -72,8 +66,6 @@ static void stage_init(struct stage *stage)
     stage->control = control[1];
     stage->worker = worker[1];
     cr_assert_eq(uv_loop_init(&stage->loop), 0);
-    uv_timer_init(&stage->loop, &stage->timer);
-    stage->timer.data = stage;
     stage->keyring = keyring_new();
     stage->link = proxy_link_new(
         &stage->loop, control[0], &worker[0], 1, stage->keyring,
@@ -86,24 +78,11 @@ static void stage_init(struct stage *stage)
 static void stage_cleanup(struct stage *stage)
 {
     proxy_link_close(stage->link);
-    uv_close((uv_handle_t *)&stage->timer, NULL);
-    uv_run(&stage->loop, UV_RUN_DEFAULT);
-    cr_expect_eq(uv_loop_close(&stage->loop), 0);
+    loop_end(&stage->loop);
     keyring_free(stage->keyring);
     close(stage->control);
     close(stage->worker);
 }
-
-#define run_until(stage, cond, ms)                                                                 \
-    ({                                                                                             \
-        (stage)->timed_out = false;                                                                \
-        uv_update_time(&(stage)->loop);                                                            \
-        uv_timer_start(&(stage)->timer, on_timer, (ms), 0);                                        \
-        while (!(cond) && !(stage)->timed_out) {                                                   \
-            uv_run(&(stage)->loop, UV_RUN_ONCE);                                                   \
-        }                                                                                          \
-        (cond);                                                                                    \
-    })
 
 static void write_all(int fd, const uint8_t *bytes, size_t len)
 {

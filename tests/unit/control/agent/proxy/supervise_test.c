@@ -10,19 +10,19 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "tests/unit/support/loop.h"
+#include "tests/unit/support/temp.h"
 
 // A supervisor of a shell script that plays the proxy.
 struct stage {
     uv_loop_t loop;
     struct keyring *keyring;
     struct supervise supervise;
-    uv_timer_t timer;
-    bool timed_out;
     unsigned num_up;
     unsigned num_down;
     unsigned num_drained;
     bool clean;
-    char folder[128];
+    char folder[TEMP_PATH_BYTES];
     char script[160];
 };
 
@@ -56,21 +56,13 @@ static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error
     return true;
 }
 
-static void on_timer(uv_timer_t *timer)
-{
-    ((struct stage *)timer->data)->timed_out = true;
-}
-
 static bool stage_init(struct stage *stage, const char *script, uint32_t num_workers,
                        struct err *err)
 {
     *stage = (struct stage){0};
     log_init("test", LOG_LEVEL_ERROR + 1);
     signal(SIGPIPE, SIG_IGN);
-    const char *temporary = getenv("TEST_TMPDIR");
-    snprintf(stage->folder, sizeof stage->folder, "%s/supervise.XXXXXX",
-             temporary != NULL ? temporary : "/tmp");
-    cr_assert_not_null(mkdtemp(stage->folder));
+    temp_make(stage->folder);
     snprintf(stage->script, sizeof stage->script, "%s/proxy", stage->folder);
     if (script != NULL) {
         FILE *file = fopen(stage->script, "w");
@@ -80,8 +72,6 @@ static bool stage_init(struct stage *stage, const char *script, uint32_t num_wor
         cr_assert_eq(chmod(stage->script, 0700), 0);
     }
     cr_assert_eq(uv_loop_init(&stage->loop), 0);
-    uv_timer_init(&stage->loop, &stage->timer);
-    stage->timer.data = stage;
     stage->keyring = keyring_new();
     struct supervise_spec spec = {
         .proxy_path = stage->script, .num_workers = num_workers, .uid = 1337, .log_level = "warn"};
@@ -96,36 +86,9 @@ static bool stage_init(struct stage *stage, const char *script, uint32_t num_wor
 static void stage_cleanup(struct stage *stage)
 {
     supervise_stop(&stage->supervise);
-    uv_close((uv_handle_t *)&stage->timer, NULL);
-    uv_run(&stage->loop, UV_RUN_DEFAULT);
-    cr_expect_eq(uv_loop_close(&stage->loop), 0, "a handle was left open");
+    loop_end(&stage->loop);
     keyring_free(stage->keyring);
-    char command[256];
-    snprintf(command, sizeof command, "rm -rf '%s'", stage->folder);
-    cr_assert_eq(system(command), 0);
-}
-
-#define run_until(stage, cond, ms)                                                                 \
-    ({                                                                                             \
-        (stage)->timed_out = false;                                                                \
-        uv_update_time(&(stage)->loop);                                                            \
-        uv_timer_start(&(stage)->timer, on_timer, (ms), 0);                                        \
-        while (!(cond) && !(stage)->timed_out) {                                                   \
-            uv_run(&(stage)->loop, UV_RUN_ONCE);                                                   \
-        }                                                                                          \
-        (cond);                                                                                    \
-    })
-
-static void read_file(const struct stage *stage, const char *name, char *out, size_t out_len)
-{
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", stage->folder, name);
-    FILE *file = fopen(path, "r");
-    size_t len = file != NULL ? fread(out, 1, out_len - 1, file) : 0;
-    out[len] = '\0';
-    if (file != NULL) {
-        fclose(file);
-    }
+    temp_remove(stage->folder);
 }
 
 Test(supervise, passes_the_flags_and_one_socket_more_than_workers, .timeout = 20)
@@ -141,9 +104,9 @@ Test(supervise, passes_the_flags_and_one_socket_more_than_workers, .timeout = 20
         "%s", err.text);
     cr_assert(run_until(&stage, stage.num_down > 0, 10000));
     char text[512];
-    read_file(&stage, "args", text, sizeof text);
+    temp_read(stage.folder, "args", text, sizeof text);
     cr_expect_str_eq(text, "--workers 2 --uid 1337 --log-level warn\n");
-    read_file(&stage, "fds", text, sizeof text);
+    temp_read(stage.folder, "fds", text, sizeof text);
     unsigned num_sockets = 0;
     for (const char *at = text; (at = strstr(at, "socket\n")) != NULL; at++) {
         num_sockets++;

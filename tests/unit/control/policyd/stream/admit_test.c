@@ -8,6 +8,7 @@
 
 #include "control/policyd/stream/admit.h"
 #include "control/policyd/stream/token.h"
+#include "tests/unit/support/temp.h"
 
 #define TIMEOUT 20
 #define NOW     1800000000
@@ -15,21 +16,6 @@
 #define B       "spiffe://demo.example/b"
 #define C       "spiffe://demo.example/c"
 #define GONE    "spiffe://demo.example/gone"
-
-static char folder[] = "/tmp/tabard-admit-XXXXXX";
-
-static void make_folder(void)
-{
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-}
-
-static void remove_folder(void)
-{
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert_eq(system(command), 0);
-}
 
 static struct fleet *make_fleet(void)
 {
@@ -55,7 +41,7 @@ struct row {
     enum admit_proof proof;
 };
 
-Test(admit, grants_what_is_proven_and_nothing_else, .init = make_folder, .fini = remove_folder,
+Test(admit, grants_what_is_proven_and_nothing_else, .init = temp_set_up, .fini = temp_tear_down,
      .timeout = TIMEOUT)
 {
     static const struct row rows[] = {
@@ -89,9 +75,10 @@ Test(admit, grants_what_is_proven_and_nothing_else, .init = make_folder, .fini =
         if (strcmp(row->token_id, "?") == 0) {
             strcpy(token, "tabard-join-guessed");
         } else if (row->token_id[0] != '\0') {
-            cr_assert(token_make(token, folder, row->token_id, NOW + 60, &err), "%s", err.text);
+            cr_assert(token_make(token, temp_folder, row->token_id, NOW + 60, &err), "%s",
+                      err.text);
         }
-        const struct admit_request request = {.dir = folder,
+        const struct admit_request request = {.dir = temp_folder,
                                               .certificate_id = row->certificate,
                                               .certificate_error = row->bad,
                                               .is_unix = row->uid >= 0,
@@ -112,56 +99,56 @@ Test(admit, grants_what_is_proven_and_nothing_else, .init = make_folder, .fini =
     fleet_free(fleet);
 }
 
-Test(admit, a_token_that_is_not_needed_is_not_spent, .init = make_folder, .fini = remove_folder,
+Test(admit, a_token_that_is_not_needed_is_not_spent, .init = temp_set_up, .fini = temp_tear_down,
      .timeout = TIMEOUT)
 {
     struct fleet *fleet = make_fleet();
     struct admitted got;
     struct err err = {{0}, {0}};
     char token[TOKEN_TEXT_MAX], id[SPIFFE_ID_LEN_MAX + 1];
-    cr_assert(token_make(token, folder, B, NOW + 60, &err), "%s", err.text);
-    const struct admit_request request = {.dir = folder,
+    cr_assert(token_make(token, temp_folder, B, NOW + 60, &err), "%s", err.text);
+    const struct admit_request request = {.dir = temp_folder,
                                           .certificate_id = A,
                                           .certificate_error = "",
                                           .token = token,
                                           .wanted_id = "",
                                           .now = NOW};
     cr_assert_eq(admit(&got, fleet, &request, &err), ADMIT_OK);
-    cr_expect_eq(token_use(id, folder, token, NOW, &err), TOKEN_OK, "%s", err.text);
+    cr_expect_eq(token_use(id, temp_folder, token, NOW, &err), TOKEN_OK, "%s", err.text);
     fleet_free(fleet);
 }
 
-Test(token, is_good_once_and_until_its_end, .init = make_folder, .fini = remove_folder,
+Test(token, is_good_once_and_until_its_end, .init = temp_set_up, .fini = temp_tear_down,
      .timeout = TIMEOUT)
 {
     struct err err = {{0}, {0}};
     char token[TOKEN_TEXT_MAX], late[TOKEN_TEXT_MAX], id[SPIFFE_ID_LEN_MAX + 1];
-    cr_assert(token_make(token, folder, A, NOW + 60, &err), "%s", err.text);
-    cr_assert(token_make(late, folder, B, NOW + 60, &err), "%s", err.text);
+    cr_assert(token_make(token, temp_folder, A, NOW + 60, &err), "%s", err.text);
+    cr_assert(token_make(late, temp_folder, B, NOW + 60, &err), "%s", err.text);
     cr_expect_str_neq(token, late);
-    cr_expect_eq(token_use(id, folder, token, NOW + 59, &err), TOKEN_OK, "%s", err.text);
+    cr_expect_eq(token_use(id, temp_folder, token, NOW + 59, &err), TOKEN_OK, "%s", err.text);
     cr_expect_str_eq(id, A);
-    cr_expect_eq(token_use(id, folder, token, NOW + 59, &err), TOKEN_USED);
-    cr_expect_eq(token_use(id, folder, late, NOW + 60, &err), TOKEN_EXPIRED);
-    cr_expect_eq(token_use(id, folder, late, NOW, &err), TOKEN_USED);
-    cr_expect_eq(token_use(id, folder, "../fleet", NOW, &err), TOKEN_UNKNOWN);
-    token_sweep(folder, NOW + 61 + TOKEN_MEMORY_SECONDS);
-    cr_expect_eq(token_use(id, folder, token, NOW, &err), TOKEN_UNKNOWN, "it is swept");
+    cr_expect_eq(token_use(id, temp_folder, token, NOW + 59, &err), TOKEN_USED);
+    cr_expect_eq(token_use(id, temp_folder, late, NOW + 60, &err), TOKEN_EXPIRED);
+    cr_expect_eq(token_use(id, temp_folder, late, NOW, &err), TOKEN_USED);
+    cr_expect_eq(token_use(id, temp_folder, "../fleet", NOW, &err), TOKEN_UNKNOWN);
+    token_sweep(temp_folder, NOW + 61 + TOKEN_MEMORY_SECONDS);
+    cr_expect_eq(token_use(id, temp_folder, token, NOW, &err), TOKEN_UNKNOWN, "it is swept");
 }
 
-Test(token, is_kept_only_as_its_hash, .init = make_folder, .fini = remove_folder,
+Test(token, is_kept_only_as_its_hash, .init = temp_set_up, .fini = temp_tear_down,
      .timeout = TIMEOUT)
 {
     struct err err = {{0}, {0}};
     char token[TOKEN_TEXT_MAX], command[256];
-    cr_assert(token_make(token, folder, A, NOW + 60, &err), "%s", err.text);
+    cr_assert(token_make(token, temp_folder, A, NOW + 60, &err), "%s", err.text);
     snprintf(command, sizeof command, "(ls -R %s; cat %s/tokens/*) 2>/dev/null | grep -q %s",
-             folder, folder, token + strlen(TOKEN_PREFIX));
+             temp_folder, temp_folder, token + strlen(TOKEN_PREFIX));
     cr_expect_neq(system(command), 0, "the token can be read from the folder");
 }
 
 // Two processes race for each of many tokens; each token must admit exactly once.
-Test(token, two_processes_never_both_use_one, .init = make_folder, .fini = remove_folder,
+Test(token, two_processes_never_both_use_one, .init = temp_set_up, .fini = temp_tear_down,
      .timeout = TIMEOUT)
 {
     enum { NUM = 200, NUM_PROCESSES = 2 };
@@ -171,14 +158,14 @@ Test(token, two_processes_never_both_use_one, .init = make_folder, .fini = remov
     int pipes[2];
     unsigned sum = 0;
     for (int i = 0; i < NUM; i++) {
-        cr_assert(token_make(tokens[i], folder, A, NOW + 60, &err), "%s", err.text);
+        cr_assert(token_make(tokens[i], temp_folder, A, NOW + 60, &err), "%s", err.text);
     }
     cr_assert_eq(pipe(pipes), 0);
     for (int p = 0; p < NUM_PROCESSES; p++) {
         if (fork() == 0) {
             unsigned num = 0;
             for (int i = 0; i < NUM; i++) {
-                num += token_use(id, folder, tokens[i], NOW, &err) == TOKEN_OK;
+                num += token_use(id, temp_folder, tokens[i], NOW, &err) == TOKEN_OK;
             }
             _exit(write(pipes[1], &num, sizeof num) != sizeof num);
         }

@@ -7,27 +7,12 @@
 #include <unistd.h>
 
 #include "control/policyd/stream/version.h"
+#include "tests/unit/support/temp.h"
 
 #define TIMEOUT 20
 
-static char folder[] = "/tmp/tabard-version-XXXXXX";
-
-static void make_folder(void)
-{
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-}
-
-static void remove_folder(void)
-{
-    char path[64];
-    snprintf(path, sizeof path, "%s/version", folder);
-    unlink(path);
-    rmdir(folder);
-}
-
 #define VERSION_TEST(name)                                                                         \
-    Test(version, name, .init = make_folder, .fini = remove_folder, .timeout = TIMEOUT)
+    Test(version, name, .init = temp_set_up, .fini = temp_tear_down, .timeout = TIMEOUT)
 
 VERSION_TEST(grows_through_clocks_that_stand_or_go_back_and_over_a_restart)
 {
@@ -35,7 +20,7 @@ VERSION_TEST(grows_through_clocks_that_stand_or_go_back_and_over_a_restart)
     struct err err = {{0}, {0}};
     static const uint64_t clock[] = {1000, 1000, 500, 2000, 1, 2000, 2001};
     uint64_t last = 0;
-    cr_assert(version_open(&version, folder, 1000, &err), "%s", err.text);
+    cr_assert(version_open(&version, temp_folder, 1000, &err), "%s", err.text);
     for (size_t i = 0; i < sizeof clock / sizeof clock[0]; i++) {
         last = version.last;
         cr_assert(version_draw(&version, clock[i], &err), "%s", err.text);
@@ -43,7 +28,7 @@ VERSION_TEST(grows_through_clocks_that_stand_or_go_back_and_over_a_restart)
     }
     last = version.last;
     version_cleanup(&version);
-    cr_assert(version_open(&version, folder, 3, &err), "%s", err.text);
+    cr_assert(version_open(&version, temp_folder, 3, &err), "%s", err.text);
     cr_expect_gt(version.last, last, "after a restart");
     version_cleanup(&version);
 }
@@ -58,7 +43,7 @@ VERSION_TEST(of_several_processes_is_never_drawn_twice)
     for (int p = 0; p < NUM_PROCESSES; p++) {
         if (fork() == 0) {
             struct version version;
-            bool ok = version_open(&version, folder, 1000, &err);
+            bool ok = version_open(&version, temp_folder, 1000, &err);
             for (int i = 0; ok && i < NUM; i++) {
                 uint64_t before = version.last;
                 ok = version_draw(&version, 1000, &err) && version.last > before &&
@@ -81,7 +66,8 @@ VERSION_TEST(is_never_below_what_another_policyd_gave_a_sidecar)
 {
     struct version a, b;
     struct err err = {{0}, {0}};
-    cr_assert(version_open(&a, folder, 1000, &err) && version_open(&b, folder, 1000, &err));
+    cr_assert(version_open(&a, temp_folder, 1000, &err) &&
+              version_open(&b, temp_folder, 1000, &err));
     for (int i = 0; i < 10; i++) {
         cr_assert(version_draw(&a, 1000, &err));
     }
@@ -101,12 +87,9 @@ VERSION_TEST(goes_on_by_the_clock_where_the_file_is_no_version)
 {
     struct version version;
     struct err err = {{0}, {0}};
-    char path[64];
-    cr_assert(version_open(&version, folder, 1000, &err));
-    snprintf(path, sizeof path, "%s/version", folder);
-    FILE *file = fopen(path, "w");
-    fputs("not a number, really\n", file);
-    fclose(file);
+    cr_assert(version_open(&version, temp_folder, 1000, &err));
+    static const char text[] = "not a number, really\n";
+    temp_write(temp_folder, "version", text, strlen(text));
     uint64_t last = version.last;
     cr_expect_not(version_draw(&version, 1000, &err));
     cr_expect_not_null(strstr(err.text, "not a version"), "%s", err.text);

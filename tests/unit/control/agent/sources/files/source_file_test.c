@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "tests/unit/control/agent/folder.h"
+#include "tests/unit/support/loop.h"
 
 // A Kubernetes volume in the folder: web.pem and web.key lead through ..data to ..0 or ..1, two
 // pairs that don't mix.
@@ -123,12 +124,10 @@ Test(mesh_files, a_change_is_seen_by_path_through_links, .timeout = 20)
 struct watch {
     uv_loop_t loop;
     struct source_file *source;
-    uv_timer_t timer;
     unsigned num_loaded;
     unsigned num_failed;
     uint8_t digest[32];
     char failure[1024];
-    bool timed_out;
 };
 
 static void on_loaded(void *ctx, struct assembled *assembled)
@@ -145,19 +144,11 @@ static void on_failed(void *ctx, const char *text)
     snprintf(watch->failure, sizeof watch->failure, "%s", text);
 }
 
-static void on_timer(uv_timer_t *timer)
-{
-    struct watch *watch = timer->data;
-    watch->timed_out = true;
-}
-
 static void watch_init(struct watch *watch, const struct folder *folder)
 {
     *watch = (struct watch){0};
     log_init("test", LOG_LEVEL_ERROR + 1);
     cr_assert_eq(uv_loop_init(&watch->loop), 0);
-    uv_timer_init(&watch->loop, &watch->timer);
-    watch->timer.data = watch;
     watch->source = source_file_new(
         &watch->loop, folder->mesh,
         &(struct source_file_hooks){.ctx = watch, .on_loaded = on_loaded, .on_failed = on_failed},
@@ -165,24 +156,10 @@ static void watch_init(struct watch *watch, const struct folder *folder)
     cr_assert_not_null(watch->source);
 }
 
-// Runs the loop until `cond`, at most `ms`. Says whether it came true.
-#define run_until(watch, cond, ms)                                                                 \
-    ({                                                                                             \
-        (watch)->timed_out = false;                                                                \
-        uv_update_time(&(watch)->loop);                                                            \
-        uv_timer_start(&(watch)->timer, on_timer, (ms), 0);                                        \
-        while (!(cond) && !(watch)->timed_out) {                                                   \
-            uv_run(&(watch)->loop, UV_RUN_ONCE);                                                   \
-        }                                                                                          \
-        (cond);                                                                                    \
-    })
-
 static void watch_cleanup(struct watch *watch)
 {
     source_file_close(watch->source);
-    uv_close((uv_handle_t *)&watch->timer, NULL);
-    uv_run(&watch->loop, UV_RUN_DEFAULT);
-    cr_expect_eq(uv_loop_close(&watch->loop), 0, "a handle was left open");
+    loop_end(&watch->loop);
 }
 
 Test(source_file, loads_at_start_and_after_each_swap_within_tens_of_milliseconds, .timeout = 30)

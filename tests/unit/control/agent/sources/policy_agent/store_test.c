@@ -11,17 +11,17 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "tests/unit/support/temp.h"
+
 struct folder {
-    char path[128];
+    char path[TEMP_PATH_BYTES];
     char state[160];
     char version[160];
 };
 
 static void folder_init(struct folder *folder)
 {
-    const char *base = getenv("TEST_TMPDIR");
-    snprintf(folder->path, sizeof folder->path, "%.80s/store-XXXXXX", base != NULL ? base : "/tmp");
-    cr_assert_not_null(mkdtemp(folder->path));
+    temp_make(folder->path);
     snprintf(folder->state, sizeof folder->state, "%s/" STORE_STATE_FILE, folder->path);
     snprintf(folder->version, sizeof folder->version, "%s/" STORE_VERSION_FILE, folder->path);
 }
