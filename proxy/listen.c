@@ -10,8 +10,6 @@
 
 #include "proxy/carry/side.h"
 
-enum { LISTEN_BACKLOG = 4096 };
-
 const char *listen_kind_text(enum listen_kind kind)
 {
     static const char *const texts[] = {[LISTEN_OUTBOUND] = "outbound",

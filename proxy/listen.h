@@ -15,6 +15,8 @@
 #include "base/err.h"
 #include "proxy/rules/route.h"
 
+#define LISTEN_BACKLOG 4096 // connections that the kernel holds until they are accepted
+
 // One address. Two plans' sockets are the same if `bound` is: a plan takes over what an earlier one
 // has bound to the address that it wants, or for port 0 to one for the same configured address and
 // kind; each socket once. Addresses that are written out choose first.

@@ -16,15 +16,17 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "proto/contract.h"
 #include "proxy/plane.h"
 
 static const char usage[] =
     "Usage: tabard-proxy --workers N [--uid N] [--log-level debug|info|warn|error]\n"
     "\n"
-    "The data plane of Tabard. tabard-agent starts it, with its control socket as descriptor 3\n"
-    "and a signing socket for each worker from 4 on; it is of no use by itself.\n"
+    "The data plane of Tabard. tabard-agent starts it, with its control socket as "
+    "descriptor " CONTRACT_CONTROL_FD_TEXT "\n"
+    "and a signing socket for each worker on those that follow; it is of no use by itself.\n"
     "\n"
-    "  --workers N      threads that serve connections, 1 to 256\n"
+    "  --workers N      threads that serve connections, 1 to " CONTRACT_WORKERS_MAX_TEXT "\n"
     "  --uid N          user and group to become before anything is read (needs root)\n"
     "  --log-level L    the least level that is logged (info)\n"
     "  --help, --version\n";
@@ -65,8 +67,9 @@ static int options_parse(struct options *out, int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         switch (option) {
         case 'w':
-            if (!parse_number(&number, optarg, 1, PLANE_WORKERS_MAX)) {
-                return usage_error("--workers takes a number from 1 to 256", optarg);
+            if (!parse_number(&number, optarg, 1, CONTRACT_WORKERS_MAX)) {
+                return usage_error("--workers takes a number from 1 to " CONTRACT_WORKERS_MAX_TEXT,
+                                   optarg);
             }
             out->num_workers = (unsigned)number;
             break;

@@ -8,12 +8,13 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "proto/contract.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/link/link.h"
 #include "proxy/carry/tls.h"
 #include "proxy/worker.h"
 
-enum { INSPECTS_WAITING_MAX = 16, DRAIN_SECONDS_DEFAULT = 30 };
+enum { INSPECTS_WAITING_MAX = 16 };
 
 struct plane {
     uv_loop_t loop;
@@ -212,7 +213,7 @@ static bool add_connections(struct plane *plane, Tabard__V1__InspectResult *resu
 static void answer_inspect(struct plane *plane, uint64_t id)
 {
     Tabard__V1__InspectResult *result = malloc(sizeof *result);
-    struct stats *sets[PLANE_WORKERS_MAX];
+    struct stats *sets[CONTRACT_WORKERS_MAX];
     if (result == NULL) {
         return;
     }
@@ -290,7 +291,7 @@ static int drain_seconds(const struct plane *plane)
 {
     return plane->current != NULL
                ? (int)route_limits(plane->current->snapshot->routes)->drain_seconds
-               : DRAIN_SECONDS_DEFAULT;
+               : CONTRACT_DRAIN_SECONDS_DEFAULT;
 }
 
 static void drain(struct plane *plane, int seconds)
@@ -375,17 +376,17 @@ static bool begin(struct plane *plane, struct err *err)
     plane->on_int.data = plane;
     uv_signal_start(&plane->on_term, on_signal, SIGTERM);
     uv_signal_start(&plane->on_int, on_signal, SIGINT);
-    int error = link_init(&plane->link, &plane->loop, PLANE_CONTROL_FD, LINK_CONTROL_FRAME_MAX,
-                          on_message, on_link_gone, plane);
+    int error = link_init(&plane->link, &plane->loop, CONTRACT_CONTROL_FD,
+                          CONTRACT_TO_PROXY_BYTES_MAX, on_message, on_link_gone, plane);
     if (error != 0) {
         return err_set(err,
                        "descriptor %d is no socket to an agent (%s): tabard-proxy is started "
                        "by tabard-agent",
-                       PLANE_CONTROL_FD, uv_strerror(error));
+                       CONTRACT_CONTROL_FD, uv_strerror(error));
     }
     for (unsigned i = 0; i < plane->num_workers; i++) {
         error = worker_start(&plane->workers[i], i, plane->num_workers,
-                             PLANE_CONTROL_FD + 1 + (int)i, &plane->on_event);
+                             CONTRACT_CONTROL_FD + 1 + (int)i, &plane->on_event);
         if (error != 0) {
             return err_set(err, "worker %u cannot start: %s", i, uv_strerror(error));
         }

@@ -10,10 +10,6 @@
 
 #include "base/err.h"
 
-#define PLANE_WORKERS_MAX 256
-
-enum { PLANE_CONTROL_FD = 3 }; // the control socket; the workers' signing sockets follow
-
 // plane_run serves until the agent asks for a drain or is gone and every connection has ended.
 // false: it could not begin (err).
 bool plane_run(unsigned num_workers, struct err *err);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "proto/contract.h"
 
 enum {
     ACCEPT_LOG_MS = 1000,
@@ -85,7 +86,7 @@ static void listener_open(struct worker *worker, struct listen_socket *sock)
     int error = uv_tcp_open(&listener->tcp, sock->fds[worker->index]);
     sock->fds[worker->index] = -1;
     if (error == 0) {
-        error = uv_listen((uv_stream_t *)&listener->tcp, 4096, on_connection);
+        error = uv_listen((uv_stream_t *)&listener->tcp, LISTEN_BACKLOG, on_connection);
     }
     if (error != 0) {
         log_error("msg=\"cannot serve a bound socket\" error=\"%s\"", uv_strerror(error));
@@ -326,7 +327,7 @@ int worker_start(struct worker *worker, unsigned index, unsigned num_workers, in
     worker->wake.data = worker;
     uv_timer_init(&worker->loop, &worker->drain_timer);
     worker->drain_timer.data = worker;
-    error = link_init(&worker->link, &worker->loop, sign_fd, LINK_SIGN_FRAME_MAX, on_message,
+    error = link_init(&worker->link, &worker->loop, sign_fd, CONTRACT_SIGN_BYTES_MAX, on_message,
                       on_link_gone, worker);
     if (error != 0) {
         return error;

@@ -10,10 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PROXY_UID     1337
-#define METRICS_PORT  15020
-#define HEALTH_PORT   15021
-#define ADMIN_PATH    "/run/tabard/admin.sock"
+#include "proto/contract.h"
+
 #define PROXY_PROGRAM "tabard-proxy"
 
 enum flag {
@@ -52,11 +50,14 @@ const char *bootstrap_usage(void)
            "\n"
            "  --config PATH        mesh.yaml\n"
            "  --proxy PATH         the proxy program (tabard-proxy beside this one)\n"
-           "  --workers N          worker threads of the proxy, 1 to 256 (the cores)\n"
-           "  --proxy-uid N        the user the proxy runs as (1337 if started by root)\n"
-           "  --metrics ADDR:PORT  serves /metrics ([::]:15020)\n"
-           "  --health ADDR:PORT   serves /healthz/ready and /healthz/live ([::]:15021)\n"
-           "  --admin PATH         socket of the operator's status (/run/tabard/admin.sock)\n"
+           "  --workers N          worker threads of the proxy, 1 to " CONTRACT_WORKERS_MAX_TEXT
+           " (the cores)\n"
+           "  --proxy-uid N        the user the proxy runs as (" CONTRACT_PROXY_UID_TEXT
+           " if started by root)\n"
+           "  --metrics ADDR:PORT  serves /metrics ([::]:" CONTRACT_METRICS_PORT_TEXT ")\n"
+           "  --health ADDR:PORT   serves /healthz/ready and /healthz/live "
+           "([::]:" CONTRACT_HEALTH_PORT_TEXT ")\n"
+           "  --admin PATH         socket of the operator's status (" CONTRACT_ADMIN_PATH ")\n"
            "  --log-level LEVEL    debug, info, warn or error (info)\n"
            "  --version            prints the version\n"
            "  --help               prints this\n"
@@ -111,9 +112,9 @@ static bool set(struct bootstrap *out, int flag, const char *text, struct err *e
         snprintf(out->proxy_path, sizeof out->proxy_path, "%s", text);
         return text[0] != '\0' || err_set(err, "--proxy: the path is empty");
     case FLAG_WORKERS:
-        return parse_number(&out->num_workers, text, 1, BOOTSTRAP_WORKERS_MAX) ||
+        return parse_number(&out->num_workers, text, 1, CONTRACT_WORKERS_MAX) ||
                err_set(err, "--workers: \"%s\" is not a number from 1 to %d", text,
-                       BOOTSTRAP_WORKERS_MAX);
+                       CONTRACT_WORKERS_MAX);
     case FLAG_UID:
         return set_uid(out, text, err);
     case FLAG_METRICS:
@@ -133,15 +134,15 @@ static bool set(struct bootstrap *out, int flag, const char *text, struct err *e
 static void set_defaults(struct bootstrap *out)
 {
     *out = (struct bootstrap){.num_workers = 1,
-                              .proxy_uid = geteuid() == 0 ? PROXY_UID : -1,
-                              .metrics = {.port = METRICS_PORT},
-                              .health = {.port = HEALTH_PORT},
-                              .admin_path = ADMIN_PATH,
+                              .proxy_uid = geteuid() == 0 ? CONTRACT_PROXY_UID : -1,
+                              .metrics = {.port = CONTRACT_METRICS_PORT},
+                              .health = {.port = CONTRACT_HEALTH_PORT},
+                              .admin_path = CONTRACT_ADMIN_PATH,
                               .log_level = LOG_LEVEL_INFO};
     cpu_set_t cpus;
     if (sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 0) {
         int num = CPU_COUNT(&cpus);
-        out->num_workers = num < BOOTSTRAP_WORKERS_MAX ? (uint32_t)num : BOOTSTRAP_WORKERS_MAX;
+        out->num_workers = num < CONTRACT_WORKERS_MAX ? (uint32_t)num : CONTRACT_WORKERS_MAX;
     }
     char own[PATH_MAX] = "";
     ssize_t len = readlink("/proc/self/exe", own, sizeof own - 1);

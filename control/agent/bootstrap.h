@@ -14,8 +14,6 @@
 #include "base/err.h"
 #include "base/log.h"
 
-#define BOOTSTRAP_WORKERS_MAX 256
-
 struct bootstrap {
     const char *config_path; // borrowed
     char proxy_path[PATH_MAX];

@@ -14,6 +14,7 @@
 #include "control/ctl/ctl.h"
 #include "control/ctl/flags.h"
 #include "control/ctl/ruleset.h"
+#include "proto/contract.h"
 
 const char ctl_intercept_usage[] =
     "usage: tabardctl intercept print|up|down [flags]\n"
@@ -24,11 +25,15 @@ const char ctl_intercept_usage[] =
     "print shows the batch and touches nothing; up loads it, whatever was there before; down\n"
     "removes it. Loopback and the proxy's own traffic are left alone.\n"
     "\n"
-    "  --outbound-port N              where the sidecar takes what goes out (15001)\n"
-    "  --inbound-port N               where it takes what comes in (15006)\n"
-    "  --proxy-uid N                  the user the proxy runs as; its traffic is exempt (1337)\n"
+    "  --outbound-port N              where the sidecar takes what goes out "
+    "(" CONTRACT_OUTBOUND_PORT_TEXT ")\n"
+    "  --inbound-port N               where it takes what comes in (" CONTRACT_INBOUND_PORT_TEXT
+    ")\n"
+    "  --proxy-uid N                  the user the proxy runs as; its traffic is exempt "
+    "(" CONTRACT_PROXY_UID_TEXT ")\n"
     "  --exclude-uids LIST            other users whose traffic is exempt\n"
-    "  --exclude-inbound-ports LIST   reached directly, besides 15020 and 15021\n"
+    "  --exclude-inbound-ports LIST   reached directly, besides " CONTRACT_METRICS_PORT_TEXT
+    " and " CONTRACT_HEALTH_PORT_TEXT "\n"
     "  --include-inbound-ports LIST   only these are caught\n"
     "  --exclude-inbound-cidrs LIST   callers from there reach the service directly\n"
     "  --exclude-outbound-ports LIST  called directly\n"

@@ -5,20 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OUTBOUND_PORT 15001
-#define INBOUND_PORT  15006
-#define METRICS_PORT  15020
-#define HEALTH_PORT   15021
-#define PROXY_UID     1337
+#include "proto/contract.h"
 
 void ruleset_init(struct ruleset *ruleset)
 {
     memset(ruleset, 0, sizeof *ruleset);
-    ruleset->outbound_port = OUTBOUND_PORT;
-    ruleset->inbound_port = INBOUND_PORT;
-    ruleset->proxy_uid = PROXY_UID;
+    ruleset->outbound_port = CONTRACT_OUTBOUND_PORT;
+    ruleset->inbound_port = CONTRACT_INBOUND_PORT;
+    ruleset->proxy_uid = CONTRACT_PROXY_UID;
     ruleset->exclude_inbound_ports.ranges[0] =
-        (struct number_range){.first = METRICS_PORT, .last = HEALTH_PORT};
+        (struct number_range){.first = CONTRACT_METRICS_PORT, .last = CONTRACT_HEALTH_PORT};
     ruleset->exclude_inbound_ports.num = 1;
 }
 

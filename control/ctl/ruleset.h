@@ -49,8 +49,8 @@ struct ruleset {
     struct cidr_list include_outbound_cidrs;
 };
 
-// ruleset_init sets the defaults: 15001, 15006, uid 1337, nothing excluded but the sidecar's own
-// metrics and health (15020, 15021), which Prometheus and probes reach directly.
+// ruleset_init sets the defaults of proto/contract.h, nothing excluded but the sidecar's own
+// metrics and health, which Prometheus and probes reach directly.
 void ruleset_init(struct ruleset *ruleset);
 
 // ruleset_set_uid and ruleset_set_port read one number; uid 0 is refused, since all of root's

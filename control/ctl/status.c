@@ -9,16 +9,16 @@
 #include "control/ctl/ask.h"
 #include "control/ctl/ctl.h"
 #include "control/ctl/flags.h"
+#include "proto/contract.h"
 #include "tabard/v1/admin.pb-c.h"
 
-#define ADMIN_PATH          "/run/tabard/admin.sock"
 #define CONNECTIONS_DEFAULT 20
 #define DEADLINE_MS         5000
 
 const char ctl_status_usage[] =
     "usage: tabardctl status [--admin PATH] [--connections N] [--json]\n"
     "\n"
-    "  --admin PATH     the agent's admin socket (/run/tabard/admin.sock)\n"
+    "  --admin PATH     the agent's admin socket (" CONTRACT_ADMIN_PATH ")\n"
     "  --connections N  how many open connections to list (20)\n"
     "  --json           the agent's answer as it is\n"
     "\n"
@@ -143,7 +143,7 @@ static bool set_number(void *ctx, const char *value, struct err *err)
 
 int ctl_status(int argc, char **argv)
 {
-    const char *path = ADMIN_PATH;
+    const char *path = CONTRACT_ADMIN_PATH;
     unsigned num_connections = CONNECTIONS_DEFAULT;
     bool as_json = false;
     struct err err = {{0}, {0}};

@@ -13,8 +13,6 @@
 #include "base/frame.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
-#define LINK_CONTROL_FRAME_MAX (64u << 20) // a snapshot of the largest mesh
-#define LINK_SIGN_FRAME_MAX    (64u << 10)
 #define LINK_QUEUE_BYTES_MAX                                                                       \
     (32u << 20) // not yet taken by the agent: beyond this it counts as gone
 

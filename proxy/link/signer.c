@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "proto/contract.h"
 
 static struct sign_place (*locate_place)(const SSL *ssl);
 
@@ -70,7 +71,8 @@ static enum ssl_private_key_result_t on_sign(SSL *ssl, uint8_t *out, size_t *out
     }
     Tabard__V1__SignRequest request = TABARD__V1__SIGN_REQUEST__INIT;
     request.id = id;
-    request.key_id = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)place.key_id, .len = 32};
+    request.key_id = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)place.key_id,
+                                           .len = CONTRACT_KEY_ID_LEN};
     request.algorithm = algorithm;
     request.input = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)in, .len = in_len};
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;

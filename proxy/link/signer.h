@@ -51,7 +51,7 @@ void signer_cleanup(struct signer *signer);
 struct sign_place {
     struct signer *signer;
     struct sign_job *job;
-    const uint8_t *key_id; // 32 bytes, borrowed until the call returns
+    const uint8_t *key_id; // CONTRACT_KEY_ID_LEN bytes, borrowed until the call returns
 };
 
 // signer_key_method is what the contexts plug in; `locate` is set once, before any handshake.

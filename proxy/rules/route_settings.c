@@ -4,12 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/contract.h"
 #include "proxy/rules/route_impl.h"
 
-#define OUTBOUND_PORT_DEFAULT 15001
-#define INBOUND_PORT_DEFAULT  15006
-#define DRAIN_SECONDS_DEFAULT 30
-#define DRAIN_SECONDS_MAX     86400
+#define DRAIN_SECONDS_MAX 86400
 
 // One row a limit: where it stands in the message, where it goes, what 0 means, and what is
 // allowed.
@@ -85,7 +83,7 @@ static bool take_port(uint16_t *out, uint32_t port, uint16_t port_default, const
 bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *settings,
                         struct err *err)
 {
-    index->limits.drain_seconds = DRAIN_SECONDS_DEFAULT;
+    index->limits.drain_seconds = CONTRACT_DRAIN_SECONDS_DEFAULT;
     if (settings == NULL) {
         return add_limits(&index->limits, NULL, err);
     }
@@ -93,16 +91,17 @@ bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *s
         settings->unlisted_outbound == TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__PLAINTEXT;
     if (settings->drain_seconds > DRAIN_SECONDS_MAX) {
         return err_set_at(err, "settings.drain_seconds", "%u is out of range (1 to %u; 0 means %u)",
-                          settings->drain_seconds, DRAIN_SECONDS_MAX, DRAIN_SECONDS_DEFAULT);
+                          settings->drain_seconds, DRAIN_SECONDS_MAX,
+                          CONTRACT_DRAIN_SECONDS_DEFAULT);
     }
     if (settings->drain_seconds != 0) {
         index->limits.drain_seconds = settings->drain_seconds;
     }
     const Tabard__V1__Interception *interception = settings->interception;
     if (interception != NULL) {
-        if (!take_port(&index->outbound_port, interception->outbound_port, OUTBOUND_PORT_DEFAULT,
+        if (!take_port(&index->outbound_port, interception->outbound_port, CONTRACT_OUTBOUND_PORT,
                        "outbound_port", err) ||
-            !take_port(&index->inbound_port, interception->inbound_port, INBOUND_PORT_DEFAULT,
+            !take_port(&index->inbound_port, interception->inbound_port, CONTRACT_INBOUND_PORT,
                        "inbound_port", err)) {
             return false;
         }

@@ -90,8 +90,9 @@ struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previ
                         const struct context_hooks *hooks, time_t now, struct err *err)
 {
     const Tabard__V1__Identity *identity = message->identity;
-    if (identity == NULL || identity->key_id.len != KEY_ID_LEN) {
-        err_set_at(err, "identity", "is missing, or its key_id is not 32 bytes");
+    if (identity == NULL || identity->key_id.len != CONTRACT_KEY_ID_LEN) {
+        err_set_at(err, "identity", "is missing, or its key_id is not %d bytes",
+                   CONTRACT_KEY_ID_LEN);
         return NULL;
     }
     uint8_t digest[32];

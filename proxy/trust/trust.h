@@ -16,20 +16,19 @@
 #include "certs/context.h"
 #include "certs/identity.h"
 #include "certs/verify.h"
+#include "proto/contract.h"
 #include "tabard/v1/mesh.pb-c.h"
-
-#define KEY_ID_LEN 32
 
 struct trust {
     atomic_uint num_refs;
-    uint8_t key_id[KEY_ID_LEN];    // which key signs, as the agent names it
-    struct context_pair contexts;  // owned
-    struct trust_bundles *bundles; // owned
-    struct verified_peer self;     // who we are
-    struct spiffe_id self_id;      // of self.id
-    uint8_t source_digest[32];     // SHA-256 of the messages it was built of
-    time_t checked_from;           // what was checked by the clock holds from here
-    time_t checked_until;          // to here, both included
+    uint8_t key_id[CONTRACT_KEY_ID_LEN]; // which key signs, as the agent names it
+    struct context_pair contexts;        // owned
+    struct trust_bundles *bundles;       // owned
+    struct verified_peer self;           // who we are
+    struct spiffe_id self_id;            // of self.id
+    uint8_t source_digest[32];           // SHA-256 of the messages it was built of
+    time_t checked_from;                 // what was checked by the clock holds from here
+    time_t checked_until;                // to here, both included
 };
 
 // trust_new returns the trust of a snapshot, counted: `previous` (NULL is fine) once more, if it

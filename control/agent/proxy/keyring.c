@@ -24,7 +24,7 @@
 
 struct slot {
     EVP_PKEY *key; // owned, counted; NULL: an empty slot
-    uint8_t id[KEYRING_KEY_ID_LEN];
+    uint8_t id[CONTRACT_KEY_ID_LEN];
     bool is_offered;
     bool is_in_force;
     bool is_replaced; // was in force until replaced_ms
@@ -46,7 +46,7 @@ const char *keyring_result_text(enum keyring_result result)
     return texts[result];
 }
 
-bool keyring_key_id(uint8_t out[KEYRING_KEY_ID_LEN], const EVP_PKEY *key)
+bool keyring_key_id(uint8_t out[CONTRACT_KEY_ID_LEN], const EVP_PKEY *key)
 {
     CBB cbb;
     uint8_t *spki = NULL;
@@ -88,7 +88,7 @@ static struct slot *find(struct keyring *keyring, const uint8_t *key_id)
 {
     for (size_t i = 0; i < KEYRING_KEYS_MAX; i++) {
         struct slot *slot = &keyring->slots[i];
-        if (slot->key != NULL && memcmp(slot->id, key_id, KEYRING_KEY_ID_LEN) == 0) {
+        if (slot->key != NULL && memcmp(slot->id, key_id, CONTRACT_KEY_ID_LEN) == 0) {
             return slot;
         }
     }
@@ -116,7 +116,7 @@ static struct slot *make_room(struct keyring *keyring)
 
 bool keyring_offer(struct keyring *keyring, EVP_PKEY *key, struct err *err)
 {
-    uint8_t id[KEYRING_KEY_ID_LEN];
+    uint8_t id[CONTRACT_KEY_ID_LEN];
     if (!keyring_key_id(id, key)) {
         return err_set(err, "the public key can't be encoded");
     }
@@ -249,7 +249,7 @@ static enum keyring_result try_sign(struct keyring *keyring, const uint8_t *key_
     if (!is_certificate_verify(input, input_len)) {
         return KEYRING_NOT_CERTIFICATE_VERIFY;
     }
-    struct slot *slot = key_id_len == KEYRING_KEY_ID_LEN ? find(keyring, key_id) : NULL;
+    struct slot *slot = key_id_len == CONTRACT_KEY_ID_LEN ? find(keyring, key_id) : NULL;
     if (slot == NULL) {
         return KEYRING_UNKNOWN_KEY;
     }

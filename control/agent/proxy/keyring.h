@@ -13,9 +13,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "proto/contract.h"
 
-#define KEYRING_KEYS_MAX   16
-#define KEYRING_KEY_ID_LEN 32 // SHA-256 of the SubjectPublicKeyInfo
+#define KEYRING_KEYS_MAX 16
 #define KEYRING_REPLACED_MS_MAX                                                                    \
     120000                            // a replaced key still ends the handshakes that began with it
 #define KEYRING_SIGNATURE_LEN_MAX 512 // of RSA 4096
@@ -40,7 +40,7 @@ const char *keyring_result_text(enum keyring_result result);
 struct keyring; // opaque
 
 // keyring_key_id writes SHA-256 of the key's SubjectPublicKeyInfo.
-bool keyring_key_id(uint8_t out[KEYRING_KEY_ID_LEN], const EVP_PKEY *key);
+bool keyring_key_id(uint8_t out[CONTRACT_KEY_ID_LEN], const EVP_PKEY *key);
 
 struct keyring *keyring_new(void); // NULL when out of memory
 void keyring_free(struct keyring *keyring);

@@ -11,7 +11,7 @@
 
 // Unsent bytes at which a socket counts as not read. Two snapshots may be on their way: one in
 // force again after a restart and the next.
-#define CONTROL_QUEUE_BYTES_MAX (2 * (size_t)PROXY_LINK_TO_BYTES_MAX + (1u << 20))
+#define CONTROL_QUEUE_BYTES_MAX (2 * (size_t)CONTRACT_TO_PROXY_BYTES_MAX + (1u << 20))
 #define WORKER_QUEUE_BYTES_MAX  (1u << 20)
 // What a message may take once unpacked: 2 bytes of an empty submessage become 100 and more.
 #define CONTROL_UNPACKED_BYTES_MAX (128u << 20)
@@ -38,7 +38,7 @@ struct proxy_link {
     struct keyring *keyring; // borrowed
     uv_loop_t *loop;         // borrowed
     uv_timer_t deadline;     // of the inspections
-    struct inspect inspects[PROXY_LINK_INSPECTS_MAX];
+    struct inspect inspects[CONTRACT_INSPECTS_MAX];
     uint64_t inspect_id_last;
     unsigned handles_open;
     bool is_closing;
@@ -95,7 +95,7 @@ static void on_written(uv_write_t *req, int status)
 static bool send_message(struct link_socket *socket, const Tabard__V1__ToProxy *message,
                          struct err *err)
 {
-    size_t bytes_max = socket->is_control ? PROXY_LINK_TO_BYTES_MAX : PROXY_LINK_WORKER_BYTES_MAX;
+    size_t bytes_max = socket->is_control ? CONTRACT_TO_PROXY_BYTES_MAX : CONTRACT_SIGN_BYTES_MAX;
     size_t queue_max = socket->is_control ? CONTROL_QUEUE_BYTES_MAX : WORKER_QUEUE_BYTES_MAX;
     size_t len = tabard__v1__to_proxy__get_packed_size(message);
     if (socket->link->is_broken || socket->link->is_closing) {
@@ -174,7 +174,7 @@ static void end_inspect(struct inspect *inspect, const Tabard__V1__InspectResult
 
 static bool take_inspect_result(struct proxy_link *link, const Tabard__V1__InspectResult *result)
 {
-    for (size_t i = 0; i < PROXY_LINK_INSPECTS_MAX; i++) {
+    for (size_t i = 0; i < CONTRACT_INSPECTS_MAX; i++) {
         if (link->inspects[i].id == result->id && result->id != 0) {
             end_inspect(&link->inspects[i], result);
             return true;
@@ -245,7 +245,7 @@ static void on_deadline(uv_timer_t *timer)
     struct proxy_link *link = timer->data;
     uint64_t now = uv_now(link->loop);
     bool has_more = false;
-    for (size_t i = 0; i < PROXY_LINK_INSPECTS_MAX; i++) {
+    for (size_t i = 0; i < CONTRACT_INSPECTS_MAX; i++) {
         if (link->inspects[i].id == 0) {
             continue;
         }
@@ -264,13 +264,13 @@ bool proxy_link_inspect(struct proxy_link *link, uint32_t num_connections_max,
                         proxy_link_on_inspected *on_inspected, void *ctx, struct err *err)
 {
     struct inspect *inspect = NULL;
-    for (size_t i = 0; inspect == NULL && i < PROXY_LINK_INSPECTS_MAX; i++) {
+    for (size_t i = 0; inspect == NULL && i < CONTRACT_INSPECTS_MAX; i++) {
         if (link->inspects[i].id == 0) {
             inspect = &link->inspects[i];
         }
     }
     if (inspect == NULL) {
-        return err_set(err, "%d questions to the proxy are under way", PROXY_LINK_INSPECTS_MAX);
+        return err_set(err, "%d questions to the proxy are under way", CONTRACT_INSPECTS_MAX);
     }
     Tabard__V1__Inspect body = TABARD__V1__INSPECT__INIT;
     body.id = link->inspect_id_last + 1;
@@ -328,7 +328,7 @@ void proxy_link_close(struct proxy_link *link)
         return;
     }
     link->is_closing = true;
-    for (size_t i = 0; i < PROXY_LINK_INSPECTS_MAX; i++) {
+    for (size_t i = 0; i < CONTRACT_INSPECTS_MAX; i++) {
         if (link->inspects[i].id != 0) {
             end_inspect(&link->inspects[i], NULL);
         }
@@ -345,7 +345,7 @@ static bool socket_open(struct proxy_link *link, int fd, bool is_control, struct
     socket->link = link;
     socket->is_control = is_control;
     socket->reader.frame_bytes_max =
-        is_control ? PROXY_LINK_FROM_BYTES_MAX : PROXY_LINK_WORKER_BYTES_MAX;
+        is_control ? CONTRACT_FROM_PROXY_BYTES_MAX : CONTRACT_SIGN_BYTES_MAX;
     int rc = uv_pipe_init(link->loop, &socket->pipe, 0);
     if (rc != 0) {
         close(fd);

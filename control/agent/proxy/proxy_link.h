@@ -4,7 +4,7 @@
 // for signing (tabard/v1/dataplane.proto). The proxy is believed no further than its messages
 // parse: what it sends is capped in bytes, in memory once unpacked, and in kind by socket. Heap,
 // freed by its last close callback after proxy_link_close; the agent's loop thread; bounded by the
-// frame limits, by PROXY_LINK_INSPECTS_MAX and by what a socket that isn't read may queue. It
+// frame limits, by CONTRACT_INSPECTS_MAX and by what a socket that isn't read may queue. It
 // starts no process (see supervise) and judges no snapshot (see rollout).
 #ifndef TABARD_CONTROL_AGENT_PROXY_PROXY_LINK_H
 #define TABARD_CONTROL_AGENT_PROXY_PROXY_LINK_H
@@ -16,13 +16,10 @@
 
 #include "base/err.h"
 #include "control/agent/proxy/keyring.h"
+#include "proto/contract.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
-#define PROXY_LINK_TO_BYTES_MAX     (64u << 20) // of a frame to the proxy
-#define PROXY_LINK_FROM_BYTES_MAX   (16u << 20) // of a frame from the proxy
-#define PROXY_LINK_WORKER_BYTES_MAX (64u << 10) // of a frame of a worker, both ways
-#define PROXY_LINK_INSPECTS_MAX     128
-#define PROXY_LINK_INSPECT_MS_MAX   1000
+#define PROXY_LINK_INSPECT_MS_MAX 1000
 
 struct proxy_link; // opaque
 

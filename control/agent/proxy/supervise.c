@@ -10,10 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/backoff.h"
-
-#define CHILD_FD_FIRST 3 // the control socket; then one for each worker
+#include "base/log.h"
+#include "proto/contract.h"
 
 static bool start(struct supervise *supervise, struct err *err);
 
@@ -169,14 +168,14 @@ static void make_args(const struct supervise *supervise, char **args, char numbe
 
 static bool spawn(struct supervise *supervise, const int *theirs, size_t num, struct err *err)
 {
-    uv_stdio_container_t stdio[CHILD_FD_FIRST + SUPERVISE_WORKERS_MAX + 1];
+    uv_stdio_container_t stdio[CONTRACT_CONTROL_FD + CONTRACT_WORKERS_MAX + 1];
     stdio[0].flags = UV_IGNORE;
     stdio[1].flags = UV_IGNORE;
     stdio[2].flags = UV_INHERIT_FD;
     stdio[2].data.fd = STDERR_FILENO;
     for (size_t i = 0; i < num; i++) {
-        stdio[CHILD_FD_FIRST + i].flags = UV_INHERIT_FD;
-        stdio[CHILD_FD_FIRST + i].data.fd = theirs[i];
+        stdio[CONTRACT_CONTROL_FD + i].flags = UV_INHERIT_FD;
+        stdio[CONTRACT_CONTROL_FD + i].data.fd = theirs[i];
     }
     char *args[8];
     char numbers[2][24];
@@ -184,7 +183,7 @@ static bool spawn(struct supervise *supervise, const int *theirs, size_t num, st
     uv_process_options_t options = {.file = supervise->spec.proxy_path,
                                     .args = args,
                                     .stdio = stdio,
-                                    .stdio_count = CHILD_FD_FIRST + (int)num,
+                                    .stdio_count = CONTRACT_CONTROL_FD + (int)num,
                                     .exit_cb = on_exit_of_process};
     supervise->process = calloc(1, sizeof *supervise->process);
     if (supervise->process == NULL) {
@@ -203,8 +202,8 @@ static bool spawn(struct supervise *supervise, const int *theirs, size_t num, st
 
 static bool start(struct supervise *supervise, struct err *err)
 {
-    int ours[SUPERVISE_WORKERS_MAX + 1];
-    int theirs[SUPERVISE_WORKERS_MAX + 1];
+    int ours[CONTRACT_WORKERS_MAX + 1];
+    int theirs[CONTRACT_WORKERS_MAX + 1];
     size_t num = supervise->spec.num_workers + 1;
     if (!make_pairs(ours, theirs, num, err)) {
         return false;

@@ -15,7 +15,6 @@
 #include "base/err.h"
 #include "control/agent/proxy/proxy_link.h"
 
-#define SUPERVISE_WORKERS_MAX    256
 #define SUPERVISE_HEALTHY_MS     10000 // a proxy that ran this long starts the waits anew
 #define SUPERVISE_EARLY_ENDS_MAX 5     // ends in a row at which the start itself is taken as broken
 #define SUPERVISE_EOF_MS_MAX     1000  // from its sockets' end to its own

@@ -96,11 +96,11 @@ static bool read_identity(struct work *work, struct err *err)
                 key->name, certificate->name);
         return locate_at(work, err, "identity.key");
     }
-    identity->key_id.data = malloc(KEYRING_KEY_ID_LEN);
+    identity->key_id.data = malloc(CONTRACT_KEY_ID_LEN);
     if (identity->key_id.data == NULL || !keyring_key_id(identity->key_id.data, work->out->key)) {
         return err_set(err, "out of memory");
     }
-    identity->key_id.len = KEYRING_KEY_ID_LEN;
+    identity->key_id.len = CONTRACT_KEY_ID_LEN;
     return true;
 }
 

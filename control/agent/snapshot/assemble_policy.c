@@ -68,7 +68,7 @@ static bool check_identity(struct assembled *out, const struct assemble_policy *
     Tabard__V1__Identity *identity = out->snapshot->identity;
     EVP_PKEY *leaf_key = NULL;
     struct verified_peer *peer = calloc(1, sizeof *peer);
-    uint8_t *key_id = malloc(KEYRING_KEY_ID_LEN);
+    uint8_t *key_id = malloc(CONTRACT_KEY_ID_LEN);
     bool ok = false;
     if (peer == NULL || key_id == NULL) {
         err_set(err, "out of memory");
@@ -99,7 +99,7 @@ static bool check_identity(struct assembled *out, const struct assemble_policy *
     out->key = key;
     ok = keyring_key_id(key_id, key) || err_set(err, "out of memory");
     free(identity->key_id.data);
-    identity->key_id = (ProtobufCBinaryData){.len = KEYRING_KEY_ID_LEN, .data = key_id};
+    identity->key_id = (ProtobufCBinaryData){.len = CONTRACT_KEY_ID_LEN, .data = key_id};
     key_id = NULL;
 out:
     EVP_PKEY_free(leaf_key);

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/contract.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/carry/tls.h"
 
@@ -113,12 +114,12 @@ static void signing_init(struct pair *pair, struct pair_end *end)
     cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
     end->agent = calloc(1, sizeof *end->agent);
     end->agent->key = end->key;
-    end->agent->reader.frame_bytes_max = LINK_SIGN_FRAME_MAX;
+    end->agent->reader.frame_bytes_max = CONTRACT_SIGN_BYTES_MAX;
     cr_assert(uv_pipe_init(&pair->loop, &end->agent->pipe, 0) == 0);
     end->agent->pipe.data = end->agent;
     cr_assert(uv_pipe_open(&end->agent->pipe, fds[1]) == 0);
     uv_read_start((uv_stream_t *)&end->agent->pipe, on_agent_alloc, on_agent_read);
-    cr_assert(link_init(&end->link, &pair->loop, fds[0], LINK_SIGN_FRAME_MAX, on_link_message,
+    cr_assert(link_init(&end->link, &pair->loop, fds[0], CONTRACT_SIGN_BYTES_MAX, on_link_message,
                         on_link_gone, end) == 0);
     end->env.signer.link = &end->link;
 }

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/contract.h"
 #include "proxy/link/signer.h"
 
 enum { INPUT_LEN = 130 }; // of a CertificateVerify with SHA-256
@@ -44,8 +45,8 @@ static int begin(uv_loop_t *loop)
     int fds[2];
     cr_assert(uv_loop_init(loop) == 0);
     cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
-    cr_assert(
-        link_init(&agent_link, loop, fds[0], LINK_SIGN_FRAME_MAX, on_message, on_gone, NULL) == 0);
+    cr_assert(link_init(&agent_link, loop, fds[0], CONTRACT_SIGN_BYTES_MAX, on_message, on_gone,
+                        NULL) == 0);
     signer = (struct signer){.link = &agent_link};
     job = (struct sign_job){.on_done = on_done};
     num_done = 0;

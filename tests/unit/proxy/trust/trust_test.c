@@ -17,7 +17,7 @@ struct fixture {
     struct mint_ca root;
     EVP_PKEY *key;
     X509 *leaf;
-    uint8_t key_id[KEY_ID_LEN];
+    uint8_t key_id[CONTRACT_KEY_ID_LEN];
     ProtobufCBinaryData leaf_der;
     ProtobufCBinaryData root_der;
     ProtobufCBinaryData crl_der;

@@ -89,7 +89,7 @@ static enum keyring_result sign_with(struct keyring *keyring, const uint8_t *id)
     uint8_t signature[KEYRING_SIGNATURE_LEN_MAX];
     size_t signature_len = 0;
     size_t len = certificate_verify(input, SERVER_CONTEXT, 32);
-    return keyring_sign(keyring, id, KEYRING_KEY_ID_LEN, 0x0807, input, len, signature,
+    return keyring_sign(keyring, id, CONTRACT_KEY_ID_LEN, 0x0807, input, len, signature,
                         &signature_len);
 }
 
@@ -97,7 +97,7 @@ Test(keyring, signs_a_certificate_verify_that_verifies, .timeout = 60)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         EVP_PKEY *key = kinds[i].make();
-        uint8_t id[KEYRING_KEY_ID_LEN];
+        uint8_t id[CONTRACT_KEY_ID_LEN];
         struct keyring *keyring = keyring_with(key, id);
         const char *contexts[] = {SERVER_CONTEXT, CLIENT_CONTEXT};
         for (size_t j = 0; j < 2; j++) {
@@ -123,7 +123,7 @@ Test(keyring, refuses_an_algorithm_of_another_kind_of_key, .timeout = 60)
                                           0x0807, 0x0401, 0x0201, 0x0603, 0};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         EVP_PKEY *key = kinds[i].make();
-        uint8_t id[KEYRING_KEY_ID_LEN];
+        uint8_t id[CONTRACT_KEY_ID_LEN];
         struct keyring *keyring = keyring_with(key, id);
         uint8_t input[256];
         size_t len = certificate_verify(input, SERVER_CONTEXT, 32);
@@ -231,7 +231,7 @@ static const struct {
 Test(keyring, signs_nothing_that_is_no_certificate_verify, .timeout = 20)
 {
     EVP_PKEY *key = make_ed25519();
-    uint8_t id[KEYRING_KEY_ID_LEN];
+    uint8_t id[CONTRACT_KEY_ID_LEN];
     struct keyring *keyring = keyring_with(key, id);
     for (size_t i = 0; i < sizeof spoiled / sizeof spoiled[0]; i++) {
         uint8_t input[256] = {0};
@@ -255,8 +255,8 @@ Test(keyring, knows_only_keys_that_were_offered, .timeout = 20)
 {
     EVP_PKEY *key = make_ed25519();
     EVP_PKEY *other = make_ed25519();
-    uint8_t id[KEYRING_KEY_ID_LEN];
-    uint8_t other_id[KEYRING_KEY_ID_LEN];
+    uint8_t id[CONTRACT_KEY_ID_LEN];
+    uint8_t other_id[CONTRACT_KEY_ID_LEN];
     struct keyring *keyring = keyring_with(key, id);
     cr_assert(keyring_key_id(other_id, other));
     cr_expect_eq(sign_with(keyring, other_id), KEYRING_UNKNOWN_KEY);
@@ -279,8 +279,8 @@ Test(keyring, a_replaced_key_signs_for_two_minutes_more, .timeout = 20)
 {
     EVP_PKEY *first = make_ed25519();
     EVP_PKEY *second = make_ed25519();
-    uint8_t first_id[KEYRING_KEY_ID_LEN];
-    uint8_t second_id[KEYRING_KEY_ID_LEN];
+    uint8_t first_id[CONTRACT_KEY_ID_LEN];
+    uint8_t second_id[CONTRACT_KEY_ID_LEN];
     struct keyring *keyring = keyring_with(first, first_id);
     keyring_settle(keyring, 0);
     cr_assert(keyring_offer(keyring, second, NULL));
@@ -302,8 +302,8 @@ Test(keyring, a_refused_key_goes_unless_it_is_in_force, .timeout = 20)
 {
     EVP_PKEY *first = make_ed25519();
     EVP_PKEY *second = make_ed25519();
-    uint8_t first_id[KEYRING_KEY_ID_LEN];
-    uint8_t second_id[KEYRING_KEY_ID_LEN];
+    uint8_t first_id[CONTRACT_KEY_ID_LEN];
+    uint8_t second_id[CONTRACT_KEY_ID_LEN];
     struct keyring *keyring = keyring_with(first, first_id);
     keyring_settle(keyring, 0);
     cr_assert(keyring_offer(keyring, first, NULL), "a new chain for the same key");
@@ -322,8 +322,8 @@ Test(keyring, a_refused_key_goes_unless_it_is_in_force, .timeout = 20)
 Test(keyring, keeps_a_bounded_number_of_keys_and_always_the_one_in_force, .timeout = 20)
 {
     struct keyring *keyring = keyring_new();
-    uint8_t id[KEYRING_KEY_ID_LEN];
-    uint8_t previous_id[KEYRING_KEY_ID_LEN];
+    uint8_t id[CONTRACT_KEY_ID_LEN];
+    uint8_t previous_id[CONTRACT_KEY_ID_LEN];
     for (unsigned i = 0; i < 3 * KEYRING_KEYS_MAX; i++) {
         EVP_PKEY *key = make_ed25519();
         memcpy(previous_id, id, sizeof id);

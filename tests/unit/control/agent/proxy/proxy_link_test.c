@@ -134,7 +134,7 @@ static void ask_signature(int fd, uint64_t id, const uint8_t *key_id, const char
     Tabard__V1__SignRequest request = TABARD__V1__SIGN_REQUEST__INIT;
     request.id = id;
     request.algorithm = 0x0807;
-    request.key_id = (ProtobufCBinaryData){.len = KEYRING_KEY_ID_LEN, .data = (uint8_t *)key_id};
+    request.key_id = (ProtobufCBinaryData){.len = CONTRACT_KEY_ID_LEN, .data = (uint8_t *)key_id};
     request.input = (ProtobufCBinaryData){.len = sizeof input, .data = input};
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_SIGN_REQUEST;
@@ -147,7 +147,7 @@ Test(proxy_link, signs_on_a_worker_s_socket, .timeout = 20)
     struct stage stage;
     stage_init(&stage);
     EVP_PKEY *key = folder_key(MINT_KEY_ED25519);
-    uint8_t id[KEYRING_KEY_ID_LEN];
+    uint8_t id[CONTRACT_KEY_ID_LEN];
     cr_assert(keyring_key_id(id, key));
     cr_assert(keyring_offer(stage.keyring, key, NULL));
     ask_signature(stage.worker, 7, id, "TLS 1.3, server CertificateVerify");
@@ -175,7 +175,7 @@ Test(proxy_link, a_worker_that_takes_no_signature_is_not_read, .timeout = 20)
     struct stage stage;
     stage_init(&stage);
     EVP_PKEY *key = folder_key(MINT_KEY_ED25519);
-    uint8_t id[KEYRING_KEY_ID_LEN];
+    uint8_t id[CONTRACT_KEY_ID_LEN];
     cr_assert(keyring_key_id(id, key));
     cr_assert(keyring_offer(stage.keyring, key, NULL));
     int small = 4096;
@@ -333,12 +333,12 @@ Test(proxy_link, inspections_under_way_are_bounded, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    for (unsigned i = 0; i < PROXY_LINK_INSPECTS_MAX; i++) {
+    for (unsigned i = 0; i < CONTRACT_INSPECTS_MAX; i++) {
         cr_assert(proxy_link_inspect(stage.link, 0, on_inspected, &stage, NULL));
     }
     cr_expect(!proxy_link_inspect(stage.link, 0, on_inspected, &stage, NULL));
     stage_cleanup(&stage);
-    cr_expect_eq(stage.num_inspected, PROXY_LINK_INSPECTS_MAX);
+    cr_expect_eq(stage.num_inspected, CONTRACT_INSPECTS_MAX);
 }
 
 // What a captured proxy may try. Each breaks the link, with these words.

@@ -20,7 +20,7 @@ Test(assemble, a_good_folder_becomes_a_snapshot_and_its_key, .timeout = 20)
     struct assembled out;
     struct err err = {{0}, {0}};
     cr_assert(mesh_load(folder.mesh, folder.now, &out, &err), "%s", err.text);
-    uint8_t id[KEYRING_KEY_ID_LEN];
+    uint8_t id[CONTRACT_KEY_ID_LEN];
     cr_assert(keyring_key_id(id, folder.key));
     cr_expect_eq(out.snapshot->generation, 0);
     cr_expect_eq(out.snapshot->identity->n_chain, 2);

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The numbers and names on which two of Tabard's programs must agree, beside the messages that they
+// exchange. Only constants stand here; what one program alone decides stands in that program.
+#ifndef TABARD_PROTO_CONTRACT_H
+#define TABARD_PROTO_CONTRACT_H
+
+// The agent starts the proxy with its control socket as this descriptor, and with one socket for
+// the signatures of each worker as those that follow (tabard/v1/dataplane.proto).
+#define CONTRACT_CONTROL_FD  3
+#define CONTRACT_WORKERS_MAX 256
+
+// The longest frames on these sockets, without the prefix. What is longer ends the socket.
+#define CONTRACT_TO_PROXY_BYTES_MAX   (64u << 20) // control: a snapshot of the largest mesh
+#define CONTRACT_FROM_PROXY_BYTES_MAX (16u << 20) // control: an InspectResult
+#define CONTRACT_SIGN_BYTES_MAX       (64u << 10) // a worker's, both ways
+
+// How many Inspects the agent may wait for at once.
+#define CONTRACT_INSPECTS_MAX 128
+
+#define CONTRACT_KEY_ID_LEN 32 // SHA-256 of the SubjectPublicKeyInfo
+
+#define CONTRACT_DRAIN_SECONDS_DEFAULT 30 // Settings.drain_seconds
+
+// Where the sidecar listens, and as which user its proxy runs, unless configured otherwise:
+// `tabardctl intercept` redirects to the first two and exempts the others.
+#define CONTRACT_OUTBOUND_PORT 15001
+#define CONTRACT_INBOUND_PORT  15006
+#define CONTRACT_METRICS_PORT  15020
+#define CONTRACT_HEALTH_PORT   15021
+#define CONTRACT_PROXY_UID     1337
+
+#define CONTRACT_ADMIN_PATH "/run/tabard/admin.sock" // where tabardctl asks the agent
+
+// The same numbers for usages and messages.
+#define CONTRACT_CONTROL_FD_TEXT    CONTRACT_TEXT(CONTRACT_CONTROL_FD)
+#define CONTRACT_WORKERS_MAX_TEXT   CONTRACT_TEXT(CONTRACT_WORKERS_MAX)
+#define CONTRACT_OUTBOUND_PORT_TEXT CONTRACT_TEXT(CONTRACT_OUTBOUND_PORT)
+#define CONTRACT_INBOUND_PORT_TEXT  CONTRACT_TEXT(CONTRACT_INBOUND_PORT)
+#define CONTRACT_METRICS_PORT_TEXT  CONTRACT_TEXT(CONTRACT_METRICS_PORT)
+#define CONTRACT_HEALTH_PORT_TEXT   CONTRACT_TEXT(CONTRACT_HEALTH_PORT)
+#define CONTRACT_PROXY_UID_TEXT     CONTRACT_TEXT(CONTRACT_PROXY_UID)
+
+#define CONTRACT_TEXT(number)  CONTRACT_TEXT_(number) // the macro's value, not its name
+#define CONTRACT_TEXT_(number) #number
+
+#endif
