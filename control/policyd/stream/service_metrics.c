@@ -1,129 +1,116 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What an operator sees of the policy agent (Prometheus text format 0.0.4).
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-
+// What an operator sees of the policy agent. docs/metrics.md lists it.
 #include "base/version.h"
-#include "net/http2/limits.h"
+#include "control/host/metrics.h"
 #include "control/policyd/stream/service.h"
+#include "net/http2/limits.h"
 
 #define NAME "tabard_policyd_"
 
-static void family(FILE *out, const char *name, const char *type, const char *help)
+static double seconds(uint64_t ns)
 {
-    fprintf(out, "# HELP " NAME "%s %s\n# TYPE " NAME "%s %s\n", name, help, name, type);
+    return (double)ns / 1e9;
 }
 
-static void single(FILE *out, const char *name, const char *type, const char *help, uint64_t value)
+static void seconds_gauge(struct metrics_page *page, const char *name, const char *help,
+                          uint64_t ns)
 {
-    family(out, name, type, help);
-    fprintf(out, NAME "%s %" PRIu64 "\n", name, value);
+    metrics_family(page, name, METRICS_GAUGE, help);
+    metrics_double(page, NULL, 0, seconds(ns), 6);
 }
 
-static void streams(FILE *out, const struct service *service)
+static void streams(struct metrics_page *page, const struct service_stats *stats)
 {
-    const struct service_stats *stats = &service->stats;
-    single(out, "streams", "gauge", "Sidecars connected now.", stats->num_streams);
-    single(out, "streams_total", "counter", "Streams since the start.", stats->num_started);
-    family(out, "admissions_total", "counter", "Decisions on who a sidecar is, by result.");
+    metrics_gauge(page, NAME "streams", "Sidecars connected now.", stats->num_streams);
+    metrics_counter(page, NAME "streams_total", "Streams since the start.", stats->num_started);
+    metrics_family(page, NAME "admissions_total", METRICS_COUNTER,
+                   "Decisions on who a sidecar is, by result.");
     for (int i = 0; i < ADMIT_NUM_RESULTS; i++) {
-        fprintf(out, NAME "admissions_total{result=\"%s\"} %" PRIu64 "\n",
-                admit_result_text((enum admit_result)i), stats->admitted[i]);
+        metrics_uint_by(page, "result", admit_result_text((enum admit_result)i),
+                        stats->admitted[i]);
     }
-    family(out, "streams_ended_total", "counter", "Streams that we ended, by reason.");
+    metrics_family(page, NAME "streams_ended_total", METRICS_COUNTER,
+                   "Streams that we ended, by reason.");
     for (int i = 0; i < SERVICE_NUM_ENDS; i++) {
-        fprintf(out, NAME "streams_ended_total{reason=\"%s\"} %" PRIu64 "\n",
-                service_end_text((enum service_end)i), stats->ends[i]);
+        metrics_uint_by(page, "reason", service_end_text((enum service_end)i), stats->ends[i]);
     }
 }
 
-static void pushes(FILE *out, const struct service *service)
+static void pushes(struct metrics_page *page, const struct service_stats *stats,
+                   uint64_t version_last)
 {
-    const struct service_stats *stats = &service->stats;
-    family(out, "responses_total", "counter", "Responses that were sent, by what they held.");
-    fprintf(out,
-            NAME "responses_total{kind=\"state\"} %" PRIu64 "\n" NAME
-                 "responses_total{kind=\"delta\"} %" PRIu64 "\n",
-            stats->num_states, stats->num_deltas);
-    single(out, "response_bytes_total", "counter", "Bytes of responses.", stats->num_bytes);
-    family(out, "results_total", "counter", "What sidecars answered to responses.");
-    fprintf(out,
-            NAME "results_total{result=\"ack\"} %" PRIu64 "\n" NAME
-                 "results_total{result=\"nack\"} %" PRIu64 "\n",
-            stats->num_acks, stats->num_nacks);
-    family(out, "push_seconds", "summary", "From a change to the last sidecar's result.");
-    fprintf(out, NAME "push_seconds_sum %.6f\n" NAME "push_seconds_count %" PRIu64 "\n",
-            (double)stats->push_ns_sum / 1e9, stats->num_pushes);
-    family(out, "push_last_seconds", "gauge", "The same, of the last change.");
-    fprintf(out, NAME "push_last_seconds %.6f\n", (double)stats->push_ns_last / 1e9);
-    family(out, "push_max_seconds", "gauge", "The same, of the slowest change.");
-    fprintf(out, NAME "push_max_seconds %.6f\n", (double)stats->push_ns_max / 1e9);
-    single(out, "version", "gauge", "The version that was drawn last.", service->version.last);
+    metrics_family(page, NAME "responses_total", METRICS_COUNTER,
+                   "Responses that were sent, by what they held.");
+    metrics_uint_by(page, "kind", "state", stats->num_states);
+    metrics_uint_by(page, "kind", "delta", stats->num_deltas);
+    metrics_counter(page, NAME "response_bytes_total", "Bytes of responses.", stats->num_bytes);
+    metrics_family(page, NAME "results_total", METRICS_COUNTER,
+                   "What sidecars answered to responses.");
+    metrics_uint_by(page, "result", "ack", stats->num_acks);
+    metrics_uint_by(page, "result", "nack", stats->num_nacks);
+    metrics_family(page, NAME "push_seconds", METRICS_SUMMARY,
+                   "From a change to the last sidecar's result.");
+    metrics_summary(page, seconds(stats->push_ns_sum), stats->num_pushes);
+    seconds_gauge(page, NAME "push_last_seconds", "The same, of the last change.",
+                  stats->push_ns_last);
+    seconds_gauge(page, NAME "push_max_seconds", "The same, of the slowest change.",
+                  stats->push_ns_max);
+    metrics_gauge(page, NAME "version", "The version that was drawn last.", version_last);
 }
 
-static void certificates(FILE *out, const struct service *service)
+static void certificates(struct metrics_page *page, const struct issuer_stats *stats,
+                         uint64_t num_csr_limited)
 {
-    const struct issuer_stats *stats = issuer_stats(service->issuer);
-    single(out, "certificates_issued_total", "counter", "Certificates that were signed.",
-           stats->num_issued);
-    family(out, "certificates_refused_total", "counter",
-           "Signing requests that were refused, by reason.");
-    fprintf(out,
-            NAME "certificates_refused_total{reason=\"request\"} %" PRIu64 "\n" NAME
-                 "certificates_refused_total{reason=\"limit_all\"} %" PRIu64 "\n" NAME
-                 "certificates_refused_total{reason=\"limit_stream\"} %" PRIu64 "\n",
-            stats->num_refused, stats->num_limited, service->stats.num_csr_limited);
-    single(out, "crls_written_total", "counter", "CRLs that were written anew in time.",
-           stats->num_crls);
+    metrics_counter(page, NAME "certificates_issued_total", "Certificates that were signed.",
+                    stats->num_issued);
+    metrics_family(page, NAME "certificates_refused_total", METRICS_COUNTER,
+                   "Signing requests that were refused, by reason.");
+    metrics_uint_by(page, "reason", "request", stats->num_refused);
+    metrics_uint_by(page, "reason", "limit_all", stats->num_limited);
+    metrics_uint_by(page, "reason", "limit_stream", num_csr_limited);
+    metrics_counter(page, NAME "crls_written_total", "CRLs that were written anew in time.",
+                    stats->num_crls);
 }
 
-static void world(FILE *out, const struct world *shown)
+static void world(struct metrics_page *page, const struct world *shown)
 {
-    single(out, "workloads", "gauge", "Workloads that the fleet names.",
-           shown->fleet->workloads.num);
-    single(out, "views", "gauge", "Identities that are shown something.", shown->num_views);
-    single(out, "sights_total", "counter", "How often what an identity may see was worked out.",
-           shown->num_sights);
-    single(out, "bodies_total", "counter", "States and deltas that were packed.",
-           shown->num_bodies);
-    single(out, "claims", "gauge", "Sidecars whose addresses are known, of every policyd.",
-           shown->registry.num_claims);
-    single(out, "addresses", "gauge", "Addresses that belong to an identity.",
-           shown->registry.places.num);
+    metrics_gauge(page, NAME "workloads", "Workloads that the fleet names.",
+                  shown->fleet->workloads.num);
+    metrics_gauge(page, NAME "views", "Identities that are shown something.", shown->num_views);
+    metrics_counter(page, NAME "sights_total", "How often what an identity may see was worked out.",
+                    shown->num_sights);
+    metrics_counter(page, NAME "bodies_total", "States and deltas that were packed.",
+                    shown->num_bodies);
+    metrics_gauge(page, NAME "claims", "Sidecars whose addresses are known, of every policyd.",
+                  shown->registry.num_claims);
+    metrics_gauge(page, NAME "addresses", "Addresses that belong to an identity.",
+                  shown->registry.places.num);
 }
 
-static void server(FILE *out, const struct grpc_server_stats *stats)
+static void server(struct metrics_page *page, const struct grpc_server_stats *stats)
 {
-    single(out, "connections", "gauge", "Connections open now.", stats->num_connections);
-    single(out, "connections_total", "counter", "Connections since the start.",
-           stats->num_accepted);
-    family(out, "limit_bites_total", "counter", "How often a limit of the connections has bitten.");
+    metrics_gauge(page, NAME "connections", "Connections open now.", stats->num_connections);
+    metrics_counter(page, NAME "connections_total", "Connections since the start.",
+                    stats->num_accepted);
+    metrics_family(page, NAME "limit_bites_total", METRICS_COUNTER,
+                   "How often a limit of the connections has bitten.");
     for (int i = 0; i < GRPC_LIMIT_NUM; i++) {
-        fprintf(out, NAME "limit_bites_total{limit=\"%s\"} %" PRIu64 "\n",
-                grpc_limit_name((enum grpc_limit)i), stats->bites.num[i]);
+        metrics_uint_by(page, "limit", grpc_limit_name((enum grpc_limit)i), stats->bites.num[i]);
     }
 }
 
 char *service_metrics(const struct service *service, const struct grpc_server_stats *stats)
 {
-    char *text = NULL;
-    size_t len = 0;
-    FILE *out = open_memstream(&text, &len);
-    if (out == NULL) {
-        return NULL;
-    }
-    family(out, "build_info", "gauge", "Always 1; the version is in the label.");
-    fprintf(out, NAME "build_info{version=\"%s\"} 1\n", TABARD_VERSION);
-    streams(out, service);
-    pushes(out, service);
-    certificates(out, service);
-    world(out, &service->world);
-    server(out, stats);
-    if (fclose(out) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    struct metrics_page page;
+    metrics_open(&page);
+    metrics_family(&page, NAME "build_info", METRICS_GAUGE,
+                   "Always 1; the version is in the label.");
+    metrics_uint_by(&page, "version", TABARD_VERSION, 1);
+    streams(&page, &service->stats);
+    pushes(&page, &service->stats, service->version.last);
+    certificates(&page, issuer_stats(service->issuer), service->stats.num_csr_limited);
+    world(&page, &service->world);
+    server(&page, stats);
+    return metrics_close(&page);
 }
