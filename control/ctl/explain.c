@@ -10,6 +10,7 @@
 #include "control/ctl/flags.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
+#include "proxy/rules/snapshot_join.h"
 
 const char ctl_explain_usage[] =
     "usage: tabardctl explain [--config mesh.yaml] --from SPIFFE-ID|none --source IP --port N\n"
@@ -85,19 +86,14 @@ static bool mesh_open(struct mesh *mesh, const char *path, struct err *err)
     }
     const Tabard__V1__MeshConfig *config = mesh->config;
     Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT; // borrows everything from config
-    snapshot.n_destinations = config->n_destinations;
-    snapshot.destinations = config->destinations;
-    snapshot.n_inbound_ports = config->n_inbound_ports;
-    snapshot.inbound_ports = config->inbound_ports;
-    snapshot.n_forwards = config->n_forwards;
-    snapshot.forwards = config->forwards;
-    snapshot.settings = config->settings;
+    snapshot_join(&snapshot, SNAPSHOT_RULES, &config->base);
+    snapshot_join(&snapshot, SNAPSHOT_LOCAL, &config->base);
     if (config->policy_agent != NULL) {
         err_set_at(err, "policy_agent",
                    "what is allowed is the policy agent's to say: this file "
                    "doesn't hold it");
     } else {
-        mesh->policies = policy_index_new(config->policies, config->n_policies, err);
+        mesh->policies = policy_index_new(snapshot.policies, snapshot.n_policies, err);
     }
     mesh->routes = mesh->policies == NULL ? NULL : route_index_new(&snapshot, err);
     if (mesh->routes == NULL) {

@@ -10,6 +10,7 @@
 #include "base/pb_text.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
+#include "proxy/rules/snapshot_join.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -54,13 +55,8 @@ static void check_routes(const Tabard__V1__MeshConfig *config)
 {
     struct err err = {{0}, {0}};
     Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT;
-    snapshot.destinations = config->destinations;
-    snapshot.n_destinations = config->n_destinations;
-    snapshot.inbound_ports = config->inbound_ports;
-    snapshot.n_inbound_ports = config->n_inbound_ports;
-    snapshot.forwards = config->forwards;
-    snapshot.n_forwards = config->n_forwards;
-    snapshot.settings = config->settings;
+    snapshot_join(&snapshot, SNAPSHOT_RULES, &config->base);
+    snapshot_join(&snapshot, SNAPSHOT_LOCAL, &config->base);
     struct route_index *index = route_index_new(&snapshot, &err);
     invariant(index != NULL || err.text[0] != '\0');
     if (index != NULL) {

@@ -10,25 +10,17 @@
 #include "control/agent/snapshot/assemble_parts.h"
 #include "control/agent/snapshot/credentials.h"
 #include "control/agent/proxy/keyring.h"
+#include "proxy/rules/snapshot_join.h"
 
 // A copy of all parts as one message. Only the parts' pointers are in the message that is packed.
 static bool join(struct assembled *out, const struct assemble_policy *from,
                  const Tabard__V1__Identity *identity, struct err *err)
 {
-    const Tabard__V1__Snapshot *local = from->local->snapshot;
     Tabard__V1__Snapshot parts = TABARD__V1__SNAPSHOT__INIT;
     parts.identity = (Tabard__V1__Identity *)identity;
-    parts.n_trust_bundles = from->state->n_trust_bundles;
-    parts.trust_bundles = from->state->trust_bundles;
-    parts.n_policies = from->state->n_policies;
-    parts.policies = from->state->policies;
-    parts.n_destinations = from->state->n_destinations;
-    parts.destinations = from->state->destinations;
-    parts.n_inbound_ports = local->n_inbound_ports;
-    parts.inbound_ports = local->inbound_ports;
-    parts.n_forwards = local->n_forwards;
-    parts.forwards = local->forwards;
-    parts.settings = local->settings;
+    snapshot_join(&parts, SNAPSHOT_BUNDLES, &from->state->base);
+    snapshot_join(&parts, SNAPSHOT_RULES, &from->state->base);
+    snapshot_join(&parts, SNAPSHOT_LOCAL, &from->local->snapshot->base);
     size_t len = tabard__v1__snapshot__get_packed_size(&parts);
     if (len > ASSEMBLED_BYTES_MAX) {
         return err_set(err, "the whole is %zu bytes packed, over the limit of %u", len,

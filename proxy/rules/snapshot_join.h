@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A Snapshot is joined of parts that may come from different places: mesh.yaml, a policy agent, a
+// file with a certificate. This says which field is of which part, and is the one place that
+// fills a Snapshot from its parts: the agent, `tabardctl explain` and the fuzzers share it. Pure.
+#ifndef TABARD_PROXY_RULES_SNAPSHOT_JOIN_H
+#define TABARD_PROXY_RULES_SNAPSHOT_JOIN_H
+
+#include "tabard/v1/mesh.pb-c.h"
+
+enum snapshot_part {
+    SNAPSHOT_IDENTITY, // who this sidecar is
+    SNAPSHOT_BUNDLES,  // what proves its peers
+    SNAPSHOT_RULES,    // who may call it, and whom it may call
+    SNAPSHOT_LOCAL,    // how it stands on its host: ports, forwards, settings
+    SNAPSHOT_NUM_PARTS
+};
+
+// snapshot_part_of returns the part that the field of this name is of, or SNAPSHOT_NUM_PARTS for a
+// field of none.
+enum snapshot_part snapshot_part_of(const char *field);
+
+// snapshot_join fills a part's fields with those of `from` that have the same name and the same
+// type: a MeshConfig, a State or another Snapshot. What `from` does not have stays as it is in
+// `out`. Nothing is copied: the fields are borrowed from `from`.
+void snapshot_join(Tabard__V1__Snapshot *out, enum snapshot_part part,
+                   const ProtobufCMessage *from);
+
+#endif
