@@ -17,7 +17,7 @@
 #include "control/host/listen.h"
 #include "control/agent/snapshot/rollout.h"
 #include "control/agent/sources/files/source_file.h"
-#include "control/agent/sources/policy_agent/source_policy.h"
+#include "control/agent/sources/policy_agent/pa_source.h"
 #include "control/agent/proxy/supervise.h"
 
 #define TICK_MS 1000

@@ -12,7 +12,7 @@ out=${FUZZ_OUT:-build/fuzz}/$name
 mkdir -p "$out/gen" "$out/corpus"
 protoc-c -I proto --c_out="$out/gen" proto/tabard/v1/mesh.proto proto/tabard/v1/policy_agent.proto
 more=
-[ "$name" != policy ] || more="base/budget.c control/agent/sources/policy_agent/policy_response.c control/agent/sources/policy_agent/policy_text.c $out/gen/tabard/v1/policy_agent.pb-c.c"
+[ "$name" != policy ] || more="base/budget.c control/agent/sources/policy_agent/pa_response.c control/agent/sources/policy_agent/pa_text.c $out/gen/tabard/v1/policy_agent.pb-c.c"
 # shellcheck disable=SC2086 # more is a list
 clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -I"$out/gen" \
     "tests/fuzz/${name}_fuzz.c" base/addr.c base/array.c base/err.c base/keymap.c base/log.c base/pb_text*.c \

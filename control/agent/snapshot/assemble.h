@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "certs/identity.h"
 #include "control/agent/sources/files/mesh_files.h"
-#include "control/agent/sources/policy_agent/policy_access.h"
+#include "control/agent/sources/policy_agent/pa_access.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 #define ASSEMBLED_BYTES_MAX (63u << 20) // of a packed Snapshot, so that it fits a frame

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/pb_text.h"
-#include "control/agent/sources/policy_agent/policy_response.h"
+#include "control/agent/sources/policy_agent/pa_response.h"
 
 // magic, SHA-256 of all that follows, Unix time, length of the owner, owner, SubscribeResponse
 #define MAGIC      "tabard state 1\n"

@@ -8,8 +8,8 @@
 
 #include "base/log.h"
 #include "certs/ca/csr.h"
-#include "control/agent/sources/policy_agent/issued.h"
-#include "control/agent/sources/policy_agent/policy_response.h"
+#include "control/agent/sources/policy_agent/pa_certificate.h"
+#include "control/agent/sources/policy_agent/pa_response.h"
 #include "control/agent/sources/policy_agent/subscription_waits.h"
 
 void subscription_init(struct subscription *sub, const struct subscription_hooks *hooks)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/sources/policy_agent/policy_access.h"
+#include "control/agent/sources/policy_agent/pa_access.h"
 
 #include <openssl/mem.h>
 #include <openssl/sha.h>

@@ -4,8 +4,8 @@
 // update after another. Heap, freed by its last close callback after source_policy_close; the loop
 // thread, and one libuv worker while it stores; bounded by subscription.h, policy_response.h and
 // gRPC's limits. What is decided is decided in subscription; this does its I/O.
-#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SOURCE_POLICY_H
-#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SOURCE_POLICY_H
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_SOURCE_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_SOURCE_H
 
 #include <stdbool.h>
 #include <stdint.h>

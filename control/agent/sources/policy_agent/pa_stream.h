@@ -3,8 +3,8 @@
 // The stream to one policy agent: its connection, its TLS, its one Subscribe call. Heap, owned by
 // source_policy; the loop thread; bounded by gRPC's limits with POLICY_RESPONSE_BYTES_MAX a
 // message. When to open it again is decided elsewhere; see subscription. It knows no messages.
-#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_STREAM_H
-#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_STREAM_H
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_STREAM_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_STREAM_H
 
 #include <openssl/base.h>
 #include <stdbool.h>
@@ -13,7 +13,7 @@
 #include <uv.h>
 
 #include "base/err.h"
-#include "control/agent/sources/policy_agent/policy_access.h"
+#include "control/agent/sources/policy_agent/pa_access.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 struct policy_stream; // opaque

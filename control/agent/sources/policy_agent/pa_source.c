@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/sources/policy_agent/source_policy.h"
+#include "control/agent/sources/policy_agent/pa_source.h"
 
 #include <inttypes.h>
 #include <openssl/mem.h>
@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "control/agent/snapshot/assemble_policy.h"
-#include "control/agent/sources/policy_agent/policy_stream.h"
+#include "control/agent/sources/policy_agent/pa_stream.h"
 #include "control/agent/sources/policy_agent/store_writer.h"
 #include "control/agent/sources/policy_agent/subscription.h"
 

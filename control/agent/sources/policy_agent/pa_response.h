@@ -3,8 +3,8 @@
 // What a policy agent sends, from bytes to a State that could come into force: understood whole or
 // refused whole. Pure. Results are the caller's; any thread; bounded by POLICY_RESPONSE_*. Whether
 // certificates, policies and destinations are good is asked by assemble_policy.
-#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_RESPONSE_H
-#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_RESPONSE_H
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_RESPONSE_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_RESPONSE_H
 
 #include <stdbool.h>
 #include <stddef.h>

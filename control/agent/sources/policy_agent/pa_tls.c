@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/sources/policy_agent/policy_tls.h"
+#include "control/agent/sources/policy_agent/pa_tls.h"
 
 #include <openssl/err.h>
 #include <openssl/pool.h>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/sources/policy_agent/policy_stream.h"
+#include "control/agent/sources/policy_agent/pa_stream.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "control/agent/sources/policy_agent/policy_response.h"
-#include "control/agent/sources/policy_agent/policy_tls.h"
+#include "control/agent/sources/policy_agent/pa_response.h"
+#include "control/agent/sources/policy_agent/pa_tls.h"
 #include "net/grpc/client.h"
 
 struct policy_stream {

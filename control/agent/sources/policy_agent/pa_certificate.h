@@ -3,8 +3,8 @@
 // A certificate that a policy agent issued: is it the answer to our request? Pure. Owned by the
 // caller; any thread; bounded by the limits of certs/verify.h. Whether peers would accept it is
 // asked later, with the trust bundles; see assemble_policy.
-#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_ISSUED_H
-#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_ISSUED_H
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CERTIFICATE_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CERTIFICATE_H
 
 #include "control/agent/sources/policy_agent/subscription.h"
 

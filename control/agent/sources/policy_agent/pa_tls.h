@@ -4,8 +4,8 @@
 // certificate shown where there is one. A verifier is counted, by its user and by every SSL_CTX;
 // one thread; fixed size. The key signs in this process, which holds it anyway. It connects
 // nothing.
-#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_TLS_H
-#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_TLS_H
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_TLS_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_TLS_H
 
 #include <openssl/base.h>
 

@@ -3,8 +3,8 @@
 // Which policy agent to follow and how to prove it: `policy_agent` of mesh.yaml, checked. Pure but
 // for the host's name and addresses. Owned by the caller; any thread; bounded by POLICY_ACCESS_*.
 // It connects to nothing; see source_policy.
-#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_ACCESS_H
-#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_POLICY_ACCESS_H
+#ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_ACCESS_H
+#define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_ACCESS_H
 
 #include <stdbool.h>
 #include <stddef.h>
