@@ -36,10 +36,10 @@ struct agent {
     struct rollout rollout;
     struct supervise supervise;
     struct admin admin;
-    struct source_file *source;   // owned
-    struct source_policy *policy; // owned; NULL: mesh.yaml names no policy agent
-    struct netns_lock lock;       // of the snapshot in force
-    struct netns_lock lock_next;  // of the one that is being tried
+    struct source_file *source;  // owned
+    struct pa_source *policy;    // owned; NULL: mesh.yaml names no policy agent
+    struct netns_lock lock;      // of the snapshot in force
+    struct netns_lock lock_next; // of the one that is being tried
     uv_signal_t signals[3];
     uv_timer_t tick;
     uv_timer_t stop; // ends the agent from outside of whatever callback found the cause
@@ -72,7 +72,7 @@ static void on_stop(uv_timer_t *timer)
     }
     agent->is_stopping = true;
     source_file_close(agent->source);
-    source_policy_close(agent->policy);
+    pa_source_close(agent->policy);
     supervise_stop(&agent->supervise);
     admin_stop(&agent->admin);
     for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
@@ -189,7 +189,7 @@ static void on_settled(void *ctx, uint64_t ticket, const char *error)
 {
     struct agent *agent = ctx;
     if (agent->policy != NULL) {
-        source_policy_settled(agent->policy, ticket, error);
+        pa_source_settled(agent->policy, ticket, error);
     }
 }
 
@@ -198,21 +198,21 @@ static void on_loaded(void *ctx, struct assembled *assembled)
 {
     struct agent *agent = ctx;
     if (assembled->access == NULL) {
-        source_policy_close(agent->policy);
+        pa_source_close(agent->policy);
         agent->policy = NULL;
         rollout_offer(&agent->rollout, assembled, time_now(agent));
         return;
     }
     if (agent->policy == NULL) {
-        agent->policy = source_policy_new(
-            &agent->loop, &(struct source_policy_hooks){
+        agent->policy = pa_source_new(
+            &agent->loop, &(struct pa_source_hooks){
                               .ctx = agent, .on_update = on_update, .on_refused = on_failed});
     }
     if (agent->policy == NULL) {
         on_failed(agent, "out of memory for the policy agent's stream");
         return;
     }
-    source_policy_configure(agent->policy, assembled);
+    pa_source_configure(agent->policy, assembled);
 }
 
 static void on_fill(void *ctx, struct report_facts *out)
@@ -243,7 +243,7 @@ static void on_fill(void *ctx, struct report_facts *out)
                  "the proxy keeps ending right after its start: %s", agent->supervise.last_end);
     }
     if (agent->policy != NULL) {
-        source_policy_facts(agent->policy, &agent->policy_facts);
+        pa_source_facts(agent->policy, &agent->policy_facts);
         out->policy = &agent->policy_facts;
         if (out->not_ready_because != NULL && !rollout->in_force.is_set &&
             rollout->last_error[0] == '\0' && agent->policy_facts.last_error[0] != '\0') {
@@ -287,7 +287,7 @@ static void on_end_signal(uv_signal_t *handle, int number)
         agent->rollout.in_force.is_set ? agent->rollout.in_force.what.drain_seconds : 0;
     log_info("msg=draining signal=%d seconds=%u", number, seconds);
     source_file_close(agent->source);
-    source_policy_close(agent->policy);
+    pa_source_close(agent->policy);
     agent->source = NULL;
     agent->policy = NULL;
     rollout_drain(&agent->rollout);

@@ -18,7 +18,7 @@ static void check_state(const Tabard__V1__State *state)
     uint8_t *packed = malloc(len + 1);
     invariant(packed != NULL);
     invariant(tabard__v1__state__pack(state, packed) == len);
-    invariant(policy_text_check(&tabard__v1__state__descriptor, packed, len, NULL));
+    invariant(pa_text_check(&tabard__v1__state__descriptor, packed, len, NULL));
     Tabard__V1__State *again = tabard__v1__state__unpack(NULL, len, packed);
     invariant(again != NULL && !pb_text_has_unknown(&again->base, NULL));
     invariant(again->n_destinations == state->n_destinations);
@@ -40,18 +40,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     b.name = (char *)"b";
     base.n_destinations = 2;
     base.destinations = destinations;
-    Tabard__V1__SubscribeResponse *response = policy_response_parse(data, size, &err);
+    Tabard__V1__SubscribeResponse *response = pa_response_parse(data, size, &err);
     if (response == NULL) {
         invariant(err.text[0] != '\0');
         return 0;
     }
-    const struct policy_expectation expected = {
+    const struct pa_expectation expected = {
         .version_in_force = 2, .has_base = true, .has_request = true};
-    if (!policy_response_check(response, &expected, &err)) {
+    if (!pa_response_check(response, &expected, &err)) {
         invariant(err.text[0] != '\0');
     } else if (response->state != NULL || response->destinations != NULL) {
         invariant(response->version >= 2);
-        Tabard__V1__State *state = policy_response_apply(response, &base, &err);
+        Tabard__V1__State *state = pa_response_apply(response, &base, &err);
         invariant(state != NULL || err.text[0] != '\0');
         if (state != NULL) {
             check_state(state);

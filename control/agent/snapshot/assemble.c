@@ -224,7 +224,7 @@ bool assemble(struct assembled *out, struct mesh_files *files, time_t now, struc
     }
     tabard__v1__snapshot__init(out->snapshot);
     if (files->config->policy_agent != NULL) {
-        out->access = policy_access_new(files, now, err);
+        out->access = pa_access_new(files, now, err);
         ok = out->access != NULL && (files->certificate == 0 || read_identity(&work, err));
     } else {
         ok = read_bundles(&work, err) && read_identity(&work, err) && check_chain(&work, err);
@@ -250,7 +250,7 @@ void assembled_cleanup(struct assembled *assembled)
     }
     EVP_PKEY_free(assembled->key); // BoringSSL wipes what it frees
     free(assembled->crls);
-    policy_access_free(assembled->access);
+    pa_access_free(assembled->access);
     *assembled = (struct assembled){0};
 }
 

@@ -41,7 +41,7 @@ struct assembled {
     uint16_t inbound_port;
     // Whom to follow; owned. Then the snapshot holds the local part alone: no policies,
     // destinations and bundles, maybe no identity, and what peers would say of it is not known yet.
-    struct policy_access *access;
+    struct pa_access *access;
     uint64_t ticket; // who offers it wants to know what became of it (rollout.h); 0: nobody does
 };
 

@@ -15,7 +15,7 @@
 // Sets err at a field of policy_agent; the caller locates it.
 #define REFUSE(err, field, ...) err_set_at(err, "policy_agent." field, __VA_ARGS__)
 
-static bool read_roots(struct policy_access *access, const struct mesh_file *file,
+static bool read_roots(struct pa_access *access, const struct mesh_file *file,
                        const struct spiffe_id *identity, time_t now, struct err *err)
 {
     struct der_list list = {0};
@@ -42,7 +42,7 @@ static bool read_roots(struct policy_access *access, const struct mesh_file *fil
     return ok;
 }
 
-static bool read_tcp(struct policy_access *access, const struct mesh_files *files, time_t now,
+static bool read_tcp(struct pa_access *access, const struct mesh_files *files, time_t now,
                      struct err *err)
 {
     const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
@@ -70,7 +70,7 @@ static bool read_tcp(struct policy_access *access, const struct mesh_files *file
     return read_roots(access, &files->files[files->policy_agent_roots], &identity, now, err);
 }
 
-static bool read_unix(struct policy_access *access, const struct mesh_files *files, struct err *err)
+static bool read_unix(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
     const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
     // A check that nobody makes must not look as if somebody did.
@@ -86,13 +86,11 @@ static bool read_unix(struct policy_access *access, const struct mesh_files *fil
     if (access->unix_path == NULL) {
         return err_set(err, "out of memory");
     }
-    return (name[0] != '\0' && strlen(access->unix_path) <= POLICY_ACCESS_UNIX_PATH_LEN_MAX) ||
-           REFUSE(err, "address", "a socket's path has 1 to %d bytes",
-                  POLICY_ACCESS_UNIX_PATH_LEN_MAX);
+    return (name[0] != '\0' && strlen(access->unix_path) <= PA_ACCESS_UNIX_PATH_LEN_MAX) ||
+           REFUSE(err, "address", "a socket's path has 1 to %d bytes", PA_ACCESS_UNIX_PATH_LEN_MAX);
 }
 
-static bool read_token(struct policy_access *access, const struct mesh_files *files,
-                       struct err *err)
+static bool read_token(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
     const struct mesh_file *file = &files->files[files->join_token];
     if (files->join_token == 0) {
@@ -106,19 +104,19 @@ static bool read_token(struct policy_access *access, const struct mesh_files *fi
     while (len > 0 && (file->bytes[len - 1] == '\n' || file->bytes[len - 1] == '\r')) {
         len--;
     }
-    bool ok = len > 0 && len <= POLICY_ACCESS_TOKEN_LEN_MAX;
+    bool ok = len > 0 && len <= PA_ACCESS_TOKEN_LEN_MAX;
     for (size_t i = 0; ok && i < len; i++) {
         ok = file->bytes[i] > 0x20 && file->bytes[i] < 0x7f;
     }
     if (!ok) {
         return REFUSE(err, "join_token", "%s: one line of 1 to %d printable characters is needed",
-                      file->name, POLICY_ACCESS_TOKEN_LEN_MAX);
+                      file->name, PA_ACCESS_TOKEN_LEN_MAX);
     }
     access->join_token = strndup(file->bytes, len);
     return access->join_token != NULL || err_set(err, "out of memory");
 }
 
-static bool read_node(struct policy_access *access, struct err *err)
+static bool read_node(struct pa_access *access, struct err *err)
 {
     const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
     struct spiffe_id id;
@@ -126,9 +124,9 @@ static bool read_node(struct policy_access *access, struct err *err)
         !spiffe_workload_parse(&id, config->spiffe_id, strlen(config->spiffe_id), err)) {
         return REFUSE(err, "spiffe_id", "%s", err->text);
     }
-    if (config->n_addresses > POLICY_ACCESS_ADDRESSES_MAX) {
+    if (config->n_addresses > PA_ACCESS_ADDRESSES_MAX) {
         return REFUSE(err, "addresses", "%zu are over the limit of %d", config->n_addresses,
-                      POLICY_ACCESS_ADDRESSES_MAX);
+                      PA_ACCESS_ADDRESSES_MAX);
     }
     for (size_t i = 0; i < config->n_addresses; i++) {
         struct ip ip;
@@ -136,7 +134,7 @@ static bool read_node(struct policy_access *access, struct err *err)
             return err_prefix_where(err, "policy_agent.addresses[%zu]", i);
         }
     }
-    char host[POLICY_ACCESS_NODE_ID_LEN_MAX + 1] = {0};
+    char host[PA_ACCESS_NODE_ID_LEN_MAX + 1] = {0};
     if (config->node_id[0] == '\0' && gethostname(host, sizeof host - 1) != 0) {
         return REFUSE(err, "node_id", "missing, and the host has no name");
     }
@@ -144,13 +142,12 @@ static bool read_node(struct policy_access *access, struct err *err)
     if (access->node_id == NULL) {
         return err_set(err, "out of memory");
     }
-    return strlen(access->node_id) <= POLICY_ACCESS_NODE_ID_LEN_MAX ||
-           REFUSE(err, "node_id", "longer than %d bytes", POLICY_ACCESS_NODE_ID_LEN_MAX);
+    return strlen(access->node_id) <= PA_ACCESS_NODE_ID_LEN_MAX ||
+           REFUSE(err, "node_id", "longer than %d bytes", PA_ACCESS_NODE_ID_LEN_MAX);
 }
 
 // Two sidecars of one host may share the folder by mistake. Neither may serve by the other's state.
-static bool make_owner(struct policy_access *access, const struct mesh_files *files,
-                       struct err *err)
+static bool make_owner(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
     const char *mesh = files->files[0].path;
     char *folder = mesh[0] == '/' ? strdup("") : getcwd(NULL, 0);
@@ -165,7 +162,7 @@ static bool make_owner(struct policy_access *access, const struct mesh_files *fi
     return ok || err_set(err, "out of memory, or the current folder is gone");
 }
 
-static bool digest(struct policy_access *access, const struct mesh_files *files, struct err *err)
+static bool digest(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
     size_t len = protobuf_c_message_get_packed_size(&access->config->base);
     uint8_t *packed = malloc(len + 1);
@@ -188,9 +185,9 @@ static bool digest(struct policy_access *access, const struct mesh_files *files,
     return true;
 }
 
-struct policy_access *policy_access_new(struct mesh_files *files, time_t now, struct err *err)
+struct pa_access *pa_access_new(struct mesh_files *files, time_t now, struct err *err)
 {
-    struct policy_access *access = calloc(1, sizeof *access);
+    struct pa_access *access = calloc(1, sizeof *access);
     struct err why = {{0}, {0}};
     bool ok = false;
     if (access == NULL) {
@@ -200,8 +197,7 @@ struct policy_access *policy_access_new(struct mesh_files *files, time_t now, st
     access->config = files->config->policy_agent;
     files->config->policy_agent = NULL;
     const char *state = access->config->state;
-    access->state_folder =
-        mesh_files_path(files, *state != '\0' ? state : POLICY_ACCESS_STATE_FOLDER);
+    access->state_folder = mesh_files_path(files, *state != '\0' ? state : PA_ACCESS_STATE_FOLDER);
     if (access->state_folder == NULL) {
         err_set(&why, "out of memory");
         goto out;
@@ -218,13 +214,13 @@ out:
     if (!ok) {
         mesh_files_locate(files, &why);
         err_set(err, "%s", why.text);
-        policy_access_free(access);
+        pa_access_free(access);
         return NULL;
     }
     return access;
 }
 
-void policy_access_free(struct policy_access *access)
+void pa_access_free(struct pa_access *access)
 {
     if (access == NULL) {
         return;

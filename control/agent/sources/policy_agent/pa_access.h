@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which policy agent to follow and how to prove it: `policy_agent` of mesh.yaml, checked. Pure but
-// for the host's name and addresses. Owned by the caller; any thread; bounded by POLICY_ACCESS_*.
-// It connects to nothing; see source_policy.
+// for the host's name and addresses. Owned by the caller; any thread; bounded by PA_ACCESS_*.
+// It connects to nothing; see pa_source.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_ACCESS_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_ACCESS_H
 
@@ -17,13 +17,13 @@
 #include "control/agent/sources/files/mesh_files.h"
 #include "tabard/v1/mesh.pb-c.h"
 
-#define POLICY_ACCESS_ADDRESSES_MAX     64
-#define POLICY_ACCESS_NODE_ID_LEN_MAX   255
-#define POLICY_ACCESS_TOKEN_LEN_MAX     4096
-#define POLICY_ACCESS_UNIX_PATH_LEN_MAX 107 // what a socket's address holds
-#define POLICY_ACCESS_STATE_FOLDER      "/var/lib/tabard"
+#define PA_ACCESS_ADDRESSES_MAX     64
+#define PA_ACCESS_NODE_ID_LEN_MAX   255
+#define PA_ACCESS_TOKEN_LEN_MAX     4096
+#define PA_ACCESS_UNIX_PATH_LEN_MAX 107 // what a socket's address holds
+#define PA_ACCESS_STATE_FOLDER      "/var/lib/tabard"
 
-struct policy_access {
+struct pa_access {
     Tabard__V1__MeshConfig__PolicyAgentAccess *config; // owned
     char *unix_path;                                   // owned; NULL: TCP
     struct addr addr;
@@ -36,8 +36,8 @@ struct policy_access {
     uint8_t digest[32];            // of all of it: equal digests, and nothing changed
 };
 
-// policy_access_new takes `policy_agent` out of files->config. NULL sets err, located in mesh.yaml.
-struct policy_access *policy_access_new(struct mesh_files *files, time_t now, struct err *err);
-void policy_access_free(struct policy_access *access);
+// pa_access_new takes `policy_agent` out of files->config. NULL sets err, located in mesh.yaml.
+struct pa_access *pa_access_new(struct mesh_files *files, time_t now, struct err *err);
+void pa_access_free(struct pa_access *access);
 
 #endif

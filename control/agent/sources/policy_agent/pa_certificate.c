@@ -37,8 +37,8 @@ static char *read_id(const X509 *leaf, struct err *err)
     return out;
 }
 
-static bool check_leaf(struct subscription_issued *out, const ProtobufCBinaryData *der,
-                       EVP_PKEY *key, const char *expected_id, struct err *err)
+static bool check_leaf(struct pa_certificate *out, const ProtobufCBinaryData *der, EVP_PKEY *key,
+                       const char *expected_id, struct err *err)
 {
     const uint8_t *end = der->data;
     X509 *leaf = der->len > VERIFY_CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
@@ -67,8 +67,8 @@ static bool check_leaf(struct subscription_issued *out, const ProtobufCBinaryDat
     return ok;
 }
 
-bool issued_take(struct subscription_issued *out, Tabard__V1__IssuedCertificate *certificate,
-                 EVP_PKEY *key, const char *expected_id, struct err *err)
+bool pa_certificate_take(struct pa_certificate *out, Tabard__V1__IssuedCertificate *certificate,
+                         EVP_PKEY *key, const char *expected_id, struct err *err)
 {
     if (certificate->n_chain == 0 || certificate->n_chain > VERIFY_CHAIN_MAX) {
         return err_set_at(err, "certificate.chain", "%zu certificates; 1 to %d are needed",
@@ -89,12 +89,12 @@ bool issued_take(struct subscription_issued *out, Tabard__V1__IssuedCertificate 
            err_prefix_where(err, "certificate.chain[0]");
 }
 
-void issued_clear(struct subscription_issued *issued)
+void pa_certificate_clear(struct pa_certificate *issued)
 {
     if (issued->identity != NULL) {
         tabard__v1__identity__free_unpacked(issued->identity, NULL);
     }
     EVP_PKEY_free(issued->key);
     free(issued->spiffe_id);
-    *issued = (struct subscription_issued){0};
+    *issued = (struct pa_certificate){0};
 }

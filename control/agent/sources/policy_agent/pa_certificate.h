@@ -8,11 +8,11 @@
 
 #include "control/agent/sources/policy_agent/subscription.h"
 
-// issued_take moves the chain out of `certificate` and counts a reference to the key that was made
-// for it. Refused: a chain whose leaf has another key, no SPIFFE id, or another one than
+// pa_certificate_take moves the chain out of `certificate` and counts a reference to the key that
+// was made for it. Refused: a chain whose leaf has another key, no SPIFFE id, or another one than
 // expected_id (empty: any). false sets err.
-bool issued_take(struct subscription_issued *out, Tabard__V1__IssuedCertificate *certificate,
-                 EVP_PKEY *key, const char *expected_id, struct err *err);
-void issued_clear(struct subscription_issued *issued);
+bool pa_certificate_take(struct pa_certificate *out, Tabard__V1__IssuedCertificate *certificate,
+                         EVP_PKEY *key, const char *expected_id, struct err *err);
+void pa_certificate_clear(struct pa_certificate *issued);
 
 #endif

@@ -10,33 +10,32 @@
 #include "base/pb_text.h"
 #include "base/pb_budget.h"
 
-Tabard__V1__SubscribeResponse *policy_response_parse(const uint8_t *bytes, size_t len,
-                                                     struct err *err)
+Tabard__V1__SubscribeResponse *pa_response_parse(const uint8_t *bytes, size_t len, struct err *err)
 {
-    if (!policy_text_check(&tabard__v1__subscribe_response__descriptor, bytes, len, err)) {
+    if (!pa_text_check(&tabard__v1__subscribe_response__descriptor, bytes, len, err)) {
         return NULL;
     }
-    struct pb_budget budget = {.bytes_left = POLICY_RESPONSE_UNPACKED_MAX};
+    struct pb_budget budget = {.bytes_left = PA_RESPONSE_UNPACKED_MAX};
     ProtobufCAllocator allocator = pb_budget_allocator(&budget);
     Tabard__V1__SubscribeResponse *response =
         tabard__v1__subscribe_response__unpack(&allocator, len, bytes);
     if (response == NULL) {
         err_set(err, "%zu bytes that are no SubscribeResponse, or over the limit of %u unpacked",
-                len, POLICY_RESPONSE_UNPACKED_MAX);
+                len, PA_RESPONSE_UNPACKED_MAX);
         return NULL;
     }
     size_t nonce_len = strlen(response->nonce);
-    if (nonce_len == 0 || nonce_len > POLICY_NONCE_LEN_MAX) {
+    if (nonce_len == 0 || nonce_len > PA_NONCE_LEN_MAX) {
         err_set_at(err, "nonce", "%zu bytes; a response needs one of 1 to %d", nonce_len,
-                   POLICY_NONCE_LEN_MAX);
+                   PA_NONCE_LEN_MAX);
         tabard__v1__subscribe_response__free_unpacked(response, NULL);
         return NULL;
     }
     return response;
 }
 
-bool policy_response_check(const Tabard__V1__SubscribeResponse *response,
-                           const struct policy_expectation *expected, struct err *err)
+bool pa_response_check(const Tabard__V1__SubscribeResponse *response,
+                       const struct pa_expectation *expected, struct err *err)
 {
     char where[160];
     bool has_rules = response->state != NULL || response->destinations != NULL;
@@ -155,8 +154,8 @@ static bool merge(Tabard__V1__State *state, Tabard__V1__DestinationDelta *delta,
     return true;
 }
 
-Tabard__V1__State *policy_response_apply(Tabard__V1__SubscribeResponse *response,
-                                         const Tabard__V1__State *base, struct err *err)
+Tabard__V1__State *pa_response_apply(Tabard__V1__SubscribeResponse *response,
+                                     const Tabard__V1__State *base, struct err *err)
 {
     Tabard__V1__State *state = response->state;
     if (state != NULL) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a policy agent sends, from bytes to a State that could come into force: understood whole or
-// refused whole. Pure. Results are the caller's; any thread; bounded by POLICY_RESPONSE_*. Whether
+// refused whole. Pure. Results are the caller's; any thread; bounded by PA_RESPONSE_*. Whether
 // certificates, policies and destinations are good is asked by assemble_policy.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_RESPONSE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_RESPONSE_H
@@ -14,37 +14,36 @@
 #include "tabard/v1/policy_agent.pb-c.h"
 
 // 10,000 policies of a kilobyte are 10 MB, and a CRL may have 8. (gRPC's habit is 4 MiB.)
-#define POLICY_RESPONSE_BYTES_MAX    (32u << 20)
-#define POLICY_RESPONSE_UNPACKED_MAX (256u << 20) // 2 bytes may become 100 and more
-#define POLICY_RESPONSE_DEPTH_MAX    8
-#define POLICY_NONCE_LEN_MAX         255
+#define PA_RESPONSE_BYTES_MAX    (32u << 20)
+#define PA_RESPONSE_UNPACKED_MAX (256u << 20) // 2 bytes may become 100 and more
+#define PA_RESPONSE_DEPTH_MAX    8
+#define PA_NONCE_LEN_MAX         255
 
-// policy_response_parse unpacks a SubscribeResponse. NULL sets err: it can't even be answered,
+// pa_response_parse unpacks a SubscribeResponse. NULL sets err: it can't even be answered,
 // because its form or its nonce is bad. Free it with
 // tabard__v1__subscribe_response__free_unpacked(response, NULL).
-Tabard__V1__SubscribeResponse *policy_response_parse(const uint8_t *bytes, size_t len,
-                                                     struct err *err);
+Tabard__V1__SubscribeResponse *pa_response_parse(const uint8_t *bytes, size_t len, struct err *err);
 
 // What the stream has come to.
-struct policy_expectation {
+struct pa_expectation {
     uint64_t version_in_force; // 0: none
     bool accepts_older;
     bool has_base;    // a state was accepted on this stream, and nothing refused since
     bool has_request; // a certificate_request has no answer yet
 };
 
-// policy_response_check refuses what isn't understood or not in its place. false sets err.
-bool policy_response_check(const Tabard__V1__SubscribeResponse *response,
-                           const struct policy_expectation *expected, struct err *err);
+// pa_response_check refuses what isn't understood or not in its place. false sets err.
+bool pa_response_check(const Tabard__V1__SubscribeResponse *response,
+                       const struct pa_expectation *expected, struct err *err);
 
-// policy_response_apply makes the State that a response asks for: its own, which is taken out of
+// pa_response_apply makes the State that a response asks for: its own, which is taken out of
 // the response, or a copy of `base` with its delta. NULL sets err.
-Tabard__V1__State *policy_response_apply(Tabard__V1__SubscribeResponse *response,
-                                         const Tabard__V1__State *base, struct err *err);
+Tabard__V1__State *pa_response_apply(Tabard__V1__SubscribeResponse *response,
+                                     const Tabard__V1__State *base, struct err *err);
 
-// policy_text_check walks over packed bytes and refuses strings that hold a NUL or aren't UTF-8:
+// pa_text_check walks over packed bytes and refuses strings that hold a NUL or aren't UTF-8:
 // unpacked they would read as something shorter. false sets err, at the field.
-bool policy_text_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes,
-                       size_t len, struct err *err);
+bool pa_text_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t len,
+                   struct err *err);
 
 #endif

@@ -18,15 +18,15 @@
 
 #define FAILED_LOG_MS 60000 // the same words are said again after this
 
-struct source_policy {
-    struct source_policy_hooks hooks;
+struct pa_source {
+    struct pa_source_hooks hooks;
     uv_loop_t *loop; // borrowed
     uv_timer_t tick;
     uv_timer_t settle; // takes an outcome outside of whatever callback found it
     unsigned handles_open;
     bool is_closing;
-    struct assembled local;       // owned; its access names the policy agent
-    struct policy_stream *stream; // owned; NULL: it could not be made
+    struct assembled local;   // owned; its access names the policy agent
+    struct pa_stream *stream; // owned; NULL: it could not be made
     struct subscription sub;
     struct store_writer *writer; // owned
     uint64_t ticket;             // of the newest update
@@ -37,72 +37,72 @@ struct source_policy {
     char outcome[1024];
     char last_error[1024];
     struct log_limit failed_log;
-    char addresses[POLICY_ACCESS_ADDRESSES_MAX][ADDR_TEXT_MAX];
-    char *address_list[POLICY_ACCESS_ADDRESSES_MAX];
+    char addresses[PA_ACCESS_ADDRESSES_MAX][ADDR_TEXT_MAX];
+    char *address_list[PA_ACCESS_ADDRESSES_MAX];
 };
 
-static struct subscription_time time_now(const struct source_policy *source)
+static struct subscription_time time_now(const struct pa_source *source)
 {
     return (struct subscription_time){.ms = uv_now(source->loop), .unix_s = time(NULL)};
 }
 
 static void on_message(void *ctx, const uint8_t *bytes, size_t len)
 {
-    struct source_policy *source = ctx;
+    struct pa_source *source = ctx;
     subscription_response(&source->sub, bytes, len, time_now(source));
     if (subscription_is_busy(&source->sub)) {
-        policy_stream_pause(source->stream);
+        pa_stream_pause(source->stream);
     }
 }
 
 static void on_end(void *ctx, const char *why)
 {
-    struct source_policy *source = ctx;
+    struct pa_source *source = ctx;
     subscription_ended(&source->sub, why, time_now(source));
 }
 
 static void on_leaving(void *ctx)
 {
-    struct source_policy *source = ctx;
+    struct pa_source *source = ctx;
     subscription_leaving(&source->sub, time_now(source));
 }
 
 static bool on_open(void *ctx, struct err *err)
 {
-    struct source_policy *source = ctx;
-    const struct subscription_issued *issued = &source->sub.issued;
+    struct pa_source *source = ctx;
+    const struct pa_certificate *issued = &source->sub.issued;
     bool has_issued = issued->identity != NULL;
-    bool ok = policy_stream_open(source->stream,
-                                 has_issued ? issued->identity : source->local.snapshot->identity,
-                                 has_issued ? issued->key : source->local.key, err);
+    bool ok = pa_stream_open(source->stream,
+                             has_issued ? issued->identity : source->local.snapshot->identity,
+                             has_issued ? issued->key : source->local.key, err);
     if (ok && subscription_is_busy(&source->sub)) {
-        policy_stream_pause(source->stream);
+        pa_stream_pause(source->stream);
     }
     return ok;
 }
 
 static void on_close(void *ctx)
 {
-    struct source_policy *source = ctx;
-    policy_stream_close(source->stream);
+    struct pa_source *source = ctx;
+    pa_stream_close(source->stream);
 }
 
 static bool on_send(void *ctx, const Tabard__V1__SubscribeRequest *request, struct err *err)
 {
-    struct source_policy *source = ctx;
+    struct pa_source *source = ctx;
     size_t len = tabard__v1__subscribe_request__get_packed_size(request);
     uint8_t *packed = malloc(len > 0 ? len : 1);
     if (packed == NULL) {
         return err_set(err, "out of memory");
     }
     tabard__v1__subscribe_request__pack(request, packed);
-    bool ok = policy_stream_send(source->stream, packed, len, err);
+    bool ok = pa_stream_send(source->stream, packed, len, err);
     OPENSSL_cleanse(packed, len); // the join token
     free(packed);
     return ok;
 }
 
-static size_t host_addresses(struct source_policy *source)
+static size_t host_addresses(struct pa_source *source)
 {
     uv_interface_address_t *interfaces = NULL;
     int num_interfaces = 0;
@@ -110,7 +110,7 @@ static size_t host_addresses(struct source_policy *source)
     if (uv_interface_addresses(&interfaces, &num_interfaces) != 0) {
         return 0;
     }
-    for (int i = 0; i < num_interfaces && num < POLICY_ACCESS_ADDRESSES_MAX; i++) {
+    for (int i = 0; i < num_interfaces && num < PA_ACCESS_ADDRESSES_MAX; i++) {
         struct addr addr;
         const struct sockaddr *sa = (const struct sockaddr *)&interfaces[i].address;
         bool is_link_local = sa->sa_family == AF_INET6 &&
@@ -128,8 +128,8 @@ static size_t host_addresses(struct source_policy *source)
 static void on_fill_node(void *ctx, Tabard__V1__Node *out)
 {
     static char *capabilities[] = {(char *)"destination_deltas"};
-    struct source_policy *source = ctx;
-    const struct policy_access *access = source->local.access;
+    struct pa_source *source = ctx;
+    const struct pa_access *access = source->local.access;
     out->id = access->node_id;
     out->version = (char *)TABARD_VERSION;
     out->n_capabilities = 1;
@@ -149,7 +149,7 @@ static void on_fill_node(void *ctx, Tabard__V1__Node *out)
 
 static bool on_offer(void *ctx, const struct subscription_offer *offer, struct err *err)
 {
-    struct source_policy *source = ctx;
+    struct pa_source *source = ctx;
     struct assembled assembled = {0};
     struct assemble_policy from = {.local = &source->local,
                                    .state = offer->state,
@@ -168,9 +168,9 @@ static bool on_offer(void *ctx, const struct subscription_offer *offer, struct e
     return true;
 }
 
-static void store(struct source_policy *source)
+static void store(struct pa_source *source)
 {
-    const struct policy_access *access = source->local.access;
+    const struct pa_access *access = source->local.access;
     const struct stored what = {.state = source->sub.state,
                                 .version = source->sub.version,
                                 .unix_s = source->sub.confirmed_unix_s};
@@ -179,7 +179,7 @@ static void store(struct source_policy *source)
 
 static void on_accepted(void *ctx, bool is_new_state)
 {
-    struct source_policy *source = ctx;
+    struct pa_source *source = ctx;
     source->ticket_of_try = 0;
     source->last_error[0] = '\0';
     log_info("msg=\"policy agent's state in force\" version=%" PRIu64 " new_state=%s",
@@ -191,7 +191,7 @@ static void on_accepted(void *ctx, bool is_new_state)
 
 static void on_refused(void *ctx, const char *text)
 {
-    struct source_policy *source = ctx;
+    struct pa_source *source = ctx;
     source->ticket_of_try = 0;
     snprintf(source->last_error, sizeof source->last_error, "%s", text);
     // What the proxy refused is known already.
@@ -202,7 +202,7 @@ static void on_refused(void *ctx, const char *text)
 
 static void on_failed(void *ctx, const char *text)
 {
-    struct source_policy *source = ctx;
+    struct pa_source *source = ctx;
     uint64_t passed_over = 0;
     if (strcmp(text, source->last_error) != 0) {
         source->failed_log = (struct log_limit){0};
@@ -220,7 +220,7 @@ static void on_failed(void *ctx, const char *text)
 }
 
 // Puts what is held beside a new local part.
-static void offer_again(struct source_policy *source)
+static void offer_again(struct pa_source *source)
 {
     struct err err = {{0}, {0}};
     char text[1024];
@@ -249,13 +249,13 @@ static uint32_t on_random(void *ctx)
 
 static void on_tick(uv_timer_t *timer)
 {
-    struct source_policy *source = timer->data;
+    struct pa_source *source = timer->data;
     subscription_tick(&source->sub, time_now(source));
 }
 
 static void on_settle(uv_timer_t *timer)
 {
-    struct source_policy *source = timer->data;
+    struct pa_source *source = timer->data;
     if (!source->is_settled) {
         return;
     }
@@ -269,11 +269,11 @@ static void on_settle(uv_timer_t *timer)
         offer_again(source);
     }
     if (source->stream != NULL && !subscription_is_busy(&source->sub)) {
-        policy_stream_resume(source->stream);
+        pa_stream_resume(source->stream);
     }
 }
 
-void source_policy_settled(struct source_policy *source, uint64_t ticket, const char *error)
+void pa_source_settled(struct pa_source *source, uint64_t ticket, const char *error)
 {
     bool is_of_try = source->ticket_of_try != 0 && ticket >= source->ticket_of_try;
     // Of a refused update only the newest decides: another may be on its way with the same state.
@@ -285,7 +285,7 @@ void source_policy_settled(struct source_policy *source, uint64_t ticket, const 
     uv_timer_start(&source->settle, on_settle, 0, 0);
 }
 
-static void release(struct source_policy *source)
+static void release(struct pa_source *source)
 {
     if (--source->handles_open == 0) {
         subscription_cleanup(&source->sub);
@@ -299,9 +299,9 @@ static void on_closed(uv_handle_t *handle)
     release(handle->data);
 }
 
-struct source_policy *source_policy_new(uv_loop_t *loop, const struct source_policy_hooks *hooks)
+struct pa_source *pa_source_new(uv_loop_t *loop, const struct pa_source_hooks *hooks)
 {
-    struct source_policy *source = calloc(1, sizeof *source);
+    struct pa_source *source = calloc(1, sizeof *source);
     struct store_writer *writer = store_writer_new(loop);
     if (source == NULL || writer == NULL) {
         free(source);
@@ -326,13 +326,13 @@ struct source_policy *source_policy_new(uv_loop_t *loop, const struct source_pol
     uv_timer_init(loop, &source->settle);
     source->tick.data = source->settle.data = source;
     source->handles_open = 2;
-    uv_timer_start(&source->tick, on_tick, SOURCE_POLICY_TICK_MS, SOURCE_POLICY_TICK_MS);
+    uv_timer_start(&source->tick, on_tick, PA_SOURCE_TICK_MS, PA_SOURCE_TICK_MS);
     return source;
 }
 
-static void restore(struct source_policy *source)
+static void restore(struct pa_source *source)
 {
-    const struct policy_access *access = source->local.access;
+    const struct pa_access *access = source->local.access;
     struct stored stored = {0};
     struct err err = {{0}, {0}};
     char quoted[2048];
@@ -348,7 +348,7 @@ static void restore(struct source_policy *source)
     }
 }
 
-void source_policy_configure(struct source_policy *source, struct assembled *local)
+void pa_source_configure(struct pa_source *source, struct assembled *local)
 {
     struct err err = {{0}, {0}};
     bool is_first = source->local.access == NULL;
@@ -356,13 +356,13 @@ void source_policy_configure(struct source_policy *source, struct assembled *loc
                                        sizeof local->access->digest) == 0;
     if (!is_first && !is_same) {
         subscription_stop(&source->sub, time_now(source));
-        policy_stream_free(source->stream);
+        pa_stream_free(source->stream);
         source->stream = NULL;
     }
     assembled_cleanup(&source->local);
     source->local = *local;
     *local = (struct assembled){0};
-    const struct policy_access *access = source->local.access;
+    const struct pa_access *access = source->local.access;
     subscription_configure(&source->sub, access->config->spiffe_id, access->config->accept_older,
                            access->unix_path == NULL);
     if (is_first) {
@@ -373,9 +373,9 @@ void source_policy_configure(struct source_policy *source, struct assembled *loc
     if (is_same) {
         return;
     }
-    source->stream = policy_stream_new(
+    source->stream = pa_stream_new(
         source->loop, source->local.access,
-        &(struct policy_stream_hooks){
+        &(struct pa_stream_hooks){
             .ctx = source, .on_message = on_message, .on_leaving = on_leaving, .on_end = on_end},
         &err);
     if (source->stream == NULL) {
@@ -385,7 +385,7 @@ void source_policy_configure(struct source_policy *source, struct assembled *loc
     subscription_start(&source->sub, time_now(source));
 }
 
-void source_policy_facts(const struct source_policy *source, struct report_policy *out)
+void pa_source_facts(const struct pa_source *source, struct report_policy *out)
 {
     *out = (struct report_policy){.address = source->local.access->config->address,
                                   .is_connected = source->sub.has_accepted,
@@ -397,7 +397,7 @@ void source_policy_facts(const struct source_policy *source, struct report_polic
                                   .last_error = source->last_error};
 }
 
-void source_policy_close(struct source_policy *source)
+void pa_source_close(struct pa_source *source)
 {
     if (source == NULL || source->is_closing) {
         return;
@@ -408,7 +408,7 @@ void source_policy_close(struct source_policy *source)
         if (source->sub.state != NULL) {
             store(source); // with the time until which it was good
         }
-        policy_stream_free(source->stream);
+        pa_stream_free(source->stream);
         source->stream = NULL;
     }
     store_writer_close(source->writer);

@@ -8,16 +8,16 @@
 #include "control/agent/sources/policy_agent/pa_tls.h"
 #include "net/grpc/client.h"
 
-struct policy_stream {
-    struct policy_stream_hooks hooks;
-    struct policy_verifier *verifier; // counted; NULL on a Unix socket
-    struct grpc_channel *channel;     // owned
-    struct grpc_call *call;           // borrowed until its on_end; NULL: none
+struct pa_stream {
+    struct pa_stream_hooks hooks;
+    struct pa_verifier *verifier; // counted; NULL on a Unix socket
+    struct grpc_channel *channel; // owned
+    struct grpc_call *call;       // borrowed until its on_end; NULL: none
 };
 
 static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
 {
-    struct policy_stream *stream = grpc_call_ctx(call);
+    struct pa_stream *stream = grpc_call_ctx(call);
     if (stream != NULL) {
         stream->hooks.on_message(stream->hooks.ctx, bytes, len);
     }
@@ -25,13 +25,13 @@ static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
 
 static void on_end(struct grpc_call *call, const struct grpc_status *status)
 {
-    struct policy_stream *stream = grpc_call_ctx(call);
+    struct pa_stream *stream = grpc_call_ctx(call);
     if (stream == NULL) {
         return;
     }
     stream->call = NULL;
     char why[1024];
-    const char *refusal = stream->verifier != NULL ? policy_verifier_why(stream->verifier) : "";
+    const char *refusal = stream->verifier != NULL ? pa_verifier_why(stream->verifier) : "";
     snprintf(why, sizeof why, "%s%s%s%s%s", grpc_code_name(status->code),
              status->message[0] != '\0' ? ": " : "", status->message,
              refusal[0] != '\0' ? ": " : "", refusal);
@@ -43,16 +43,16 @@ static const struct grpc_call_hooks call_hooks = {.on_message = on_message, .on_
 static void on_down(void *ctx, const char *why)
 {
     (void)why; // the call's end says it
-    struct policy_stream *stream = ctx;
+    struct pa_stream *stream = ctx;
     if (stream->call != NULL) {
         stream->hooks.on_leaving(stream->hooks.ctx);
     }
 }
 
-struct policy_stream *policy_stream_new(uv_loop_t *loop, struct policy_access *access,
-                                        const struct policy_stream_hooks *hooks, struct err *err)
+struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
+                                const struct pa_stream_hooks *hooks, struct err *err)
 {
-    struct policy_stream *stream = calloc(1, sizeof *stream);
+    struct pa_stream *stream = calloc(1, sizeof *stream);
     if (stream == NULL) {
         err_set(err, "out of memory");
         return NULL;
@@ -64,18 +64,18 @@ struct policy_stream *policy_stream_new(uv_loop_t *loop, struct policy_access *a
         .limits = grpc_limits_default(),
         .ctx = stream,
         .on_down = on_down};
-    config.limits.message_bytes_max = POLICY_RESPONSE_BYTES_MAX;
-    config.limits.held_bytes_max = 2 * POLICY_RESPONSE_BYTES_MAX;
+    config.limits.message_bytes_max = PA_RESPONSE_BYTES_MAX;
+    config.limits.held_bytes_max = 2 * PA_RESPONSE_BYTES_MAX;
     if (access->unix_path == NULL) {
         // A host that went without a word shows in nothing else.
         config.limits.keepalive_ms = GRPC_CHANNEL_KEEPALIVE_MS_MIN;
-        stream->verifier = policy_verifier_new(access->bundles, access->config->identity);
+        stream->verifier = pa_verifier_new(access->bundles, access->config->identity);
         access->bundles = NULL;
         if (stream->verifier == NULL) {
             err_set(err, "out of memory");
             goto out;
         }
-        config.ssl_ctx = policy_tls_new(stream->verifier, NULL, NULL, err);
+        config.ssl_ctx = pa_tls_new(stream->verifier, NULL, NULL, err);
         if (config.ssl_ctx == NULL) {
             goto out;
         }
@@ -84,33 +84,33 @@ struct policy_stream *policy_stream_new(uv_loop_t *loop, struct policy_access *a
 out:
     SSL_CTX_free(config.ssl_ctx);
     if (stream->channel == NULL) {
-        policy_stream_free(stream);
+        pa_stream_free(stream);
         return NULL;
     }
     return stream;
 }
 
-void policy_stream_free(struct policy_stream *stream)
+void pa_stream_free(struct pa_stream *stream)
 {
     if (stream == NULL) {
         return;
     }
     if (stream->channel != NULL) {
-        policy_stream_close(stream);
+        pa_stream_close(stream);
     }
     grpc_channel_free(stream->channel);
-    policy_verifier_unref(stream->verifier);
+    pa_verifier_unref(stream->verifier);
     free(stream);
 }
 
-bool policy_stream_open(struct policy_stream *stream, const Tabard__V1__Identity *identity,
-                        EVP_PKEY *key, struct err *err)
+bool pa_stream_open(struct pa_stream *stream, const Tabard__V1__Identity *identity, EVP_PKEY *key,
+                    struct err *err)
 {
     struct grpc_call_start start = {
         .path = "/tabard.v1.PolicyAgent/Subscribe", .hooks = &call_hooks, .ctx = stream};
-    policy_stream_close(stream);
+    pa_stream_close(stream);
     if (stream->verifier != NULL) {
-        SSL_CTX *ctx = policy_tls_new(stream->verifier, identity, key, err);
+        SSL_CTX *ctx = pa_tls_new(stream->verifier, identity, key, err);
         if (ctx == NULL) {
             return false;
         }
@@ -123,7 +123,7 @@ bool policy_stream_open(struct policy_stream *stream, const Tabard__V1__Identity
     return stream->call != NULL;
 }
 
-void policy_stream_close(struct policy_stream *stream)
+void pa_stream_close(struct pa_stream *stream)
 {
     if (stream->call != NULL) {
         grpc_call_set_ctx(stream->call, NULL);
@@ -133,21 +133,20 @@ void policy_stream_close(struct policy_stream *stream)
     grpc_channel_disconnect(stream->channel);
 }
 
-bool policy_stream_send(struct policy_stream *stream, const uint8_t *bytes, size_t len,
-                        struct err *err)
+bool pa_stream_send(struct pa_stream *stream, const uint8_t *bytes, size_t len, struct err *err)
 {
     return stream->call != NULL ? grpc_call_send(stream->call, bytes, len, err)
                                 : err_set(err, "there is no stream");
 }
 
-void policy_stream_pause(struct policy_stream *stream)
+void pa_stream_pause(struct pa_stream *stream)
 {
     if (stream->call != NULL) {
         grpc_call_pause(stream->call);
     }
 }
 
-void policy_stream_resume(struct policy_stream *stream)
+void pa_stream_resume(struct pa_stream *stream)
 {
     if (stream->call != NULL) {
         grpc_call_resume(stream->call);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The stream to one policy agent: its connection, its TLS, its one Subscribe call. Heap, owned by
-// source_policy; the loop thread; bounded by gRPC's limits with POLICY_RESPONSE_BYTES_MAX a
+// pa_source; the loop thread; bounded by gRPC's limits with PA_RESPONSE_BYTES_MAX a
 // message. When to open it again is decided elsewhere; see subscription. It knows no messages.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_STREAM_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_STREAM_H
@@ -16,31 +16,30 @@
 #include "control/agent/sources/policy_agent/pa_access.h"
 #include "tabard/v1/mesh.pb-c.h"
 
-struct policy_stream; // opaque
+struct pa_stream; // opaque
 
-struct policy_stream_hooks {
+struct pa_stream_hooks {
     void *ctx;
     void (*on_message)(void *ctx, const uint8_t *bytes, size_t len);
     void (*on_leaving)(void *ctx); // the server says that it goes; the stream may go on
     void (*on_end)(void *ctx, const char *why); // foreign text: log it quoted
 };
 
-// policy_stream_new takes access->bundles. NULL sets err.
-struct policy_stream *policy_stream_new(uv_loop_t *loop, struct policy_access *access,
-                                        const struct policy_stream_hooks *hooks, struct err *err);
-void policy_stream_free(struct policy_stream *stream); // NULL is allowed; no hook is called
+// pa_stream_new takes access->bundles. NULL sets err.
+struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
+                                const struct pa_stream_hooks *hooks, struct err *err);
+void pa_stream_free(struct pa_stream *stream); // NULL is allowed; no hook is called
 
-// policy_stream_open begins a call on a connection of its own, over TCP with this certificate
+// pa_stream_open begins a call on a connection of its own, over TCP with this certificate
 // (identity may be NULL). false sets err.
-bool policy_stream_open(struct policy_stream *stream, const Tabard__V1__Identity *identity,
-                        EVP_PKEY *key, struct err *err);
-void policy_stream_close(struct policy_stream *stream); // on_end does not come
-bool policy_stream_send(struct policy_stream *stream, const uint8_t *bytes, size_t len,
-                        struct err *err);
+bool pa_stream_open(struct pa_stream *stream, const Tabard__V1__Identity *identity, EVP_PKEY *key,
+                    struct err *err);
+void pa_stream_close(struct pa_stream *stream); // on_end does not come
+bool pa_stream_send(struct pa_stream *stream, const uint8_t *bytes, size_t len, struct err *err);
 
-// policy_stream_pause keeps messages back until policy_stream_resume. Both do nothing without a
+// pa_stream_pause keeps messages back until pa_stream_resume. Both do nothing without a
 // call.
-void policy_stream_pause(struct policy_stream *stream);
-void policy_stream_resume(struct policy_stream *stream);
+void pa_stream_pause(struct pa_stream *stream);
+void pa_stream_resume(struct pa_stream *stream);
 
 #endif

@@ -66,9 +66,9 @@ static bool check_bytes(const ProtobufCFieldDescriptor *field, struct wire value
     if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
         return true;
     }
-    if (depth >= POLICY_RESPONSE_DEPTH_MAX) {
+    if (depth >= PA_RESPONSE_DEPTH_MAX) {
         return err_set_at(err, field->name, "messages in it are nested deeper than %d",
-                          POLICY_RESPONSE_DEPTH_MAX);
+                          PA_RESPONSE_DEPTH_MAX);
     }
     return check_message(field->descriptor, value, depth + 1, err) ||
            err_prefix_where(err, "%s", field->name);
@@ -119,8 +119,8 @@ static bool check_message(const ProtobufCMessageDescriptor *descriptor, struct w
     return true;
 }
 
-bool policy_text_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes,
-                       size_t len, struct err *err)
+bool pa_text_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t len,
+                   struct err *err)
 {
     return check_message(descriptor, (struct wire){.at = bytes, .end = bytes + len}, 0, err);
 }

@@ -13,7 +13,7 @@
 #include "certs/verify.h"
 #include "net/grpc/client.h" // and with it openssl/ssl.h
 
-struct policy_verifier {
+struct pa_verifier {
     unsigned num_refs;
     struct trust_bundles *bundles; // owned
     char *spiffe_id;               // owned
@@ -32,9 +32,9 @@ static const uint16_t signature_algorithms[] = {
 
 static int verifier_index; // of an SSL_CTX's verifier
 
-struct policy_verifier *policy_verifier_new(struct trust_bundles *bundles, const char *spiffe_id)
+struct pa_verifier *pa_verifier_new(struct trust_bundles *bundles, const char *spiffe_id)
 {
-    struct policy_verifier *verifier = calloc(1, sizeof *verifier);
+    struct pa_verifier *verifier = calloc(1, sizeof *verifier);
     char *copy = strdup(spiffe_id);
     if (verifier == NULL || copy == NULL) {
         free(verifier);
@@ -42,11 +42,11 @@ struct policy_verifier *policy_verifier_new(struct trust_bundles *bundles, const
         trust_bundles_free(bundles);
         return NULL;
     }
-    *verifier = (struct policy_verifier){.num_refs = 1, .bundles = bundles, .spiffe_id = copy};
+    *verifier = (struct pa_verifier){.num_refs = 1, .bundles = bundles, .spiffe_id = copy};
     return verifier;
 }
 
-void policy_verifier_unref(struct policy_verifier *verifier)
+void pa_verifier_unref(struct pa_verifier *verifier)
 {
     if (verifier == NULL || --verifier->num_refs > 0) {
         return;
@@ -56,7 +56,7 @@ void policy_verifier_unref(struct policy_verifier *verifier)
     free(verifier);
 }
 
-const char *policy_verifier_why(const struct policy_verifier *verifier)
+const char *pa_verifier_why(const struct pa_verifier *verifier)
 {
     return verifier->why.text;
 }
@@ -69,7 +69,7 @@ static void on_ctx_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, 
     (void)index;
     (void)argl;
     (void)argp;
-    policy_verifier_unref(ptr);
+    pa_verifier_unref(ptr);
 }
 
 static void make_index(void)
@@ -78,7 +78,7 @@ static void make_index(void)
     invariant(verifier_index >= 0);
 }
 
-static bool is_the_one(struct policy_verifier *verifier, SSL *ssl, struct verified_peer *peer)
+static bool is_the_one(struct pa_verifier *verifier, SSL *ssl, struct verified_peer *peer)
 {
     const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(ssl);
     const CRYPTO_BUFFER *certs[VERIFY_CHAIN_MAX] = {NULL};
@@ -100,7 +100,7 @@ static bool is_the_one(struct policy_verifier *verifier, SSL *ssl, struct verifi
 
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {
-    struct policy_verifier *verifier = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), verifier_index);
+    struct pa_verifier *verifier = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), verifier_index);
     struct verified_peer *peer = calloc(1, sizeof *peer);
     bool ok = peer != NULL && is_the_one(verifier, ssl, peer);
     if (ok) {
@@ -127,8 +127,8 @@ static bool set_identity(SSL_CTX *ctx, const Tabard__V1__Identity *identity, EVP
     return ok;
 }
 
-SSL_CTX *policy_tls_new(struct policy_verifier *verifier, const Tabard__V1__Identity *identity,
-                        EVP_PKEY *key, struct err *err)
+SSL_CTX *pa_tls_new(struct pa_verifier *verifier, const Tabard__V1__Identity *identity,
+                    EVP_PKEY *key, struct err *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_index);

@@ -13,18 +13,18 @@
 #include "certs/bundle.h"
 #include "tabard/v1/mesh.pb-c.h"
 
-struct policy_verifier; // opaque
+struct pa_verifier; // opaque
 
-// policy_verifier_new takes over the bundles, also when it returns NULL (out of memory).
-struct policy_verifier *policy_verifier_new(struct trust_bundles *bundles, const char *spiffe_id);
-void policy_verifier_unref(struct policy_verifier *verifier); // NULL is allowed
+// pa_verifier_new takes over the bundles, also when it returns NULL (out of memory).
+struct pa_verifier *pa_verifier_new(struct trust_bundles *bundles, const char *spiffe_id);
+void pa_verifier_unref(struct pa_verifier *verifier); // NULL is allowed
 
-// policy_verifier_why returns why the last server was refused; empty: it was not.
-const char *policy_verifier_why(const struct policy_verifier *verifier);
+// pa_verifier_why returns why the last server was refused; empty: it was not.
+const char *pa_verifier_why(const struct pa_verifier *verifier);
 
-// policy_tls_new makes a client's context, the caller's. identity may be NULL: no certificate is
+// pa_tls_new makes a client's context, the caller's. identity may be NULL: no certificate is
 // shown. NULL sets err.
-SSL_CTX *policy_tls_new(struct policy_verifier *verifier, const Tabard__V1__Identity *identity,
-                        EVP_PKEY *key, struct err *err);
+SSL_CTX *pa_tls_new(struct pa_verifier *verifier, const Tabard__V1__Identity *identity,
+                    EVP_PKEY *key, struct err *err);
 
 #endif

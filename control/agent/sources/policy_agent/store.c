@@ -196,7 +196,7 @@ static bool parse(struct stored *out, const uint8_t *bytes, size_t len, struct e
 {
     size_t at = HEADER_LEN + get_number(bytes + OWNER_AT, 2);
     char where[160];
-    Tabard__V1__SubscribeResponse *message = policy_response_parse(bytes + at, len - at, err);
+    Tabard__V1__SubscribeResponse *message = pa_response_parse(bytes + at, len - at, err);
     if (message == NULL) {
         return false;
     }

@@ -22,7 +22,7 @@ static void try_clear(struct subscription_try *next)
     if (next->state != NULL) {
         tabard__v1__state__free_unpacked(next->state, NULL);
     }
-    issued_clear(&next->issued);
+    pa_certificate_clear(&next->issued);
     free(next->nonce);
     free(next->certificate_error);
     *next = (struct subscription_try){0};
@@ -40,7 +40,7 @@ void subscription_cleanup(struct subscription *sub)
     if (sub->state != NULL) {
         tabard__v1__state__free_unpacked(sub->state, NULL);
     }
-    issued_clear(&sub->issued);
+    pa_certificate_clear(&sub->issued);
     try_clear(&sub->next);
     csr_forget(sub);
     *sub = (struct subscription){.hooks = sub->hooks, .spiffe_id = ""};
@@ -235,9 +235,9 @@ static void accept(struct subscription *sub, struct subscription_time now)
         sub->confirmed_unix_s = now.unix_s;
     }
     if (sub->next.issued.identity != NULL) {
-        issued_clear(&sub->issued);
+        pa_certificate_clear(&sub->issued);
         sub->issued = sub->next.issued;
-        sub->next.issued = (struct subscription_issued){0};
+        sub->next.issued = (struct pa_certificate){0};
         sub->renew_unix_s = subscription_renewal_s(sub->issued.not_before, sub->issued.not_after,
                                                    now.unix_s, sub->hooks.random(sub->hooks.ctx));
         sub->num_csr_refused = 0;
@@ -265,7 +265,7 @@ static void accept(struct subscription *sub, struct subscription_time now)
 
 static bool offer(struct subscription *sub, struct err *err)
 {
-    const struct subscription_issued *issued =
+    const struct pa_certificate *issued =
         sub->next.issued.identity != NULL ? &sub->next.issued : &sub->issued;
     struct subscription_offer what = {.state =
                                           sub->next.state != NULL ? sub->next.state : sub->state,
@@ -286,19 +286,19 @@ bool subscription_offer_again(struct subscription *sub, struct err *err)
 static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *response,
                     struct err *err)
 {
-    struct policy_expectation expected = {.version_in_force = sub->version,
-                                          .accepts_older = sub->accepts_older,
-                                          .has_base = sub->has_base,
-                                          .has_request = sub->csr_key != NULL};
+    struct pa_expectation expected = {.version_in_force = sub->version,
+                                      .accepts_older = sub->accepts_older,
+                                      .has_base = sub->has_base,
+                                      .has_request = sub->csr_key != NULL};
     struct subscription_try *next = &sub->next;
     if (response->state != NULL || response->destinations != NULL) {
         next->version = response->version;
     }
-    if (!policy_response_check(response, &expected, err)) {
+    if (!pa_response_check(response, &expected, err)) {
         return false;
     }
     if (next->version != 0) {
-        next->state = policy_response_apply(response, sub->state, err);
+        next->state = pa_response_apply(response, sub->state, err);
         if (next->state == NULL) {
             return false;
         }
@@ -308,7 +308,8 @@ static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *res
         return next->certificate_error != NULL || err_set(err, "out of memory");
     }
     return response->certificate == NULL ||
-           issued_take(&next->issued, response->certificate, sub->csr_key, expected_id(sub), err);
+           pa_certificate_take(&next->issued, response->certificate, sub->csr_key, expected_id(sub),
+                               err);
 }
 
 void subscription_response(struct subscription *sub, const uint8_t *bytes, size_t len,
@@ -322,7 +323,7 @@ void subscription_response(struct subscription *sub, const uint8_t *bytes, size_
     invariant(!sub->next.is_set);
     sub->has_response = true;
     sub->answer_by_ms = 0;
-    Tabard__V1__SubscribeResponse *response = policy_response_parse(bytes, len, &err);
+    Tabard__V1__SubscribeResponse *response = pa_response_parse(bytes, len, &err);
     if (response == NULL) {
         sub->num_nacks++;
         snprintf(text, sizeof text, "a response that can't be answered: ");
@@ -374,7 +375,7 @@ static void expire(struct subscription *sub, struct subscription_time now)
     }
     char *spiffe_id = sub->issued.spiffe_id;
     sub->issued.spiffe_id = NULL;
-    issued_clear(&sub->issued);
+    pa_certificate_clear(&sub->issued);
     sub->issued.spiffe_id = spiffe_id;
     sub->hooks.expired(sub->hooks.ctx);
 }

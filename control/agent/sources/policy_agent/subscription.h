@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One sidecar's talk with its policy agent (tabard/v1/policy_agent.proto), as a state machine: when
-// to connect, what to ask, what to answer, what is held. Owned by source_policy; its one thread;
+// to connect, what to ask, what to answer, what is held. Owned by pa_source; its one thread;
 // bounded by two states, accepted and tried, and SUBSCRIPTION_*, here and in subscription_waits.h.
 // It does no I/O and reads no clock: everything it does is a hook, and `now` is an argument.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_H
@@ -51,7 +51,7 @@ struct subscription_hooks {
     uint32_t (*random)(void *ctx);
 };
 
-struct subscription_issued {
+struct pa_certificate {
     Tabard__V1__Identity *identity; // owned; NULL: none
     EVP_PKEY *key;                  // owned
     char *spiffe_id;                // owned; stays when the rest has expired
@@ -65,7 +65,7 @@ struct subscription_try {
     char *nonce; // owned; NULL: the stream that it came from has ended
     uint64_t version;
     Tabard__V1__State *state; // owned; NULL: none in it
-    struct subscription_issued issued;
+    struct pa_certificate issued;
     char *certificate_error; // owned; NULL: none in it
 };
 
@@ -79,13 +79,13 @@ struct subscription {
     Tabard__V1__State *state; // owned; the last that was accepted; NULL: none
     uint64_t version;         // its
     int64_t confirmed_unix_s; // when a policy agent last stood behind it
-    struct subscription_issued issued;
+    struct pa_certificate issued;
     struct subscription_try next;
 
     bool is_open;      // there is a stream
     bool has_response; // on this stream
     bool has_accepted; // on this stream: the policy agent stands behind what is in force
-    bool has_base;     // see policy_response.h
+    bool has_base;     // see pa_response.h
     EVP_PKEY *csr_key; // owned; of the certificate_request without an answer; NULL: none
     uint64_t opened_ms;
     uint64_t answer_by_ms; // 0: nothing is waited for

@@ -61,7 +61,7 @@ static const struct {
     {"a bad port", UNIX "}\ninbound_ports: [{port: 70000, mode: MTLS}]", "inbound_ports[0].port: "},
 };
 
-Test(policy_access, mesh_yaml_may_name_a_policy_agent_and_says_what_is_wrong, .timeout = 60)
+Test(pa_access, mesh_yaml_may_name_a_policy_agent_and_says_what_is_wrong, .timeout = 60)
 {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct folder folder;
@@ -90,7 +90,7 @@ static void load(const struct folder *folder, const char *yaml, struct assembled
     cr_assert(mesh_load(folder->mesh, folder->now, out, &err), "%s", err.text);
 }
 
-Test(policy_access, paths_and_tokens_are_those_of_mesh_yaml_s_folder, .timeout = 20)
+Test(pa_access, paths_and_tokens_are_those_of_mesh_yaml_s_folder, .timeout = 20)
 {
     struct folder folder;
     struct assembled out;
@@ -169,7 +169,7 @@ static void world_cleanup(struct world *world)
     folder_cleanup(&world->folder);
 }
 
-Test(policy_access, a_state_and_the_local_part_make_one_snapshot, .timeout = 20)
+Test(pa_access, a_state_and_the_local_part_make_one_snapshot, .timeout = 20)
 {
     struct world world;
     struct assembled out;
@@ -189,7 +189,7 @@ Test(policy_access, a_state_and_the_local_part_make_one_snapshot, .timeout = 20)
     world_cleanup(&world);
 }
 
-Test(policy_access, a_state_that_is_not_good_is_refused_by_its_field, .timeout = 20)
+Test(pa_access, a_state_that_is_not_good_is_refused_by_its_field, .timeout = 20)
 {
     struct world world;
     struct assembled out;

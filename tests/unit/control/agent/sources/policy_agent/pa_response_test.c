@@ -46,7 +46,7 @@ static const struct row {
 #undef ROW
 };
 
-Test(policy_response, what_has_no_form_is_refused_with_the_field, .timeout = 20)
+Test(pa_response, what_has_no_form_is_refused_with_the_field, .timeout = 20)
 {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct err err = {{0}, {0}};
@@ -55,7 +55,7 @@ Test(policy_response, what_has_no_form_is_refused_with_the_field, .timeout = 20)
         uint8_t *bytes = malloc(rows[i].len + 1);
         cr_assert_not_null(bytes);
         memcpy(bytes, rows[i].bytes, rows[i].len);
-        Tabard__V1__SubscribeResponse *response = policy_response_parse(bytes, rows[i].len, &err);
+        Tabard__V1__SubscribeResponse *response = pa_response_parse(bytes, rows[i].len, &err);
         err_text(&err, text, sizeof text);
         if (rows[i].words == NULL) {
             cr_expect_not_null(response, "%s: %s", rows[i].name, text);
@@ -71,16 +71,16 @@ Test(policy_response, what_has_no_form_is_refused_with_the_field, .timeout = 20)
     }
 }
 
-Test(policy_response, a_long_nonce_is_refused, .timeout = 20)
+Test(pa_response, a_long_nonce_is_refused, .timeout = 20)
 {
     uint8_t bytes[3 + 256] = {0x0a, 0x80, 0x02};
     struct err err = {{0}, {0}};
     memset(bytes + 3, 'n', 256);
-    cr_expect_null(policy_response_parse(bytes, sizeof bytes, &err));
+    cr_expect_null(pa_response_parse(bytes, sizeof bytes, &err));
     cr_expect(strstr(err.text, "256 bytes") != NULL, "%s", err.text);
 }
 
-Test(policy_response, a_small_message_that_unpacks_into_too_much_is_refused, .timeout = 60)
+Test(pa_response, a_small_message_that_unpacks_into_too_much_is_refused, .timeout = 60)
 {
     // Empty policies: two bytes each, a hundred and more once unpacked.
     size_t num = 6u << 20;
@@ -96,12 +96,12 @@ Test(policy_response, a_small_message_that_unpacks_into_too_much_is_refused, .ti
         bytes[9 + 2 * i] = 0;
     }
     struct err err = {{0}, {0}};
-    cr_expect_null(policy_response_parse(bytes, len, &err));
+    cr_expect_null(pa_response_parse(bytes, len, &err));
     cr_expect(strstr(err.text, "over the limit") != NULL, "%s", err.text);
     free(bytes);
 }
 
-Test(policy_response, unknown_fields_and_values_are_refused_wherever_they_are, .timeout = 20)
+Test(pa_response, unknown_fields_and_values_are_refused_wherever_they_are, .timeout = 20)
 {
     static const struct row unknown[] = {
 #define ROW(name, bytes, words) {name, bytes, sizeof(bytes) - 1, words}
@@ -116,11 +116,10 @@ Test(policy_response, unknown_fields_and_values_are_refused_wherever_they_are, .
         struct err err = {{0}, {0}};
         char text[1024];
         Tabard__V1__SubscribeResponse *response =
-            policy_response_parse((const uint8_t *)unknown[i].bytes, unknown[i].len, &err);
+            pa_response_parse((const uint8_t *)unknown[i].bytes, unknown[i].len, &err);
         cr_assert_not_null(response, "%s: %s", unknown[i].name, err.text);
-        cr_expect_not(
-            policy_response_check(response, &(struct policy_expectation){.has_base = true}, &err),
-            "%s", unknown[i].name);
+        cr_expect_not(pa_response_check(response, &(struct pa_expectation){.has_base = true}, &err),
+                      "%s", unknown[i].name);
         err_text(&err, text, sizeof text);
         cr_expect(strstr(text, "doesn't know") != NULL && strstr(text, unknown[i].words) != NULL,
                   "%s: %s", unknown[i].name, text);
