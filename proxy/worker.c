@@ -152,36 +152,40 @@ static uint32_t connections_possible(void)
                : 1;
 }
 
-static void recheck_all(struct worker *worker)
+static void recheck_all(struct conn_env *env)
 {
-    peers_recheck(&worker->env.peers, worker->env.snapshot->trust->bundles, time(NULL));
+    peers_recheck(&env->peers, env->snapshot->trust->bundles, time(NULL));
     struct conn *next;
-    for (struct conn *conn = worker->env.conns; conn != NULL; conn = next) {
+    for (struct conn *conn = env->conns; conn != NULL; conn = next) {
         next = conn->next; // ending frees nobody before the loop's next turn
         conn_recheck(conn);
     }
 }
 
-static void adopt(struct worker *worker, struct generation *generation)
+void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_workers)
 {
-    struct conn_env *env = &worker->env;
-    uint64_t number = generation->snapshot->generation;
     struct snapshot *old = env->snapshot;
-    env->snapshot = snapshot_ref(generation->snapshot);
-    env->limits = *route_limits(env->snapshot->routes);
+    env->snapshot = snapshot_ref(snapshot);
+    env->limits = *route_limits(snapshot->routes);
     uint32_t possible = connections_possible();
     if (env->limits.connections > possible) {
         env->limits.connections = possible;
     }
-    env->limits.connections = share(env->limits.connections, worker->num_workers);
-    env->limits.handshakes = share(env->limits.handshakes, worker->num_workers);
-    uint64_t pool_bytes = env->limits.buffer_bytes / worker->num_workers;
+    env->limits.connections = share(env->limits.connections, num_workers);
+    env->limits.handshakes = share(env->limits.handshakes, num_workers);
+    uint64_t pool_bytes = env->limits.buffer_bytes / num_workers;
     pool_set_limit(&env->pool, pool_bytes < POOL_BYTES_MIN ? POOL_BYTES_MIN : pool_bytes);
-    recheck_all(worker);
+    recheck_all(env);
+    snapshot_unref(old);
+}
+
+static void take_generation(struct worker *worker, struct generation *generation)
+{
+    uint64_t number = generation->snapshot->generation;
+    worker_adopt(&worker->env, generation->snapshot, worker->num_workers);
     if (!worker->is_draining) {
         listeners_adopt(worker, &generation->plan);
     }
-    snapshot_unref(old);
     generation_unref(generation);
     atomic_store(&worker->adopted_generation, number);
 }
@@ -264,7 +268,7 @@ static void on_wake(uv_async_t *async)
     struct worker *worker = async->data;
     struct generation *generation = atomic_exchange(&worker->incoming, NULL);
     if (generation != NULL) {
-        adopt(worker, generation);
+        take_generation(worker, generation);
     }
     struct worker_report *report = atomic_exchange(&worker->request, NULL);
     if (report != NULL) {
@@ -277,9 +281,9 @@ static void on_wake(uv_async_t *async)
     uv_async_send(worker->on_event);
 }
 
-static void on_conn_gone(struct conn_env *env)
+static void on_conn_gone(void *ctx)
 {
-    end_if_drained((struct worker *)env); // env is the worker's first member
+    end_if_drained(ctx);
 }
 
 static void on_message(void *ctx, const Tabard__V1__ToProxy *message)
@@ -311,7 +315,6 @@ static void *run(void *arg)
 int worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
                  uv_async_t *on_event)
 {
-    _Static_assert(offsetof(struct worker, env) == 0, "on_conn_gone finds the worker by its env");
     *worker = (struct worker){.index = index, .num_workers = num_workers, .on_event = on_event};
     atomic_init(&worker->drain_seconds, -1);
     int error = uv_loop_init(&worker->loop);
@@ -320,6 +323,7 @@ int worker_start(struct worker *worker, unsigned index, unsigned num_workers, in
     }
     worker->env.loop = &worker->loop;
     worker->env.on_conn_gone = on_conn_gone;
+    worker->env.ctx = worker;
     worker->env.next_id = index;
     worker->env.id_step = num_workers;
     worker->env.signer.link = &worker->link;

@@ -62,6 +62,11 @@ struct worker {
 int worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
                  uv_async_t *on_event);
 
+// worker_adopt puts a snapshot, of which it counts a reference, in force for the connections of one
+// of num_workers workers: the worker's share of the limits, then every known peer is checked
+// again, then every live connection. A worker calls it for each generation, between events.
+void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_workers);
+
 // worker_publish hands over a generation, for which the caller has counted one reference.
 void worker_publish(struct worker *worker, struct generation *generation);
 

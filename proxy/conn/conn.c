@@ -45,7 +45,7 @@ static void conn_free(struct conn *conn)
               pool_bytes_lent(&env->pool)); // a deadline ends without an advance
     free(conn->detail);
     free(conn);
-    env->on_conn_gone(env);
+    env->on_conn_gone(env->ctx);
 }
 
 static void on_handle_closed(void *owner)

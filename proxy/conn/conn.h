@@ -42,7 +42,8 @@ struct conn_env {
     struct log_limit limit_log;
     uint64_t next_id; // the newest; workers count in steps, each from its own index
     uint64_t id_step;
-    void (*on_conn_gone)(struct conn_env *env);
+    void (*on_conn_gone)(void *ctx);
+    void *ctx; // of on_conn_gone
 };
 
 enum step {

@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #include "proto/contract.h"
-#include "proxy/conn/authorize.h"
 #include "proxy/carry/tls.h"
+#include "proxy/conn/authorize.h"
+#include "proxy/worker.h"
 
 enum { DEADLINE_MS = 10000, SMALL_BUFFER_BYTES = 65536 };
 
@@ -241,22 +242,15 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
 void pair_adopt(struct pair *pair, struct pair_end *end, const struct pair_options *options)
 {
     static const struct pair_options plain_options;
-    struct snapshot *old = end->env.snapshot;
-    end->env.snapshot = snapshot_make(pair, end, options != NULL ? options : &plain_options);
-    end->env.limits = *route_limits(end->env.snapshot->routes);
-    pool_set_limit(&end->env.pool, end->env.limits.buffer_bytes);
-    peers_recheck(&end->env.peers, end->env.snapshot->trust->bundles, time(NULL));
-    struct conn *next;
-    for (struct conn *conn = end->env.conns; conn != NULL; conn = next) {
-        next = conn->next;
-        conn_recheck(conn);
-    }
-    snapshot_unref(old);
+    struct snapshot *snapshot =
+        snapshot_make(pair, end, options != NULL ? options : &plain_options);
+    worker_adopt(&end->env, snapshot, 1);
+    snapshot_unref(snapshot);
 }
 
-static void on_conn_gone(struct conn_env *env)
+static void on_conn_gone(void *ctx)
 {
-    (void)env;
+    (void)ctx;
 }
 
 static void on_connection(uv_stream_t *stream, int status)
