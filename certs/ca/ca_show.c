@@ -10,6 +10,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "certs/bundle.h"
 #include "certs/cert_time.h"
 #include "certs/key.h"
@@ -169,11 +170,8 @@ static void print_digest(FILE *out, const uint8_t *der, size_t der_len)
 {
     uint8_t digest[SHA256_DIGEST_LENGTH];
     SHA256(der, der_len, digest);
-    fputs("sha256: ", out);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        fprintf(out, "%02x", digest[i]);
-    }
-    fputc('\n', out);
+    char text[HEX_TEXT_LEN(sizeof digest)];
+    fprintf(out, "sha256: %s\n", hex_text(digest, sizeof digest, text));
 }
 
 static bool show_certs(FILE *out, const struct der_list *list, time_t now)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "certs/ca/mint.h"
 
 #define SERIAL_DIGITS_MAX 40 // RFC 5280 allows 20 bytes
@@ -91,18 +92,13 @@ bool mint_crl_der(uint8_t **out_der, size_t *out_len, X509_CRL *crl)
 
 const char *mint_serial_text(const ASN1_INTEGER *serial, char *buf)
 {
-    static const char digits[] = "0123456789abcdef";
-    const uint8_t *bytes = ASN1_STRING_get0_data(serial);
-    int len = ASN1_STRING_length(serial);
-    char *at = buf;
-    if (ASN1_STRING_type(serial) == V_ASN1_NEG_INTEGER) {
-        *at++ = '-';
+    size_t len = (size_t)ASN1_STRING_length(serial);
+    bool is_negative = ASN1_STRING_type(serial) == V_ASN1_NEG_INTEGER;
+    if (len > SERIAL_DIGITS_MAX / 2) {
+        len = SERIAL_DIGITS_MAX / 2;
     }
-    for (int i = 0; i < len && i < SERIAL_DIGITS_MAX / 2; i++) {
-        *at++ = digits[bytes[i] >> 4];
-        *at++ = digits[bytes[i] & 15];
-    }
-    *at = '\0';
+    buf[0] = '-';
+    hex_text(ASN1_STRING_get0_data(serial), len, buf + is_negative);
     return buf;
 }
 

@@ -12,24 +12,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "certs/ca/ca_file.h"
 
 #define RANDOM_LEN   32
 #define NAME_LEN     (2 * SHA256_DIGEST_LENGTH)
 #define LINE_LEN_MAX (SPIFFE_ID_LEN_MAX + 32)
 
-static void to_hex(char *out, const uint8_t *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-    }
-}
-
 static void name_of(char out[NAME_LEN + 1], const char *token)
 {
     uint8_t digest[SHA256_DIGEST_LENGTH];
     SHA256((const uint8_t *)token, strlen(token), digest);
-    to_hex(out, digest, sizeof digest);
+    hex_text(digest, sizeof digest, out);
 }
 
 static bool make_folders(const char *dir, struct err *err)
@@ -52,7 +46,7 @@ bool token_make(char out[TOKEN_TEXT_MAX], const char *dir, const char *spiffe_id
     char name[NAME_LEN + 1], path[PATH_MAX], line[LINE_LEN_MAX];
     RAND_bytes(bytes, sizeof bytes);
     strcpy(out, TOKEN_PREFIX);
-    to_hex(out + strlen(TOKEN_PREFIX), bytes, sizeof bytes);
+    hex_text(bytes, sizeof bytes, out + strlen(TOKEN_PREFIX));
     name_of(name, out);
     snprintf(path, sizeof path, "%s/tokens/%s", dir, name);
     snprintf(line, sizeof line, "%s %lld\n", spiffe_id, (long long)expires);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "base/log.h"
 #include "certs/identity.h"
 
@@ -342,9 +343,7 @@ static bool make_own(struct registry_dir *dir, struct err *err)
         return err_set(err, "%s: can't be made a folder: %s", dir->path, strerror(errno));
     }
     RAND_bytes(bytes, sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        snprintf(dir->own + 2 * i, 3, "%02x", bytes[i]);
-    }
+    hex_text(bytes, sizeof bytes, dir->own);
     snprintf(path, sizeof path, "%s/%s", dir->path, dir->own);
     if (mkdir(path, 0700) != 0) {
         return err_set(err, "%s: can't be made a folder: %s", path, strerror(errno));

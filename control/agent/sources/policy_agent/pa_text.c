@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
+#include "base/utf8.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
 
 enum wire_type { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };
@@ -23,33 +24,6 @@ static bool take_varint(struct wire *wire, uint64_t *out)
     return false;
 }
 
-// Unicode, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF.
-static bool is_utf8(const uint8_t *at, size_t len)
-{
-    const uint8_t *end = at + len;
-    while (at < end) {
-        uint8_t lead = *at++;
-        if (lead < 0x80) {
-            continue;
-        }
-        unsigned more = lead >= 0xc2 && lead <= 0xdf   ? 1
-                        : lead >= 0xe0 && lead <= 0xef ? 2
-                        : lead >= 0xf0 && lead <= 0xf4 ? 3
-                                                       : 0;
-        if (more == 0 || (size_t)(end - at) < more) {
-            return false;
-        }
-        uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-        uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-        for (unsigned i = 0; i < more; i++, at++) {
-            if (*at < (i == 0 ? low : 0x80) || *at > (i == 0 ? high : 0xbf)) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
 static bool check_message(const ProtobufCMessageDescriptor *descriptor, struct wire wire,
                           unsigned depth, struct err *err);
 
@@ -61,7 +35,8 @@ static bool check_bytes(const ProtobufCFieldDescriptor *field, struct wire value
         if (memchr(value.at, 0, len) != NULL) {
             return err_set_at(err, field->name, "a NUL is in this text");
         }
-        return is_utf8(value.at, len) || err_set_at(err, field->name, "this text is not UTF-8");
+        return utf8_is_valid(value.at, len) ||
+               err_set_at(err, field->name, "this text is not UTF-8");
     }
     if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
         return true;
