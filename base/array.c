@@ -4,22 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/must.h"
+
 void array_cleanup(struct array *array)
 {
     free(array->items);
     *array = (struct array){0};
 }
 
-void *array_add(struct array *array, size_t item_size, struct err *err)
+void *array_add(struct array *array, size_t item_size)
 {
     if (array->num == array->cap) {
         uint32_t cap = array->cap == 0 ? 16 : array->cap * 2;
-        void *grown = cap > array->cap ? realloc(array->items, cap * item_size) : NULL;
-        if (grown == NULL) {
-            err_set(err, "out of memory");
-            return NULL;
-        }
-        array->items = grown;
+        invariant(cap > array->cap);
+        array->items = must_grow(array->items, cap, item_size);
         array->cap = cap;
     }
     void *item = (char *)array->items + array->num++ * item_size;

@@ -10,8 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/err.h"
-
 // Zero state: empty.
 struct array {
     void *items; // owned
@@ -21,7 +19,8 @@ struct array {
 
 void array_cleanup(struct array *array);
 
-// array_add makes room for one more item, zeroed, and returns it. NULL sets err: out of memory.
-void *array_add(struct array *array, size_t item_size, struct err *err);
+// array_add makes room for one more item, zeroed, and returns it. It aborts when there is no
+// memory.
+void *array_add(struct array *array, size_t item_size);
 
 #endif

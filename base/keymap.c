@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+
 void keymap_cleanup(struct keymap *map)
 {
     free(map->slots);
@@ -53,13 +55,10 @@ static struct keymap_slot *probe(struct keymap_slot *slots, uint32_t cap, uint64
     }
 }
 
-static bool grow(struct keymap *map)
+static void grow(struct keymap *map)
 {
     uint32_t cap = map->cap == 0 ? 16 : map->cap * 2;
-    struct keymap_slot *slots = calloc(cap, sizeof *slots);
-    if (slots == NULL) {
-        return false;
-    }
+    struct keymap_slot *slots = must_alloc(cap, sizeof *slots);
     for (uint32_t i = 0; i < map->cap; i++) {
         const struct keymap_slot *old = &map->slots[i];
         if (old->bytes != NULL) {
@@ -70,13 +69,12 @@ static bool grow(struct keymap *map)
     free(map->slots);
     map->slots = slots;
     map->cap = cap;
-    return true;
 }
 
 uint32_t *keymap_put(struct keymap *map, const struct keymap_key *key, bool *out_is_new)
 {
-    if (map->num_keys + 1 > map->cap / 4 * 3 && !grow(map)) {
-        return NULL;
+    if (map->num_keys + 1 > map->cap / 4 * 3) {
+        grow(map);
     }
     uint64_t hash = mix(key);
     struct keymap_slot *slot = probe(map->slots, map->cap, hash, key);

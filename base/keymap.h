@@ -45,7 +45,7 @@ uint64_t keymap_hash(uint64_t hash, const void *bytes, size_t len);
 struct keymap_key keymap_key_of(const void *bytes, size_t len, uint32_t tag);
 
 // keymap_put finds the key or adds it with value 0, and returns where its value is (until the next
-// put). NULL: out of memory.
+// put). It aborts when there is no memory.
 uint32_t *keymap_put(struct keymap *map, const struct keymap_key *key, bool *out_is_new);
 
 // keymap_find returns where the key's value is, or NULL.

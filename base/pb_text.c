@@ -6,6 +6,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/must.h"
 #include "base/pb_text_internal.h"
 
 #define FIELDS_MAX 64 // of one message; a schema with more would need a longer `lines`
@@ -124,8 +125,8 @@ static bool is_null(const struct pb_text_scalar *scalar)
     return false;
 }
 
-// Adds a mark for what begins at the event under way.
-static bool mark(struct parser *p, uint32_t parent, const char *name, size_t index, uint32_t *out)
+// Adds a mark for what begins at the event under way, and gives its number.
+static uint32_t mark(struct parser *p, uint32_t parent, const char *name, size_t index)
 {
     struct pb_text_mark place = {
         .name = name,
@@ -134,8 +135,7 @@ static bool mark(struct parser *p, uint32_t parent, const char *name, size_t ind
         .line = (uint32_t)p->event.start_mark.line + 1,
         .column = (uint32_t)p->event.start_mark.column + 1,
     };
-    return pb_text_marks_add(p->marks, place, out) ||
-           err_set(p->err, "%s: out of memory", p->file_name);
+    return pb_text_marks_add(p->marks, place);
 }
 
 static const char *field_name_at(const void *ctx, unsigned i)
@@ -239,10 +239,7 @@ static bool parse_value(struct parser *p, const ProtobufCFieldDescriptor *field,
         return pb_text_scalar_store(field, &scalar, in_list, at, &err) || fail(p, node, err.text);
     }
     const ProtobufCMessageDescriptor *descriptor = field->descriptor;
-    ProtobufCMessage *message = malloc(descriptor->sizeof_message);
-    if (message == NULL) {
-        return err_set(p->err, "%s: out of memory", p->file_name);
-    }
+    ProtobufCMessage *message = must_alloc(1, descriptor->sizeof_message);
     protobuf_c_message_init(descriptor, message);
     *(ProtobufCMessage **)at = message; // from here the whole message's free covers it
     return parse_message(p, message, node, depth + 1);
@@ -256,11 +253,7 @@ static void *append(ProtobufCMessage *message, const ProtobufCFieldDescriptor *f
     size_t *num = (size_t *)((char *)message + field->quantifier_offset);
     size_t size = pb_text_value_size(field);
     if ((*num & (*num - 1)) == 0) {
-        char *grown = realloc(*values, (*num == 0 ? 1 : *num * 2) * size);
-        if (grown == NULL) {
-            return NULL;
-        }
-        *values = grown;
+        *values = must_grow(*values, *num == 0 ? 1 : *num * 2, size);
     }
     void *at = *values + *num * size;
     memset(at, 0, size);
@@ -275,14 +268,8 @@ static bool parse_list(struct parser *p, ProtobufCMessage *message,
         return fail(p, node, "too deep");
     }
     while (next(p, node) && p->event.type != YAML_SEQUENCE_END_EVENT) {
-        uint32_t item = 0;
-        if (!mark(p, node, NULL, *num, &item)) {
-            return false;
-        }
+        uint32_t item = mark(p, node, NULL, *num);
         void *at = append(message, field);
-        if (at == NULL) {
-            return err_set(p->err, "%s: out of memory", p->file_name);
-        }
         bool parsed = parse_value(p, field, true, at, item, depth + 1);
         // A message counts from its allocation on, for the free; a scalar only when it is whole.
         bool has_value = field->type == PROTOBUF_C_TYPE_MESSAGE ? *(void **)at != NULL : parsed;
@@ -297,8 +284,8 @@ static bool parse_list(struct parser *p, ProtobufCMessage *message,
 static bool parse_field(struct parser *p, ProtobufCMessage *message,
                         const ProtobufCFieldDescriptor *field, uint32_t node, unsigned depth)
 {
-    uint32_t here = 0;
-    if (!mark(p, node, field->name, 0, &here) || !next(p, here)) {
+    uint32_t here = mark(p, node, field->name, 0);
+    if (!next(p, here)) {
         return false;
     }
     if (p->event.type == YAML_SCALAR_EVENT) { // the value is the place to look at, else the key
@@ -344,10 +331,7 @@ static bool parse_message(struct parser *p, ProtobufCMessage *message, uint32_t 
 // Stream start, at most one document, stream end.
 static bool parse_stream(struct parser *p, ProtobufCMessage *message)
 {
-    uint32_t root = 0;
-    if (!pb_text_marks_add(p->marks, (struct pb_text_mark){.line = 1, .column = 1}, &root)) {
-        return err_set(p->err, "%s: out of memory", p->file_name);
-    }
+    uint32_t root = pb_text_marks_add(p->marks, (struct pb_text_mark){.line = 1, .column = 1});
     if (!next(p, root) || !next(p, root)) {
         return false;
     }
@@ -384,9 +368,6 @@ ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, co
                                 struct pb_text_marks **out_marks, struct err *err)
 {
     struct parser p = {.text = text, .text_len = text_len, .file_name = file_name, .err = err};
-    ProtobufCMessage *message = NULL;
-    bool has_parser = false;
-    bool good = false;
     if (out_marks != NULL) {
         *out_marks = NULL;
     }
@@ -395,28 +376,18 @@ ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, co
                 PB_TEXT_BYTES_MAX);
         return NULL;
     }
-    p.marks = calloc(1, sizeof *p.marks);
-    message = malloc(descriptor->sizeof_message);
-    has_parser = yaml_parser_initialize(&p.yaml) == 1;
-    if (p.marks == NULL || message == NULL || !has_parser) {
-        err_set(err, "%s: out of memory", file_name);
-        free(message);
-        message = NULL;
-        goto out;
-    }
+    p.marks = must_alloc(1, sizeof *p.marks);
+    ProtobufCMessage *message = must_alloc(1, descriptor->sizeof_message);
     protobuf_c_message_init(descriptor, message);
+    must_have(yaml_parser_initialize(&p.yaml) == 1 ? &p : NULL);
     yaml_parser_set_encoding(&p.yaml, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&p.yaml, (const unsigned char *)text, text_len);
-    good = parse_stream(&p, message);
-
-out:
+    bool good = parse_stream(&p, message);
     if (p.has_event) {
         yaml_event_delete(&p.event);
     }
-    if (has_parser) {
-        yaml_parser_delete(&p.yaml);
-    }
-    if (!good && message != NULL) {
+    yaml_parser_delete(&p.yaml);
+    if (!good) {
         protobuf_c_message_free_unpacked(message, NULL);
         message = NULL;
     }

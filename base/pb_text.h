@@ -36,7 +36,7 @@ bool pb_text_marks_locate(const struct pb_text_marks *marks, const char *file_na
 void pb_text_marks_free(struct pb_text_marks *marks);
 
 // pb_text_to_json prints a message as JSON by its field names, enums by name, bytes as base64, zero
-// values left out. Returns malloc'd text with a newline at its end, or NULL when out of memory.
+// values left out. Returns malloc'd text with a newline at its end.
 char *pb_text_to_json(const ProtobufCMessage *message);
 
 // pb_text_has_unknown says whether a message or any message in it kept fields that its descriptor

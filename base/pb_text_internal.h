@@ -28,8 +28,8 @@ struct pb_text_marks {
     uint32_t cap;
 };
 
-// pb_text_marks_add appends a mark and gives its number; false when out of memory.
-bool pb_text_marks_add(struct pb_text_marks *marks, struct pb_text_mark mark, uint32_t *out_number);
+// pb_text_marks_add appends a mark and gives its number.
+uint32_t pb_text_marks_add(struct pb_text_marks *marks, struct pb_text_mark mark);
 
 // pb_text_mark_path writes the path of a mark, "policies[2].ports[0]", into buf of PB_TEXT_PATH_MAX
 // bytes; "" for the root.

@@ -3,22 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "base/pb_text_internal.h"
 
-bool pb_text_marks_add(struct pb_text_marks *marks, struct pb_text_mark mark, uint32_t *out_number)
+uint32_t pb_text_marks_add(struct pb_text_marks *marks, struct pb_text_mark mark)
 {
     if (marks->num_marks == marks->cap) {
-        uint32_t cap = marks->cap == 0 ? 64 : marks->cap * 2;
-        struct pb_text_mark *grown = realloc(marks->marks, cap * sizeof *grown);
-        if (grown == NULL) {
-            return false;
-        }
-        marks->marks = grown;
-        marks->cap = cap;
+        marks->cap = marks->cap == 0 ? 64 : marks->cap * 2;
+        marks->marks = must_grow(marks->marks, marks->cap, sizeof *marks->marks);
     }
-    *out_number = marks->num_marks;
-    marks->marks[marks->num_marks++] = mark;
-    return true;
+    marks->marks[marks->num_marks] = mark;
+    return marks->num_marks++;
 }
 
 void pb_text_marks_free(struct pb_text_marks *marks)

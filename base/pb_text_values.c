@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "base/pb_text_internal.h"
 
 void *pb_text_field_at(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
@@ -247,12 +248,8 @@ static bool read_string(const struct pb_text_scalar *scalar, bool in_list, char 
     if (scalar->len == 0 && !in_list) {
         return true; // stays protobuf-c's own empty string
     }
-    char *copy = malloc(scalar->len + 1);
-    if (copy == NULL) {
-        return err_set(err, "out of memory");
-    }
+    char *copy = must_alloc(scalar->len + 1, 1);
     memcpy(copy, scalar->text, scalar->len);
-    copy[scalar->len] = '\0';
     *out = copy;
     return true;
 }
@@ -269,10 +266,7 @@ static int base64_digit(char c)
 static bool read_base64(const struct pb_text_scalar *scalar, ProtobufCBinaryData *out,
                         struct err *err)
 {
-    uint8_t *bytes = malloc(scalar->len / 4 * 3 + 3);
-    if (bytes == NULL) {
-        return err_set(err, "out of memory");
-    }
+    uint8_t *bytes = must_alloc(scalar->len / 4 * 3 + 3, 1);
     size_t len = 0;
     uint32_t group = 0;
     unsigned num_digits = 0;

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/pb_copy.h"
 #include "proto/contract.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/link/link.h"
@@ -119,18 +120,8 @@ static void keep_waiting(struct plane *plane, const Tabard__V1__Snapshot *messag
     if (plane->waiting != NULL) {
         answer_snapshot(plane, plane->waiting->generation, "superseded by a newer generation");
         tabard__v1__snapshot__free_unpacked(plane->waiting, NULL);
-        plane->waiting = NULL;
     }
-    size_t len = tabard__v1__snapshot__get_packed_size(message);
-    uint8_t *bytes = malloc(len);
-    if (bytes != NULL) {
-        tabard__v1__snapshot__pack(message, bytes);
-        plane->waiting = tabard__v1__snapshot__unpack(NULL, len, bytes);
-        free(bytes);
-    }
-    if (plane->waiting == NULL) {
-        answer_snapshot(plane, message->generation, "out of memory for a waiting snapshot");
-    }
+    plane->waiting = pb_copy(&message->base);
 }
 
 static bool is_adopted_everywhere(const struct plane *plane, uint64_t generation)

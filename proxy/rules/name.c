@@ -23,3 +23,19 @@ bool name_check(const char *name, size_t len_max, struct err *err)
     }
     return true;
 }
+
+bool name_add(struct keymap *names, const char *name, size_t len_max, const char *list,
+              uint32_t number, struct err *err)
+{
+    if (!name_check(name, len_max, err)) {
+        return false;
+    }
+    bool is_new = false;
+    struct keymap_key key = keymap_key_of(name, strlen(name), 0);
+    uint32_t *other = keymap_put(names, &key, &is_new);
+    if (!is_new) {
+        return err_set_at(err, "name", "the name \"%s\" is that of %s[%u] too", name, list, *other);
+    }
+    *other = number;
+    return true;
+}

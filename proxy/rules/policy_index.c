@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+#include "base/pb_copy.h"
 #include "base/pb_text.h"
 #include "proxy/rules/name.h"
 #include "proxy/rules/policy_impl.h"
@@ -40,8 +42,8 @@ static bool add_patterns(struct policy_index *index, char *const *texts, size_t 
     }
     *out = (struct span){.first = index->patterns.num, .num = (uint32_t)num};
     for (size_t i = 0; i < num; i++) {
-        struct spiffe_pattern *pattern = array_add(&index->patterns, sizeof *pattern, err);
-        if (pattern == NULL || !spiffe_pattern_parse(pattern, texts[i], strlen(texts[i]), err)) {
+        struct spiffe_pattern *pattern = array_add(&index->patterns, sizeof *pattern);
+        if (!spiffe_pattern_parse(pattern, texts[i], strlen(texts[i]), err)) {
             return err_prefix_where(err, "%s[%zu]", field, i);
         }
     }
@@ -57,8 +59,8 @@ static bool add_cidrs(struct policy_index *index, char *const *texts, size_t num
     }
     *out = (struct span){.first = index->cidrs.num, .num = (uint32_t)num};
     for (size_t i = 0; i < num; i++) {
-        struct cidr *cidr = array_add(&index->cidrs, sizeof *cidr, err);
-        if (cidr == NULL || !cidr_parse(cidr, texts[i], err)) {
+        struct cidr *cidr = array_add(&index->cidrs, sizeof *cidr);
+        if (!cidr_parse(cidr, texts[i], err)) {
             return err_prefix_where(err, "%s[%zu]", field, i);
         }
     }
@@ -76,19 +78,11 @@ static bool add_entry(struct policy_index *index, struct keymap_key key, enum in
     bool is_new = false;
     key.tag = index_tag(kind, port);
     uint32_t *number = keymap_put(&index->keys, &key, &is_new);
-    if (number == NULL) {
-        return err_set(err, "out of memory");
-    }
     if (is_new) {
         *number = index->lists.num;
-        if (array_add(&index->lists, sizeof(struct index_list), err) == NULL) {
-            return false;
-        }
+        array_add(&index->lists, sizeof(struct index_list));
     }
-    struct index_entry *entry = array_add(&index->entries, sizeof *entry, err);
-    if (entry == NULL) {
-        return false;
-    }
+    struct index_entry *entry = array_add(&index->entries, sizeof *entry);
     *entry = (struct index_entry){.policy = policy, .rule = rule};
     enum index_class class = ((struct indexed_policy *)index->policies.items)[policy].class;
     struct index_list *list = &((struct index_list *)index->lists.items)[*number];
@@ -128,21 +122,11 @@ static bool add_block_key(struct policy_index *index, const struct cidr *cidr, u
         is_known = is_known || bits[i] == cidr->prefix_bits;
     }
     if (!is_known) {
-        uint8_t *added = array_add(&index->bits, sizeof *added, err);
-        if (added == NULL) {
-            return false;
-        }
+        uint8_t *added = array_add(&index->bits, sizeof *added);
         *added = cidr->prefix_bits;
     }
-    struct cidr **block = array_add(&index->blocks, sizeof(struct cidr *), err);
-    if (block == NULL) {
-        return false;
-    }
-    *block = malloc(sizeof **block);
-    if (*block == NULL) {
-        return err_set(err, "out of memory");
-    }
-    **block = *cidr;
+    struct cidr **block = array_add(&index->blocks, sizeof(struct cidr *));
+    *block = must_copy(cidr, sizeof *cidr);
     return add_key(index, keymap_key_of(*block, sizeof **block, 0), INDEX_SOURCE, policy, rule,
                    err);
 }
@@ -199,10 +183,7 @@ static bool add_rule(struct policy_index *index, uint32_t policy, uint32_t numbe
                        "a rule of an ALLOW must name principals or source_ips, or it would let "
                        "everybody in");
     }
-    struct indexed_rule *added = array_add(&index->rules, sizeof *added, err);
-    if (added == NULL) {
-        return false;
-    }
+    struct indexed_rule *added = array_add(&index->rules, sizeof *added);
     *added = indexed;
     return add_rule_keys(index, policy, number, principals, indexed.source_ips, err);
 }
@@ -224,10 +205,7 @@ static bool add_ports(struct policy_index *index, const Tabard__V1__Policy *poli
         if (!port_check(policy->ports[i], err)) {
             return err_prefix_where(err, "ports[%zu]", i);
         }
-        uint16_t *port = array_add(&index->ports, sizeof *port, err);
-        if (port == NULL) {
-            return false;
-        }
+        uint16_t *port = array_add(&index->ports, sizeof *port);
         *port = (uint16_t)policy->ports[i];
     }
     if (out->num < 2) {
@@ -248,24 +226,6 @@ static bool add_ports(struct policy_index *index, const Tabard__V1__Policy *poli
     return true;
 }
 
-static bool add_name(struct policy_index *index, const char *name, uint32_t number, struct err *err)
-{
-    bool is_new = false;
-    struct keymap_key key = keymap_key_of(name, strlen(name), 0);
-    if (!name_check(name, POLICY_NAME_LEN_MAX, err)) {
-        return false;
-    }
-    uint32_t *other = keymap_put(&index->names, &key, &is_new);
-    if (other == NULL) {
-        return err_set(err, "out of memory");
-    }
-    if (!is_new) {
-        return err_set_at(err, "name", "the name \"%s\" is that of policies[%u] too", name, *other);
-    }
-    *other = number;
-    return true;
-}
-
 static bool check_enums(const Tabard__V1__Policy *policy, struct err *err)
 {
     if (policy->action != TABARD__V1__POLICY__ACTION__ALLOW &&
@@ -277,23 +237,6 @@ static bool check_enums(const Tabard__V1__Policy *policy, struct err *err)
         return err_set_at(err, "mode", "the mode must be written: ENFORCE or AUDIT");
     }
     return true;
-}
-
-// A deep copy, so that the caller may free the snapshot's message.
-static Tabard__V1__Policy *copy_of(const Tabard__V1__Policy *policy, struct err *err)
-{
-    size_t len = tabard__v1__policy__get_packed_size(policy);
-    uint8_t *packed = malloc(len + 1);
-    Tabard__V1__Policy *copy = NULL;
-    if (packed != NULL) {
-        tabard__v1__policy__pack(policy, packed);
-        copy = tabard__v1__policy__unpack(NULL, len, packed);
-    }
-    free(packed);
-    if (copy == NULL) {
-        err_set(err, "out of memory");
-    }
-    return copy;
 }
 
 static bool add_policy(struct policy_index *index, const Tabard__V1__Policy *policy,
@@ -316,12 +259,9 @@ static bool add_policy(struct policy_index *index, const Tabard__V1__Policy *pol
         return err_set_at(err, "rules", "%zu rules are over the limit of %d", policy->n_rules,
                           POLICY_RULES_MAX);
     }
-    struct indexed_policy *added = array_add(&index->policies, sizeof *added, err);
-    if (added == NULL) {
-        return false;
-    }
-    added->copy = copy_of(policy, err);
-    if (added->copy == NULL || !add_name(index, added->copy->name, number, err) ||
+    struct indexed_policy *added = array_add(&index->policies, sizeof *added);
+    added->copy = pb_copy(&policy->base);
+    if (!name_add(&index->names, added->copy->name, POLICY_NAME_LEN_MAX, "policies", number, err) ||
         !add_ports(index, policy, &added->ports, err)) {
         return false;
     }
@@ -346,11 +286,7 @@ struct policy_index *policy_index_new(Tabard__V1__Policy *const *policies, size_
                    POLICIES_MAX);
         return NULL;
     }
-    struct policy_index *index = calloc(1, sizeof *index);
-    if (index == NULL) {
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct policy_index *index = must_alloc(1, sizeof *index);
     for (size_t i = 0; i < num_policies; i++) {
         if (!add_policy(index, policies[i], err)) {
             err_prefix_where(err, "policies[%zu]", i);

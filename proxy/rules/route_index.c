@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+#include "base/pb_copy.h"
 #include "base/pb_text.h"
 #include "proxy/rules/name.h"
 #include "proxy/rules/route_impl.h"
@@ -25,42 +27,6 @@ void route_index_free(struct route_index *index)
     free(index->inbound);
     free(index->listens);
     free(index);
-}
-
-// A deep copy, so that the caller may free the snapshot's message.
-static Tabard__V1__Destination *copy_of(const Tabard__V1__Destination *destination, struct err *err)
-{
-    size_t len = tabard__v1__destination__get_packed_size(destination);
-    uint8_t *packed = malloc(len + 1);
-    Tabard__V1__Destination *copy = NULL;
-    if (packed != NULL) {
-        tabard__v1__destination__pack(destination, packed);
-        copy = tabard__v1__destination__unpack(NULL, len, packed);
-    }
-    free(packed);
-    if (copy == NULL) {
-        err_set(err, "out of memory");
-    }
-    return copy;
-}
-
-static bool add_name(struct route_index *index, const char *name, uint32_t number, struct err *err)
-{
-    bool is_new = false;
-    struct keymap_key key = keymap_key_of(name, strlen(name), 0);
-    if (!name_check(name, DESTINATION_NAME_LEN_MAX, err)) {
-        return false;
-    }
-    uint32_t *other = keymap_put(&index->names, &key, &is_new);
-    if (other == NULL) {
-        return err_set(err, "out of memory");
-    }
-    if (!is_new) {
-        return err_set_at(err, "name", "the name \"%s\" is that of destinations[%u] too", name,
-                          *other);
-    }
-    *other = number;
-    return true;
 }
 
 static bool check_mode(const Tabard__V1__Destination *destination, struct err *err)
@@ -89,8 +55,8 @@ static bool add_identities(struct route_index *index, struct routed_destination 
     row->num_identities = (uint32_t)row->copy->n_identities;
     for (size_t i = 0; i < row->copy->n_identities; i++) {
         const char *text = row->copy->identities[i];
-        struct spiffe_pattern *pattern = array_add(&index->identities, sizeof *pattern, err);
-        if (pattern == NULL || !spiffe_pattern_parse(pattern, text, strlen(text), err)) {
+        struct spiffe_pattern *pattern = array_add(&index->identities, sizeof *pattern);
+        if (!spiffe_pattern_parse(pattern, text, strlen(text), err)) {
             return err_prefix_where(err, "identities[%zu]", i);
         }
     }
@@ -127,9 +93,6 @@ static bool add_key(struct route_index *index, const struct cidr *block, uint16_
                        ROUTE_KEYS_MAX);
     }
     uint32_t *other = keymap_put(&index->keys, &key, &is_new);
-    if (other == NULL) {
-        return err_set(err, "out of memory");
-    }
     if (is_new) {
         *other = number;
         return true;
@@ -181,12 +144,10 @@ static bool add_destination(struct route_index *index, const Tabard__V1__Destina
                             struct err *err)
 {
     uint32_t number = index->destinations.num;
-    struct routed_destination *row = array_add(&index->destinations, sizeof *row, err);
-    if (row == NULL) {
-        return false;
-    }
-    row->copy = copy_of(destination, err);
-    return row->copy != NULL && add_name(index, row->copy->name, number, err) &&
+    struct routed_destination *row = array_add(&index->destinations, sizeof *row);
+    row->copy = pb_copy(&destination->base);
+    return name_add(&index->names, row->copy->name, DESTINATION_NAME_LEN_MAX, "destinations",
+                    number, err) &&
            check_mode(destination, err) && add_identities(index, row, err) &&
            add_addresses(index, destination, number, err);
 }
@@ -202,10 +163,7 @@ static bool add_destinations(struct route_index *index, const Tabard__V1__Snapsh
     for (size_t i = 0; i < snapshot->n_destinations; i++) {
         num_addresses += snapshot->destinations[i]->n_addresses;
     }
-    index->blocks = calloc(num_addresses + 1, sizeof *index->blocks);
-    if (index->blocks == NULL) {
-        return err_set(err, "out of memory");
-    }
+    index->blocks = must_alloc(num_addresses, sizeof *index->blocks);
     for (size_t i = 0; i < snapshot->n_destinations; i++) {
         if (!add_destination(index, snapshot->destinations[i], err)) {
             return err_prefix_where(err, "destinations[%zu]", i);
@@ -255,10 +213,7 @@ static bool add_inbounds(struct route_index *index, const Tabard__V1__Snapshot *
         return err_set_at(err, "inbound_ports", "%zu ports are over the limit of %d", num,
                           INBOUND_PORTS_MAX);
     }
-    index->inbound = calloc(num + 1, sizeof *index->inbound);
-    if (index->inbound == NULL) {
-        return err_set(err, "out of memory");
-    }
+    index->inbound = must_alloc(num, sizeof *index->inbound);
     for (size_t i = 0; i < num; i++) {
         if (!add_inbound(&index->inbound[i], snapshot->inbound_ports[i], err)) {
             return err_prefix_where(err, "inbound_ports[%zu]", i);
@@ -288,11 +243,7 @@ struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct
                    FORWARDS_MAX);
         return NULL;
     }
-    struct route_index *index = calloc(1, sizeof *index);
-    if (index == NULL) {
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct route_index *index = must_alloc(1, sizeof *index);
     if (!add_destinations(index, snapshot, err) || !add_inbounds(index, snapshot, err) ||
         !route_add_settings(index, snapshot->settings, err) ||
         !route_add_listens(index, snapshot, err)) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "proto/contract.h"
 #include "proxy/rules/route_impl.h"
 
@@ -147,9 +148,6 @@ static bool add_listen(struct route_index *index, enum listen_kind kind, const c
         bool is_new = false;
         struct keymap_key key = keymap_key_of(&spec->listen, sizeof spec->listen, 0);
         uint32_t *number = keymap_put(&index->listen_keys, &key, &is_new);
-        if (number == NULL) {
-            return err_set(err, "out of memory");
-        }
         if (!is_new) {
             return err_set(err, "%s is listened on already", addr_text(&spec->listen, buf));
         }
@@ -248,10 +246,7 @@ bool route_add_listens(struct route_index *index, const Tabard__V1__Snapshot *sn
                        struct err *err)
 {
     index->listens =
-        calloc(2 + snapshot->n_forwards + snapshot->n_inbound_ports, sizeof *index->listens);
-    if (index->listens == NULL) {
-        return err_set(err, "out of memory");
-    }
+        must_alloc(2 + snapshot->n_forwards + snapshot->n_inbound_ports, sizeof *index->listens);
     if (index->outbound_port != 0) {
         index->listens[index->num_listens++] =
             (struct listen_spec){.kind = LISTEN_OUTBOUND, .listen = {.port = index->outbound_port}};

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/must.h"
 #include "base/pb_text.h"
 
 static void snapshot_free(struct snapshot *snapshot)
@@ -35,11 +36,7 @@ struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message, const struct 
         err_set_at(err, where, "holds something this version does not understand");
         return NULL;
     }
-    struct snapshot *snapshot = calloc(1, sizeof *snapshot);
-    if (snapshot == NULL) {
-        err_set(err, "out of memory for a snapshot");
-        return NULL;
-    }
+    struct snapshot *snapshot = must_alloc(1, sizeof *snapshot);
     atomic_init(&snapshot->num_refs, 1);
     snapshot->generation = message->generation;
     snapshot->trust =

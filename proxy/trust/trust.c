@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+#include "base/pb_copy.h"
+
 static void trust_free(struct trust *trust)
 {
     context_pair_cleanup(&trust->contexts);
@@ -55,21 +58,16 @@ out:
 }
 
 // SHA-256 over the identity and the trust bundles, as they were sent.
-static bool source_digest(uint8_t out[32], const Tabard__V1__Snapshot *message)
+static void source_digest(uint8_t out[32], const Tabard__V1__Snapshot *message)
 {
     Tabard__V1__Snapshot part = TABARD__V1__SNAPSHOT__INIT;
     part.identity = message->identity;
     part.trust_bundles = message->trust_bundles;
     part.n_trust_bundles = message->n_trust_bundles;
-    size_t len = tabard__v1__snapshot__get_packed_size(&part);
-    uint8_t *bytes = malloc(len);
-    if (bytes == NULL) {
-        return false;
-    }
-    tabard__v1__snapshot__pack(&part, bytes);
+    size_t len = 0;
+    uint8_t *bytes = pb_copy_packed(&part.base, &len);
     SHA256(bytes, len, out);
     free(bytes);
-    return true;
 }
 
 static time_t checked_until(const struct trust *trust, const Tabard__V1__Snapshot *message)
@@ -96,20 +94,13 @@ struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previ
         return NULL;
     }
     uint8_t digest[32];
-    if (!source_digest(digest, message)) {
-        err_set(err, "out of memory for a snapshot");
-        return NULL;
-    }
+    source_digest(digest, message);
     if (previous != NULL && memcmp(digest, previous->source_digest, sizeof digest) == 0 &&
         now >= previous->checked_from && now <= previous->checked_until) {
         atomic_fetch_add_explicit(&previous->num_refs, 1, memory_order_relaxed);
         return previous;
     }
-    struct trust *trust = calloc(1, sizeof *trust);
-    if (trust == NULL) {
-        err_set(err, "out of memory for a snapshot");
-        return NULL;
-    }
+    struct trust *trust = must_alloc(1, sizeof *trust);
     atomic_init(&trust->num_refs, 1);
     memcpy(trust->source_digest, digest, sizeof trust->source_digest);
     memcpy(trust->key_id, identity->key_id.data, sizeof trust->key_id);

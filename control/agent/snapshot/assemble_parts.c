@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/pb_copy.h"
 #include "control/agent/snapshot/credentials.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
@@ -64,11 +65,7 @@ bool assembled_digest(struct assembled *out, struct err *err)
         return err_set(err, "the whole is %zu bytes packed, over the limit of %u", len,
                        ASSEMBLED_BYTES_MAX);
     }
-    uint8_t *packed = malloc(len > 0 ? len : 1);
-    if (packed == NULL) {
-        return err_set(err, "out of memory");
-    }
-    tabard__v1__snapshot__pack(out->snapshot, packed);
+    uint8_t *packed = pb_copy_packed(&out->snapshot->base, &len);
     SHA256(packed, len, out->digest);
     free(packed);
     return true;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pb_copy.h"
 #include "certs/bundle.h"
 #include "certs/verify.h"
 #include "control/agent/snapshot/assemble_parts.h"
@@ -26,13 +27,8 @@ static bool join(struct assembled *out, const struct assemble_policy *from,
         return err_set(err, "the whole is %zu bytes packed, over the limit of %u", len,
                        ASSEMBLED_BYTES_MAX);
     }
-    uint8_t *packed = malloc(len > 0 ? len : 1);
-    if (packed != NULL) {
-        tabard__v1__snapshot__pack(&parts, packed);
-        out->snapshot = tabard__v1__snapshot__unpack(NULL, len, packed);
-    }
-    free(packed);
-    return out->snapshot != NULL || err_set(err, "out of memory");
+    out->snapshot = pb_copy(&parts.base);
+    return true;
 }
 
 static bool check_bundles(struct assembled *out, struct trust_bundles **bundles, time_t now,

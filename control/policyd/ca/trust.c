@@ -25,7 +25,7 @@ void trust_free(struct trust *trust)
     free(trust->parsed);
     der_list_cleanup(&trust->crls);
     trust_bundles_free(trust->bundles);
-    pb_wire_cleanup(&trust->packed);
+    bytes_cleanup(&trust->packed);
     free(trust->domain);
     free(trust);
 }
@@ -129,7 +129,7 @@ static bool build(struct trust *trust, const struct trust_texts *texts,
     bundle.crls = crl_list;
     trust->bundles = ok ? trust_bundles_new(one, 1, now, err) : NULL;
     pb_wire_put_message(&trust->packed, STATE_TRUST_BUNDLES, &bundle.base);
-    return trust->bundles != NULL && (!trust->packed.is_broken || err_set(err, "out of memory"));
+    return trust->bundles != NULL;
 }
 
 struct trust *trust_new(const struct trust_texts *texts, time_t now, struct err *err)

@@ -28,7 +28,7 @@ struct trust_texts {
 struct trust {
     char *domain;                  // owned
     struct trust_bundles *bundles; // owned
-    struct pb_wire packed;         // a State's field trust_bundles
+    struct bytes packed;           // a State's field trust_bundles
     struct der_list crls;          // owned
     X509_CRL **parsed;             // owned, as many
 };

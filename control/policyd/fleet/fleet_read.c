@@ -20,15 +20,11 @@ struct reading {
     size_t piece;
 };
 
-static bool is_first(struct keymap *map, const char *name, size_t piece, size_t *out_other,
-                     struct err *err)
+static bool is_first(struct keymap *map, const char *name, size_t piece, size_t *out_other)
 {
     struct keymap_key key = keymap_key_of(name, strlen(name), 0);
     bool is_new = false;
     uint32_t *at = keymap_put(map, &key, &is_new);
-    if (at == NULL) {
-        return err_set(err, "out of memory");
-    }
     *out_other = *at;
     if (is_new) {
         *at = (uint32_t)piece;
@@ -40,10 +36,7 @@ static bool read_blocks(struct fleet *fleet, struct fleet_workload *row, struct 
 {
     row->first_block = fleet->blocks.num;
     for (size_t i = 0; i < row->spec->n_addresses; i++) {
-        struct cidr *block = array_add(&fleet->blocks, sizeof *block, err);
-        if (block == NULL) {
-            return false;
-        }
+        struct cidr *block = array_add(&fleet->blocks, sizeof *block);
         if (!cidr_parse(block, row->spec->addresses[i], err)) {
             return err_prefix_where(err, "addresses[%zu]", i);
         }
@@ -77,10 +70,7 @@ static bool read_workload(struct reading *reading, const Tabard__V1__Workload *s
 {
     struct fleet *fleet = reading->fleet;
     size_t other = 0;
-    struct fleet_workload *row = array_add(&fleet->workloads, sizeof *row, err);
-    if (row == NULL) {
-        return false;
-    }
+    struct fleet_workload *row = array_add(&fleet->workloads, sizeof *row);
     row->spec = spec;
     if (!spiffe_workload_parse(&row->id, spec->spiffe_id, strlen(spec->spiffe_id), err)) {
         return err_prefix_where(err, "spiffe_id");
@@ -93,7 +83,7 @@ static bool read_workload(struct reading *reading, const Tabard__V1__Workload *s
     if (row->id.path_len > 8 && memcmp(row->id.path, "/tabard/", 8) == 0) {
         return err_set_at(err, "spiffe_id", "ids below /tabard/ are the mesh's own servants'");
     }
-    if (!is_first(&reading->ids, spec->spiffe_id, reading->piece, &other, err)) {
+    if (!is_first(&reading->ids, spec->spiffe_id, reading->piece, &other)) {
         return err_set_at(err, "spiffe_id", "%s stands in the fleet already", spec->spiffe_id);
     }
     uint32_t seconds = spec->certificate_seconds;
@@ -107,7 +97,7 @@ static bool read_workload(struct reading *reading, const Tabard__V1__Workload *s
 
 static bool add_pattern(struct array *to, const char *text, struct err *err)
 {
-    struct spiffe_pattern *pattern = array_add(to, sizeof *pattern, err);
+    struct spiffe_pattern *pattern = array_add(to, sizeof *pattern);
     return pattern != NULL && spiffe_pattern_parse(pattern, text, strlen(text), err);
 }
 
@@ -129,10 +119,7 @@ static bool read_policy(struct reading *reading, const Tabard__V1__FleetPolicy *
                         struct err *err)
 {
     size_t other = 0;
-    struct fleet_policy *policy = array_add(&reading->fleet->policies, sizeof *policy, err);
-    if (policy == NULL) {
-        return false;
-    }
+    struct fleet_policy *policy = array_add(&reading->fleet->policies, sizeof *policy);
     policy->spec = spec;
     if (spec->policy == NULL) {
         return err_set_at(err, "policy", "missing");
@@ -148,7 +135,7 @@ static bool read_policy(struct reading *reading, const Tabard__V1__FleetPolicy *
     if (!check_policy(spec->policy, err)) {
         return false;
     }
-    return is_first(&reading->policy_names, spec->policy->name, reading->piece, &other, err) ||
+    return is_first(&reading->policy_names, spec->policy->name, reading->piece, &other) ||
            err_set_at(err, "policy.name", "%s is another policy's name too", spec->policy->name);
 }
 
@@ -174,10 +161,7 @@ static bool read_destination(struct reading *reading, const Tabard__V1__FleetDes
     size_t other = 0;
     struct spiffe_pattern pattern;
     const Tabard__V1__FleetDestination **row =
-        array_add(&reading->fleet->destinations, sizeof *row, err);
-    if (row == NULL) {
-        return false;
-    }
+        array_add(&reading->fleet->destinations, sizeof *row);
     *row = spec;
     if (spec->destination == NULL) {
         return err_set_at(err, "destination", "missing");
@@ -197,8 +181,7 @@ static bool read_destination(struct reading *reading, const Tabard__V1__FleetDes
         return err_set_at(err, "destination.name",
                           "names with spiffe:// are those of the fleet's own workloads");
     }
-    return is_first(&reading->destination_names, spec->destination->name, reading->piece, &other,
-                    err) ||
+    return is_first(&reading->destination_names, spec->destination->name, reading->piece, &other) ||
            err_set_at(err, "destination.name", "%s is another destination's name too",
                       spec->destination->name);
 }

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "control/policyd/fleet/fleet_impl.h"
 
-static bool index_workloads(struct fleet *fleet, struct err *err)
+static void index_workloads(struct fleet *fleet)
 {
     if (fleet->workloads.num > 1) {
         qsort(fleet->workloads.items, fleet->workloads.num, sizeof(struct fleet_workload),
@@ -18,18 +18,11 @@ static bool index_workloads(struct fleet *fleet, struct err *err)
         struct keymap_key key = keymap_key_of(row->id.text, row->id.text_len, 0);
         bool is_new = false;
         uint32_t *at = keymap_put(&fleet->by_id, &key, &is_new);
-        if (at == NULL) {
-            return err_set(err, "out of memory");
-        }
         *at = i;
         for (size_t u = 0; u < row->spec->n_unix_uids; u++) {
-            if (!multimap_add(&fleet->by_uid, &row->spec->unix_uids[u], sizeof(uint32_t), 0, i,
-                              err)) {
-                return false;
-            }
+            multimap_add(&fleet->by_uid, &row->spec->unix_uids[u], sizeof(uint32_t), 0, i);
         }
     }
-    return true;
 }
 
 static bool index_rule(struct fleet *fleet, const Tabard__V1__Policy__Rule *spec, uint32_t policy,
@@ -37,10 +30,7 @@ static bool index_rule(struct fleet *fleet, const Tabard__V1__Policy__Rule *spec
 {
     struct spiffe_pattern pattern;
     uint32_t number = fleet->rules.num;
-    struct fleet_rule *rule = array_add(&fleet->rules, sizeof *rule, err);
-    if (rule == NULL) {
-        return false;
-    }
+    struct fleet_rule *rule = array_add(&fleet->rules, sizeof *rule);
     *rule =
         (struct fleet_rule){.policy = policy,
                             .first_pattern = fleet->patterns.num,
@@ -48,24 +38,21 @@ static bool index_rule(struct fleet *fleet, const Tabard__V1__Policy__Rule *spec
                             .names_nobody = spec->n_principals == 0,
                             .is_certain = spec->n_source_ips == 0 && spec->n_not_source_ips == 0};
     for (size_t i = 0; i < spec->n_not_principals; i++) {
-        struct spiffe_pattern *not_this = array_add(&fleet->patterns, sizeof *not_this, err);
-        if (not_this == NULL || !spiffe_pattern_parse(not_this, spec->not_principals[i],
-                                                      strlen(spec->not_principals[i]), err)) {
+        struct spiffe_pattern *not_this = array_add(&fleet->patterns, sizeof *not_this);
+        if (!spiffe_pattern_parse(not_this, spec->not_principals[i],
+                                  strlen(spec->not_principals[i]), err)) {
             return false;
         }
     }
     for (size_t i = 0; i < spec->n_principals; i++) {
         if (!spiffe_pattern_parse(&pattern, spec->principals[i], strlen(spec->principals[i]),
-                                  err) ||
-            !multimap_add_pattern(&fleet->by_principal, &pattern, number, err)) {
+                                  err)) {
             return false;
         }
+        multimap_add_pattern(&fleet->by_principal, &pattern, number);
     }
     if (rule->names_nobody) {
-        uint32_t *item = array_add(&fleet->anybody, sizeof *item, err);
-        if (item == NULL) {
-            return false;
-        }
+        uint32_t *item = array_add(&fleet->anybody, sizeof *item);
         *item = number;
     }
     return true;
@@ -78,9 +65,7 @@ static bool index_policies(struct fleet *fleet, struct err *err)
         const struct spiffe_pattern *targets = policies[i].targets.items;
         const Tabard__V1__Policy *policy = policies[i].spec->policy;
         for (uint32_t t = 0; t < policies[i].targets.num; t++) {
-            if (!multimap_add_pattern(&fleet->by_target, &targets[t], i, err)) {
-                return false;
-            }
+            multimap_add_pattern(&fleet->by_target, &targets[t], i);
         }
         bool is_enforced = policy->mode == TABARD__V1__POLICY__MODE__ENFORCE;
         for (size_t r = 0; is_enforced && r < policy->n_rules; r++) {
@@ -99,10 +84,10 @@ static bool index_destinations(struct fleet *fleet, struct err *err)
         for (size_t c = 0; c < all[i]->n_callers; c++) {
             struct spiffe_pattern pattern;
             if (!spiffe_pattern_parse(&pattern, all[i]->callers[c], strlen(all[i]->callers[c]),
-                                      err) ||
-                !multimap_add_pattern(&fleet->by_caller, &pattern, i, err)) {
+                                      err)) {
                 return false;
             }
+            multimap_add_pattern(&fleet->by_caller, &pattern, i);
         }
     }
     return true;
@@ -110,8 +95,8 @@ static bool index_destinations(struct fleet *fleet, struct err *err)
 
 bool fleet_index(struct fleet *fleet, struct err *err)
 {
-    return index_workloads(fleet, err) && index_policies(fleet, err) &&
-           index_destinations(fleet, err);
+    index_workloads(fleet);
+    return index_policies(fleet, err) && index_destinations(fleet, err);
 }
 
 // A policy that speaks of a workload and of the one who looks.
@@ -124,15 +109,11 @@ struct looking {
     const struct fleet *fleet;
     const struct spiffe_id *id;
     struct array candidates; // of candidate
-    struct err *err;
 };
 
 static bool on_number(void *ctx, uint32_t value)
 {
-    uint32_t *item = array_add(ctx, sizeof *item, NULL);
-    if (item == NULL) {
-        return false;
-    }
+    uint32_t *item = array_add(ctx, sizeof *item);
     *item = value;
     return true;
 }
@@ -170,11 +151,7 @@ static bool on_rule(void *ctx, uint32_t number)
             if (fleet_workload(fleet, w)->spec->n_ports == 0) {
                 continue;
             }
-            struct candidate *candidate =
-                array_add(&looking->candidates, sizeof *candidate, looking->err);
-            if (candidate == NULL) {
-                return false;
-            }
+            struct candidate *candidate = array_add(&looking->candidates, sizeof *candidate);
             *candidate = (struct candidate){.workload = w, .policy = rule->policy};
         }
     }
@@ -224,29 +201,21 @@ static bool is_open(const struct fleet *fleet, const struct candidate *candidate
     return is_allowed;
 }
 
-static bool add_callee(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
-                       struct fleet_sight *out, struct err *err)
+static void add_callee(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
+                       struct fleet_sight *out)
 {
     const Tabard__V1__Workload *spec = fleet_workload(fleet, candidates->workload)->spec;
     uint32_t first = out->ports.num;
     for (size_t p = 0; p < spec->n_ports; p++) {
         if (is_open(fleet, candidates, num, spec->ports[p])) {
-            uint32_t *port = array_add(&out->ports, sizeof *port, err);
-            if (port == NULL) {
-                return false;
-            }
+            uint32_t *port = array_add(&out->ports, sizeof *port);
             *port = spec->ports[p];
         }
     }
-    if (out->ports.num == first) {
-        return true;
+    if (out->ports.num > first) {
+        struct fleet_callee *callee = array_add(&out->callees, sizeof *callee);
+        *callee = (struct fleet_callee){candidates->workload, first, out->ports.num - first};
     }
-    struct fleet_callee *callee = array_add(&out->callees, sizeof *callee, err);
-    if (callee == NULL) {
-        return false;
-    }
-    *callee = (struct fleet_callee){candidates->workload, first, out->ports.num - first};
-    return true;
 }
 
 // Sorts, and keeps each number once.
@@ -269,8 +238,7 @@ bool fleet_see(const struct fleet *fleet, uint32_t workload, struct fleet_sight 
                struct err *err)
 {
     *out = (struct fleet_sight){.callees = {.num = 0}};
-    struct looking looking = {
-        .fleet = fleet, .id = &fleet_workload(fleet, workload)->id, .err = err};
+    struct looking looking = {.fleet = fleet, .id = &fleet_workload(fleet, workload)->id};
     const uint32_t *anybody = fleet->anybody.items;
     bool ok = multimap_each_match(&fleet->by_principal, looking.id, on_rule, &looking);
     for (uint32_t i = 0; ok && i < fleet->anybody.num; i++) {
@@ -285,7 +253,7 @@ bool fleet_see(const struct fleet *fleet, uint32_t workload, struct fleet_sight 
         for (end = i; end < num && candidates[end].workload == candidates[i].workload;) {
             end++;
         }
-        ok = add_callee(fleet, candidates + i, end - i, out, err);
+        add_callee(fleet, candidates + i, end - i, out);
     }
     ok = ok && multimap_each_match(&fleet->by_target, looking.id, on_number, &out->policies) &&
          multimap_each_match(&fleet->by_caller, looking.id, on_number, &out->destinations);

@@ -12,28 +12,20 @@ void multimap_cleanup(struct multimap *map)
     array_cleanup(&map->links);
 }
 
-bool multimap_add(struct multimap *map, const void *bytes, size_t len, uint32_t tag, uint32_t value,
-                  struct err *err)
+void multimap_add(struct multimap *map, const void *bytes, size_t len, uint32_t tag, uint32_t value)
 {
     struct keymap_key key = keymap_key_of(bytes, len, tag);
     bool is_new = false;
     uint32_t *head = keymap_put(&map->keys, &key, &is_new);
-    if (head == NULL) {
-        return err_set(err, "out of memory");
-    }
-    struct link *link = array_add(&map->links, sizeof *link, err);
-    if (link == NULL) {
-        return false;
-    }
+    struct link *link = array_add(&map->links, sizeof *link);
     *link = (struct link){.value = value, .next = *head};
     *head = map->links.num;
-    return true;
 }
 
-bool multimap_add_pattern(struct multimap *map, const struct spiffe_pattern *pattern,
-                          uint32_t value, struct err *err)
+void multimap_add_pattern(struct multimap *map, const struct spiffe_pattern *pattern,
+                          uint32_t value)
 {
-    return multimap_add(map, pattern->text, pattern->text_len, pattern->kind, value, err);
+    multimap_add(map, pattern->text, pattern->text_len, pattern->kind, value);
 }
 
 static bool each_of(const struct multimap *map, const struct keymap_key *key,

@@ -19,11 +19,10 @@ struct multimap {
 
 void multimap_cleanup(struct multimap *map);
 
-// multimap_add: false sets err (out of memory).
-bool multimap_add(struct multimap *map, const void *bytes, size_t len, uint32_t tag, uint32_t value,
-                  struct err *err);
-bool multimap_add_pattern(struct multimap *map, const struct spiffe_pattern *pattern,
-                          uint32_t value, struct err *err);
+void multimap_add(struct multimap *map, const void *bytes, size_t len, uint32_t tag,
+                  uint32_t value);
+void multimap_add_pattern(struct multimap *map, const struct spiffe_pattern *pattern,
+                          uint32_t value);
 
 // multimap_each calls on_value for every value of a key, multimap_each_match for every value of
 // every pattern that matches an id, as often as it was added; while on_value returns true. false:

@@ -72,8 +72,8 @@ static bool list_pieces(struct array *list, const char *dir, struct err *err)
         }
         char name[sizeof entry->d_name + 8];
         snprintf(name, sizeof name, "fleet/%s", entry->d_name);
-        char **item = array_add(list, sizeof *item, err);
-        ok = item != NULL && (*item = strdup(name)) != NULL;
+        char **item = array_add(list, sizeof *item);
+        ok = (*item = strdup(name)) != NULL;
         if (ok && list->num > FLEET_PIECES_MAX) {
             ok = err_set(err, "fleet: more than %d pieces", FLEET_PIECES_MAX);
         }
@@ -99,10 +99,7 @@ static bool add_file(struct folder_files *files, const char *dir, const char *na
                      struct err *err)
 {
     char path[PATH_MAX];
-    struct folder_entry *entry = array_add(&files->entries, sizeof *entry, err);
-    if (entry == NULL) {
-        return false;
-    }
+    struct folder_entry *entry = array_add(&files->entries, sizeof *entry);
     entry->name = strdup(name);
     snprintf(path, sizeof path, "%s/%s", dir, name);
     if (!look(&entry->st, dir, name)) {

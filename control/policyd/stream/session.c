@@ -71,7 +71,7 @@ static void join_push(struct session *session)
 void session_advance(struct session *session)
 {
     struct service *service = session->service;
-    struct pb_wire out = {.bytes = NULL};
+    struct bytes out = {0};
     struct err err = {{0}, {0}};
     char nonce[NONCE_MAX];
     bool is_state = false;
@@ -81,22 +81,21 @@ void session_advance(struct session *session)
         !grpc_call_can_send(session->call)) {
         return;
     }
-    const struct pb_wire *body =
+    const struct bytes *body =
         is_behind ? world_body(&service->world, &session->viewer, &is_state) : NULL;
     int nonce_len = snprintf(nonce, sizeof nonce, "%" PRIu64, ++session->nonce);
     pb_wire_put_field(&out, RESPONSE_NONCE, nonce, (size_t)nonce_len);
     pb_wire_put_number(&out, RESPONSE_VERSION, version_now(service));
     if (body != NULL) {
-        pb_wire_put_raw(&out, body->bytes, body->len);
+        bytes_push(&out, body->at, body->len);
     }
-    pb_wire_put_raw(&out, session->answer.bytes, session->answer.len);
-    bool ok = !out.is_broken && (body != NULL || !is_behind) &&
-              grpc_call_send(session->call, out.bytes, out.len, &err);
+    bytes_push(&out, session->answer.at, session->answer.len);
+    bool ok = (body != NULL || !is_behind) && grpc_call_send(session->call, out.at, out.len, &err);
     service->stats.num_states += body != NULL && is_state;
     service->stats.num_deltas += body != NULL && !is_state;
     service->stats.num_bytes += out.len;
-    pb_wire_cleanup(&session->answer);
-    pb_wire_cleanup(&out);
+    bytes_cleanup(&session->answer);
+    bytes_cleanup(&out);
     if (!ok) {
         session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, "out of memory");
         return;
@@ -233,7 +232,7 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
         session->next->prev = session->prev;
     }
     service->stats.num_streams--;
-    pb_wire_cleanup(&session->answer);
+    bytes_cleanup(&session->answer);
     free(session->id);
     free(session);
 }

@@ -34,10 +34,10 @@ struct session {
     uint64_t job_since_ms;
     struct bucket csrs;
     uint32_t num_csrs_refused;
-    struct pb_wire answer; // to a signing request: a field of the next response
-    uint64_t nonce;        // of the last response
-    bool is_waiting;       // for its result
-    bool has_sent;         // any response
+    struct bytes answer; // to a signing request: a field of the next response
+    uint64_t nonce;      // of the last response
+    bool is_waiting;     // for its result
+    bool has_sent;       // any response
     bool has_said_goodbye;
     bool is_over;     // finished by us
     bool loses_claim; // its addresses don't stay when it is gone

@@ -180,7 +180,7 @@ static void refuse_csr(struct session *session, const char *text)
     char quoted[1024];
     log_warn("msg=\"certificate refused\" stream=%" PRIu64 " id=%s error=%s", session->number,
              session->id, log_quote(quoted, sizeof quoted, text));
-    pb_wire_cleanup(&session->answer);
+    bytes_cleanup(&session->answer);
     pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE_ERROR, text, strlen(text));
     if (++session->num_csrs_refused > SERVICE_CSR_REFUSED_MAX) {
         session_finish(session, SERVICE_END_CSR_FLOOD, GRPC_RESOURCE_EXHAUSTED,
@@ -191,7 +191,7 @@ static void refuse_csr(struct session *session, const char *text)
 static void on_issued(void *ctx, const struct issue_result *result)
 {
     struct session *session = ctx;
-    struct pb_wire chain = {.bytes = NULL};
+    struct bytes chain = {0};
     session->job = NULL;
     if (session->is_over) {
         return;
@@ -202,14 +202,14 @@ static void on_issued(void *ctx, const struct issue_result *result)
         for (size_t i = 0; i < result->num_certs; i++) {
             pb_wire_put_field(&chain, ISSUED_CHAIN, result->chain[i], result->chain_lens[i]);
         }
-        pb_wire_cleanup(&session->answer);
-        pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE, chain.bytes, chain.len);
+        bytes_cleanup(&session->answer);
+        pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE, chain.at, chain.len);
         session->service->stats.num_certificates++;
         session->issued.len = (uint8_t)result->serial_len;
         memcpy(session->issued.bytes, result->serial, result->serial_len);
         log_info("msg=issued stream=%" PRIu64 " id=%s not_after=%" PRId64, session->number,
                  session->id, result->not_after);
-        pb_wire_cleanup(&chain);
+        bytes_cleanup(&chain);
     }
     session_advance(session);
 }

@@ -18,7 +18,7 @@ void world_init(struct world *world, const struct world_hooks *hooks)
 static void free_view(struct view *view)
 {
     fleet_sight_cleanup(&view->sight);
-    pb_wire_cleanup(&view->body);
+    bytes_cleanup(&view->body);
     free(view->log);
     free(view);
 }
@@ -132,8 +132,8 @@ static void on_moved(void *ctx, const struct ip *ip, const char *from_id, const 
         }
         tell_callers(world, from, ip);
     }
-    struct ip *added = to == NULL ? NULL : array_add(&to->addresses, sizeof *added, NULL);
-    if (added != NULL) {
+    if (to != NULL) {
+        struct ip *added = array_add(&to->addresses, sizeof *added);
         *added = *ip;
         tell_callers(world, to, ip);
     }

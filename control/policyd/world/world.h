@@ -76,7 +76,7 @@ bool viewer_is_behind(const struct viewer *viewer);
 
 // world_body returns what brings a viewer up to date: a field of a SubscribeResponse, `state` or
 // `destinations`, borrowed until the next call; and marks it as sent. NULL: out of memory.
-const struct pb_wire *world_body(struct world *world, struct viewer *viewer, bool *out_is_state);
+const struct bytes *world_body(struct world *world, struct viewer *viewer, bool *out_is_state);
 
 // world_has says whether the fleet names an identity. viewer_id is the identity of a view.
 bool world_has(const struct world *world, const char *id);

@@ -24,7 +24,7 @@ static const char *name_of(const struct member *member, const char *ip, char out
     return out;
 }
 
-static void put_destination(struct pb_wire *out, uint32_t field, const struct view *view,
+static void put_destination(struct bytes *out, uint32_t field, const struct view *view,
                             const struct member *member, const struct fleet_callee *callee,
                             const struct ip *ip)
 {
@@ -44,14 +44,15 @@ static void put_destination(struct pb_wire *out, uint32_t field, const struct vi
     pb_wire_put_message(out, field, &destination.base);
 }
 
-static void put_state(struct world *world, const struct view *view, struct pb_wire *out)
+// false: out of memory.
+static bool put_state(struct world *world, const struct view *view, struct bytes *out)
 {
     const struct fleet *fleet = world->fleet;
     const struct fleet_policy *policies = fleet->policies.items;
     const Tabard__V1__FleetDestination **fixed = fleet->destinations.items;
     const struct fleet_callee *callees = view->sight.callees.items;
     const uint32_t *numbers = view->sight.policies.items;
-    pb_wire_put_raw(out, world->trust->packed.bytes, world->trust->packed.len);
+    bytes_push(out, world->trust->packed.at, world->trust->packed.len);
     for (uint32_t i = 0; i < view->sight.policies.num; i++) {
         pb_wire_put_message(out, STATE_POLICIES, &policies[numbers[i]].spec->policy->base);
     }
@@ -59,8 +60,7 @@ static void put_state(struct world *world, const struct view *view, struct pb_wi
         const struct spiffe_id *id = &fleet_workload(fleet, callees[i].workload)->id;
         const struct member *member = world_member(world, id->text, id->text_len);
         if (member == NULL) {
-            out->is_broken = true;
-            return;
+            return false;
         }
         const struct ip *addresses = member->addresses.items;
         for (uint32_t a = 0; a < member->addresses.num; a++) {
@@ -71,6 +71,7 @@ static void put_state(struct world *world, const struct view *view, struct pb_wi
     for (uint32_t i = 0; i < view->sight.destinations.num; i++) {
         pb_wire_put_message(out, STATE_DESTINATIONS, &fixed[numbers[i]]->destination->base);
     }
+    return true;
 }
 
 static bool is_same(const struct change *a, const struct change *b)
@@ -80,7 +81,7 @@ static bool is_same(const struct change *a, const struct change *b)
 
 // Each address once, as it is now, whatever happened to it meanwhile.
 static void put_delta(struct world *world, const struct view *view, uint64_t from,
-                      struct pb_wire *out)
+                      struct bytes *out)
 {
     for (uint64_t seq = from + 1; seq <= view->seq; seq++) {
         const struct change *change = &view->log[seq % WORLD_LOG_MAX];
@@ -110,34 +111,34 @@ static bool needs_state(const struct viewer *viewer)
            view->seq - viewer->seq > WORLD_LOG_MAX;
 }
 
-const struct pb_wire *world_body(struct world *world, struct viewer *viewer, bool *out_is_state)
+const struct bytes *world_body(struct world *world, struct viewer *viewer, bool *out_is_state)
 {
     struct view *view = viewer->view;
     bool is_state = needs_state(viewer);
     uint64_t from = is_state ? 0 : viewer->seq;
     *out_is_state = is_state;
     if (world->packed != NULL && world->packed != view) {
-        pb_wire_cleanup(&world->packed->body);
+        bytes_cleanup(&world->packed->body);
         world->packed->body_to = 0;
     }
     world->packed = view;
     if (view->body_to != view->seq || view->body_from != from) {
-        struct pb_wire inner = {.bytes = NULL};
-        pb_wire_cleanup(&view->body);
+        struct bytes inner = {0};
+        bytes_cleanup(&view->body);
+        bool ok = true;
         if (is_state) {
-            put_state(world, view, &inner);
+            ok = put_state(world, view, &inner);
         } else {
             put_delta(world, view, from, &inner);
         }
-        pb_wire_put_field(&view->body, is_state ? RESPONSE_STATE : RESPONSE_DESTINATIONS,
-                          inner.bytes, inner.len);
-        bool is_broken = inner.is_broken || view->body.is_broken;
-        pb_wire_cleanup(&inner);
-        view->body_to = is_broken ? 0 : view->seq;
+        pb_wire_put_field(&view->body, is_state ? RESPONSE_STATE : RESPONSE_DESTINATIONS, inner.at,
+                          inner.len);
+        bytes_cleanup(&inner);
+        view->body_to = ok ? view->seq : 0;
         view->body_from = from;
         world->num_bodies++;
-        if (is_broken) {
-            pb_wire_cleanup(&view->body);
+        if (!ok) {
+            bytes_cleanup(&view->body);
             return NULL;
         }
     }

@@ -35,7 +35,7 @@ struct view {
     struct view *next_dirty;
     bool is_dirty;
     bool is_wanted; // by anybody since the last fleet
-    struct pb_wire body;
+    struct bytes body;
     uint64_t body_from;
     uint64_t body_to; // 0: there is none
 };

@@ -9,10 +9,10 @@
 
 static void digest_message(SHA256_CTX *sha, const ProtobufCMessage *message)
 {
-    struct pb_wire bytes = {.bytes = NULL};
+    struct bytes bytes = {0};
     pb_wire_put_message(&bytes, 1, message);
-    SHA256_Update(sha, bytes.bytes, bytes.len);
-    pb_wire_cleanup(&bytes);
+    SHA256_Update(sha, bytes.at, bytes.len);
+    bytes_cleanup(&bytes);
 }
 
 static void digest_fixed(const struct fleet *fleet, const struct fleet_sight *sight,
@@ -41,11 +41,10 @@ static bool add_to_callers(struct world *world, struct view *view)
     for (uint32_t i = 0; i < view->sight.callees.num; i++) {
         const struct spiffe_id *id = &fleet_workload(world->fleet, callees[i].workload)->id;
         struct member *member = world_member(world, id->text, id->text_len);
-        struct view **caller =
-            member == NULL ? NULL : array_add(&member->callers, sizeof(struct view *), NULL);
-        if (caller == NULL) {
+        if (member == NULL) {
             return false;
         }
+        struct view **caller = array_add(&member->callers, sizeof(struct view *));
         *caller = view;
     }
     return true;
@@ -169,7 +168,7 @@ static void renumber(struct world *world, struct member *member, void *ctx)
     member->number = fleet_find(world->fleet, member->id, member->id_len);
     if (member->view != NULL && member->view->viewers == NULL) {
         fleet_sight_cleanup(&member->view->sight);
-        pb_wire_cleanup(&member->view->body);
+        bytes_cleanup(&member->view->body);
         free(member->view->log);
         free(member->view);
         member->view = NULL;

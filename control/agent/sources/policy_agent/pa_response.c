@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "base/keymap.h"
-#include "base/pb_text.h"
 #include "base/pb_budget.h"
+#include "base/pb_copy.h"
+#include "base/pb_text.h"
 
 Tabard__V1__SubscribeResponse *pa_response_parse(const uint8_t *bytes, size_t len, struct err *err)
 {
@@ -74,19 +75,6 @@ bool pa_response_check(const Tabard__V1__SubscribeResponse *response,
     return true;
 }
 
-static Tabard__V1__State *state_copy(const Tabard__V1__State *state)
-{
-    size_t len = tabard__v1__state__get_packed_size(state);
-    uint8_t *packed = malloc(len > 0 ? len : 1);
-    Tabard__V1__State *copy = NULL;
-    if (packed != NULL) {
-        tabard__v1__state__pack(state, packed);
-        copy = tabard__v1__state__unpack(NULL, len, packed);
-    }
-    free(packed);
-    return copy;
-}
-
 static struct keymap_key key_of(const char *name)
 {
     return keymap_key_of(name, (uint32_t)strlen(name), 0);
@@ -106,9 +94,6 @@ static bool index_delta(struct keymap *names, const Tabard__V1__DestinationDelta
         uint32_t *value = keymap_put(names, &key, &is_new);
         snprintf(where, sizeof where, "destinations.%s[%zu]%s", is_set ? "set" : "removed", at,
                  is_set ? ".name" : "");
-        if (value == NULL) {
-            return err_set(err, "out of memory");
-        }
         if (name[0] == '\0' || !is_new) {
             return err_set_at(err, where, "%s", name[0] == '\0' ? "empty" : "named twice");
         }
@@ -164,12 +149,11 @@ Tabard__V1__State *pa_response_apply(Tabard__V1__SubscribeResponse *response,
     }
     // The names are borrowed from the delta, which merge takes apart: its strings live on.
     struct keymap names = {0};
-    state = state_copy(base);
-    bool ok = state != NULL || err_set(err, "out of memory");
-    ok = ok && index_delta(&names, response->destinations, err) &&
-         merge(state, response->destinations, &names, err);
+    state = pb_copy(&base->base);
+    bool ok = index_delta(&names, response->destinations, err) &&
+              merge(state, response->destinations, &names, err);
     keymap_cleanup(&names);
-    if (!ok && state != NULL) {
+    if (!ok) {
         tabard__v1__state__free_unpacked(state, NULL);
         state = NULL;
     }

@@ -94,10 +94,10 @@ static void catch_up(struct played *played, unsigned *num_deltas)
     if (!viewer_is_behind(&played->viewer)) {
         return;
     }
-    const struct pb_wire *body = world_body(&world, &played->viewer, &is_state);
+    const struct bytes *body = world_body(&world, &played->viewer, &is_state);
     cr_assert_not_null(body);
     Tabard__V1__SubscribeResponse *response =
-        tabard__v1__subscribe_response__unpack(NULL, body->len, body->bytes);
+        tabard__v1__subscribe_response__unpack(NULL, body->len, body->at);
     cr_assert_not_null(response);
     if (is_state) {
         cr_assert_not_null(response->state);
