@@ -4,7 +4,7 @@
 
 #include "control/agent/snapshot/assemble.h"
 #include "control/ctl/ctl.h"
-#include "control/ctl/flags.h"
+#include "base/flags.h"
 
 const char ctl_check_usage[] =
     "usage: tabardctl check [mesh.yaml]\n"

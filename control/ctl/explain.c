@@ -7,7 +7,7 @@
 #include "base/pb_text.h"
 #include "certs/identity.h"
 #include "control/ctl/ctl.h"
-#include "control/ctl/flags.h"
+#include "base/flags.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
 #include "proxy/rules/snapshot_join.h"

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "control/ctl/ctl.h"
-#include "control/ctl/flags.h"
+#include "base/flags.h"
 #include "control/ctl/ruleset.h"
 #include "proto/contract.h"
 

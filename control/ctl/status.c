@@ -5,10 +5,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/flags.h"
 #include "base/pb_text.h"
 #include "control/ctl/ask.h"
 #include "control/ctl/ctl.h"
-#include "control/ctl/flags.h"
 #include "proto/contract.h"
 #include "tabard/v1/admin.pb-c.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/flags.h"
+#include "base/flags.h"
 
 #include <criterion/criterion.h>
 #include <stdint.h>

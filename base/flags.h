@@ -3,8 +3,8 @@
 // The flags of tabardctl's commands: one table a command.
 // Owned by the caller; texts are argv's; one thread; fixed size.
 // It doesn't know what the flags mean.
-#ifndef TABARD_CONTROL_CTL_FLAGS_H
-#define TABARD_CONTROL_CTL_FLAGS_H
+#ifndef TABARD_BASE_FLAGS_H
+#define TABARD_BASE_FLAGS_H
 
 #include <stdbool.h>
 #include <stddef.h>
