@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/flags.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/version.h"
+
+#define EXIT_USAGE 2
 
 static bool fail_unknown(const struct flag *flags, size_t num_flags, const char *word,
                          struct err *err)
@@ -28,55 +34,130 @@ static const struct flag *find(const struct flag *flags, size_t num_flags, const
     return NULL;
 }
 
-static bool take(const struct flag *flag, const char *value, struct err *err)
+static bool takes_value(const struct flag *flag)
 {
-    if (flag->out_given != NULL) {
-        *flag->out_given = true;
+    return flag->value != NULL || flag->number != NULL || flag->addr != NULL ||
+           flag->log_level != NULL || flag->set != NULL;
+}
+
+bool flags_number(uint32_t *out, const char *text, uint32_t min, uint32_t max, struct err *err)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < min ||
+        number > max) {
+        return err_set(err, "\"%.100s\" is not a number from %u to %u", text, min, max);
+    }
+    *out = (uint32_t)number;
+    return true;
+}
+
+static bool set_level(enum log_level *out, const char *text, struct err *err)
+{
+    return log_level_parse(out, text) ||
+           err_set(err, "\"%.100s\" is none of debug, info, warn, error", text);
+}
+
+static bool take_value(const struct flag *flag, const char *value, struct err *err)
+{
+    if (value[0] == '\0') {
+        return err_set(err, "--%s is empty", flag->name);
     }
     if (flag->value != NULL) {
         *flag->value = value;
     }
-    return flag->set == NULL || flag->set(flag->ctx, value, err) ||
-           err_prefix(err, "--%s", flag->name);
+    bool good =
+        (flag->number == NULL || flags_number(flag->number, value, flag->min, flag->max, err)) &&
+        (flag->addr == NULL || addr_parse(flag->addr, value, true, err)) &&
+        (flag->log_level == NULL || set_level(flag->log_level, value, err)) &&
+        (flag->set == NULL || flag->set(flag->ctx, value, err));
+    return good || err_prefix(err, "--%s", flag->name);
+}
+
+// Takes the flag at argv[*at], which moves to its value if that is a word of its own.
+static bool take(const struct flag *flag, bool was_given, int argc, char **argv, int *at,
+                 struct err *err)
+{
+    const char *value = strchr(argv[*at], '=');
+    if (was_given && flag->is_once) {
+        return err_set(err, "--%s is given twice", flag->name);
+    }
+    if (flag->out_given != NULL) {
+        *flag->out_given = true;
+    }
+    if (!takes_value(flag)) {
+        return value == NULL || err_set(err, "--%s takes no value", flag->name);
+    }
+    if (value == NULL && *at + 1 == argc) {
+        return err_set(err, "--%s needs a value; --help says which", flag->name);
+    }
+    return take_value(flag, value != NULL ? value + 1 : argv[++*at], err);
+}
+
+static bool check_needed(const struct flag *flags, size_t num_flags, const bool *is_given,
+                         struct err *err)
+{
+    for (size_t i = 0; i < num_flags; i++) {
+        if (flags[i].needed != NULL && !is_given[i]) {
+            return err_set(err, "--%s is missing: %s", flags[i].name, flags[i].needed);
+        }
+    }
+    return true;
 }
 
 bool flags_parse(const struct flag *flags, size_t num_flags, int argc, char **argv,
                  const char **operands, size_t operands_max, size_t *out_num_operands,
                  struct err *err)
 {
+    bool is_given[FLAGS_MAX] = {false};
     size_t num_operands = 0;
+    invariant(num_flags <= FLAGS_MAX);
     for (int i = 1; i < argc; i++) {
-        if (argv[i][0] != '-' || argv[i][1] == '\0') {
+        const char *word = strcmp(argv[i], "-h") == 0 ? "--help" : argv[i];
+        if (word[0] != '-' || word[1] == '\0') {
             if (num_operands == operands_max) {
-                return err_set(err, "\"%.100s\": too many words; --help says which", argv[i]);
+                return err_set(err,
+                               operands_max == 0
+                                   ? "\"%.100s\" belongs to no flag; --help lists them"
+                                   : "\"%.100s\": too many words; --help says which",
+                               word);
             }
-            operands[num_operands++] = argv[i];
+            operands[num_operands++] = word;
             continue;
         }
-        const char *name = argv[i] + 2;
-        size_t name_len = argv[i][1] == '-' ? strcspn(name, "=") : 0;
-        const struct flag *flag = find(flags, num_flags, name, name_len);
+        size_t name_len = word[1] == '-' ? strcspn(word + 2, "=") : 0;
+        const struct flag *flag = find(flags, num_flags, word + 2, name_len);
         if (flag == NULL) {
-            return fail_unknown(flags, num_flags, argv[i], err);
+            return fail_unknown(flags, num_flags, word, err);
         }
-        bool has_value = name[name_len] == '=';
-        bool takes_value = flag->value != NULL || flag->set != NULL;
-        if (has_value && !takes_value) {
-            return err_set(err, "--%s takes no value", flag->name);
-        }
-        const char *value = has_value ? name + name_len + 1 : NULL;
-        if (takes_value && !has_value) {
-            if (i + 1 == argc) {
-                return err_set(err, "--%s needs a value; --help says which", flag->name);
-            }
-            value = argv[++i];
-        }
-        if (!take(flag, value, err)) {
+        if (!take(flag, is_given[flag - flags], argc, argv, &i, err)) {
             return false;
         }
+        if (flag->stops) {
+            return true;
+        }
+        is_given[flag - flags] = true;
     }
     if (out_num_operands != NULL) {
         *out_num_operands = num_operands;
     }
-    return true;
+    return check_needed(flags, num_flags, is_given, err);
+}
+
+int flags_answer(const char *program, const char *usage, bool is_good,
+                 const struct flags_asked *asked, const struct err *err)
+{
+    if (!is_good) {
+        char text[1024];
+        fprintf(stderr, "%s: %s\n", program, err_text(err, text, sizeof text));
+        return EXIT_USAGE;
+    }
+    if (asked->help) {
+        return fputs(usage, stdout) < 0 || fflush(stdout) != 0;
+    }
+    if (asked->version) {
+        return printf("%s " TABARD_VERSION "\n", program) < 0 || fflush(stdout) != 0;
+    }
+    return -1;
 }

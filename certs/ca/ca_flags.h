@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The command line of tabard-ca: which flags a command takes, and their values.
-// Options borrow the arguments; one thread; bounded by MINT_DNS_NAMES_MAX.
-// It checks form (known, once, a number where one belongs, nothing missing), never meaning.
+// The command line of tabard-ca: which flags a command takes, and their values. Texts are borrowed
+// from argv. It checks form (known, once, a number where one belongs, nothing missing), never
+// meaning.
 #ifndef TABARD_CERTS_CA_CA_FLAGS_H
 #define TABARD_CERTS_CA_CA_FLAGS_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "certs/ca/mint.h"
@@ -18,7 +19,7 @@ struct ca_options {
     const char *file; // the argument without a flag
     const char *dns[MINT_DNS_NAMES_MAX];
     size_t num_dns;
-    long days, hours, seconds, crl_hours; // 0: not given
+    uint32_t days, hours, seconds, crl_hours; // 0: not given
     bool force, refresh;
 };
 
@@ -36,7 +37,8 @@ struct ca_command {
 
 enum ca_flags_result { CA_FLAGS_OK, CA_FLAGS_HELP, CA_FLAGS_WRONG };
 
-// ca_flags_parse reads the arguments after the command's name. CA_FLAGS_WRONG sets err.
+// ca_flags_parse reads argv[1] and on, where argv[0] is the command's name. CA_FLAGS_WRONG sets
+// err.
 enum ca_flags_result ca_flags_parse(struct ca_options *out, const struct ca_command *command,
                                     int argc, char **argv, struct err *err);
 

@@ -32,9 +32,9 @@ static bool check_init(const struct ca_options *options, struct err *err)
 
 static bool run_init(const struct ca_options *options, struct err *err)
 {
-    long days = options->days != 0        ? options->days
-                : options->parent == NULL ? CA_DAYS
-                                          : INTERMEDIATE_DAYS;
+    uint32_t days = options->days != 0        ? options->days
+                    : options->parent == NULL ? CA_DAYS
+                                              : INTERMEDIATE_DAYS;
     if (!ca_store_create(options->dir, options->parent, options->key, options->trust_domain,
                          time(NULL), (time_t)days * DAY_SECONDS, err)) {
         return false;
@@ -297,7 +297,7 @@ int main(int argc, char **argv)
     }
     struct ca_options options = {0};
     struct err err = {0};
-    switch (ca_flags_parse(&options, command, argc - 2, argv + 2, &err)) {
+    switch (ca_flags_parse(&options, command, argc - 1, argv + 1, &err)) {
     case CA_FLAGS_HELP:
         printf("usage: tabard-ca %s %s\n\n%s\n", command->name, command->usage, command->help);
         return 0;

@@ -2,44 +2,14 @@
 #define _GNU_SOURCE // CPU_COUNT
 #include "control/agent/bootstrap.h"
 
-#include <errno.h>
-#include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "proto/contract.h"
 
 #define PROXY_PROGRAM "tabard-proxy"
-
-enum flag {
-    FLAG_CONFIG = 256,
-    FLAG_PROXY,
-    FLAG_WORKERS,
-    FLAG_UID,
-    FLAG_METRICS,
-    FLAG_HEALTH,
-    FLAG_ADMIN,
-    FLAG_LOG_LEVEL,
-    FLAG_HELP,
-    FLAG_VERSION
-};
-
-static const struct option options[] = {
-    {"config", required_argument, NULL, FLAG_CONFIG},
-    {"proxy", required_argument, NULL, FLAG_PROXY},
-    {"workers", required_argument, NULL, FLAG_WORKERS},
-    {"proxy-uid", required_argument, NULL, FLAG_UID},
-    {"metrics", required_argument, NULL, FLAG_METRICS},
-    {"health", required_argument, NULL, FLAG_HEALTH},
-    {"admin", required_argument, NULL, FLAG_ADMIN},
-    {"log-level", required_argument, NULL, FLAG_LOG_LEVEL},
-    {"help", no_argument, NULL, FLAG_HELP},
-    {"version", no_argument, NULL, FLAG_VERSION},
-    {NULL, 0, NULL, 0},
-};
 
 const char *bootstrap_usage(void)
 {
@@ -67,68 +37,21 @@ const char *bootstrap_usage(void)
            "failed, 2 for a wrong flag.\n";
 }
 
-static bool parse_number(uint32_t *out, const char *text, uint32_t min, uint32_t max)
+// Only root may switch the proxy's user, and never to root.
+static bool set_uid(void *ctx, const char *text, struct err *err)
 {
-    char *end = NULL;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < min ||
-        number > max) {
-        return false;
-    }
-    *out = (uint32_t)number;
-    return true;
-}
-
-static bool set_uid(struct bootstrap *out, const char *text, struct err *err)
-{
+    struct bootstrap *out = ctx;
     uint32_t uid = 0;
-    if (!parse_number(&uid, text, 1, UINT32_MAX - 1)) {
-        return err_set(err,
-                       "--proxy-uid: \"%s\" is no user id of 1 and more; the proxy does not run "
-                       "as root",
-                       text);
+    if (!flags_number(&uid, text, 1, UINT32_MAX - 1, NULL)) {
+        return err_set(
+            err, "\"%.100s\" is no user id of 1 and more; the proxy does not run as root", text);
     }
     if (geteuid() != 0 && uid != geteuid()) {
-        return err_set(err, "--proxy-uid: only root may switch the user, and this is user %u",
+        return err_set(err, "only root may switch the user, and this is user %u",
                        (unsigned)geteuid());
     }
     out->proxy_uid = geteuid() == 0 ? (int64_t)uid : -1;
     return true;
-}
-
-static bool set_address(struct addr *out, const char *flag, const char *text, struct err *err)
-{
-    return addr_parse(out, text, true, err) || err_prefix(err, "--%s", flag);
-}
-
-static bool set(struct bootstrap *out, int flag, const char *text, struct err *err)
-{
-    switch (flag) {
-    case FLAG_CONFIG:
-        out->config_path = text;
-        return text[0] != '\0' || err_set(err, "--config: the path of mesh.yaml is empty");
-    case FLAG_PROXY:
-        snprintf(out->proxy_path, sizeof out->proxy_path, "%s", text);
-        return text[0] != '\0' || err_set(err, "--proxy: the path is empty");
-    case FLAG_WORKERS:
-        return parse_number(&out->num_workers, text, 1, CONTRACT_WORKERS_MAX) ||
-               err_set(err, "--workers: \"%s\" is not a number from 1 to %d", text,
-                       CONTRACT_WORKERS_MAX);
-    case FLAG_UID:
-        return set_uid(out, text, err);
-    case FLAG_METRICS:
-        return set_address(&out->metrics, "metrics", text, err);
-    case FLAG_HEALTH:
-        return set_address(&out->health, "health", text, err);
-    case FLAG_ADMIN:
-        out->admin_path = text;
-        return text[0] != '\0' || err_set(err, "--admin: the path is empty");
-    default:
-        out->log_level_text = text;
-        return log_level_parse(&out->log_level, text) ||
-               err_set(err, "--log-level: \"%s\" is none of debug, info, warn, error", text);
-    }
 }
 
 static void set_defaults(struct bootstrap *out)
@@ -152,42 +75,24 @@ static void set_defaults(struct bootstrap *out)
              slash != NULL ? (int)(slash - own) + 1 : 0, own);
 }
 
-enum bootstrap_result bootstrap_parse(struct bootstrap *out, int argc, char **argv, struct err *err)
+bool bootstrap_parse(struct bootstrap *out, int argc, char **argv, struct err *err)
 {
     set_defaults(out);
-    optind = 0; // GNU: starts anew
-    opterr = 0;
-    for (;;) {
-        int at = optind > 0 ? optind : 1;
-        int flag = getopt_long(argc, argv, ":", options, NULL);
-        if (flag == -1) {
-            break;
-        }
-        if (flag == FLAG_HELP) {
-            return BOOTSTRAP_HELP;
-        }
-        if (flag == FLAG_VERSION) {
-            return BOOTSTRAP_VERSION_ASKED;
-        }
-        if (flag == '?') {
-            err_set(err, "%s: no such flag; --help lists them", argv[at]);
-            return BOOTSTRAP_WRONG;
-        }
-        if (flag == ':') {
-            err_set(err, "%s: needs a value; --help says which", argv[at]);
-            return BOOTSTRAP_WRONG;
-        }
-        if (!set(out, flag, optarg, err)) {
-            return BOOTSTRAP_WRONG;
-        }
+    const char *proxy_path = NULL;
+    const struct flag flags[] = {
+        {.name = "config", .value = &out->config_path, .needed = "the mesh.yaml of this service"},
+        {.name = "proxy", .value = &proxy_path},
+        {.name = "workers", .number = &out->num_workers, .min = 1, .max = CONTRACT_WORKERS_MAX},
+        {.name = "proxy-uid", .set = set_uid, .ctx = out},
+        {.name = "metrics", .addr = &out->metrics},
+        {.name = "health", .addr = &out->health},
+        {.name = "admin", .value = &out->admin_path},
+        {.name = "log-level", .log_level = &out->log_level, .value = &out->log_level_text},
+        FLAGS_ASKED_ROWS(&out->asked),
+    };
+    bool good = flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);
+    if (proxy_path != NULL) {
+        snprintf(out->proxy_path, sizeof out->proxy_path, "%s", proxy_path);
     }
-    if (optind < argc) {
-        err_set(err, "\"%s\" belongs to no flag; --help lists them", argv[optind]);
-        return BOOTSTRAP_WRONG;
-    }
-    if (out->config_path == NULL) {
-        err_set(err, "--config: missing; name the mesh.yaml of this service");
-        return BOOTSTRAP_WRONG;
-    }
-    return BOOTSTRAP_RUN;
+    return good;
 }

@@ -12,6 +12,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "base/flags.h"
 #include "base/log.h"
 
 struct bootstrap {
@@ -24,14 +25,12 @@ struct bootstrap {
     const char *admin_path; // borrowed
     enum log_level log_level;
     const char *log_level_text; // borrowed; NULL: not given
+    struct flags_asked asked;
 };
 
-enum bootstrap_result { BOOTSTRAP_RUN, BOOTSTRAP_HELP, BOOTSTRAP_VERSION_ASKED, BOOTSTRAP_WRONG };
-
-// bootstrap_parse reads the flags over the defaults. BOOTSTRAP_WRONG sets err: the flag, and what
-// would be right.
-enum bootstrap_result bootstrap_parse(struct bootstrap *out, int argc, char **argv,
-                                      struct err *err);
+// bootstrap_parse reads the flags over the defaults. false sets err: the flag, and what would be
+// right.
+bool bootstrap_parse(struct bootstrap *out, int argc, char **argv, struct err *err);
 
 // bootstrap_usage is the text of --help.
 const char *bootstrap_usage(void);

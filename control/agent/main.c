@@ -2,12 +2,11 @@
 //
 // tabard-agent: reads the flags, closes the ways by which a key could leave the process, and runs.
 #include <signal.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "base/flags.h"
 #include "base/log.h"
-#include "base/version.h"
 #include "control/agent/agent.h"
 #include "control/agent/bootstrap.h"
 
@@ -35,18 +34,10 @@ int main(int argc, char **argv)
 {
     struct bootstrap bootstrap;
     struct err err = {{0}, {0}};
-    switch (bootstrap_parse(&bootstrap, argc, argv, &err)) {
-    case BOOTSTRAP_HELP:
-        fputs(bootstrap_usage(), stdout);
-        return 0;
-    case BOOTSTRAP_VERSION_ASKED:
-        puts("tabard-agent " TABARD_VERSION);
-        return 0;
-    case BOOTSTRAP_WRONG:
-        fprintf(stderr, "tabard-agent: %s\n", err.text);
-        return 2;
-    case BOOTSTRAP_RUN:
-        break;
+    bool is_good = bootstrap_parse(&bootstrap, argc, argv, &err);
+    int status = flags_answer("tabard-agent", bootstrap_usage(), is_good, &bootstrap.asked, &err);
+    if (status >= 0) {
+        return status;
     }
     log_init("tabard-agent", bootstrap.log_level);
     harden();

@@ -130,17 +130,6 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
     print_connections(status);
 }
 
-static bool set_number(void *ctx, const char *value, struct err *err)
-{
-    char *end = NULL;
-    unsigned long number = strtoul(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || strlen(value) > 6) {
-        return err_set(err, "\"%.100s\" is not a number from 0 to 999999", value);
-    }
-    *(unsigned *)ctx = (unsigned)number;
-    return true;
-}
-
 int ctl_status(int argc, char **argv)
 {
     const char *path = CONTRACT_ADMIN_PATH;
@@ -149,7 +138,7 @@ int ctl_status(int argc, char **argv)
     struct err err = {{0}, {0}};
     const struct flag flags[] = {
         {.name = "admin", .value = &path},
-        {.name = "connections", .set = set_number, .ctx = &num_connections},
+        {.name = "connections", .number = &num_connections, .max = 999999},
         {.name = "json", .out_given = &as_json},
     };
     if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, &err)) {

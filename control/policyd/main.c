@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "base/version.h"
+#include "base/flags.h"
 #include "control/policyd/policyd.h"
 #include "control/policyd/stream/token.h"
 
@@ -31,7 +31,7 @@ static void raise_descriptors(void)
     }
 }
 
-static int make_token(const struct flags *flags)
+static int make_token(const struct policyd_flags *flags)
 {
     char token[TOKEN_TEXT_MAX];
     struct err err = {{0}, {0}};
@@ -50,20 +50,12 @@ static int make_token(const struct flags *flags)
 
 int main(int argc, char **argv)
 {
-    struct flags flags;
+    struct policyd_flags flags;
     struct err err = {{0}, {0}};
-    switch (flags_parse(&flags, argc, argv, &err)) {
-    case FLAGS_HELP:
-        fputs(flags_usage(), stdout);
-        return 0;
-    case FLAGS_VERSION_ASKED:
-        puts("tabard-policyd " TABARD_VERSION);
-        return 0;
-    case FLAGS_WRONG:
-        fprintf(stderr, "tabard-policyd: %s\n", err.text);
-        return 2;
-    case FLAGS_RUN:
-        break;
+    bool is_good = policyd_flags_parse(&flags, argc, argv, &err);
+    int status = flags_answer("tabard-policyd", policyd_flags_usage(), is_good, &flags.asked, &err);
+    if (status >= 0) {
+        return status;
     }
     if (flags.is_token) {
         return make_token(&flags);

@@ -23,7 +23,7 @@ struct policyd {
     uv_loop_t loop;
     uv_signal_t signals[NUM_SIGNALS];
     uv_timer_t renew;
-    const struct flags *flags;
+    const struct policyd_flags *flags;
     char ca_dir[PATH_MAX];
     char unix_path[PATH_MAX]; // "": none
     struct service service;
@@ -96,7 +96,7 @@ static void on_metrics(void *ctx, struct http_request *request, const char *path
 
 static bool listen_on_unix(struct policyd *policyd, struct err *err)
 {
-    const struct flags *flags = policyd->flags;
+    const struct policyd_flags *flags = policyd->flags;
     if (flags->unix_path == NULL && flags->has_listen) {
         return true;
     }
@@ -104,7 +104,8 @@ static bool listen_on_unix(struct policyd *policyd, struct err *err)
     if (flags->unix_path != NULL) {
         snprintf(policyd->unix_path, sizeof policyd->unix_path, "%s", flags->unix_path);
     } else {
-        snprintf(policyd->unix_path, sizeof policyd->unix_path, "%s/" FLAGS_UNIX_NAME, flags->dir);
+        snprintf(policyd->unix_path, sizeof policyd->unix_path, "%s/" POLICYD_UNIX_NAME,
+                 flags->dir);
     }
     int fd = listen_unix(policyd->unix_path, err);
     // Anybody may connect: the kernel says who they are, and the fleet who may.
@@ -230,7 +231,7 @@ static bool start(struct policyd *policyd, struct err *err)
            (policyd->source = source_folder_new(&policyd->loop, dir, &hooks, err)) != NULL;
 }
 
-int policyd_run(const struct flags *flags)
+int policyd_run(const struct policyd_flags *flags)
 {
     static struct policyd policyd;
     struct fleet *fleet = NULL;

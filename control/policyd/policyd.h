@@ -5,7 +5,7 @@
 #ifndef TABARD_CONTROL_POLICYD_POLICYD_H
 #define TABARD_CONTROL_POLICYD_POLICYD_H
 
-#include "control/policyd/flags.h"
+#include "control/policyd/policyd_flags.h"
 
 #define POLICYD_GRACE_MS  200     // for streams, when ending
 #define POLICYD_RENEW_MS  1800000 // between looks at the own certificate and the CRL
@@ -13,6 +13,6 @@
 #define POLICYD_CONNS_MAX 20000
 
 // policyd_run serves until SIGTERM or SIGINT. Returns the exit status.
-int policyd_run(const struct flags *flags);
+int policyd_run(const struct policyd_flags *flags);
 
 #endif

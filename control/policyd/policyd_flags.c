@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/policyd/policyd_flags.h"
+
+#include <string.h>
+
+#include "certs/identity.h"
+#include "control/policyd/stream/token.h"
+
+const char *policyd_flags_usage(void)
+{
+    return "usage: tabard-policyd --dir DIR [flags]\n"
+           "       tabard-policyd token --dir DIR --id spiffe://... [--minutes N]\n"
+           "\n"
+           "Steers a fleet of sidecars from a folder: DIR/fleet/*.yaml says who there is and who "
+           "may\n"
+           "call whom (proto/tabard/v1/fleet.proto), DIR/ca is a CA made by tabard-ca init. Both "
+           "are\n"
+           "watched. Several may share a folder.\n"
+           "\n"
+           "  --dir DIR            the folder\n"
+           "  --unix PATH          Unix socket for sidecars (DIR/policyd.sock without --listen)\n"
+           "  --listen ADDR:PORT   TCP for sidecars, TLS 1.3\n"
+           "  --metrics ADDR:PORT  serves /metrics\n"
+           "  --log-level LEVEL    debug, info, warn or error (info)\n"
+           "  --version            prints the version\n"
+           "  --help               prints this\n"
+           "\n"
+           "token prints a join token, once: it admits one sidecar as --id, within --minutes "
+           "(60).\n"
+           "\n"
+           "SIGHUP reloads; SIGTERM ends. Exit status: 0 after SIGTERM, 1 when the start failed, 2 "
+           "for a\n"
+           "wrong flag.\n";
+}
+
+static bool set_id(void *ctx, const char *text, struct err *err)
+{
+    const char **out = ctx;
+    struct spiffe_id id;
+    *out = text;
+    return spiffe_workload_parse(&id, text, strlen(text), err);
+}
+
+static bool parse_token(struct policyd_flags *out, int argc, char **argv, struct err *err)
+{
+    const struct flag flags[] = {
+        {.name = "dir", .value = &out->dir, .needed = "the folder of the fleet"},
+        {.name = "id", .set = set_id, .ctx = &out->id, .needed = "whom the token admits"},
+        {.name = "minutes", .number = &out->minutes, .min = 1, .max = TOKEN_MINUTES_MAX},
+        FLAGS_ASKED_ROWS(&out->asked),
+    };
+    return flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);
+}
+
+static bool parse_run(struct policyd_flags *out, int argc, char **argv, struct err *err)
+{
+    const struct flag flags[] = {
+        {.name = "dir", .value = &out->dir, .needed = "the folder of the fleet"},
+        {.name = "unix", .value = &out->unix_path},
+        {.name = "listen", .addr = &out->listen, .out_given = &out->has_listen},
+        {.name = "metrics", .addr = &out->metrics, .out_given = &out->has_metrics},
+        {.name = "log-level", .log_level = &out->log_level},
+        FLAGS_ASKED_ROWS(&out->asked),
+    };
+    return flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);
+}
+
+bool policyd_flags_parse(struct policyd_flags *out, int argc, char **argv, struct err *err)
+{
+    *out = (struct policyd_flags){.log_level = LOG_LEVEL_INFO, .minutes = TOKEN_MINUTES};
+    out->is_token = argc > 1 && strcmp(argv[1], "token") == 0;
+    return out->is_token ? parse_token(out, argc - 1, argv + 1, err)
+                         : parse_run(out, argc, argv, err);
+}

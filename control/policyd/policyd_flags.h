@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command line of tabard-policyd. Its texts are borrowed from argv. It checks form, never
+// whether a file is there.
+#ifndef TABARD_CONTROL_POLICYD_POLICYD_FLAGS_H
+#define TABARD_CONTROL_POLICYD_POLICYD_FLAGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "base/flags.h"
+#include "base/log.h"
+
+#define POLICYD_UNIX_NAME "policyd.sock" // in DIR, if neither --unix nor --listen is given
+
+struct policyd_flags {
+    bool is_token; // the subcommand
+    const char *dir;
+    const char *unix_path; // NULL: none
+    struct addr listen;
+    bool has_listen;
+    struct addr metrics;
+    bool has_metrics;
+    enum log_level log_level;
+    const char *id; // token
+    uint32_t minutes;
+    struct flags_asked asked;
+};
+
+// policyd_flags_parse: false sets err to one line that names the flag.
+bool policyd_flags_parse(struct policyd_flags *out, int argc, char **argv, struct err *err);
+const char *policyd_flags_usage(void);
+
+#endif
