@@ -4,18 +4,14 @@
 // need, and runs.
 #define _GNU_SOURCE // setresuid
 #include <errno.h>
-#include <getopt.h>
 #include <grp.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/flags.h"
 #include "base/log.h"
-#include "base/version.h"
+#include "base/process.h"
 #include "proto/contract.h"
 #include "proxy/plane.h"
 
@@ -32,111 +28,59 @@ static const char usage[] =
     "  --help, --version\n";
 
 struct options {
-    unsigned num_workers;
-    bool has_uid;
-    uid_t uid;
+    uint32_t num_workers;
+    uint32_t uid; // 0: not changed
     enum log_level log_level;
+    struct flags_asked asked;
 };
 
-static bool parse_number(unsigned long *out, const char *text, unsigned long min, unsigned long max)
+static bool set_uid(void *ctx, const char *text, struct err *err)
 {
-    char *end;
-    errno = 0;
-    *out = strtoul(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *out >= min &&
-           *out <= max;
+    return flags_number(ctx, text, 1, UINT32_MAX - 1, NULL) ||
+           err_set(err, "\"%.100s\" is no user id of 1 and more; the proxy never runs as root",
+                   text);
 }
 
-static int usage_error(const char *what, const char *value)
+static bool options_parse(struct options *out, int argc, char **argv, struct err *err)
 {
-    fprintf(stderr, "tabard-proxy: %s%s%s (see --help)\n", what, value != NULL ? ": " : "",
-            value != NULL ? value : "");
-    return 2;
-}
-
-// Reads the command line; returns -1 to go on, or the exit code.
-static int options_parse(struct options *out, int argc, char **argv)
-{
-    static const struct option longs[] = {
-        {"workers", required_argument, NULL, 'w'},   {"uid", required_argument, NULL, 'u'},
-        {"log-level", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},         {NULL, 0, NULL, 0}};
-    unsigned long number;
-    int option;
     *out = (struct options){.log_level = LOG_LEVEL_INFO};
-    while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (option) {
-        case 'w':
-            if (!parse_number(&number, optarg, 1, CONTRACT_WORKERS_MAX)) {
-                return usage_error("--workers takes a number from 1 to " CONTRACT_WORKERS_MAX_TEXT,
-                                   optarg);
-            }
-            out->num_workers = (unsigned)number;
-            break;
-        case 'u':
-            if (!parse_number(&number, optarg, 1, UINT32_MAX - 1)) {
-                return usage_error("--uid takes a number from 1; the proxy never runs as root",
-                                   optarg);
-            }
-            out->has_uid = true;
-            out->uid = (uid_t)number;
-            break;
-        case 'l':
-            if (!log_level_parse(&out->log_level, optarg)) {
-                return usage_error("--log-level takes debug, info, warn or error", optarg);
-            }
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return 0;
-        case 'v':
-            puts("tabard-proxy " TABARD_VERSION);
-            return 0;
-        default:
-            return 2; // getopt has named the flag
-        }
-    }
-    if (optind < argc) {
-        return usage_error("takes no argument", argv[optind]);
-    }
-    return out->num_workers == 0 ? usage_error("--workers is required", NULL) : -1;
+    const struct flag flags[] = {
+        {.name = "workers",
+         .number = &out->num_workers,
+         .min = 1,
+         .max = CONTRACT_WORKERS_MAX,
+         .needed = "the number of threads that serve connections"},
+        {.name = "uid", .set = set_uid, .ctx = &out->uid},
+        {.name = "log-level", .log_level = &out->log_level},
+        FLAGS_ASKED_ROWS(&out->asked),
+    };
+    return flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);
 }
 
 // Becomes an ordinary user that nobody can trace. (When the agent dies its socket says so.)
 static bool give_up_privileges(const struct options *options, struct err *err)
 {
-    if (options->has_uid &&
+    if (options->uid != 0 &&
         (setgroups(0, NULL) != 0 || setresgid(options->uid, options->uid, options->uid) != 0 ||
          setresuid(options->uid, options->uid, options->uid) != 0)) {
-        return err_set(err, "cannot become user %u: %s; only root can", (unsigned)options->uid,
+        return err_set(err, "cannot become user %u: %s; only root can", options->uid,
                        strerror(errno));
     }
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
-        return err_set(err, "prctl: %s", strerror(errno));
-    }
-    return true;
-}
-
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    process_harden();
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ||
+           err_set(err, "prctl: %s", strerror(errno));
 }
 
 int main(int argc, char **argv)
 {
     struct options options;
     struct err err = {0};
-    int code = options_parse(&options, argc, argv);
-    if (code >= 0) {
-        return code;
+    bool is_good = options_parse(&options, argc, argv, &err);
+    int status = flags_answer("tabard-proxy", usage, is_good, &options.asked, &err);
+    if (status >= 0) {
+        return status;
     }
-    log_init("tabard-proxy", options.log_level);
-    signal(SIGPIPE, SIG_IGN);
-    raise_descriptor_limit();
+    process_begin("tabard-proxy", options.log_level);
     if (!give_up_privileges(&options, &err) || !plane_run(options.num_workers, &err)) {
         char text[1024];
         char quoted[1024];

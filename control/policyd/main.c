@@ -1,35 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // tabard-policyd: reads the flags, and makes a token or runs.
-#include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "base/flags.h"
+#include "base/process.h"
 #include "control/policyd/policyd.h"
 #include "control/policyd/stream/token.h"
-
-// The CA's key is here now and then: no core file, no debugger of the same user. (LeakSanitizer
-// works as a debugger.)
-static void harden(void)
-{
-#ifndef __SANITIZE_ADDRESS__
-    prctl(PR_SET_DUMPABLE, 0);
-#endif
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-}
-
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
 
 static int make_token(const struct policyd_flags *flags)
 {
@@ -60,9 +39,7 @@ int main(int argc, char **argv)
     if (flags.is_token) {
         return make_token(&flags);
     }
-    log_init("tabard-policyd", flags.log_level);
-    harden();
-    raise_descriptors();
-    signal(SIGPIPE, SIG_IGN);
+    process_begin("tabard-policyd", flags.log_level);
+    process_harden(); // the CA's key is here now and then
     return policyd_run(&flags);
 }
