@@ -12,7 +12,7 @@
 #include <uv.h>
 
 #include "control/policyd/fleet/fleet.h"
-#include "control/policyd/ca/trust.h"
+#include "control/policyd/ca/ca_trust.h"
 
 #define SOURCE_BYTES_MAX     (8u << 20)   // of a file
 #define SOURCE_ALL_BYTES_MAX (256u << 20) // of all of them

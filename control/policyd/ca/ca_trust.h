@@ -7,8 +7,8 @@
 // The roots are the self-signed certificate of ca/ca.pem and those of roots.pem, if there is one:
 // needed where the CA is an intermediate, and for the time in which a new root takes over. The CRLs
 // are ca/crl.pem (of a root CA) and crls.pem.
-#ifndef TABARD_CONTROL_POLICYD_CA_TRUST_H
-#define TABARD_CONTROL_POLICYD_CA_TRUST_H
+#ifndef TABARD_CONTROL_POLICYD_CA_CA_TRUST_H
+#define TABARD_CONTROL_POLICYD_CA_CA_TRUST_H
 
 #include <openssl/x509.h>
 

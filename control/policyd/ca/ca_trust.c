@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/policyd/ca/trust.h"
+#include "control/policyd/ca/ca_trust.h"
 
 #include <openssl/asn1.h>
 #include <openssl/err.h>
