@@ -59,7 +59,7 @@ static void renew_own(struct policyd *policyd)
     SSL_CTX_free(ctx);
 }
 
-static void on_trust(void *ctx, struct trust *trust, uint64_t began_ns)
+static void on_trust(void *ctx, struct ca_trust *trust, uint64_t began_ns)
 {
     struct policyd *policyd = ctx;
     service_set_trust(&policyd->service, trust, began_ns);
@@ -235,7 +235,7 @@ int policyd_run(const struct policyd_flags *flags)
 {
     static struct policyd policyd;
     struct fleet *fleet = NULL;
-    struct trust *trust = NULL;
+    struct ca_trust *trust = NULL;
     struct err err = {{0}, {0}};
     char quoted[2048], text[1024];
     policyd.flags = flags;

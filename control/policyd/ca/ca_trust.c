@@ -14,7 +14,7 @@
 
 enum state_field { STATE_TRUST_BUNDLES = 1 };
 
-void trust_free(struct trust *trust)
+void ca_trust_free(struct ca_trust *trust)
 {
     if (trust == NULL) {
         return;
@@ -51,7 +51,7 @@ static bool add_der(ProtobufCBinaryData *list, size_t *num, uint8_t *bytes, size
 }
 
 // Reads the CA's own certificate: its trust domain, and whether it is a root.
-static bool read_ca(struct trust *trust, const struct der_list *chain, bool *out_is_root,
+static bool read_ca(struct ca_trust *trust, const struct der_list *chain, bool *out_is_root,
                     struct err *err)
 {
     const uint8_t *end = chain->items[0];
@@ -67,7 +67,7 @@ static bool read_ca(struct trust *trust, const struct der_list *chain, bool *out
     return ok;
 }
 
-static bool parse_crls(struct trust *trust, struct err *err)
+static bool parse_crls(struct ca_trust *trust, struct err *err)
 {
     trust->parsed = calloc(trust->crls.num + 1, sizeof(X509_CRL *));
     bool ok = trust->parsed != NULL;
@@ -99,7 +99,7 @@ static bool join(struct der_list *to, struct der_list *from, struct err *err)
     return true;
 }
 
-static bool build(struct trust *trust, const struct trust_texts *texts,
+static bool build(struct ca_trust *trust, const struct ca_trust_texts *texts,
                   const struct der_list *chain, const struct der_list *roots, bool is_root,
                   time_t now, struct err *err)
 {
@@ -132,11 +132,11 @@ static bool build(struct trust *trust, const struct trust_texts *texts,
     return trust->bundles != NULL;
 }
 
-struct trust *trust_new(const struct trust_texts *texts, time_t now, struct err *err)
+struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, time_t now, struct err *err)
 {
     struct der_list chain = {.num = 0};
     struct der_list roots = {.num = 0};
-    struct trust *trust = calloc(1, sizeof *trust);
+    struct ca_trust *trust = calloc(1, sizeof *trust);
     bool is_root = false;
     bool ok = trust != NULL || err_set(err, "out of memory");
     if (ok && texts->ca == NULL) {
@@ -151,13 +151,13 @@ struct trust *trust_new(const struct trust_texts *texts, time_t now, struct err 
     der_list_cleanup(&chain);
     der_list_cleanup(&roots);
     if (!ok) {
-        trust_free(trust);
+        ca_trust_free(trust);
         return NULL;
     }
     return trust;
 }
 
-bool trust_is_revoked(const struct trust *trust, const uint8_t *serial, size_t serial_len)
+bool ca_trust_is_revoked(const struct ca_trust *trust, const uint8_t *serial, size_t serial_len)
 {
     ASN1_INTEGER *number = serial_len > 0 ? ASN1_INTEGER_new() : NULL;
     bool is_revoked = false;

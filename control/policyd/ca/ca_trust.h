@@ -18,14 +18,14 @@
 #include "base/pb_wire.h"
 
 // Texts of files, NUL-terminated, borrowed; NULL: there is none.
-struct trust_texts {
+struct ca_trust_texts {
     const char *ca;    // ca/ca.pem
     const char *crl;   // ca/crl.pem
     const char *roots; // roots.pem
     const char *crls;  // crls.pem
 };
 
-struct trust {
+struct ca_trust {
     char *domain;                  // owned
     struct trust_bundles *bundles; // owned
     struct bytes packed;           // a State's field trust_bundles
@@ -33,11 +33,11 @@ struct trust {
     X509_CRL **parsed;             // owned, as many
 };
 
-// trust_new: NULL sets err, which names the file.
-struct trust *trust_new(const struct trust_texts *texts, time_t now, struct err *err);
-void trust_free(struct trust *trust);
+// ca_trust_new: NULL sets err, which names the file.
+struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, time_t now, struct err *err);
+void ca_trust_free(struct ca_trust *trust);
 
-// trust_is_revoked says whether any CRL names this serial number (its DER content octets).
-bool trust_is_revoked(const struct trust *trust, const uint8_t *serial, size_t serial_len);
+// ca_trust_is_revoked says whether any CRL names this serial number (its DER content octets).
+bool ca_trust_is_revoked(const struct ca_trust *trust, const uint8_t *serial, size_t serial_len);
 
 #endif

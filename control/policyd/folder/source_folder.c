@@ -19,7 +19,7 @@ static const char *const watched[] = {"", "/fleet", "/ca"};
 struct loading {
     struct folder_files files;
     struct fleet *fleet;
-    struct trust *trust;
+    struct ca_trust *trust;
     bool is_ok[NUM_PARTS];
     bool is_same[NUM_PARTS]; // as the last usable one: not parsed
     struct err err[NUM_PARTS];
@@ -56,12 +56,12 @@ static void load_parts(struct loading *now, const char *dir, const struct folder
     if (!was_read || num < FOLDER_NUM_FIXED) {
         return;
     }
-    const struct trust_texts texts = {.ca = entries[FOLDER_CA].text,
-                                      .crl = entries[FOLDER_CRL].text,
-                                      .roots = entries[FOLDER_ROOTS].text,
-                                      .crls = entries[FOLDER_CRLS].text};
+    const struct ca_trust_texts texts = {.ca = entries[FOLDER_CA].text,
+                                         .crl = entries[FOLDER_CRL].text,
+                                         .roots = entries[FOLDER_ROOTS].text,
+                                         .crls = entries[FOLDER_CRLS].text};
     now->is_same[PART_TRUST] = was_ok[PART_TRUST] && folder_files_same(last, &now->files, false);
-    now->trust = trust_new(&texts, time(NULL), &now->err[PART_TRUST]);
+    now->trust = ca_trust_new(&texts, time(NULL), &now->err[PART_TRUST]);
     now->is_ok[PART_TRUST] = now->trust != NULL;
     now->is_same[PART_FLEET] = was_ok[PART_FLEET] && folder_files_same(last, &now->files, true);
     if (now->is_same[PART_FLEET]) {
@@ -83,7 +83,7 @@ static void load_parts(struct loading *now, const char *dir, const struct folder
     free(pieces);
 }
 
-bool source_folder_load(const char *dir, struct fleet **out_fleet, struct trust **out_trust,
+bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_trust **out_trust,
                         struct err *err)
 {
     const bool was_ok[NUM_PARTS] = {false, false};
@@ -98,7 +98,7 @@ bool source_folder_load(const char *dir, struct fleet **out_fleet, struct trust 
     }
     *err = now.err[now.trust == NULL ? PART_TRUST : PART_FLEET];
     fleet_free(now.fleet);
-    trust_free(now.trust);
+    ca_trust_free(now.trust);
     *out_fleet = NULL;
     *out_trust = NULL;
     return err_prefix(err, "%s", dir);
@@ -194,7 +194,7 @@ static bool take_parts(struct source_folder *source)
     if (now->trust != NULL && !now->is_same[PART_TRUST]) {
         source->hooks.on_trust(source->hooks.ctx, now->trust, source->began_ns);
     } else {
-        trust_free(now->trust);
+        ca_trust_free(now->trust);
     }
     if (now->fleet != NULL) {
         source->hooks.on_fleet(source->hooks.ctx, now->fleet, source->began_ns);
@@ -216,7 +216,7 @@ static void on_load_done(uv_work_t *work, int status)
     if (source->is_closing) {
         folder_files_cleanup(&source->now.files);
         fleet_free(source->now.fleet);
-        trust_free(source->now.trust);
+        ca_trust_free(source->now.trust);
     } else {
         bool wants_again = take_parts(source);
         folder_files_cleanup(&source->last);

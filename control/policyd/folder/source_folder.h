@@ -28,13 +28,13 @@ struct source_folder_hooks {
     // Something was read that is usable and isn't what was read before; taken over. began_ns is
     // when the change was first seen (uv_hrtime).
     void (*on_fleet)(void *ctx, struct fleet *fleet, uint64_t began_ns);
-    void (*on_trust)(void *ctx, struct trust *trust, uint64_t began_ns);
+    void (*on_trust)(void *ctx, struct ca_trust *trust, uint64_t began_ns);
     // Nothing usable; once for each text in a row.
     void (*on_failed)(void *ctx, const char *what, const char *text);
 };
 
 // source_folder_load loads once, here and now, for the start. false sets err; out_* are then NULL.
-bool source_folder_load(const char *dir, struct fleet **out_fleet, struct trust **out_trust,
+bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_trust **out_trust,
                         struct err *err);
 
 // source_folder_new begins to watch; what has changed since source_folder_load is loaded again.

@@ -163,7 +163,7 @@ static void on_tick(uv_timer_t *timer)
 }
 
 void service_init(struct service *service, uv_loop_t *loop, const char *dir, struct fleet *fleet,
-                  struct trust *trust)
+                  struct ca_trust *trust)
 {
     const struct world_hooks hooks = {
         .ctx = service, .on_change = on_change, .on_behind = on_behind};
@@ -222,12 +222,12 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
     registry_dir_refresh(service->registry);
 }
 
-static bool is_revoked(const struct trust *trust, const struct serial *serial)
+static bool is_revoked(const struct ca_trust *trust, const struct serial *serial)
 {
-    return trust_is_revoked(trust, serial->bytes, serial->len);
+    return ca_trust_is_revoked(trust, serial->bytes, serial->len);
 }
 
-void service_set_trust(struct service *service, struct trust *trust, uint64_t began_ns)
+void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t began_ns)
 {
     service_wake(service, began_ns);
     world_set_trust(&service->world, trust);

@@ -100,7 +100,7 @@ struct service {
 
 // service_init needs the folder's first fleet and trust, which it takes over.
 void service_init(struct service *service, uv_loop_t *loop, const char *dir, struct fleet *fleet,
-                  struct trust *trust);
+                  struct ca_trust *trust);
 // service_stop drops what its sidecars left; every call must have ended.
 void service_stop(struct service *service);
 void service_cleanup(struct service *service); // after its timers are closed
@@ -110,7 +110,7 @@ extern const struct grpc_method service_method;
 
 // service_set_fleet and service_set_trust take over; streams that may no longer be end.
 void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t began_ns);
-void service_set_trust(struct service *service, struct trust *trust, uint64_t began_ns);
+void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t began_ns);
 
 // service_permits says whether an identity may be at an address.
 bool service_permits(void *ctx, const char *id, const struct ip *ip);

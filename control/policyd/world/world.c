@@ -42,7 +42,7 @@ void world_cleanup(struct world *world)
     table_cleanup(&world->members);
     registry_cleanup(&world->registry);
     fleet_free(world->fleet);
-    trust_free(world->trust);
+    ca_trust_free(world->trust);
 }
 
 struct member *world_member(struct world *world, const char *id, size_t id_len)

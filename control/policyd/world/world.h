@@ -42,8 +42,8 @@ struct world_hooks {
 };
 
 struct world {
-    struct fleet *fleet; // owned; NULL: none yet
-    struct trust *trust; // owned; NULL: none yet
+    struct fleet *fleet;    // owned; NULL: none yet
+    struct ca_trust *trust; // owned; NULL: none yet
     struct registry registry;
     struct table members;
     struct view *dirty; // views with changes that no viewer was told of
@@ -63,7 +63,7 @@ void world_cleanup(struct world *world);
 // are changed by a fleet; all of them by a trust. world_set_fleet: false, out of memory: some views
 // show nothing until the next fleet.
 bool world_set_fleet(struct world *world, struct fleet *fleet);
-void world_set_trust(struct world *world, struct trust *trust);
+void world_set_trust(struct world *world, struct ca_trust *trust);
 
 // world_join shows a viewer the view of an identity that the fleet names. false sets err.
 bool world_join(struct world *world, struct viewer *viewer, const char *id, struct err *err);

@@ -213,12 +213,12 @@ static void retrust_member(struct world *world, struct member *member, void *ctx
     }
 }
 
-void world_set_trust(struct world *world, struct trust *trust)
+void world_set_trust(struct world *world, struct ca_trust *trust)
 {
-    struct trust *old = world->trust;
+    struct ca_trust *old = world->trust;
     world->trust = trust;
     each_member(world, retrust_member, NULL);
-    trust_free(old);
+    ca_trust_free(old);
 }
 
 bool world_join(struct world *world, struct viewer *viewer, const char *id, struct err *err)

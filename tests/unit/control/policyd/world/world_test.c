@@ -62,9 +62,9 @@ static struct fleet *random_fleet(unsigned *seed)
     return fleet;
 }
 
-static struct trust *empty_trust(void)
+static struct ca_trust *empty_trust(void)
 {
-    return calloc(1, sizeof(struct trust));
+    return calloc(1, sizeof(struct ca_trust));
 }
 
 // What a sidecar would have in force: names of destinations.
