@@ -220,11 +220,9 @@ static bool start(struct policyd *policyd, struct err *err)
     if (!version_open(&service->version, dir, service_now_us(), err)) {
         return false;
     }
-    service->issuer = issuer_new(&policyd->loop, policyd->ca_dir, err);
-    service->registry = service->issuer == NULL
-                            ? NULL
-                            : registry_dir_new(&policyd->loop, dir, &service->world.registry,
-                                               service_permits, service, err);
+    service->issuer = issuer_new(&policyd->loop, policyd->ca_dir);
+    service->registry = registry_dir_new(&policyd->loop, dir, &service->world.registry,
+                                         service_permits, service, err);
     policyd->server = service->registry == NULL ? NULL : grpc_server_new(&config, err);
     return policyd->server != NULL && listen_on_unix(policyd, err) && listen_on_tcp(policyd, err) &&
            listen_for_metrics(policyd, err) &&
@@ -250,8 +248,9 @@ int policyd_run(const struct policyd_flags *flags)
     start_handles(&policyd);
     bool ok = start(&policyd, &err);
     if (ok) {
-        log_info("msg=started workloads=%u policies=%u trust_domain=%s", fleet->workloads.num,
-                 fleet->policies.num, trust->domain);
+        const struct world *world = &policyd.service.world;
+        log_info("msg=started workloads=%u policies=%u trust_domain=%s",
+                 world->fleet->workloads.num, world->fleet->policies.num, world->trust->domain);
     } else {
         log_error("msg=\"not started\" error=%s", log_quote(quoted, sizeof quoted, err.text));
         stop(&policyd);

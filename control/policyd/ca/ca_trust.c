@@ -8,11 +8,10 @@
 #include <string.h>
 
 #include "certs/ca/mint.h"
+#include "proto/policy_agent_fields.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 #define LISTS_MAX (2 * TRUST_BUNDLE_ROOTS_MAX)
-
-enum state_field { STATE_TRUST_BUNDLES = 1 };
 
 void ca_trust_free(struct ca_trust *trust)
 {

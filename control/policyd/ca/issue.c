@@ -5,8 +5,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/log.h"
 #include "base/bucket.h"
+#include "base/log.h"
+#include "base/must.h"
 #include "control/policyd/ca/sign.h"
 
 struct issue_job {
@@ -58,14 +59,10 @@ static void free_jobs(struct issue_job *job)
     }
 }
 
-struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir, struct err *err)
+struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir)
 {
-    struct issuer *issuer = calloc(1, sizeof *issuer);
-    if (issuer == NULL || (issuer->ca_dir = strdup(ca_dir)) == NULL) {
-        free(issuer);
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct issuer *issuer = must_alloc(1, sizeof *issuer);
+    issuer->ca_dir = must_strdup(ca_dir);
     issuer->loop = loop;
     issuer->waiting_end = &issuer->waiting;
     issuer->bucket = bucket_full(ISSUE_BURST_MAX, ISSUE_PER_SECOND_MAX);
@@ -160,24 +157,18 @@ static void start(struct issuer *issuer)
     invariant(issuer->is_working);
 }
 
-static bool copy_request(struct issue_request *out, const struct issue_request *request)
+static void copy_request(struct issue_request *out, const struct issue_request *request)
 {
-    uint8_t *csr = malloc(request->csr_len + 1);
-    char **names = calloc(request->num_dns_names + 1, sizeof *names);
-    bool ok = csr != NULL && names != NULL;
-    *out = (struct issue_request){.csr = csr,
+    char **names = must_alloc(request->num_dns_names, sizeof *names);
+    for (size_t i = 0; i < request->num_dns_names; i++) {
+        names[i] = must_strdup(request->dns_names[i]);
+    }
+    *out = (struct issue_request){.csr = must_copy(request->csr, request->csr_len),
                                   .csr_len = request->csr_len,
-                                  .spiffe_id = strdup(request->spiffe_id),
+                                  .spiffe_id = must_strdup(request->spiffe_id),
                                   .dns_names = names,
+                                  .num_dns_names = request->num_dns_names,
                                   .seconds = request->seconds};
-    if (csr != NULL && request->csr_len > 0) {
-        memcpy(csr, request->csr, request->csr_len);
-    }
-    for (size_t i = 0; ok && i < request->num_dns_names; i++) {
-        ok = (names[i] = strdup(request->dns_names[i])) != NULL;
-        out->num_dns_names += ok;
-    }
-    return ok && out->spiffe_id != NULL;
 }
 
 struct issue_job *issue(struct issuer *issuer, const struct issue_request *request,
@@ -198,14 +189,8 @@ struct issue_job *issue(struct issuer *issuer, const struct issue_request *reque
                 ISSUE_BURST_MAX, ISSUE_PER_SECOND_MAX);
         return NULL;
     }
-    struct issue_job *job = calloc(1, sizeof *job);
-    if (job == NULL || !copy_request(&job->request, request)) {
-        if (job != NULL) {
-            free_job(job);
-        }
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct issue_job *job = must_alloc(1, sizeof *job);
+    copy_request(&job->request, request);
     job->on_done = on_done;
     job->ctx = ctx;
     *issuer->waiting_end = job;

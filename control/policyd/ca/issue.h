@@ -54,8 +54,8 @@ struct issuer_stats {
     uint64_t num_crls;    // written anew
 };
 
-// issuer_new works with the CA in `ca_dir` (copied). NULL sets err.
-struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir, struct err *err);
+// issuer_new works with the CA in `ca_dir` (copied).
+struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir);
 
 // issue takes a request; on_done comes from the loop, never from inside. NULL sets err: a limit.
 struct issue_job *issue(struct issuer *issuer, const struct issue_request *request,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One fleet: every workload, policy and destination of the folder's pieces, checked, and indexed so
-// that what one workload may see costs what it sees and not what there is (fleet_see).
+// that what one workload may see costs what it sees and not what there is (fleet_sight_init).
 // Immutable once built; its owner frees it; any thread may read. Bounded by FLEET_*_MAX. It knows
 // no sidecar, no address in use and no file.
 #ifndef TABARD_CONTROL_POLICYD_FLEET_FLEET_H
@@ -99,7 +99,7 @@ struct fleet_callee {
     uint32_t num_ports;
 };
 
-// What one workload may see. Zero state: {0}.
+// What one workload sees. Zero state: {0}.
 struct fleet_sight {
     struct array callees;      // of fleet_callee, by workload
     struct array ports;        // of uint32_t
@@ -107,11 +107,10 @@ struct fleet_sight {
     struct array destinations; // of uint32_t, in the fleet's order
 };
 
-// fleet_see fills *out: a workload may call another's port if an enforced ALLOW that targets the
+// fleet_sight_init fills *out: a workload sees another's port if an enforced ALLOW that targets the
 // other and speaks of the port could let it in (whatever its address), and no enforced DENY is sure
-// to keep it out. false sets err.
-bool fleet_see(const struct fleet *fleet, uint32_t workload, struct fleet_sight *out,
-               struct err *err);
+// to keep it out.
+void fleet_sight_init(struct fleet_sight *out, const struct fleet *fleet, uint32_t workload);
 void fleet_sight_cleanup(struct fleet_sight *sight);
 
 #endif

@@ -5,14 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "base/pb_text.h"
 #include "control/policyd/fleet/fleet_impl.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
 
-// What is under way: names and ids that stand already, and where.
-struct reading {
+// Reads pieces into a fleet; knows which names and ids were given already, and in which piece.
+struct reader {
     struct fleet *fleet;
+    const struct fleet_piece *pieces;
     struct spiffe_id domain; // text: the trust domain's name
     struct keymap ids;
     struct keymap policy_names;
@@ -20,16 +22,20 @@ struct reading {
     size_t piece;
 };
 
-static bool is_first(struct keymap *map, const char *name, size_t piece, size_t *out_other)
+// Notes a name; refuses one that was given before, saying in which file.
+static bool note_name(const struct reader *reader, struct keymap *names, const char *name,
+                      const char *where, struct err *err)
 {
     struct keymap_key key = keymap_key_of(name, strlen(name), 0);
     bool is_new = false;
-    uint32_t *at = keymap_put(map, &key, &is_new);
-    *out_other = *at;
+    uint32_t *piece = keymap_put(names, &key, &is_new);
     if (is_new) {
-        *at = (uint32_t)piece;
+        *piece = (uint32_t)reader->piece;
+        return true;
     }
-    return is_new;
+    return *piece == reader->piece ? err_set_at(err, where, "%s stands twice in this file", name)
+                                   : err_set_at(err, where, "%s stands in %s already", name,
+                                                reader->pieces[*piece].name);
 }
 
 static bool read_blocks(struct fleet *fleet, struct fleet_workload *row, struct err *err)
@@ -65,26 +71,24 @@ static bool check_ports(const Tabard__V1__Workload *spec, struct err *err)
     return true;
 }
 
-static bool read_workload(struct reading *reading, const Tabard__V1__Workload *spec,
-                          struct err *err)
+static bool read_workload(struct reader *reader, const Tabard__V1__Workload *spec, struct err *err)
 {
-    struct fleet *fleet = reading->fleet;
-    size_t other = 0;
+    struct fleet *fleet = reader->fleet;
     struct fleet_workload *row = array_add(&fleet->workloads, sizeof *row);
     row->spec = spec;
     if (!spiffe_workload_parse(&row->id, spec->spiffe_id, strlen(spec->spiffe_id), err)) {
         return err_prefix_where(err, "spiffe_id");
     }
-    if (row->id.domain_len != reading->domain.text_len ||
-        memcmp(row->id.domain, reading->domain.text, row->id.domain_len) != 0) {
+    if (row->id.domain_len != reader->domain.text_len ||
+        memcmp(row->id.domain, reader->domain.text, row->id.domain_len) != 0) {
         return err_set_at(err, "spiffe_id", "the CA signs for the trust domain %s only",
-                          reading->domain.text);
+                          reader->domain.text);
     }
     if (row->id.path_len > 8 && memcmp(row->id.path, "/tabard/", 8) == 0) {
         return err_set_at(err, "spiffe_id", "ids below /tabard/ are the mesh's own servants'");
     }
-    if (!is_first(&reading->ids, spec->spiffe_id, reading->piece, &other)) {
-        return err_set_at(err, "spiffe_id", "%s stands in the fleet already", spec->spiffe_id);
+    if (!note_name(reader, &reader->ids, spec->spiffe_id, "spiffe_id", err)) {
+        return false;
     }
     uint32_t seconds = spec->certificate_seconds;
     if (seconds != 0 &&
@@ -98,7 +102,7 @@ static bool read_workload(struct reading *reading, const Tabard__V1__Workload *s
 static bool add_pattern(struct array *to, const char *text, struct err *err)
 {
     struct spiffe_pattern *pattern = array_add(to, sizeof *pattern);
-    return pattern != NULL && spiffe_pattern_parse(pattern, text, strlen(text), err);
+    return spiffe_pattern_parse(pattern, text, strlen(text), err);
 }
 
 // A policy alone, judged as a sidecar would, its errors named as this file names it.
@@ -115,11 +119,9 @@ static bool check_policy(const Tabard__V1__Policy *policy, struct err *err)
     return index != NULL;
 }
 
-static bool read_policy(struct reading *reading, const Tabard__V1__FleetPolicy *spec,
-                        struct err *err)
+static bool read_policy(struct reader *reader, const Tabard__V1__FleetPolicy *spec, struct err *err)
 {
-    size_t other = 0;
-    struct fleet_policy *policy = array_add(&reading->fleet->policies, sizeof *policy);
+    struct fleet_policy *policy = array_add(&reader->fleet->policies, sizeof *policy);
     policy->spec = spec;
     if (spec->policy == NULL) {
         return err_set_at(err, "policy", "missing");
@@ -135,8 +137,7 @@ static bool read_policy(struct reading *reading, const Tabard__V1__FleetPolicy *
     if (!check_policy(spec->policy, err)) {
         return false;
     }
-    return is_first(&reading->policy_names, spec->policy->name, reading->piece, &other) ||
-           err_set_at(err, "policy.name", "%s is another policy's name too", spec->policy->name);
+    return note_name(reader, &reader->policy_names, spec->policy->name, "policy.name", err);
 }
 
 static bool check_destination(const Tabard__V1__Destination *destination, struct err *err)
@@ -155,13 +156,11 @@ static bool check_destination(const Tabard__V1__Destination *destination, struct
     return index != NULL;
 }
 
-static bool read_destination(struct reading *reading, const Tabard__V1__FleetDestination *spec,
+static bool read_destination(struct reader *reader, const Tabard__V1__FleetDestination *spec,
                              struct err *err)
 {
-    size_t other = 0;
     struct spiffe_pattern pattern;
-    const Tabard__V1__FleetDestination **row =
-        array_add(&reading->fleet->destinations, sizeof *row);
+    const Tabard__V1__FleetDestination **row = array_add(&reader->fleet->destinations, sizeof *row);
     *row = spec;
     if (spec->destination == NULL) {
         return err_set_at(err, "destination", "missing");
@@ -181,23 +180,21 @@ static bool read_destination(struct reading *reading, const Tabard__V1__FleetDes
         return err_set_at(err, "destination.name",
                           "names with spiffe:// are those of the fleet's own workloads");
     }
-    return is_first(&reading->destination_names, spec->destination->name, reading->piece, &other) ||
-           err_set_at(err, "destination.name", "%s is another destination's name too",
-                      spec->destination->name);
+    return note_name(reader, &reader->destination_names, spec->destination->name,
+                     "destination.name", err);
 }
 
 #define READ_ALL(piece, field, read_one)                                                           \
     for (size_t i = 0; ok && i < (piece)->n_##field; i++) {                                        \
-        ok =                                                                                       \
-            read_one(reading, (piece)->field[i], err) || err_prefix_where(err, #field "[%zu]", i); \
+        ok = read_one(reader, (piece)->field[i], err) || err_prefix_where(err, #field "[%zu]", i); \
     }
 
-static bool read_piece(struct reading *reading, const struct fleet_piece *piece, struct err *err)
+static bool read_piece(struct reader *reader, const struct fleet_piece *piece, struct err *err)
 {
     struct pb_text_marks *marks = NULL;
     Tabard__V1__FleetConfig *config = (Tabard__V1__FleetConfig *)pb_text_parse(
         &tabard__v1__fleet_config__descriptor, piece->text, piece->len, piece->name, &marks, err);
-    reading->fleet->pieces[reading->piece] = config;
+    reader->fleet->pieces[reader->piece] = config;
     bool ok = config != NULL;
     if (ok) {
         READ_ALL(config, workloads, read_workload)
@@ -211,7 +208,8 @@ static bool read_piece(struct reading *reading, const struct fleet_piece *piece,
     return ok;
 }
 
-// Two entries of one block and port would be refused by every sidecar that gets both.
+// A fixed destination may not be an address that a workload's sidecar could claim: a sidecar would
+// get the address twice and refuse.
 static bool check_destinations(struct fleet *fleet, struct err *err)
 {
     const Tabard__V1__FleetDestination **all = fleet->destinations.items;
@@ -252,25 +250,21 @@ static bool check_sizes(const struct fleet *fleet, struct err *err)
 struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
                         const char *trust_domain, struct err *err)
 {
-    struct fleet *fleet = calloc(1, sizeof *fleet);
-    struct reading reading = {.fleet = fleet};
-    reading.domain.text = trust_domain;
-    reading.domain.text_len = strlen(trust_domain);
-    bool ok =
-        fleet != NULL && (fleet->pieces = calloc(num_pieces + 1, sizeof *fleet->pieces)) != NULL;
-    if (!ok) {
-        err_set(err, "out of memory");
-    } else {
-        fleet->num_pieces = num_pieces;
-    }
+    struct fleet *fleet = must_alloc(1, sizeof *fleet);
+    struct reader reader = {.fleet = fleet, .pieces = pieces};
+    reader.domain.text = trust_domain;
+    reader.domain.text_len = strlen(trust_domain);
+    fleet->pieces = must_alloc(num_pieces, sizeof *fleet->pieces);
+    fleet->num_pieces = num_pieces;
+    bool ok = true;
     for (size_t i = 0; ok && i < num_pieces; i++) {
-        reading.piece = i;
-        ok = read_piece(&reading, &pieces[i], err);
+        reader.piece = i;
+        ok = read_piece(&reader, &pieces[i], err);
     }
     ok = ok && check_sizes(fleet, err) && check_destinations(fleet, err) && fleet_index(fleet, err);
-    keymap_cleanup(&reading.ids);
-    keymap_cleanup(&reading.policy_names);
-    keymap_cleanup(&reading.destination_names);
+    keymap_cleanup(&reader.ids);
+    keymap_cleanup(&reader.policy_names);
+    keymap_cleanup(&reader.destination_names);
     if (!ok) {
         fleet_free(fleet);
         return NULL;

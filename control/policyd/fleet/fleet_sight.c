@@ -99,13 +99,13 @@ bool fleet_index(struct fleet *fleet, struct err *err)
     return index_policies(fleet, err) && index_destinations(fleet, err);
 }
 
-// A policy that speaks of a workload and of the one who looks.
+// A policy that targets a workload and speaks of the one whose sight is worked out.
 struct candidate {
     uint32_t workload;
     uint32_t policy;
 };
 
-struct looking {
+struct search {
     const struct fleet *fleet;
     const struct spiffe_id *id;
     struct array candidates; // of candidate
@@ -134,13 +134,13 @@ static bool excludes(const struct fleet *fleet, const struct fleet_rule *rule,
 // A rule whose principals match: every workload that its policy targets becomes a candidate.
 static bool on_rule(void *ctx, uint32_t number)
 {
-    struct looking *looking = ctx;
-    const struct fleet *fleet = looking->fleet;
+    struct search *search = ctx;
+    const struct fleet *fleet = search->fleet;
     const struct fleet_rule *rule = &((const struct fleet_rule *)fleet->rules.items)[number];
     const struct fleet_policy *policy =
         &((const struct fleet_policy *)fleet->policies.items)[rule->policy];
     bool is_deny = policy->spec->policy->action == TABARD__V1__POLICY__ACTION__DENY;
-    if ((is_deny && !rule->is_certain) || excludes(fleet, rule, looking->id)) {
+    if ((is_deny && !rule->is_certain) || excludes(fleet, rule, search->id)) {
         return true;
     }
     const struct spiffe_pattern *targets = policy->targets.items;
@@ -151,7 +151,7 @@ static bool on_rule(void *ctx, uint32_t number)
             if (fleet_workload(fleet, w)->spec->n_ports == 0) {
                 continue;
             }
-            struct candidate *candidate = array_add(&looking->candidates, sizeof *candidate);
+            struct candidate *candidate = array_add(&search->candidates, sizeof *candidate);
             *candidate = (struct candidate){.workload = w, .policy = rule->policy};
         }
     }
@@ -182,7 +182,7 @@ static bool speaks_of(const Tabard__V1__Policy *policy, uint32_t port)
     return policy->n_ports == 0;
 }
 
-// Decides one port of one workload over the policies that speak of it and of who looks.
+// Decides one port of one workload over the policies that target it and speak of the caller.
 static bool is_open(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
                     uint32_t port)
 {
@@ -234,37 +234,31 @@ static void sort_out(struct array *numbers)
     numbers->num = num;
 }
 
-bool fleet_see(const struct fleet *fleet, uint32_t workload, struct fleet_sight *out,
-               struct err *err)
+void fleet_sight_init(struct fleet_sight *out, const struct fleet *fleet, uint32_t workload)
 {
     *out = (struct fleet_sight){.callees = {.num = 0}};
-    struct looking looking = {.fleet = fleet, .id = &fleet_workload(fleet, workload)->id};
+    struct search search = {.fleet = fleet, .id = &fleet_workload(fleet, workload)->id};
     const uint32_t *anybody = fleet->anybody.items;
-    bool ok = multimap_each_match(&fleet->by_principal, looking.id, on_rule, &looking);
-    for (uint32_t i = 0; ok && i < fleet->anybody.num; i++) {
-        ok = on_rule(&looking, anybody[i]);
+    multimap_each_match(&fleet->by_principal, search.id, on_rule, &search);
+    for (uint32_t i = 0; i < fleet->anybody.num; i++) {
+        on_rule(&search, anybody[i]);
     }
-    struct candidate *candidates = looking.candidates.items;
-    uint32_t num = looking.candidates.num;
-    if (ok && num > 1) {
+    struct candidate *candidates = search.candidates.items;
+    uint32_t num = search.candidates.num;
+    if (num > 1) {
         qsort(candidates, num, sizeof *candidates, compare_candidates);
     }
-    for (uint32_t i = 0, end; ok && i < num; i = end) {
+    for (uint32_t i = 0, end; i < num; i = end) {
         for (end = i; end < num && candidates[end].workload == candidates[i].workload;) {
             end++;
         }
         add_callee(fleet, candidates + i, end - i, out);
     }
-    ok = ok && multimap_each_match(&fleet->by_target, looking.id, on_number, &out->policies) &&
-         multimap_each_match(&fleet->by_caller, looking.id, on_number, &out->destinations);
-    array_cleanup(&looking.candidates);
-    if (!ok) {
-        fleet_sight_cleanup(out);
-        return err_set(err, "out of memory");
-    }
+    multimap_each_match(&fleet->by_target, search.id, on_number, &out->policies);
+    multimap_each_match(&fleet->by_caller, search.id, on_number, &out->destinations);
+    array_cleanup(&search.candidates);
     sort_out(&out->policies);
     sort_out(&out->destinations);
-    return true;
 }
 
 void fleet_sight_cleanup(struct fleet_sight *sight)

@@ -28,7 +28,7 @@ static const Tabard__V1__Workload *find(const struct fleet *fleet, const char *i
     return number == FLEET_NONE ? NULL : fleet_workload(fleet, number)->spec;
 }
 
-static enum admit_result grant(struct admitted *out, const char *id, enum admit_proof proof)
+static enum admit_result grant(struct admission *out, const char *id, enum admit_proof proof)
 {
     snprintf(out->id, sizeof out->id, "%s", id);
     out->proof = proof;
@@ -58,7 +58,7 @@ static bool on_workload(void *ctx, uint32_t number)
     return search->num < 2;
 }
 
-static enum admit_result by_uid(struct admitted *out, const struct fleet *fleet,
+static enum admit_result by_uid(struct admission *out, const struct fleet *fleet,
                                 const struct admit_request *request, struct err *err)
 {
     struct uid_search search = {.fleet = fleet, .request = request};
@@ -76,7 +76,7 @@ static enum admit_result by_uid(struct admitted *out, const struct fleet *fleet,
     return ADMIT_NOT_NAMED;
 }
 
-static enum admit_result by_certificate(struct admitted *out, const struct fleet *fleet,
+static enum admit_result by_certificate(struct admission *out, const struct fleet *fleet,
                                         const struct admit_request *request, struct err *err)
 {
     const char *id = request->certificate_id;
@@ -95,7 +95,7 @@ static enum admit_result by_certificate(struct admitted *out, const struct fleet
     return grant(out, id, ADMIT_BY_CERTIFICATE);
 }
 
-static enum admit_result by_token(struct admitted *out, const struct fleet *fleet,
+static enum admit_result by_token(struct admission *out, const struct fleet *fleet,
                                   const struct admit_request *request, struct err *err)
 {
     char id[SPIFFE_ID_LEN_MAX + 1];
@@ -126,27 +126,32 @@ static enum admit_result by_token(struct admitted *out, const struct fleet *flee
     return grant(out, id, ADMIT_BY_JOIN_TOKEN);
 }
 
-enum admit_result admit(struct admitted *out, const struct fleet *fleet,
+// What was shown that proves nothing, for when nothing else does either.
+static enum admit_result no_certificate(const struct admit_request *request, struct err *err)
+{
+    if (request->certificate_error[0] != '\0') {
+        err_set(err, "the certificate proves nobody: %s", request->certificate_error);
+        return ADMIT_CERTIFICATE;
+    }
+    err_set(err, "nothing proves who this is: a certificate or a join token would");
+    return ADMIT_NO_PROOF;
+}
+
+enum admit_result admit(struct admission *out, const struct fleet *fleet,
                         const struct admit_request *request, struct err *err)
 {
-    enum admit_result result = ADMIT_NO_PROOF;
-    bool showed_one = request->certificate_error[0] != '\0';
-    *out = (struct admitted){.id = ""};
-    if (request->certificate_id != NULL) {
-        result = by_certificate(out, fleet, request, err);
-    } else if (showed_one) {
-        err_set(err, "the certificate proves nobody: %s", request->certificate_error);
-        result = ADMIT_CERTIFICATE;
-    } else {
-        err_set(err, "nothing proves who this is: a certificate or a join token would");
+    *out = (struct admission){.id = ""};
+    enum admit_result result = request->certificate_id != NULL
+                                   ? by_certificate(out, fleet, request, err)
+                                   : no_certificate(request, err);
+    if (result == ADMIT_OK) {
+        return ADMIT_OK;
     }
-    if (result != ADMIT_OK && request->is_unix) {
-        result = by_uid(out, fleet, request, err);
+    // What is said of a refusal is said of the last proof that there was.
+    if (request->is_unix && (result = by_uid(out, fleet, request, err)) == ADMIT_OK) {
+        return ADMIT_OK;
     }
-    if (result != ADMIT_OK && request->token[0] != '\0') {
-        result = by_token(out, fleet, request, err);
-    }
-    return result;
+    return request->token[0] != '\0' ? by_token(out, fleet, request, err) : result;
 }
 
 static bool has_uid(const Tabard__V1__Workload *workload, uid_t uid)

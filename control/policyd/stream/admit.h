@@ -51,13 +51,14 @@ struct admit_request {
     time_t now;
 };
 
-struct admitted {
+// Who was admitted, and by what.
+struct admission {
     char id[SPIFFE_ID_LEN_MAX + 1];
     enum admit_proof proof;
 };
 
 // admit decides. Anything but ADMIT_OK sets err to words for the sidecar.
-enum admit_result admit(struct admitted *out, const struct fleet *fleet,
+enum admit_result admit(struct admission *out, const struct fleet *fleet,
                         const struct admit_request *request, struct err *err);
 
 // admit_still says whether a fleet still grants what was granted by this proof.

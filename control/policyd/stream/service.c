@@ -7,11 +7,12 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "control/policyd/stream/session.h"
 
 // Addresses whose sidecar is out of touch.
-struct lingering {
-    struct lingering *next;
+struct lost_claim {
+    struct lost_claim *next;
     struct claim *claim;
     uint64_t number; // of its stream
     uint64_t due_ms;
@@ -82,9 +83,9 @@ static void on_change(void *ctx)
     service_wake(ctx, uv_hrtime());
 }
 
-static void drop_lingering(struct service *service, struct lingering **at)
+static void drop_lingering(struct service *service, struct lost_claim **at)
 {
-    struct lingering *item = *at;
+    struct lost_claim *item = *at;
     *at = item->next;
     if (service->lingering_end == &item->next) {
         service->lingering_end = at;
@@ -117,15 +118,15 @@ void service_linger(struct service *service, struct session *session)
     }
     bool stays =
         !session->has_said_goodbye && !session->loses_claim && is_permitted(service, claim);
-    struct lingering *item = stays ? calloc(1, sizeof *item) : NULL;
-    if (item == NULL) {
+    if (!stays) {
         registry_dir_erase(service->registry, session->number);
         registry_drop(&service->world.registry, claim);
         return;
     }
-    *item = (struct lingering){.claim = claim,
-                               .number = session->number,
-                               .due_ms = uv_now(service->loop) + SERVICE_LINGER_MS};
+    struct lost_claim *item = must_alloc(1, sizeof *item);
+    *item = (struct lost_claim){.claim = claim,
+                                .number = session->number,
+                                .due_ms = uv_now(service->loop) + SERVICE_LINGER_MS};
     registry_linger(&service->world.registry, claim);
     *service->lingering_end = item;
     service->lingering_end = &item->next;
@@ -197,9 +198,7 @@ void service_cleanup(struct service *service)
 void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t began_ns)
 {
     service_wake(service, began_ns);
-    if (!world_set_fleet(&service->world, fleet)) {
-        log_error("msg=\"out of memory: some sidecars are shown nothing\"");
-    }
+    world_set_fleet(&service->world, fleet);
     for (struct session *session = service->sessions; session != NULL; session = session->next) {
         if (session->id == NULL || session->is_over) {
             continue;
@@ -212,7 +211,7 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
                            "the fleet no longer grants one of the addresses");
         }
     }
-    for (struct lingering **at = &service->lingering; *at != NULL;) {
+    for (struct lost_claim **at = &service->lingering; *at != NULL;) {
         if (is_permitted(service, (*at)->claim)) {
             at = &(*at)->next;
         } else {
@@ -222,7 +221,7 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
     registry_dir_refresh(service->registry);
 }
 
-static bool is_revoked(const struct ca_trust *trust, const struct serial *serial)
+static bool is_revoked(const struct ca_trust *trust, const struct session_serial *serial)
 {
     return ca_trust_is_revoked(trust, serial->bytes, serial->len);
 }

@@ -75,7 +75,7 @@ struct service_stats {
 };
 
 struct session;
-struct lingering;
+struct lost_claim;
 
 struct service {
     uv_loop_t *loop;
@@ -91,8 +91,8 @@ struct service {
     struct push pushes[SERVICE_PUSHES];
     struct push *push; // of the flush under way, or NULL
     struct session *sessions;
-    struct lingering *lingering; // oldest first
-    struct lingering **lingering_end;
+    struct lost_claim *lingering; // oldest first
+    struct lost_claim **lingering_end;
     uint64_t num_sessions_made;
     struct service_stats stats;
     bool is_stopping;

@@ -7,9 +7,8 @@
 #include <string.h>
 
 #include "base/log.h"
-
-// Field numbers of SubscribeResponse.
-enum { RESPONSE_NONCE = 1, RESPONSE_VERSION = 2 };
+#include "base/must.h"
+#include "proto/policy_agent_fields.h"
 
 #define NONCE_MAX 24
 
@@ -30,7 +29,8 @@ void session_finish(struct session *session, enum service_end end, enum grpc_cod
     grpc_call_finish(session->call, code, text);
 }
 
-void session_answered(struct session *session)
+// Notes a result's arrival in the push that it belongs to.
+static void leave_push(struct session *session)
 {
     struct push *push = session->push;
     session->push = NULL;
@@ -61,7 +61,7 @@ static uint64_t version_now(struct service *service)
 
 static void join_push(struct session *session)
 {
-    session_answered(session); // it answered late; what it is told now is newer
+    leave_push(session); // it answered late; what it is told now is newer
     session->push = session->service->push;
     if (session->push != NULL) {
         session->push->num_waiting++;
@@ -81,23 +81,23 @@ void session_advance(struct session *session)
         !grpc_call_can_send(session->call)) {
         return;
     }
-    const struct bytes *body =
-        is_behind ? world_body(&service->world, &session->viewer, &is_state) : NULL;
+    const struct bytes *update =
+        is_behind ? viewer_take_update(&service->world, &session->viewer, &is_state) : NULL;
     int nonce_len = snprintf(nonce, sizeof nonce, "%" PRIu64, ++session->nonce);
     pb_wire_put_field(&out, RESPONSE_NONCE, nonce, (size_t)nonce_len);
     pb_wire_put_number(&out, RESPONSE_VERSION, version_now(service));
-    if (body != NULL) {
-        bytes_push(&out, body->at, body->len);
+    if (update != NULL) {
+        bytes_push(&out, update->at, update->len);
     }
     bytes_push(&out, session->answer.at, session->answer.len);
-    bool ok = (body != NULL || !is_behind) && grpc_call_send(session->call, out.at, out.len, &err);
-    service->stats.num_states += body != NULL && is_state;
-    service->stats.num_deltas += body != NULL && !is_state;
+    bool ok = grpc_call_send(session->call, out.at, out.len, &err);
+    service->stats.num_states += is_behind && is_state;
+    service->stats.num_deltas += is_behind && !is_state;
     service->stats.num_bytes += out.len;
     bytes_cleanup(&session->answer);
     bytes_cleanup(&out);
     if (!ok) {
-        session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, "out of memory");
+        session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, err.text);
         return;
     }
     session->is_waiting = session->has_sent = true;
@@ -119,7 +119,7 @@ static void take_result(struct session *session, const Tabard__V1__Result *resul
     }
     session->is_waiting = false;
     session->due_ms = 0;
-    session_answered(session);
+    leave_push(session);
     if (result->error[0] == '\0') {
         service->stats.num_acks++;
         return;
@@ -172,7 +172,7 @@ static void on_start(void *ctx, struct grpc_call *call)
 {
     struct service *service = ctx;
     struct session *session =
-        service->stats.num_streams < SERVICE_STREAMS_MAX ? calloc(1, sizeof *session) : NULL;
+        service->stats.num_streams < SERVICE_STREAMS_MAX ? must_alloc(1, sizeof *session) : NULL;
     grpc_call_set_ctx(call, session);
     service->stats.num_started++;
     if (session == NULL) {
@@ -223,7 +223,7 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
     log_debug("msg=\"stream over\" stream=%" PRIu64 " id=%s code=%s error=%s", session->number,
               session->id == NULL ? "-" : session->id, grpc_code_name(status->code),
               log_quote(quoted, sizeof quoted, status->message));
-    session_answered(session);
+    leave_push(session);
     issue_forget(session->job);
     world_leave(&session->viewer);
     service_linger(service, session);

@@ -13,7 +13,7 @@
 
 #define SESSION_NODE_MAX 64 // of a node's id, in the log
 
-struct serial {
+struct session_serial {
     uint8_t bytes[ISSUE_SERIAL_MAX];
     uint8_t len;
 };
@@ -43,8 +43,8 @@ struct session {
     bool loses_claim; // its addresses don't stay when it is gone
     uint64_t due_ms;  // when waiting for anything ends
     struct push *push;
-    struct serial shown;  // the certificate of its connection
-    struct serial issued; // and the one it got last here
+    struct session_serial shown;  // the certificate of its connection
+    struct session_serial issued; // and the one it got last here
 };
 
 // session_finish ends a stream with words for the sidecar, a line in the log, and a count.
@@ -54,12 +54,9 @@ void session_finish(struct session *session, enum service_end end, enum grpc_cod
 // session_advance sends what is due, if anything is and nothing is under way.
 void session_advance(struct session *session);
 
-// session_request handles a request that was unpacked: session_first a stream's first one.
+// session_first takes a stream's first request, session_sign a signing request.
 void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request);
 void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request);
-
-// session_answered notes a result's arrival in the push that it belongs to.
-void session_answered(struct session *session);
 
 // service_wake sends what has changed after a short while.
 void service_wake(struct service *service, uint64_t began_ns);

@@ -8,11 +8,10 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "control/policyd/stream/session.h"
 #include "control/policyd/stream/tls.h"
-
-// Field numbers of SubscribeResponse and IssuedCertificate.
-enum { RESPONSE_CERTIFICATE = 5, RESPONSE_CERTIFICATE_ERROR = 6, ISSUED_CHAIN = 1 };
+#include "proto/policy_agent_fields.h"
 
 static enum grpc_code code_of(enum admit_result result)
 {
@@ -48,7 +47,7 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
     struct service *service = session->service;
     const struct grpc_peer *peer = grpc_call_peer(session->call);
     struct verified_peer verified;
-    struct admitted admitted;
+    struct admission admission;
     struct err err = {{0}, {0}};
     struct err tls_err = {{0}, {0}};
     size_t serial_len = 0;
@@ -68,20 +67,20 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
         }
         session->shown.len = (uint8_t)serial_len;
     }
-    enum admit_result result = admit(&admitted, service->world.fleet, &asked, &err);
+    enum admit_result result = admit(&admission, service->world.fleet, &asked, &err);
     service->stats.admitted[result]++;
     if (result != ADMIT_OK) {
         err_prefix(&err, "%s", admit_result_text(result));
         session_finish(session, SERVICE_END_NOT_ADMITTED, code_of(result), err.text);
         return false;
     }
-    if (admitted.proof != ADMIT_BY_CERTIFICATE) {
+    if (admission.proof != ADMIT_BY_CERTIFICATE) {
         session->shown.len = 0;
     }
-    session->proof = admitted.proof;
+    session->proof = admission.proof;
     session->uid = peer->uid;
-    session->id = strdup(admitted.id);
-    return session->id != NULL;
+    session->id = must_strdup(admission.id);
+    return true;
 }
 
 // Takes the addresses that the fleet gives this identity. A host has more than those; only if none
@@ -150,9 +149,6 @@ void session_first(struct session *session, const Tabard__V1__SubscribeRequest *
     }
     snprintf(session->node, sizeof session->node, "%s", request->node->id);
     if (!admit_session(session, request)) {
-        if (!session->is_over) {
-            session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, "out of memory");
-        }
         return;
     }
     if (!claim_addresses_of(session, request->node, &err)) {

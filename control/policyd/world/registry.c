@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 
 struct place;
 
@@ -101,22 +102,18 @@ static bool is_free_for(struct registry *registry, const struct claim_spec *spec
     return err_set(err, "%s is in use by %s", ip_text(ip, text), place->owner->claim->id);
 }
 
-static bool hold_place(struct registry *registry, struct claim *claim, size_t i)
+static void hold_place(struct registry *registry, struct claim *claim, size_t i)
 {
     uint64_t hash;
     struct place *place = find_place(registry, &claim->addresses[i], &hash);
     if (place == NULL) {
-        place = calloc(1, sizeof *place);
-        if (place == NULL || !table_put(&registry->places, &place->link, hash)) {
-            free(place);
-            return false;
-        }
+        place = must_alloc(1, sizeof *place);
+        table_put(&registry->places, &place->link, hash);
         place->ip = claim->addresses[i];
     }
     claim->holds[i] = (struct hold){.claim = claim, .place = place, .next = place->holds};
     place->holds = &claim->holds[i];
     settle(registry, place, owner_id(place));
-    return true;
 }
 
 static void let_go(struct registry *registry, struct hold *hold)
@@ -151,12 +148,8 @@ struct claim *registry_claim(struct registry *registry, const struct claim_spec 
             return NULL;
         }
     }
-    struct claim *claim = calloc(1, sizeof *claim);
-    if (claim == NULL || (claim->id = strdup(spec->id)) == NULL) {
-        free(claim);
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct claim *claim = must_alloc(1, sizeof *claim);
+    claim->id = must_strdup(spec->id);
     registry->num_claims++;
     claim->since_us = spec->since_us;
     for (size_t i = 0; i < spec->num_addresses; i++) {
@@ -168,11 +161,7 @@ struct claim *registry_claim(struct registry *registry, const struct claim_spec 
             continue;
         }
         claim->addresses[claim->num_addresses] = spec->addresses[i];
-        if (!hold_place(registry, claim, claim->num_addresses)) {
-            registry_drop(registry, claim);
-            err_set(err, "out of memory");
-            return NULL;
-        }
+        hold_place(registry, claim, claim->num_addresses);
         claim->num_addresses++;
     }
     return claim;

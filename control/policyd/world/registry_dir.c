@@ -16,6 +16,7 @@
 
 #include "base/hex.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "certs/identity.h"
 
 #define INSTANCE_LEN        16
@@ -23,7 +24,7 @@
 #define ALIVE               "alive"
 #define POLLS_BETWEEN_SCANS 5
 
-struct foreign {
+struct foreign_file {
     struct table_link link; // first
     char name[FILE_NAME_MAX];
     struct claim *claim;
@@ -34,7 +35,7 @@ struct instance {
     uv_fs_event_t event;
     struct registry_dir *owner;
     char name[INSTANCE_LEN + 1];
-    struct table files; // of foreign
+    struct table files; // of foreign_file
     bool is_watched;
 };
 
@@ -75,25 +76,26 @@ static void on_instance_closed(uv_handle_t *handle)
     release(dir);
 }
 
-static struct foreign *find_file(struct instance *instance, const char *name, uint64_t *out_hash)
+static struct foreign_file *find_file(struct instance *instance, const char *name,
+                                      uint64_t *out_hash)
 {
     *out_hash = table_hash(&instance->files, name, strlen(name));
     struct table_link *link = table_first(&instance->files, *out_hash);
-    while (link != NULL && strcmp(((struct foreign *)link)->name, name) != 0) {
+    while (link != NULL && strcmp(((struct foreign_file *)link)->name, name) != 0) {
         link = table_next(link);
     }
-    return (struct foreign *)link;
+    return (struct foreign_file *)link;
 }
 
-static void forget_file(struct instance *instance, struct foreign *file)
+static void forget_file(struct instance *instance, struct foreign_file *file)
 {
     registry_drop(instance->owner->registry, file->claim);
     table_remove(&instance->files, &file->link);
     free(file);
 }
 
-// Reads "ID SINCE IP IP ...\n". What another policyd may have been made to write is believed as far
-// as the fleet goes.
+// Reads "ID SINCE IP IP ...\n". Files of another policyd are not trusted: only addresses that our
+// own fleet permits are taken from them.
 static struct claim *read_claim(struct registry_dir *dir, char *text)
 {
     struct ip addresses[REGISTRY_ADDRESSES_MAX];
@@ -128,7 +130,7 @@ static void look_at(struct instance *instance, const char *name)
     char path[PATH_MAX], text[REGISTRY_FILE_MAX];
     uint64_t hash;
     snprintf(path, sizeof path, "%s/%s/%s", dir->path, instance->name, name);
-    struct foreign *file = find_file(instance, name, &hash);
+    struct foreign_file *file = find_file(instance, name, &hash);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     if (fd >= 0) {
@@ -146,12 +148,11 @@ static void look_at(struct instance *instance, const char *name)
     }
     text[len] = '\0';
     struct claim *claim = read_claim(dir, text);
-    file = claim == NULL ? NULL : calloc(1, sizeof *file);
-    if (file == NULL || !table_put(&instance->files, &file->link, hash)) {
-        registry_drop(dir->registry, claim);
-        free(file);
+    if (claim == NULL) {
         return;
     }
+    file = must_alloc(1, sizeof *file);
+    table_put(&instance->files, &file->link, hash);
     snprintf(file->name, sizeof file->name, "%s", name);
     file->claim = claim;
     file->scan = dir->scan;
@@ -170,7 +171,7 @@ static void forget_unseen(struct instance *instance, bool all)
 {
     for (uint32_t i = 0; i < instance->files.cap; i++) {
         for (struct table_link *link = instance->files.heads[i], *next; link != NULL; link = next) {
-            struct foreign *file = (struct foreign *)link;
+            struct foreign_file *file = (struct foreign_file *)link;
             next = link->next;
             if (all || file->scan != instance->owner->scan) {
                 forget_file(instance, file);
@@ -188,7 +189,7 @@ static void scan_instance(struct instance *instance)
     dir->scan++;
     for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
         uint64_t hash;
-        struct foreign *file =
+        struct foreign_file *file =
             is_file_name(entry->d_name) ? find_file(instance, entry->d_name, &hash) : NULL;
         if (file != NULL) {
             file->scan = dir->scan;
@@ -257,12 +258,11 @@ static void meet(struct registry_dir *dir, const char *name)
             return;
         }
     }
-    struct instance *instance =
-        free_at < REGISTRY_INSTANCES_MAX ? calloc(1, sizeof *instance) : NULL;
-    if (instance == NULL) {
+    if (free_at == REGISTRY_INSTANCES_MAX) {
         log_warn("msg=\"another policyd is not heard\" instance=%s", name);
         return;
     }
+    struct instance *instance = must_alloc(1, sizeof *instance);
     instance->owner = dir;
     snprintf(instance->name, sizeof instance->name, "%s", name);
     snprintf(path, sizeof path, "%s/%s", dir->path, name);
@@ -358,13 +358,9 @@ struct registry_dir *registry_dir_new(uv_loop_t *loop, const char *path, struct 
                                       void *ctx, struct err *err)
 {
     char full[PATH_MAX];
-    struct registry_dir *dir = calloc(1, sizeof *dir);
+    struct registry_dir *dir = must_alloc(1, sizeof *dir);
     snprintf(full, sizeof full, "%s/registry", path);
-    if (dir == NULL || (dir->path = strdup(full)) == NULL) {
-        free(dir);
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    dir->path = must_strdup(full);
     dir->loop = loop;
     dir->registry = registry;
     dir->permits = permits;

@@ -5,6 +5,8 @@
 #include <openssl/siphash.h>
 #include <stdlib.h>
 
+#include "base/must.h"
+
 #define CAP_MIN 64
 
 void table_cleanup(struct table *table)
@@ -40,13 +42,10 @@ struct table_link *table_next(const struct table_link *link)
     return with_hash(link->next, link->hash);
 }
 
-static bool grow(struct table *table)
+static void grow(struct table *table)
 {
     uint32_t cap = table->cap == 0 ? CAP_MIN : table->cap * 2;
-    struct table_link **heads = calloc(cap, sizeof *heads);
-    if (heads == NULL) {
-        return false;
-    }
+    struct table_link **heads = must_alloc(cap, sizeof *heads);
     for (uint32_t i = 0; i < table->cap; i++) {
         struct table_link *link = table->heads[i];
         while (link != NULL) {
@@ -59,19 +58,17 @@ static bool grow(struct table *table)
     free(table->heads);
     table->heads = heads;
     table->cap = cap;
-    return true;
 }
 
-bool table_put(struct table *table, struct table_link *link, uint64_t hash)
+void table_put(struct table *table, struct table_link *link, uint64_t hash)
 {
-    if (table->num >= table->cap && !grow(table) && table->cap == 0) {
-        return false;
+    if (table->num >= table->cap) {
+        grow(table);
     }
     link->hash = hash;
     link->next = table->heads[hash & (table->cap - 1)];
     table->heads[hash & (table->cap - 1)] = link;
     table->num++;
-    return true;
 }
 
 void table_remove(struct table *table, struct table_link *link)

@@ -33,8 +33,8 @@ uint64_t table_hash(struct table *table, const void *bytes, size_t len);
 struct table_link *table_first(const struct table *table, uint64_t hash);
 struct table_link *table_next(const struct table_link *link);
 
-// table_put adds an item whose key isn't there. false: out of memory.
-bool table_put(struct table *table, struct table_link *link, uint64_t hash);
+// table_put adds an item whose key isn't there.
+void table_put(struct table *table, struct table_link *link, uint64_t hash);
 void table_remove(struct table *table, struct table_link *link);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/must.h"
 #include "control/policyd/world/world_impl.h"
 
 static void on_moved(void *ctx, const struct ip *ip, const char *from_id, const char *to_id);
@@ -15,8 +15,11 @@ void world_init(struct world *world, const struct world_hooks *hooks)
     registry_init(&world->registry, world, on_moved);
 }
 
-static void free_view(struct view *view)
+void view_free(struct view *view)
 {
+    if (view == NULL) {
+        return;
+    }
     fleet_sight_cleanup(&view->sight);
     bytes_cleanup(&view->body);
     free(view->log);
@@ -29,9 +32,7 @@ void world_cleanup(struct world *world)
         struct member *member = (struct member *)world->members.heads[i];
         while (member != NULL) {
             struct member *next = (struct member *)member->link.next;
-            if (member->view != NULL) {
-                free_view(member->view);
-            }
+            view_free(member->view);
             array_cleanup(&member->addresses);
             array_cleanup(&member->callers);
             free(member->id);
@@ -55,14 +56,9 @@ struct member *world_member(struct world *world, const char *id, size_t id_len)
             return member;
         }
     }
-    struct member *member = calloc(1, sizeof *member);
-    char *copy = strndup(id, id_len);
-    if (member == NULL || copy == NULL || !table_put(&world->members, &member->link, hash)) {
-        free(member);
-        free(copy);
-        return NULL;
-    }
-    member->id = copy;
+    struct member *member = must_alloc(1, sizeof *member);
+    table_put(&world->members, &member->link, hash);
+    member->id = must_have(strndup(id, id_len));
     member->id_len = id_len;
     member->number = world->fleet == NULL ? FLEET_NONE : fleet_find(world->fleet, id, id_len);
     return member;
@@ -98,11 +94,7 @@ void view_note(struct world *world, struct view *view, const struct member *memb
         return;
     }
     if (view->log == NULL) {
-        view->log = calloc(WORLD_LOG_MAX, sizeof *view->log);
-        if (view->log == NULL) {
-            view_note_all(world, view);
-            return;
-        }
+        view->log = must_alloc(WORLD_LOG_MAX, sizeof *view->log);
     }
     view->seq++;
     view->log[view->seq % WORLD_LOG_MAX] = (struct change){.member = member, .ip = *ip};
@@ -187,14 +179,4 @@ void world_flush(struct world *world)
 bool viewer_is_behind(const struct viewer *viewer)
 {
     return viewer->view != NULL && (viewer->seq != viewer->view->seq || viewer->seq == 0);
-}
-
-bool world_has(const struct world *world, const char *id)
-{
-    return world->fleet != NULL && fleet_find(world->fleet, id, strlen(id)) != FLEET_NONE;
-}
-
-const char *viewer_id(const struct viewer *viewer)
-{
-    return viewer->view->member->id;
 }

@@ -51,7 +51,7 @@ struct world {
     struct view *packed;  // whose body was packed last: bodies are kept of one view only
     uint64_t num_changes; // in any view, since the start
     uint64_t num_views;
-    uint64_t num_sights; // how often what a view sees was worked out, since the start
+    uint64_t num_sights; // how often a view's sight was worked out, since the start
     uint64_t num_bodies; // states and deltas that were packed
 };
 
@@ -60,9 +60,8 @@ void world_init(struct world *world, const struct world_hooks *hooks);
 void world_cleanup(struct world *world);
 
 // world_set_fleet and world_set_trust take over a new one. Only views in which something differs
-// are changed by a fleet; all of them by a trust. world_set_fleet: false, out of memory: some views
-// show nothing until the next fleet.
-bool world_set_fleet(struct world *world, struct fleet *fleet);
+// are changed by a fleet; all of them by a trust.
+void world_set_fleet(struct world *world, struct fleet *fleet);
 void world_set_trust(struct world *world, struct ca_trust *trust);
 
 // world_join shows a viewer the view of an identity that the fleet names. false sets err.
@@ -74,12 +73,9 @@ void world_flush(struct world *world);
 
 bool viewer_is_behind(const struct viewer *viewer);
 
-// world_body returns what brings a viewer up to date: a field of a SubscribeResponse, `state` or
-// `destinations`, borrowed until the next call; and marks it as sent. NULL: out of memory.
-const struct bytes *world_body(struct world *world, struct viewer *viewer, bool *out_is_state);
-
-// world_has says whether the fleet names an identity. viewer_id is the identity of a view.
-bool world_has(const struct world *world, const char *id);
-const char *viewer_id(const struct viewer *viewer);
+// viewer_take_update returns what brings a viewer up to date, and counts it as sent: a field of a
+// SubscribeResponse, `state` or `destinations`, borrowed until the next call.
+const struct bytes *viewer_take_update(struct world *world, struct viewer *viewer,
+                                       bool *out_is_state);
 
 #endif

@@ -34,14 +34,16 @@ struct view {
     struct viewer *viewers;
     struct view *next_dirty;
     bool is_dirty;
-    bool is_wanted; // by anybody since the last fleet
     struct bytes body;
     uint64_t body_from;
     uint64_t body_to; // 0: there is none
 };
 
-// world_member finds or makes a member. NULL: out of memory.
+// world_member finds or makes a member.
 struct member *world_member(struct world *world, const char *id, size_t id_len);
+
+// view_free frees a view without viewers; NULL is allowed.
+void view_free(struct view *view);
 
 // view_note notes a change; view_note_all one that only a whole state can tell.
 void view_note(struct world *world, struct view *view, const struct member *member,

@@ -5,13 +5,9 @@
 #include <string.h>
 
 #include "control/policyd/world/world_impl.h"
+#include "proto/policy_agent_fields.h"
 #include "proxy/rules/route.h"
 #include "tabard/v1/policy_agent.pb-c.h"
-
-// Field numbers of policy_agent.proto.
-enum { RESPONSE_STATE = 3, RESPONSE_DESTINATIONS = 4 };
-enum { STATE_POLICIES = 2, STATE_DESTINATIONS = 3 };
-enum { DELTA_SET = 1, DELTA_REMOVED = 2 };
 
 #define NAME_MAX_LEN (DESTINATION_NAME_LEN_MAX + 1)
 
@@ -44,8 +40,7 @@ static void put_destination(struct bytes *out, uint32_t field, const struct view
     pb_wire_put_message(out, field, &destination.base);
 }
 
-// false: out of memory.
-static bool put_state(struct world *world, const struct view *view, struct bytes *out)
+static void put_state(struct world *world, const struct view *view, struct bytes *out)
 {
     const struct fleet *fleet = world->fleet;
     const struct fleet_policy *policies = fleet->policies.items;
@@ -59,9 +54,6 @@ static bool put_state(struct world *world, const struct view *view, struct bytes
     for (uint32_t i = 0; i < view->sight.callees.num; i++) {
         const struct spiffe_id *id = &fleet_workload(fleet, callees[i].workload)->id;
         const struct member *member = world_member(world, id->text, id->text_len);
-        if (member == NULL) {
-            return false;
-        }
         const struct ip *addresses = member->addresses.items;
         for (uint32_t a = 0; a < member->addresses.num; a++) {
             put_destination(out, STATE_DESTINATIONS, view, member, &callees[i], &addresses[a]);
@@ -71,7 +63,6 @@ static bool put_state(struct world *world, const struct view *view, struct bytes
     for (uint32_t i = 0; i < view->sight.destinations.num; i++) {
         pb_wire_put_message(out, STATE_DESTINATIONS, &fixed[numbers[i]]->destination->base);
     }
-    return true;
 }
 
 static bool is_same(const struct change *a, const struct change *b)
@@ -111,7 +102,8 @@ static bool needs_state(const struct viewer *viewer)
            view->seq - viewer->seq > WORLD_LOG_MAX;
 }
 
-const struct bytes *world_body(struct world *world, struct viewer *viewer, bool *out_is_state)
+const struct bytes *viewer_take_update(struct world *world, struct viewer *viewer,
+                                       bool *out_is_state)
 {
     struct view *view = viewer->view;
     bool is_state = needs_state(viewer);
@@ -125,22 +117,17 @@ const struct bytes *world_body(struct world *world, struct viewer *viewer, bool 
     if (view->body_to != view->seq || view->body_from != from) {
         struct bytes inner = {0};
         bytes_cleanup(&view->body);
-        bool ok = true;
         if (is_state) {
-            ok = put_state(world, view, &inner);
+            put_state(world, view, &inner);
         } else {
             put_delta(world, view, from, &inner);
         }
         pb_wire_put_field(&view->body, is_state ? RESPONSE_STATE : RESPONSE_DESTINATIONS, inner.at,
                           inner.len);
         bytes_cleanup(&inner);
-        view->body_to = ok ? view->seq : 0;
+        view->body_to = view->seq;
         view->body_from = from;
         world->num_bodies++;
-        if (!ok) {
-            bytes_cleanup(&view->body);
-            return NULL;
-        }
     }
     viewer->seq = view->seq;
     viewer->wants_all = false;

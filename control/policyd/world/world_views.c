@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/must.h"
 #include "control/policyd/world/world_impl.h"
 
 static void digest_message(SHA256_CTX *sha, const ProtobufCMessage *message)
@@ -34,34 +34,29 @@ static void digest_fixed(const struct fleet *fleet, const struct fleet_sight *si
     SHA256_Final(out, &sha);
 }
 
-// Puts a view on the lists of those it may call. false: out of memory.
-static bool add_to_callers(struct world *world, struct view *view)
+// Puts a view on the lists of those it may call.
+static void add_to_callers(struct world *world, struct view *view)
 {
     const struct fleet_callee *callees = view->sight.callees.items;
     for (uint32_t i = 0; i < view->sight.callees.num; i++) {
         const struct spiffe_id *id = &fleet_workload(world->fleet, callees[i].workload)->id;
         struct member *member = world_member(world, id->text, id->text_len);
-        if (member == NULL) {
-            return false;
-        }
         struct view **caller = array_add(&member->callers, sizeof(struct view *));
         *caller = view;
     }
-    return true;
 }
 
-static bool look(struct world *world, struct view *view, struct err *err)
+// Works out what the view's owner sees of the fleet in force.
+static void fill_sight(struct world *world, struct view *view)
 {
     world->num_sights++;
     if (view->member->number == FLEET_NONE) {
         memset(view->digest, 0, sizeof view->digest);
-        return true;
+        return;
     }
-    if (!fleet_see(world->fleet, view->member->number, &view->sight, err)) {
-        return false;
-    }
+    fleet_sight_init(&view->sight, world->fleet, view->member->number);
     digest_fixed(world->fleet, &view->sight, view->digest);
-    return add_to_callers(world, view) || err_set(err, "out of memory");
+    add_to_callers(world, view);
 }
 
 static bool same_ports(const struct fleet_sight *a, const struct fleet_callee *in_a,
@@ -79,7 +74,7 @@ static bool note_member(struct world *world, struct view *view, const struct fle
 {
     const struct spiffe_id *id = &fleet_workload(fleet, workload)->id;
     const struct member *member = world_member(world, id->text, id->text_len);
-    if (member == NULL || (*num_noted += member->addresses.num) >= WORLD_LOG_MAX) {
+    if ((*num_noted += member->addresses.num) >= WORLD_LOG_MAX) {
         view_note_all(world, view);
         return false;
     }
@@ -125,21 +120,19 @@ static void note_difference(struct world *world, struct view *view, const struct
     }
 }
 
-static bool renew_view(struct world *world, struct view *view, const struct fleet *old_fleet)
+static void renew_view(struct world *world, struct view *view, const struct fleet *old_fleet)
 {
     struct fleet_sight old = view->sight;
     uint8_t old_digest[SHA256_DIGEST_LENGTH];
-    struct err err = {{0}, {0}};
     memcpy(old_digest, view->digest, sizeof old_digest);
     view->sight = (struct fleet_sight){.callees = {.num = 0}};
-    bool ok = look(world, view, &err);
-    if (!ok || memcmp(old_digest, view->digest, sizeof old_digest) != 0) {
+    fill_sight(world, view);
+    if (memcmp(old_digest, view->digest, sizeof old_digest) != 0) {
         view_note_all(world, view);
     } else {
         note_difference(world, view, old_fleet, &old);
     }
     fleet_sight_cleanup(&old);
-    return ok;
 }
 
 typedef void on_member(struct world *world, struct member *member, void *ctx);
@@ -148,8 +141,7 @@ static void each_member(struct world *world, on_member *on_one, void *ctx)
 {
     // Members are made meanwhile, and the table may grow: the list is taken first.
     uint32_t num = 0;
-    struct member **all = calloc(world->members.num + 1, sizeof(struct member *));
-    invariant(all != NULL);
+    struct member **all = must_alloc(world->members.num, sizeof(struct member *));
     for (uint32_t i = 0; i < world->members.cap; i++) {
         for (struct table_link *link = world->members.heads[i]; link != NULL; link = link->next) {
             all[num++] = (struct member *)link;
@@ -167,10 +159,7 @@ static void renumber(struct world *world, struct member *member, void *ctx)
     array_cleanup(&member->callers);
     member->number = fleet_find(world->fleet, member->id, member->id_len);
     if (member->view != NULL && member->view->viewers == NULL) {
-        fleet_sight_cleanup(&member->view->sight);
-        bytes_cleanup(&member->view->body);
-        free(member->view->log);
-        free(member->view);
+        view_free(member->view);
         member->view = NULL;
         world->num_views--;
     } else if (member->view != NULL) {
@@ -178,34 +167,27 @@ static void renumber(struct world *world, struct member *member, void *ctx)
     }
 }
 
-struct renewing {
-    const struct fleet *old_fleet;
-    bool ok;
-};
-
 static void renew_member(struct world *world, struct member *member, void *ctx)
 {
-    struct renewing *renewing = ctx;
+    const struct fleet *old_fleet = ctx;
     if (member->view != NULL) {
-        renewing->ok = renew_view(world, member->view, renewing->old_fleet) && renewing->ok;
+        renew_view(world, member->view, old_fleet);
     }
 }
 
-bool world_set_fleet(struct world *world, struct fleet *fleet)
+void world_set_fleet(struct world *world, struct fleet *fleet)
 {
-    struct renewing renewing = {.old_fleet = world->fleet, .ok = true};
     struct fleet *old = world->fleet;
     // A view without viewers may stand on the list of the dirty, and is about to be freed.
     world_flush(world);
     world->packed = NULL;
     world->fleet = fleet;
     each_member(world, renumber, NULL);
-    each_member(world, renew_member, &renewing);
+    each_member(world, renew_member, old);
     fleet_free(old);
-    return renewing.ok;
 }
 
-static void retrust_member(struct world *world, struct member *member, void *ctx)
+static void note_trust(struct world *world, struct member *member, void *ctx)
 {
     (void)ctx;
     if (member->view != NULL) {
@@ -217,28 +199,23 @@ void world_set_trust(struct world *world, struct ca_trust *trust)
 {
     struct ca_trust *old = world->trust;
     world->trust = trust;
-    each_member(world, retrust_member, NULL);
+    each_member(world, note_trust, NULL);
     ca_trust_free(old);
 }
 
 bool world_join(struct world *world, struct viewer *viewer, const char *id, struct err *err)
 {
     struct member *member = world_member(world, id, strlen(id));
-    if (member == NULL || member->number == FLEET_NONE) {
-        return err_set(err, member == NULL ? "out of memory" : "the fleet doesn't name %s", id);
+    if (member->number == FLEET_NONE) {
+        return err_set(err, "the fleet doesn't name %s", id);
     }
     if (member->view == NULL) {
-        struct view *view = calloc(1, sizeof *view);
-        if (view == NULL) {
-            return err_set(err, "out of memory");
-        }
+        struct view *view = must_alloc(1, sizeof *view);
         view->member = member;
         view->seq = view->state_seq = 1;
         member->view = view;
         world->num_views++;
-        if (!look(world, view, err)) {
-            return false;
-        }
+        fill_sight(world, view);
     }
     *viewer = (struct viewer){.view = member->view, .next = member->view->viewers};
     viewer->wants_all = true;

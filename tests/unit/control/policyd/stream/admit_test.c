@@ -70,7 +70,7 @@ Test(admit, grants_what_is_proven_and_nothing_else, .init = temp_set_up, .fini =
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct row *row = &rows[i];
         struct err err = {{0}, {0}};
-        struct admitted got;
+        struct admission got;
         char token[TOKEN_TEXT_MAX] = "";
         if (strcmp(row->token_id, "?") == 0) {
             strcpy(token, "tabard-join-guessed");
@@ -103,7 +103,7 @@ Test(admit, a_token_that_is_not_needed_is_not_spent, .init = temp_set_up, .fini 
      .timeout = TIMEOUT)
 {
     struct fleet *fleet = make_fleet();
-    struct admitted got;
+    struct admission got;
     struct err err = {{0}, {0}};
     char token[TOKEN_TEXT_MAX], id[SPIFFE_ID_LEN_MAX + 1];
     cr_assert(token_make(token, temp_folder, B, NOW + 60, &err), "%s", err.text);

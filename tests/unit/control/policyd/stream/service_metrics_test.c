@@ -152,7 +152,7 @@ Test(service_metrics, every_figure_stands_in_its_own_line, .timeout = 10)
     cr_assert_eq(uv_loop_init(&loop), 0);
     fill(&service);
     service.world.fleet = make_fleet();
-    service.issuer = issuer_new(&loop, "/nowhere", NULL);
+    service.issuer = issuer_new(&loop, "/nowhere");
     cr_assert_not_null(service.issuer);
     *(struct issuer_stats *)issuer_stats(service.issuer) = (struct issuer_stats){
         .num_issued = 11, .num_refused = 12, .num_limited = 13, .num_crls = 15};
