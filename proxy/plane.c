@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <uv.h>
 
 #include "base/log.h"
@@ -67,28 +66,6 @@ static void log_new_listeners(const struct listen_plan *plan, const struct liste
     }
 }
 
-static struct generation *generation_new(struct plane *plane, const Tabard__V1__Snapshot *message,
-                                         struct err *err)
-{
-    struct generation *generation = calloc(1, sizeof *generation);
-    if (generation == NULL) {
-        err_set(err, "out of memory for a generation");
-        return NULL;
-    }
-    atomic_init(&generation->num_refs, 1);
-    struct context_hooks hooks = tls_context_hooks();
-    const struct snapshot *previous = plane->current != NULL ? plane->current->snapshot : NULL;
-    generation->snapshot = snapshot_new(message, previous, &hooks, time(NULL), err);
-    const struct listen_plan *open = plane->current != NULL ? &plane->current->plan : NULL;
-    if (generation->snapshot == NULL ||
-        !listen_plan_init(&generation->plan, generation->snapshot->routes, open, plane->num_workers,
-                          err)) {
-        generation_unref(generation);
-        return NULL;
-    }
-    return generation;
-}
-
 static void take_snapshot(struct plane *plane, const Tabard__V1__Snapshot *message)
 {
     struct err err = {0};
@@ -101,7 +78,7 @@ static void take_snapshot(struct plane *plane, const Tabard__V1__Snapshot *messa
                 (unsigned long long)message->generation,
                 (unsigned long long)plane->current->snapshot->generation);
     } else {
-        generation = generation_new(plane, message, &err);
+        generation = generation_new(message, plane->current, plane->num_workers, &err);
     }
     if (generation == NULL) {
         char text[1024];
@@ -109,9 +86,8 @@ static void take_snapshot(struct plane *plane, const Tabard__V1__Snapshot *messa
         return;
     }
     plane->publishing = generation;
-    atomic_fetch_add(&generation->num_refs, plane->num_workers);
     for (unsigned i = 0; i < plane->num_workers; i++) {
-        worker_publish(&plane->workers[i], generation);
+        worker_publish(&plane->workers[i], generation_ref(generation));
     }
 }
 

@@ -28,16 +28,6 @@ struct worker_listener {
     bool is_wanted;
 };
 
-void generation_unref(struct generation *generation)
-{
-    if (generation != NULL &&
-        atomic_fetch_sub_explicit(&generation->num_refs, 1, memory_order_acq_rel) == 1) {
-        listen_plan_cleanup(&generation->plan);
-        snapshot_unref(generation->snapshot);
-        free(generation);
-    }
-}
-
 static void on_connection(uv_stream_t *stream, int status)
 {
     struct worker_listener *listener = stream->data;

@@ -12,17 +12,10 @@
 
 #include "base/log.h"
 #include "proxy/conn/conn.h"
+#include "proxy/generation.h"
 #include "proxy/link/link.h"
 #include "proxy/listen.h"
 #include "tabard/v1/dataplane.pb-c.h"
-
-// A snapshot and what to listen on, counted together: published to every worker, freed by the last.
-struct generation {
-    atomic_uint num_refs;
-    struct snapshot *snapshot; // counted
-    struct listen_plan plan;   // owned; each worker takes its own descriptors
-};
-void generation_unref(struct generation *generation);
 
 // What the main thread asks of a worker about its connections; answered by on_event.
 struct worker_report {
@@ -67,7 +60,8 @@ int worker_start(struct worker *worker, unsigned index, unsigned num_workers, in
 // again, then every live connection. A worker calls it for each generation, between events.
 void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_workers);
 
-// worker_publish hands over a generation, for which the caller has counted one reference.
+// worker_publish hands over a counted reference to a generation. One at a time: adopted_generation
+// says when it is in force.
 void worker_publish(struct worker *worker, struct generation *generation);
 
 // worker_inspect asks for the connections; the answer comes in worker->answer.
