@@ -24,7 +24,8 @@ struct listen_socket {
     struct listen_spec spec;
     struct addr configured;
     struct addr bound; // port 0 as the kernel chose
-    int *fds;          // owned, one for each worker; -1: taken, or open there since an earlier plan
+    // Owned, one for each worker, and listening; -1: taken, or open there since an earlier plan.
+    int *fds;
 };
 
 struct listen_plan {

@@ -60,8 +60,8 @@ static struct worker_listener *listener_find(struct worker *worker,
     return NULL;
 }
 
-// Begins to listen on this worker's descriptor of a socket. Nothing here can fail for a reason that
-// binding did not meet.
+// Serves this worker's descriptor of a socket. It listens already (listen_plan_init), so that no
+// address can turn out to be taken: whatever fails here is a bug, and must not pass for served.
 static void listener_open(struct worker *worker, struct listen_socket *sock)
 {
     struct worker_listener *listener = calloc(1, sizeof *listener);
@@ -70,17 +70,11 @@ static void listener_open(struct worker *worker, struct listen_socket *sock)
     listener->spec = sock->spec;
     listener->bound = sock->bound;
     listener->is_wanted = true;
-    listener->tcp.data = listener;
     invariant(uv_tcp_init(&worker->loop, &listener->tcp) == 0);
     listener->tcp.data = listener;
-    int error = uv_tcp_open(&listener->tcp, sock->fds[worker->index]);
+    invariant(uv_tcp_open(&listener->tcp, sock->fds[worker->index]) == 0);
     sock->fds[worker->index] = -1;
-    if (error == 0) {
-        error = uv_listen((uv_stream_t *)&listener->tcp, LISTEN_BACKLOG, on_connection);
-    }
-    if (error != 0) {
-        log_error("msg=\"cannot serve a bound socket\" error=\"%s\"", uv_strerror(error));
-    }
+    invariant(uv_listen((uv_stream_t *)&listener->tcp, LISTEN_BACKLOG, on_connection) == 0);
     listener->next = worker->listeners;
     worker->listeners = listener;
 }
