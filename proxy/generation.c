@@ -14,8 +14,8 @@ struct generation *generation_new(const Tabard__V1__Snapshot *message,
     struct context_hooks hooks = tls_context_hooks();
     struct generation *generation = must_alloc(1, sizeof *generation);
     atomic_init(&generation->num_refs, 1);
-    generation->snapshot = snapshot_new(message, current != NULL ? current->snapshot : NULL, &hooks,
-                                        time(NULL), err);
+    generation->snapshot =
+        snapshot_new(message, current != NULL ? current->snapshot : NULL, &hooks, time(NULL), err);
     if (generation->snapshot != NULL &&
         listen_plan_init(&generation->plan, generation->snapshot->routes,
                          current != NULL ? &current->plan : NULL, num_workers, err)) {

@@ -194,7 +194,10 @@ static Tabard__V1__Connection *conn_describe(const struct conn *conn)
     out->destination = copy_text(addr_text(&conn->destination, buf));
     out->peer = copy_text(conn->peer != NULL ? conn->peer->text : "");
     out->policy = copy_text(conn->policy != NULL ? conn->policy : "");
-    out->rule = conn->rule >= 0 ? (uint32_t)conn->rule : 0;
+    if (conn->rule >= 0) {
+        out->deciding_case = TABARD__V1__CONNECTION__DECIDING_RULE;
+        out->rule = (uint32_t)conn->rule;
+    }
     out->generation = conn->env->snapshot->generation;
     out->bytes_up = conn->up.num_bytes;
     out->bytes_down = conn->down.num_bytes;

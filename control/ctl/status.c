@@ -61,7 +61,10 @@ static void print_connections(const Tabard__V1__Status *status)
                conn->bytes_up, conn->bytes_down, conn->age_ms / 1000,
                conn->peer[0] == '\0' ? "-" : conn->peer);
         if (conn->policy[0] != '\0') {
-            printf(", %s#%u", conn->policy, conn->rule);
+            printf(", %s", conn->policy);
+        }
+        if (conn->deciding_case == TABARD__V1__CONNECTION__DECIDING_RULE) {
+            printf("#%u", conn->rule);
         }
         printf("\n");
     }

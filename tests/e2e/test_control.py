@@ -69,7 +69,9 @@ def test_status_lists_the_open_connections(pair):
         assert mine and mine[-1]["policy"] == "shop-may-pay" and int(mine[-1]["bytes_up"]) == 5
         assert status["listeners"] and int(status["proxy_pid"]) > 0
         said = run("tabardctl", "status", "--admin", pair.server.folder / "admin.sock").stdout
-        assert API in said
+        assert API in said and "shop-may-pay#0" in said
+        said = run("tabardctl", "status", "--admin", pair.client.folder / "admin.sock").stdout
+        assert f"{API}, payments\n" in said, "no rule decides where the service may go"
 
 
 def test_the_admin_socket_is_the_operator_s_alone(pair):
