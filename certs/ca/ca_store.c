@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "certs/bundle.h"
-#include "certs/ca/ca_file.h"
+#include "base/file.h"
 #include "certs/cert_time.h"
 
 #define REVOKED_LINE_MAX 80

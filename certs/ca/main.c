@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "base/version.h"
 #include "certs/bundle.h"
-#include "certs/ca/ca_file.h"
+#include "base/file.h"
 #include "certs/ca/ca_flags.h"
 #include "certs/ca/ca_show.h"
 #include "certs/ca/ca_store.h"

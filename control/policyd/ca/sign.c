@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "certs/bundle.h"
-#include "certs/ca/ca_file.h"
+#include "base/file.h"
 #include "certs/cert_time.h"
 
 static struct mint_leaf leaf_of(const struct ca_store *store, const struct issue_request *request,

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "certs/ca/ca_file.h"
+#include "base/file.h"
 #include "control/policyd/fleet/fleet.h"
 #include "control/policyd/folder/source_folder.h"
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/hex.h"
-#include "certs/ca/ca_file.h"
+#include "base/file.h"
 
 #define RANDOM_LEN   32
 #define NAME_LEN     (2 * SHA256_DIGEST_LENGTH)

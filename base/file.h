@@ -3,8 +3,8 @@
 // Files that are whole or not there: read with a limit, written beside their place and moved into
 // it. A draft is owned by the caller, on the stack; one thread. Bounded by the limit that is given,
 // and by PATH_MAX. It knows nothing of certificates.
-#ifndef TABARD_CERTS_CA_CA_FILE_H
-#define TABARD_CERTS_CA_CA_FILE_H
+#ifndef TABARD_BASE_FILE_H
+#define TABARD_BASE_FILE_H
 
 #include <limits.h>
 #include <stdbool.h>

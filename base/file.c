@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE // renameat2
-#include "certs/ca/ca_file.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
