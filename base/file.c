@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,87 +12,221 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+// A file's times come from a clock that ticks every 10 ms at the slowest.
+#define RECENT_NS 20000000
+#define READ_FLAGS                                                                                 \
+    (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) // a FIFO without writer would wait
+
+static int64_t ns_of(const struct timespec *time)
+{
+    return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+static struct file_stamp stamp_of(const struct stat *st)
+{
+    return (struct file_stamp){.dev = (uint64_t)st->st_dev,
+                               .ino = (uint64_t)st->st_ino,
+                               .size = (uint64_t)st->st_size,
+                               .mtime_ns = ns_of(&st->st_mtim),
+                               .ctime_ns = ns_of(&st->st_ctim)};
+}
+
+bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b)
+{
+    return a->error == b->error && a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
+}
+
+bool file_stamp_is_recent(const struct file_stamp *stamp, int64_t now_ns)
+{
+    return llabs(now_ns - stamp->ctime_ns) < RECENT_NS;
+}
+
+struct file_stamp file_look(const char *path, const struct file_stamp *before)
+{
+    struct stat st;
+    if (before->error != 0) {
+        int fd = open(path, READ_FLAGS);
+        if (fd < 0) {
+            return (struct file_stamp){.error = errno};
+        }
+        close(fd);
+    }
+    if (stat(path, &st) != 0) {
+        return (struct file_stamp){.error = errno};
+    }
+    return stamp_of(&st);
+}
+
+static bool fail_long(size_t len_max, struct err *err)
+{
+    if (len_max % (1u << 20) == 0) {
+        return err_set(err, "is over the limit of %zu MiB", len_max >> 20);
+    }
+    return err_set(err, "is over the limit of %zu bytes", len_max);
+}
+
+static bool check_stat(const struct stat *st, size_t len_max, enum file_care care, struct err *err)
+{
+    if (!S_ISREG(st->st_mode)) {
+        return err_set(err, "is %s, not a regular file",
+                       S_ISDIR(st->st_mode)    ? "a directory"
+                       : S_ISFIFO(st->st_mode) ? "a FIFO"
+                       : S_ISSOCK(st->st_mode) ? "a socket"
+                                               : "a device");
+    }
+    if (care == FILE_OURS && (st->st_uid != geteuid() || (st->st_mode & 022) != 0)) {
+        return err_set(err, "others may write to it: it must be ours alone, mode 0600");
+    }
+    return (uint64_t)st->st_size <= len_max || fail_long(len_max, err);
+}
+
+static void wipe(char *bytes, size_t len)
+{
+    if (bytes != NULL) {
+        explicit_bzero(bytes, len);
+        free(bytes);
+    }
+}
+
+// Reads to the end, whatever stat said of the size.
+static bool read_all(struct file *file, int fd, size_t len_max, struct err *err)
+{
+    // One byte over the limit tells a file that is too long.
+    size_t cap = file->stamp.size < len_max ? file->stamp.size + 1 : len_max + 1;
+    for (;;) {
+        // Not realloc: what it leaves behind may be a key.
+        char *bytes = malloc(cap + 1);
+        if (bytes == NULL) {
+            return err_set(err, "out of memory for %zu bytes", cap);
+        }
+        if (file->len > 0) {
+            memcpy(bytes, file->bytes, file->len);
+        }
+        wipe(file->bytes, file->len);
+        file->bytes = bytes;
+        while (file->len < cap) {
+            ssize_t got = read(fd, bytes + file->len, cap - file->len);
+            if (got < 0 && errno == EINTR) {
+                continue;
+            }
+            if (got < 0) {
+                return err_set(err, "%s", strerror(errno));
+            }
+            if (got == 0) {
+                bytes[file->len] = '\0';
+                return true;
+            }
+            file->len += (size_t)got;
+        }
+        if (file->len > len_max) {
+            return fail_long(len_max, err);
+        }
+        cap = cap * 2 < len_max ? cap * 2 : len_max + 1;
+    }
+}
+
+bool file_read(struct file *out, const char *path, size_t len_max, enum file_care care,
+               struct err *err)
+{
+    *out = (struct file){0};
+    struct stat st;
+    int fd = open(path, READ_FLAGS | (care != FILE_ANY ? O_NOFOLLOW : 0));
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        out->stamp.error = errno;
+        err_set(err, "%s", strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return false;
+    }
+    out->stamp = stamp_of(&st);
+    bool ok = check_stat(&st, len_max, care, err) && read_all(out, fd, len_max, err);
+    close(fd);
+    if (!ok) {
+        struct file_stamp stamp = out->stamp;
+        file_cleanup(out);
+        out->stamp = stamp;
+    }
+    return ok;
+}
+
+void file_cleanup(struct file *file)
+{
+    wipe(file->bytes, file->len);
+    *file = (struct file){0};
+}
+
+bool file_read_text(char **out_text, size_t *out_len, const char *path, size_t len_max,
+                    struct err *err)
+{
+    struct file file;
+    bool ok = file_read(&file, path, len_max, FILE_ANY, err) || err_prefix(err, "%s", path);
+    *out_text = file.bytes;
+    *out_len = file.len;
+    return ok;
+}
+
 static bool err_of_file(struct err *err, const char *path, const char *what)
 {
     return err_set(err, "%s: %s: %s", path, what, strerror(errno));
 }
 
-bool ca_file_read(char **out_text, size_t *out_len, const char *path, size_t len_max,
-                  struct err *err)
+static bool write_all(int fd, const char *bytes, size_t len)
 {
-    *out_text = NULL;
-    *out_len = 0;
-    bool ok = false;
-    char *text = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        err_of_file(err, path, "can't be opened");
-        goto out;
-    }
-    struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        err_set(err, "%s: not a regular file", path);
-        goto out;
-    }
-    if (st.st_size < 0 || (uint64_t)st.st_size > len_max) {
-        err_set(err, "%s: %lld bytes, more than %zu", path, (long long)st.st_size, len_max);
-        goto out;
-    }
-    size_t len = (size_t)st.st_size;
-    text = malloc(len + 1);
-    if (text == NULL) {
-        err_set(err, "out of memory");
-        goto out;
-    }
-    size_t num_read = 0;
-    while (num_read < len) {
-        ssize_t n = read(fd, text + num_read, len - num_read);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            err_of_file(err, path, "can't be read");
-            goto out;
-        }
-        if (n == 0) {
-            break; // it became shorter while it was read
-        }
-        num_read += (size_t)n;
-    }
-    text[num_read] = '\0';
-    *out_text = text;
-    *out_len = num_read;
-    text = NULL;
-    ok = true;
-out:
-    free(text);
-    if (fd >= 0) {
-        close(fd);
-    }
-    return ok;
-}
-
-static bool write_all(int fd, const char *text)
-{
-    size_t len = strlen(text);
     while (len > 0) {
-        ssize_t n = write(fd, text, len);
+        ssize_t n = write(fd, bytes, len);
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n <= 0) {
             return false;
         }
-        text += n;
+        bytes += n;
         len -= (size_t)n;
     }
-    return fsync(fd) == 0;
+    return true;
 }
 
-bool ca_draft_write(struct ca_draft *out, const char *path, const char *text, mode_t mode,
-                    struct err *err)
+// Writes a file that is not there yet. false sets err about `path`, and leaves nothing behind.
+static bool write_new(const char *temp, const char *path, const char *bytes, size_t len,
+                      mode_t mode, bool is_durable, struct err *err)
 {
-    *out = (struct ca_draft){0};
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd < 0) {
+        return err_of_file(err, path, "can't be created");
+    }
+    bool ok = write_all(fd, bytes, len) && (!is_durable || fsync(fd) == 0);
+    int error = errno;
+    if (close(fd) != 0 && ok) {
+        ok = false;
+        error = errno;
+    }
+    if (!ok) {
+        unlink(temp);
+        errno = error;
+        return err_of_file(err, path, "can't be written");
+    }
+    return true;
+}
+
+// A name is on the disk only when its folder is.
+static bool sync_folder(const char *path)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", path);
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+bool file_draft_write(struct file_draft *out, const char *path, const char *text, mode_t mode,
+                      struct err *err)
+{
+    *out = (struct file_draft){0};
     uint64_t number = 0;
     if (getrandom(&number, sizeof number, 0) != sizeof number) {
         return err_set(err, "no random number for the name of a draft");
@@ -104,36 +237,14 @@ bool ca_draft_write(struct ca_draft *out, const char *path, const char *text, mo
         out->temp[0] = '\0';
         return err_set(err, "%.100s...: the path is too long", path);
     }
-    int fd = open(out->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (fd < 0) {
-        err_of_file(err, path, "can't be created");
+    if (!write_new(out->temp, path, text, strlen(text), mode, true, err)) {
         out->temp[0] = '\0';
         return false;
     }
-    bool ok = write_all(fd, text);
-    int error = errno;
-    ok = close(fd) == 0 && ok;
-    if (!ok) {
-        errno = error;
-        err_of_file(err, path, "can't be written");
-        ca_draft_abandon(out);
-    }
-    return ok;
+    return true;
 }
 
-// A name is on the disk only when its folder is.
-static void sync_folder(const char *path)
-{
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-}
-
-bool ca_draft_commit(struct ca_draft *draft, bool can_replace, struct err *err)
+bool file_draft_commit(struct file_draft *draft, bool can_replace, struct err *err)
 {
     int rc =
         renameat2(AT_FDCWD, draft->temp, AT_FDCWD, draft->path, can_replace ? 0 : RENAME_NOREPLACE);
@@ -156,31 +267,49 @@ bool ca_draft_commit(struct ca_draft *draft, bool can_replace, struct err *err)
     return true;
 }
 
-void ca_draft_abandon(struct ca_draft *draft)
+void file_draft_abandon(struct file_draft *draft)
 {
     if (draft->temp[0] != '\0') {
         unlink(draft->temp);
     } else if (draft->is_in_place) {
         unlink(draft->path);
     }
-    *draft = (struct ca_draft){0};
+    *draft = (struct file_draft){0};
 }
 
-bool ca_file_write(const char *path, const char *text, mode_t mode, bool can_replace,
-                   struct err *err)
+bool file_write_text(const char *path, const char *text, mode_t mode, bool can_replace,
+                     struct err *err)
 {
-    struct ca_draft draft;
-    if (!ca_draft_write(&draft, path, text, mode, err)) {
+    struct file_draft draft;
+    if (!file_draft_write(&draft, path, text, mode, err)) {
         return false;
     }
-    if (!ca_draft_commit(&draft, can_replace, err)) {
-        ca_draft_abandon(&draft);
+    if (!file_draft_commit(&draft, can_replace, err)) {
+        file_draft_abandon(&draft);
         return false;
     }
     return true;
 }
 
-bool ca_file_is_free(const char *path, struct err *err)
+bool file_replace(const char *path, const void *bytes, size_t len, bool is_durable, struct err *err)
+{
+    char temp[PATH_MAX];
+    if (snprintf(temp, sizeof temp, "%s.new", path) >= (int)sizeof temp) {
+        return err_set(err, "%.100s...: the path is too long", path);
+    }
+    unlink(temp);
+    if (!write_new(temp, path, bytes, len, 0600, is_durable, err)) {
+        return false;
+    }
+    if (rename(temp, path) != 0 || (is_durable && !sync_folder(path))) {
+        err_of_file(err, path, "can't be put in its place");
+        unlink(temp);
+        return false;
+    }
+    return true;
+}
+
+bool file_is_free(const char *path, struct err *err)
 {
     struct stat st;
     if (lstat(path, &st) == 0) {

@@ -43,21 +43,21 @@ static bool write_ca(const char *dir, const struct mint_ca *ca, const char *chai
                      struct err *err)
 {
     char cert_path[PATH_MAX], key_path[PATH_MAX];
-    struct ca_draft cert = {0};
-    struct ca_draft key = {0};
+    struct file_draft cert = {0};
+    struct file_draft key = {0};
     char *key_pem = mint_key_pem(ca->key);
     bool ok = key_pem != NULL && chain_pem != NULL;
     if (!ok) {
         err_set(err, "out of memory");
     }
     ok = ok && path_in(cert_path, dir, "ca.pem", err) && path_in(key_path, dir, "ca.key", err) &&
-         ca_file_is_free(cert_path, err) && ca_file_is_free(key_path, err) &&
-         ca_draft_write(&key, key_path, key_pem, 0600, err) &&
-         ca_draft_write(&cert, cert_path, chain_pem, 0644, err) &&
-         ca_draft_commit(&key, false, err) && ca_draft_commit(&cert, false, err);
+         file_is_free(cert_path, err) && file_is_free(key_path, err) &&
+         file_draft_write(&key, key_path, key_pem, 0600, err) &&
+         file_draft_write(&cert, cert_path, chain_pem, 0644, err) &&
+         file_draft_commit(&key, false, err) && file_draft_commit(&cert, false, err);
     if (!ok) {
-        ca_draft_abandon(&key);
-        ca_draft_abandon(&cert);
+        file_draft_abandon(&key);
+        file_draft_abandon(&cert);
     }
     mint_text_free_secret(key_pem);
     return ok;
@@ -107,7 +107,7 @@ static bool read_chain(struct ca_store *out, const char *path, struct err *err)
     char *text = NULL;
     size_t len = 0;
     struct der_list list = {0};
-    bool ok = ca_file_read(&text, &len, path, STORE_CERT_BYTES_MAX, err) &&
+    bool ok = file_read_text(&text, &len, path, STORE_CERT_BYTES_MAX, err) &&
               der_list_from_pem(&list, "CERTIFICATE", text, len, STORE_CHAIN_MAX, path, err);
     for (size_t i = 0; ok && i < list.num; i++) {
         const uint8_t *end = list.items[i];
@@ -136,7 +136,7 @@ static bool read_key(struct ca_store *out, const char *path, struct err *err)
 {
     char *text = NULL;
     size_t len = 0;
-    if (!ca_file_read(&text, &len, path, STORE_CERT_BYTES_MAX, err)) {
+    if (!file_read_text(&text, &len, path, STORE_CERT_BYTES_MAX, err)) {
         return false;
     }
     BIO *bio = BIO_new_mem_buf(text, (int)len);
@@ -264,7 +264,7 @@ static bool read_revoked(const struct ca_store *store, struct mint_revoked **out
     if (access(path, F_OK) != 0 && errno == ENOENT) {
         return true;
     }
-    if (!ca_file_read(&text, &len, path, STORE_FILE_BYTES_MAX, err)) {
+    if (!file_read_text(&text, &len, path, STORE_FILE_BYTES_MAX, err)) {
         return false;
     }
     size_t num_lines = 0;
@@ -336,7 +336,7 @@ static bool next_number(const struct ca_store *store, uint64_t *out, struct err 
         return false;
     }
     if (access(path, F_OK) == 0) {
-        bool ok = ca_file_read(&text, &len, path, sizeof line, err);
+        bool ok = file_read_text(&text, &len, path, sizeof line, err);
         if (ok && sscanf(text, "%" SCNu64, &last) != 1) {
             ok = err_set(err, "%s: not a number", path);
         }
@@ -347,7 +347,7 @@ static bool next_number(const struct ca_store *store, uint64_t *out, struct err 
     }
     *out = last + 1;
     snprintf(line, sizeof line, "%" PRIu64 "\n", *out);
-    return ca_file_write(path, line, 0600, true, err);
+    return file_write_text(path, line, 0600, true, err);
 }
 
 char *ca_store_crl(const struct ca_store *store, time_t now, time_t life_seconds, size_t *out_num,

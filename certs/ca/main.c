@@ -68,22 +68,23 @@ static struct mint_leaf leaf_of(const struct ca_options *options)
 static bool write_leaf(const struct ca_options *options, const struct ca_store *store, X509 *leaf,
                        EVP_PKEY *key, struct err *err)
 {
-    struct ca_draft cert_draft = {0};
-    struct ca_draft key_draft = {0};
+    struct file_draft cert_draft = {0};
+    struct file_draft key_draft = {0};
     char *cert_pem = ca_store_chain_pem(store, leaf);
     char *key_pem = key == NULL ? NULL : mint_key_pem(key);
     bool ok = cert_pem != NULL && (key == NULL || key_pem != NULL);
     if (!ok) {
         err_set(err, "out of memory");
     }
-    ok = ok && (key == NULL || ca_draft_write(&key_draft, options->out_key, key_pem, 0600, err)) &&
-         ca_draft_write(&cert_draft, options->out_cert, cert_pem, 0644, err) &&
+    ok = ok &&
+         (key == NULL || file_draft_write(&key_draft, options->out_key, key_pem, 0600, err)) &&
+         file_draft_write(&cert_draft, options->out_cert, cert_pem, 0644, err) &&
          ca_store_record(store, leaf, options->id, err) &&
-         (key == NULL || ca_draft_commit(&key_draft, options->force, err)) &&
-         ca_draft_commit(&cert_draft, options->force, err);
+         (key == NULL || file_draft_commit(&key_draft, options->force, err)) &&
+         file_draft_commit(&cert_draft, options->force, err);
     if (!ok) {
-        ca_draft_abandon(&key_draft);
-        ca_draft_abandon(&cert_draft);
+        file_draft_abandon(&key_draft);
+        file_draft_abandon(&cert_draft);
     }
     mint_text_free_secret(key_pem);
     free(cert_pem);
@@ -103,7 +104,7 @@ static bool run_issue(const struct ca_options *options, struct err *err)
     X509 *cert = NULL;
     bool ok = false;
     if (!options->force &&
-        (!ca_file_is_free(options->out_cert, err) || !ca_file_is_free(options->out_key, err))) {
+        (!file_is_free(options->out_cert, err) || !file_is_free(options->out_key, err))) {
         err_prefix(err, "without --force");
         goto out;
     }
@@ -125,7 +126,7 @@ static X509_REQ *read_csr(const char *path, struct err *err)
 {
     char *text = NULL;
     size_t len = 0;
-    if (!ca_file_read(&text, &len, path, STORE_CERT_BYTES_MAX, err)) {
+    if (!file_read_text(&text, &len, path, STORE_CERT_BYTES_MAX, err)) {
         return NULL;
     }
     BIO *bio = BIO_new_mem_buf(text, (int)len);
@@ -147,7 +148,7 @@ static bool run_sign_csr(const struct ca_options *options, struct err *err)
     X509 *cert = NULL;
     X509_REQ *csr = NULL;
     const struct mint_leaf leaf = leaf_of(options);
-    bool ok = (options->force || ca_file_is_free(options->out_cert, err) ||
+    bool ok = (options->force || file_is_free(options->out_cert, err) ||
                err_prefix(err, "without --force")) &&
               ca_store_open(&store, options->dir, err) &&
               (csr = read_csr(options->csr, err)) != NULL &&
@@ -168,7 +169,7 @@ static ASN1_INTEGER *serial_of(const struct ca_store *store, const char *path, s
     size_t len = 0;
     struct der_list list = {0};
     ASN1_INTEGER *serial = NULL;
-    if (!ca_file_read(&text, &len, path, STORE_CERT_BYTES_MAX, err) ||
+    if (!file_read_text(&text, &len, path, STORE_CERT_BYTES_MAX, err) ||
         !der_list_from_pem(&list, "CERTIFICATE", text, len, STORE_CHAIN_MAX, path, err)) {
         free(text);
         return NULL;
@@ -216,7 +217,7 @@ static bool run_revoke(const struct ca_options *options, struct err *err)
     } else {
         snprintf(path, sizeof path, "%s/crl.pem", options->dir);
     }
-    ok = ok && ca_file_write(path, pem, 0644, true, err);
+    ok = ok && file_write_text(path, pem, 0644, true, err);
     if (ok) {
         printf("%s: %zu revoked%s\n", path, num, was_known ? " (that one was already)" : "");
     }
@@ -230,7 +231,7 @@ static bool run_show(const struct ca_options *options, struct err *err)
 {
     char *text = NULL;
     size_t len = 0;
-    bool ok = ca_file_read(&text, &len, options->file, SHOW_BYTES_MAX, err) &&
+    bool ok = file_read_text(&text, &len, options->file, SHOW_BYTES_MAX, err) &&
               ca_show(stdout, text, len, options->file, time(NULL), err);
     mint_text_free_secret(text);
     return ok;

@@ -129,10 +129,10 @@ bool sign_crl(const struct ca_store *store, time_t now, bool *out_did, struct er
     if (access(path, F_OK) != 0) {
         return true;
     }
-    bool ok = ca_file_read(&text, &len, path, STORE_FILE_BYTES_MAX, err);
+    bool ok = file_read_text(&text, &len, path, STORE_FILE_BYTES_MAX, err);
     if (ok && is_half_over(text, now)) {
         pem = ca_store_crl(store, now, ISSUE_CRL_SECONDS, &len, err);
-        ok = pem != NULL && ca_file_write(path, pem, 0644, true, err);
+        ok = pem != NULL && file_write_text(path, pem, 0644, true, err);
         *out_did = ok;
     }
     free(text);

@@ -108,7 +108,7 @@ static bool add_file(struct folder_files *files, const char *dir, const char *na
     if (entry->st.st_ino == 0) {
         return entry->name != NULL;
     }
-    if (!ca_file_read(&entry->text, &entry->len, path, SOURCE_BYTES_MAX, err)) {
+    if (!file_read_text(&entry->text, &entry->len, path, SOURCE_BYTES_MAX, err)) {
         return false;
     }
     *total += entry->len;

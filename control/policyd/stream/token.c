@@ -50,7 +50,7 @@ bool token_make(char out[TOKEN_TEXT_MAX], const char *dir, const char *spiffe_id
     name_of(name, out);
     snprintf(path, sizeof path, "%s/tokens/%s", dir, name);
     snprintf(line, sizeof line, "%s %lld\n", spiffe_id, (long long)expires);
-    return make_folders(dir, err) && ca_file_write(path, line, 0600, false, err);
+    return make_folders(dir, err) && file_write_text(path, line, 0600, false, err);
 }
 
 // Reads a token's file: the first word is the id, the second its end.
@@ -60,7 +60,7 @@ static bool read_line(const char *path, char out_id[SPIFFE_ID_LEN_MAX + 1], time
     char *text = NULL;
     size_t len = 0;
     long long expires = 0;
-    bool ok = ca_file_read(&text, &len, path, LINE_LEN_MAX, err);
+    bool ok = file_read_text(&text, &len, path, LINE_LEN_MAX, err);
     char *blank = ok ? strchr(text, ' ') : NULL;
     ok = ok && ((blank != NULL && (size_t)(blank - text) <= SPIFFE_ID_LEN_MAX &&
                  sscanf(blank, " %lld", &expires) == 1) ||

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/hex.h"
 #include "base/log.h"
 #include "base/must.h"
@@ -120,42 +121,36 @@ static struct claim *read_claim(struct registry_dir *dir, char *text)
 
 static bool is_file_name(const char *name)
 {
-    return name[0] >= '0' && name[0] <= '9' && strlen(name) < FILE_NAME_MAX;
+    size_t len = strspn(name, "0123456789");
+    return len > 0 && len < FILE_NAME_MAX && name[len] == '\0';
 }
 
 // One file of another instance is there, or isn't any more.
 static void look_at(struct instance *instance, const char *name)
 {
     struct registry_dir *dir = instance->owner;
-    char path[PATH_MAX], text[REGISTRY_FILE_MAX];
+    char path[PATH_MAX];
     uint64_t hash;
     snprintf(path, sizeof path, "%s/%s/%s", dir->path, instance->name, name);
     struct foreign_file *file = find_file(instance, name, &hash);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (len <= 0) {
+    struct file content;
+    if (!file_read(&content, path, REGISTRY_FILE_MAX, FILE_NO_LINK, NULL)) {
         if (file != NULL) {
             forget_file(instance, file);
         }
         return;
     }
+    struct claim *claim = file == NULL ? read_claim(dir, content.bytes) : NULL;
+    file_cleanup(&content);
     if (file != NULL) {
+        file->scan = dir->scan; // a file never changes
+    } else if (claim != NULL) {
+        file = must_alloc(1, sizeof *file);
+        table_put(&instance->files, &file->link, hash);
+        snprintf(file->name, sizeof file->name, "%s", name);
+        file->claim = claim;
         file->scan = dir->scan;
-        return; // a file never changes
     }
-    text[len] = '\0';
-    struct claim *claim = read_claim(dir, text);
-    if (claim == NULL) {
-        return;
-    }
-    file = must_alloc(1, sizeof *file);
-    table_put(&instance->files, &file->link, hash);
-    snprintf(file->name, sizeof file->name, "%s", name);
-    file->claim = claim;
-    file->scan = dir->scan;
 }
 
 static void on_file_event(uv_fs_event_t *event, const char *name, int events, int status)
@@ -398,7 +393,8 @@ void registry_dir_close(struct registry_dir *dir)
 
 void registry_dir_write(struct registry_dir *dir, uint64_t number, const struct claim *claim)
 {
-    char path[PATH_MAX], temp[PATH_MAX], text[REGISTRY_FILE_MAX], ip[ADDR_TEXT_MAX];
+    char path[PATH_MAX], text[REGISTRY_FILE_MAX], ip[ADDR_TEXT_MAX], quoted[PATH_MAX];
+    struct err err = {{0}, {0}};
     size_t num = 0;
     const struct ip *addresses = claim_addresses(claim, &num);
     int len = snprintf(text, sizeof text, "%s %" PRIu64, claim_id(claim), claim_since_us(claim));
@@ -407,15 +403,10 @@ void registry_dir_write(struct registry_dir *dir, uint64_t number, const struct 
     }
     text[len++] = '\n';
     snprintf(path, sizeof path, "%s/%s/%" PRIu64, dir->path, dir->own, number);
-    snprintf(temp, sizeof temp, "%s/%s/.%" PRIu64, dir->path, dir->own, number);
-    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && write(fd, text, (size_t)len) == len;
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (!ok || rename(temp, path) != 0) {
-        log_warn("msg=\"registry not written\" error=\"%s\"", strerror(errno));
-        unlink(temp);
+    // Not durable: after a power cut the sidecars come back and say it again.
+    if (!file_replace(path, text, (size_t)len, false, &err)) {
+        log_warn("msg=\"registry not written\" error=%s",
+                 log_quote(quoted, sizeof quoted, err.text));
     }
 }
 

@@ -2,41 +2,15 @@
 #include "control/agent/sources/files/mesh_files.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <openssl/mem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "certs/bundle.h"
 
 #define READ_TRIES_MAX 5
-// A file's times come from a clock that ticks every 10 ms at the slowest; a second change within
-// the tick of the first is invisible to stat(2).
-#define RACY_NS 20000000
-
-static int64_t ns_of(const struct timespec *time)
-{
-    return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
-}
-
-static struct file_signature signature_of(const struct stat *st)
-{
-    return (struct file_signature){.dev = (uint64_t)st->st_dev,
-                                   .ino = (uint64_t)st->st_ino,
-                                   .size = (uint64_t)st->st_size,
-                                   .mtime_ns = ns_of(&st->st_mtim),
-                                   .ctime_ns = ns_of(&st->st_ctim)};
-}
-
-static bool signatures_equal(const struct file_signature *a, const struct file_signature *b)
-{
-    return a->error == b->error && a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
-           a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
-}
 
 // The path as it was looked for, where mesh.yaml's own name for it isn't already that.
 static bool file_error(const struct mesh_file *file, struct err *err, const char *what)
@@ -47,100 +21,15 @@ static bool file_error(const struct mesh_file *file, struct err *err, const char
     return err_set(err, "%s: %s (looked for %s)", file->name, what, file->path);
 }
 
-static bool refuse_special(const struct mesh_file *file, mode_t mode, struct err *err)
-{
-    const char *kind = S_ISDIR(mode)    ? "a directory"
-                       : S_ISFIFO(mode) ? "a FIFO"
-                       : S_ISSOCK(mode) ? "a socket"
-                                        : "a device";
-    char what[64];
-    snprintf(what, sizeof what, "is %s, not a regular file", kind);
-    return file_error(file, err, what);
-}
-
-static bool read_all(struct mesh_file *file, int fd, struct err *err)
-{
-    // One byte over the limit tells a file that is too long, whatever stat said of its size.
-    size_t cap = file->signature.size < MESH_FILE_BYTES_MAX ? file->signature.size + 1
-                                                            : (size_t)MESH_FILE_BYTES_MAX + 1;
-    for (;;) {
-        // Not realloc: what it leaves behind may be a key. OPENSSL_free wipes.
-        char *bytes = OPENSSL_malloc(cap + 1);
-        if (bytes == NULL) {
-            return file_error(file, err, "out of memory");
-        }
-        if (file->bytes_len > 0) {
-            memcpy(bytes, file->bytes, file->bytes_len);
-        }
-        OPENSSL_free(file->bytes);
-        file->bytes = bytes;
-        while (file->bytes_len < cap) {
-            ssize_t got = read(fd, bytes + file->bytes_len, cap - file->bytes_len);
-            if (got < 0 && errno == EINTR) {
-                continue;
-            }
-            if (got < 0) {
-                return file_error(file, err, strerror(errno));
-            }
-            if (got == 0) {
-                bytes[file->bytes_len] = '\0';
-                return true;
-            }
-            file->bytes_len += (size_t)got;
-        }
-        if (file->bytes_len > MESH_FILE_BYTES_MAX) {
-            return file_error(file, err, "is over the limit of 8 MiB");
-        }
-        cap = cap * 2 < MESH_FILE_BYTES_MAX ? cap * 2 : (size_t)MESH_FILE_BYTES_MAX + 1;
-    }
-}
-
 static bool read_file(struct mesh_file *file, struct err *err)
 {
-    // Non-blocking: opening a FIFO that nobody writes to would wait for ever.
-    int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) {
-        file->signature = (struct file_signature){.error = errno};
-        return file_error(file, err, strerror(errno));
-    }
-    struct stat st;
-    bool ok = false;
-    if (fstat(fd, &st) != 0) {
-        file->signature = (struct file_signature){.error = errno};
-        file_error(file, err, strerror(errno));
-        goto out;
-    }
-    file->signature = signature_of(&st);
-    if (!S_ISREG(st.st_mode)) {
-        refuse_special(file, st.st_mode, err);
-        goto out;
-    }
-    if (st.st_size > MESH_FILE_BYTES_MAX) {
-        file_error(file, err, "is over the limit of 8 MiB");
-        goto out;
-    }
-    ok = read_all(file, fd, err);
-out:
-    close(fd);
-    return ok;
-}
-
-// The look that a signature is compared with. A file that can be seen but not opened must equal
-// itself, so the error of open(2) is what counts there.
-static struct file_signature look(const char *path, const struct file_signature *before)
-{
-    struct stat st;
-    if (before->error != 0) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0) {
-            return (struct file_signature){.error = errno};
-        }
-        close(fd);
-    }
-    if (stat(path, &st) != 0) {
-        return (struct file_signature){.error = errno};
-    }
-    return signature_of(&st);
+    struct file read;
+    struct err why = {{0}, {0}};
+    bool ok = file_read(&read, file->path, MESH_FILE_BYTES_MAX, FILE_ANY, &why);
+    file->bytes = read.bytes;
+    file->bytes_len = read.len;
+    file->signature = read.stamp;
+    return ok || file_error(file, err, why.text);
 }
 
 char *mesh_files_path(const struct mesh_files *files, const char *name)
@@ -304,8 +193,7 @@ static bool read_once(struct mesh_files *out, const char *path, struct err *err)
 static bool is_racy(const struct mesh_files *files, int64_t now_ns)
 {
     for (size_t i = 0; i < files->num_files; i++) {
-        const struct file_signature *signature = &files->files[i].signature;
-        if (llabs(now_ns - signature->ctime_ns) < RACY_NS) {
+        if (file_stamp_is_recent(&files->files[i].signature, now_ns)) {
             return true;
         }
     }
@@ -320,7 +208,7 @@ bool mesh_files_read(struct mesh_files *out, const char *path, struct err *err)
         clock_gettime(CLOCK_REALTIME, &now);
         bool ok = read_once(out, path, err);
         if (!mesh_files_moved(out)) {
-            out->is_racy = is_racy(out, ns_of(&now));
+            out->is_racy = is_racy(out, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
             return ok;
         }
     }
@@ -333,7 +221,8 @@ void mesh_files_cleanup(struct mesh_files *files)
     for (size_t i = 0; i < files->num_files; i++) {
         free(files->files[i].name);
         free(files->files[i].path);
-        OPENSSL_free(files->files[i].bytes);
+        file_cleanup(
+            &(struct file){.bytes = files->files[i].bytes, .len = files->files[i].bytes_len});
     }
     free(files->files);
     free(files->bundles);
@@ -347,9 +236,9 @@ void mesh_files_cleanup(struct mesh_files *files)
 bool mesh_files_moved(const struct mesh_files *files)
 {
     for (size_t i = 0; i < files->num_files; i++) {
-        const struct file_signature *before = &files->files[i].signature;
-        struct file_signature now = look(files->files[i].path, before);
-        if (!signatures_equal(&now, before)) {
+        const struct file_stamp *before = &files->files[i].signature;
+        struct file_stamp now = file_look(files->files[i].path, before);
+        if (!file_stamp_equal(&now, before)) {
             return true;
         }
     }
@@ -363,7 +252,7 @@ bool mesh_files_same_signatures(const struct mesh_files *a, const struct mesh_fi
     }
     for (size_t i = 0; i < a->num_files; i++) {
         if (strcmp(a->files[i].path, b->files[i].path) != 0 ||
-            !signatures_equal(&a->files[i].signature, &b->files[i].signature)) {
+            !file_stamp_equal(&a->files[i].signature, &b->files[i].signature)) {
             return false;
         }
     }

@@ -12,28 +12,19 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/pb_text.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 #define MESH_FILE_BYTES_MAX  (8u << 20)
 #define MESH_FILES_BYTES_MAX (64u << 20) // of all of them
 
-// What stat(2) says of a path: two equal signatures, and the file didn't change in between.
-struct file_signature {
-    int error; // errno of the look, or 0
-    uint64_t dev;
-    uint64_t ino;
-    uint64_t size;
-    int64_t mtime_ns;
-    int64_t ctime_ns;
-};
-
 struct mesh_file {
     char *name;  // owned; as mesh.yaml names it, or as the caller named mesh.yaml
     char *path;  // owned; where it was looked for
     char *bytes; // owned; NUL-terminated beyond bytes_len; NULL if it couldn't be read
     size_t bytes_len;
-    struct file_signature signature;
+    struct file_stamp signature;
 };
 
 // Which files: 0 is mesh.yaml; an index of 0 elsewhere means "not named".

@@ -2,7 +2,6 @@
 #include "control/agent/sources/policy_agent/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <openssl/sha.h>
@@ -10,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/pb_text.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
 
@@ -61,50 +60,6 @@ uint8_t *store_pack(const struct stored *what, const char *owner, size_t *out_le
     return bytes;
 }
 
-static bool write_all(int fd, const uint8_t *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t written = write(fd, bytes, len);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return false;
-        }
-        bytes += written;
-        len -= (size_t)written;
-    }
-    return true;
-}
-
-// Either the old file or the new one is there, also after a power cut.
-static bool replace_file(int folder, const char *name, const uint8_t *bytes, size_t len,
-                         struct err *err)
-{
-    char temporary[64];
-    snprintf(temporary, sizeof temporary, "%s.new", name);
-    unlinkat(folder, temporary, 0); // of a run that was cut short
-    int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return err_set(err, "%s: %s", temporary, strerror(errno));
-    }
-    bool ok = write_all(fd, bytes, len) && fsync(fd) == 0;
-    int error = errno;
-    if (close(fd) != 0 && ok) {
-        ok = false;
-        error = errno;
-    }
-    if (ok && (renameat(folder, temporary, folder, name) != 0 || fsync(folder) != 0)) {
-        ok = false;
-        error = errno;
-    }
-    if (!ok) {
-        unlinkat(folder, temporary, 0);
-        return err_set(err, "%s: %s", name, strerror(error));
-    }
-    return true;
-}
-
 bool store_write(const char *folder, const uint8_t *bytes, size_t len, uint64_t version,
                  struct err *err)
 {
@@ -112,65 +67,31 @@ bool store_write(const char *folder, const uint8_t *bytes, size_t len, uint64_t 
     if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
         return err_set(err, "%s: %s", folder, strerror(errno));
     }
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return err_set(err, "%s: %s", folder, strerror(errno));
-    }
+    char state[PATH_MAX], mark[PATH_MAX];
+    snprintf(state, sizeof state, "%s/" STORE_STATE_FILE, folder);
+    snprintf(mark, sizeof mark, "%s/" STORE_VERSION_FILE, folder);
     int text_len = snprintf(text, sizeof text, "%" PRIu64 "\n", version);
     // The state first: cut short in between, it is newer than its mark, which is allowed.
-    bool ok = replace_file(fd, STORE_STATE_FILE, bytes, len, err) &&
-              replace_file(fd, STORE_VERSION_FILE, (const uint8_t *)text, (size_t)text_len, err);
-    close(fd);
-    return ok || err_prefix(err, "%s", folder);
+    return file_replace(state, bytes, len, true, err) &&
+           file_replace(mark, text, (size_t)text_len, true, err);
 }
 
-static bool read_file(uint8_t **out, size_t *out_len, const char *folder, const char *name,
-                      bool *out_is_missing, struct err *err)
+static bool read_file(struct file *out, const char *folder, const char *name, struct err *err)
 {
     char path[PATH_MAX];
-    struct stat st;
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        *out_is_missing = errno == ENOENT;
-        return err_set(err, "%s: %s", path, strerror(errno));
-    }
-    bool ok = false;
-    *out_is_missing = false;
-    *out = NULL;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        err_set(err, "%s: not a regular file", path);
-    } else if (st.st_uid != geteuid() || (st.st_mode & 022) != 0) {
-        err_set(err, "%s: others may write to it: it must be ours alone, mode 0600", path);
-    } else if (st.st_size > STORE_BYTES_MAX) {
-        err_set(err, "%s: over the limit of %u bytes", path, STORE_BYTES_MAX);
-    } else {
-        *out_len = (size_t)st.st_size;
-        *out = malloc(*out_len + 1);
-        ok = *out != NULL && read(fd, *out, *out_len) == (ssize_t)*out_len;
-        ok = ok || err_set(err, "%s: could not be read whole", path);
-    }
-    close(fd);
-    if (!ok) {
-        free(*out);
-        *out = NULL;
-    } else {
-        (*out)[*out_len] = 0;
-    }
-    return ok;
+    return file_read(out, path, STORE_BYTES_MAX, FILE_OURS, err) || err_prefix(err, "%s", path);
 }
 
 // The highest version ever stored; without a mark none is known.
 static uint64_t read_mark(const char *folder)
 {
-    uint8_t *text = NULL;
-    size_t len = 0;
-    bool is_missing = false;
+    struct file file;
     uint64_t mark = 0;
-    if (read_file(&text, &len, folder, STORE_VERSION_FILE, &is_missing, NULL)) {
-        mark = strtoull((const char *)text, NULL, 10);
+    if (read_file(&file, folder, STORE_VERSION_FILE, NULL)) {
+        mark = strtoull(file.bytes, NULL, 10);
     }
-    free(text);
+    file_cleanup(&file);
     return mark;
 }
 
@@ -215,14 +136,16 @@ static bool parse(struct stored *out, const uint8_t *bytes, size_t len, struct e
 bool store_read(struct stored *out, const char *folder, const char *owner, bool accepts_older,
                 bool *out_is_missing, struct err *err)
 {
-    uint8_t *bytes = NULL;
-    size_t len = 0;
+    struct file file;
     *out = (struct stored){0};
-    if (!read_file(&bytes, &len, folder, STORE_STATE_FILE, out_is_missing, err)) {
+    bool was_read = read_file(&file, folder, STORE_STATE_FILE, err);
+    *out_is_missing = file.stamp.error == ENOENT;
+    if (!was_read) {
         return false;
     }
+    const uint8_t *bytes = (const uint8_t *)file.bytes;
     uint64_t mark = read_mark(folder);
-    bool ok = check_form(bytes, len, owner, err) && parse(out, bytes, len, err);
+    bool ok = check_form(bytes, file.len, owner, err) && parse(out, bytes, file.len, err);
     if (ok && out->version < mark && !accepts_older) {
         ok = err_set(err,
                      "version %" PRIu64 " is older than %" PRIu64 ", which was stored before; to "
@@ -231,6 +154,6 @@ bool store_read(struct stored *out, const char *folder, const char *owner, bool 
         tabard__v1__state__free_unpacked(out->state, NULL);
         *out = (struct stored){0};
     }
-    free(bytes);
+    file_cleanup(&file);
     return ok || err_prefix(err, "%s/%s", folder, STORE_STATE_FILE);
 }

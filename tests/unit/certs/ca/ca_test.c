@@ -245,7 +245,7 @@ Test(ca, each_mistake_ends_in_one_line_that_names_it)
         {"revoke --dir ca --serial xyz", 1, "\"xyz\" is not a serial number"},
         {"revoke --dir ca --cert ca/ca.key", 1, "a block of \"PRIVATE KEY\""},
         {"issue --dir no --id spiffe://demo.example/a --out-cert a --out-key b", 1,
-         "no/ca.pem: can't be opened: No such file"},
+         "no/ca.pem: No such file"},
         {"issue --dir ca --id spiffe://other.example/a --out-cert a --out-key b", 1,
          "signs only for demo.example: spiffe://demo.example/a"},
         {"issue --dir ca --id spiffe://demo.example --out-cert a --out-key b", 1, "has a path"},
@@ -262,7 +262,7 @@ Test(ca, each_mistake_ends_in_one_line_that_names_it)
         {"show", 2, "FILE is missing"},
         {"show a b", 2, "\"b\": too many words"},
         {"show ca/ca.key", 1, "holds a private key"},
-        {"show ca", 1, "ca: not a regular file"},
+        {"show ca", 1, "ca: is a directory, not a regular file"},
         {"show ca/lock", 1, "no \"-----BEGIN CERTIFICATE-----\""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
