@@ -81,7 +81,8 @@ int main(int argc, char **argv)
         return status;
     }
     process_begin("tabard-proxy", options.log_level);
-    if (!give_up_privileges(&options, &err) || !plane_run(options.num_workers, &err)) {
+    if (!give_up_privileges(&options, &err) ||
+        !plane_run(CONTRACT_CONTROL_FD, options.num_workers, &err)) {
         char text[1024];
         char quoted[1024];
         log_error("msg=\"the proxy cannot start\" error=%s",

@@ -14,7 +14,11 @@
 #include "proxy/carry/tls.h"
 #include "proxy/worker.h"
 
-enum { INSPECTS_WAITING_MAX = 16 };
+// A question of the agent's about connections.
+struct inspection {
+    uint64_t id;
+    uint32_t num_connections_max;
+};
 
 struct plane {
     uv_loop_t loop;
@@ -27,10 +31,10 @@ struct plane {
     struct generation *current;    // counted: in force on every worker; NULL before the first
     struct generation *publishing; // counted: not yet adopted everywhere
     Tabard__V1__Snapshot *waiting; // owned: came while another was being published
-    Tabard__V1__Inspect inspects[INSPECTS_WAITING_MAX]; // the first is being answered
+    struct inspection inspects[CONTRACT_INSPECTS_MAX]; // the oldest first
     size_t num_inspects;
-    struct worker_report *reports; // owned: one for each worker
-    bool is_inspecting;
+    struct worker_report *reports; // owned: one for each worker, about the first inspection
+    bool is_inspecting;            // the workers are writing their reports
     bool is_draining;
     bool is_ending;
 };
@@ -177,7 +181,8 @@ static bool add_connections(struct plane *plane, Tabard__V1__InspectResult *resu
     return result->connections != NULL;
 }
 
-static void answer_inspect(struct plane *plane, uint64_t id)
+// Answers with the figures, and with the workers' connections if they were asked for them.
+static void answer_inspect(struct plane *plane, uint64_t id, bool has_connections)
 {
     Tabard__V1__InspectResult *result = malloc(sizeof *result);
     struct stats *sets[CONTRACT_WORKERS_MAX];
@@ -191,7 +196,7 @@ static void answer_inspect(struct plane *plane, uint64_t id)
         sets[i] = &plane->workers[i].env.stats;
     }
     if (stats_families(result, sets, plane->num_workers) && add_listeners(plane, result) &&
-        add_connections(plane, result)) {
+        (!has_connections || add_connections(plane, result))) {
         Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
         message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
         message.inspect_result = result;
@@ -200,12 +205,9 @@ static void answer_inspect(struct plane *plane, uint64_t id)
     tabard__v1__inspect_result__free_unpacked(result, NULL);
 }
 
-// Asks the workers for the next inspection that wants connections.
+// Asks the workers for the connections that the first inspection wants.
 static void begin_inspect(struct plane *plane)
 {
-    if (plane->is_inspecting || plane->num_inspects == 0) {
-        return;
-    }
     plane->is_inspecting = true;
     for (unsigned i = 0; i < plane->num_workers; i++) {
         plane->reports[i] = (struct worker_report){
@@ -216,40 +218,53 @@ static void begin_inspect(struct plane *plane)
     }
 }
 
+static bool is_answered_by_every_worker(const struct plane *plane)
+{
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        const struct worker *worker = &plane->workers[i];
+        if (atomic_load(&worker->answer) == NULL && !atomic_load(&worker->is_done)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void inspect_remove(struct plane *plane, size_t at)
+{
+    plane->num_inspects--;
+    memmove(&plane->inspects[at], &plane->inspects[at + 1],
+            (plane->num_inspects - at) * sizeof plane->inspects[0]);
+}
+
 static void finish_inspect(struct plane *plane)
 {
-    if (!plane->is_inspecting) {
+    if (!plane->is_inspecting || !is_answered_by_every_worker(plane)) {
         return;
-    }
-    for (unsigned i = 0; i < plane->num_workers; i++) {
-        struct worker *worker = &plane->workers[i];
-        if (atomic_load(&worker->answer) == NULL && !atomic_load(&worker->is_done)) {
-            return;
-        }
     }
     for (unsigned i = 0; i < plane->num_workers; i++) {
         atomic_store(&plane->workers[i].answer, NULL);
         atomic_store(&plane->workers[i].request, NULL); // of a worker that ended unasked
     }
-    uint64_t id = plane->inspects[0].id;
-    plane->num_inspects--;
-    memmove(&plane->inspects[0], &plane->inspects[1],
-            plane->num_inspects * sizeof plane->inspects[0]);
     plane->is_inspecting = false;
-    answer_inspect(plane, id);
-    begin_inspect(plane);
+    answer_inspect(plane, plane->inspects[0].id, true);
+    inspect_remove(plane, 0);
+    if (plane->num_inspects > 0) {
+        begin_inspect(plane);
+    }
 }
 
 static void take_inspect(struct plane *plane, const Tabard__V1__Inspect *inspect)
 {
-    if (inspect->num_connections_max == 0 || plane->num_inspects == INSPECTS_WAITING_MAX) {
-        if (!plane->is_inspecting) {
-            answer_inspect(plane, inspect->id);
-            return;
-        }
+    if (inspect->num_connections_max == 0) {
+        answer_inspect(plane, inspect->id, false);
+        return;
     }
-    if (plane->num_inspects < INSPECTS_WAITING_MAX) {
-        plane->inspects[plane->num_inspects++] = *inspect;
+    if (plane->num_inspects == CONTRACT_INSPECTS_MAX) {
+        inspect_remove(plane, 1); // so many are newer that the agent has given up on it
+    }
+    plane->inspects[plane->num_inspects++] =
+        (struct inspection){.id = inspect->id, .num_connections_max = inspect->num_connections_max};
+    if (!plane->is_inspecting) {
         begin_inspect(plane);
     }
 }
@@ -333,7 +348,7 @@ static void on_event(uv_async_t *async)
     }
 }
 
-static bool begin(struct plane *plane, struct err *err)
+static bool begin(struct plane *plane, int control_fd, struct err *err)
 {
     uv_async_init(&plane->loop, &plane->on_event, on_event);
     plane->on_event.data = plane;
@@ -343,17 +358,17 @@ static bool begin(struct plane *plane, struct err *err)
     plane->on_int.data = plane;
     uv_signal_start(&plane->on_term, on_signal, SIGTERM);
     uv_signal_start(&plane->on_int, on_signal, SIGINT);
-    int error = link_init(&plane->link, &plane->loop, CONTRACT_CONTROL_FD,
-                          CONTRACT_TO_PROXY_BYTES_MAX, on_message, on_link_gone, plane);
+    int error = link_init(&plane->link, &plane->loop, control_fd, CONTRACT_TO_PROXY_BYTES_MAX,
+                          on_message, on_link_gone, plane);
     if (error != 0) {
         return err_set(err,
                        "descriptor %d is no socket to an agent (%s): tabard-proxy is started "
                        "by tabard-agent",
-                       CONTRACT_CONTROL_FD, uv_strerror(error));
+                       control_fd, uv_strerror(error));
     }
     for (unsigned i = 0; i < plane->num_workers; i++) {
-        error = worker_start(&plane->workers[i], i, plane->num_workers,
-                             CONTRACT_CONTROL_FD + 1 + (int)i, &plane->on_event);
+        error = worker_start(&plane->workers[i], i, plane->num_workers, control_fd + 1 + (int)i,
+                             &plane->on_event);
         if (error != 0) {
             return err_set(err, "worker %u cannot start: %s", i, uv_strerror(error));
         }
@@ -376,7 +391,7 @@ static void end(struct plane *plane)
     uv_loop_close(&plane->loop);
 }
 
-bool plane_run(unsigned num_workers, struct err *err)
+bool plane_run(int control_fd, unsigned num_workers, struct err *err)
 {
     struct plane plane = {.num_workers = num_workers};
     tls_set_hooks(authorize_tls_hooks());
@@ -385,7 +400,7 @@ bool plane_run(unsigned num_workers, struct err *err)
     if (plane.workers == NULL || plane.reports == NULL || uv_loop_init(&plane.loop) != 0) {
         return err_set(err, "out of memory for %u workers", num_workers);
     }
-    if (!begin(&plane, err)) {
+    if (!begin(&plane, control_fd, err)) {
         return false; // the process ends with this
     }
     uv_run(&plane.loop, UV_RUN_DEFAULT);

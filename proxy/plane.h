@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The main thread of the proxy: it takes snapshots from the agent, builds each once, publishes it
-// to the workers, and answers what is in force. One for a process, owned by main; the main thread
-// alone; bounded by the control link's frames. It relays nothing and decides about no connection.
+// The proxy's main thread, which controls the workers: it takes snapshots from the agent, builds
+// each once, publishes it to every worker and tells the agent when all have it; it collects what
+// the agent wants to see, and passes a drain on. main calls plane_run once. It relays nothing and
+// decides about no connection.
 #ifndef TABARD_PROXY_PLANE_H
 #define TABARD_PROXY_PLANE_H
 
@@ -11,7 +12,8 @@
 #include "base/err.h"
 
 // plane_run serves until the agent asks for a drain or is gone and every connection has ended.
-// false: it could not begin (err).
-bool plane_run(unsigned num_workers, struct err *err);
+// `control_fd` is the control socket, and the descriptors that follow it are the signing sockets of
+// the workers; it closes them. false: it could not begin (err), and the process must end.
+bool plane_run(int control_fd, unsigned num_workers, struct err *err);
 
 #endif

@@ -126,13 +126,15 @@ static int try_connect(const struct addr *to)
     return fd;
 }
 
-// A caller's socket and the application's, with a worker's connection between them.
+// A caller's socket and the application's, with a connection that relays between them.
 static void call(struct stage *stage, int *out_caller, int *out_app)
 {
     *out_caller = try_connect(&stage->current->plan.sockets[0].bound);
     cr_assert(*out_caller >= 0);
     *out_app = accept4(stage->app_fd, NULL, NULL, SOCK_CLOEXEC); // blocks until the worker calls
     cr_assert(*out_app >= 0);
+    char byte = 'x'; // once it is here the connection has passed every step
+    cr_assert(send(*out_caller, &byte, 1, 0) == 1 && recv(*out_app, &byte, 1, 0) == 1);
 }
 
 static void inspect(struct stage *stage, struct worker_report *report)
