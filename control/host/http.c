@@ -2,11 +2,14 @@
 #include "control/host/http.h"
 
 #include <microhttpd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/must.h"
+#include "control/host/listen.h"
 
 struct http_server {
     struct MHD_Daemon *daemon; // owned
@@ -106,10 +109,7 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
                             MHD_RESPMEM_PERSISTENT);
     }
     if (request == NULL) {
-        request = calloc(1, sizeof *request);
-        if (request == NULL) {
-            return MHD_NO;
-        }
+        request = must_alloc(1, sizeof *request);
         request->server = server;
         request->connection = connection;
         *connection_ctx = request;
@@ -162,6 +162,13 @@ void http_answer(struct http_request *request, unsigned status, const char *cont
     }
 }
 
+void http_answer_not_found(struct http_request *request, const char *pages)
+{
+    char text[128];
+    snprintf(text, sizeof text, "there is %s\n", pages);
+    http_answer(request, MHD_HTTP_NOT_FOUND, HTTP_TEXT, must_strdup(text));
+}
+
 uint32_t http_query_number(const struct http_request *request, const char *name, uint32_t max,
                            uint32_t otherwise)
 {
@@ -185,12 +192,7 @@ static void on_closed(uv_handle_t *handle)
 struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_request, void *ctx,
                              struct err *err)
 {
-    struct http_server *server = calloc(1, sizeof *server);
-    if (server == NULL) {
-        close(fd);
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct http_server *server = must_alloc(1, sizeof *server);
     server->on_request = on_request;
     server->ctx = ctx;
     server->daemon = MHD_start_daemon(
@@ -218,6 +220,21 @@ struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_reques
     server->timer.data = server->poll.data = server;
     server->handles_open = 2;
     uv_poll_start(&server->poll, UV_READABLE, on_readable);
+    return server;
+}
+
+struct http_server *http_new_tcp(uv_loop_t *loop, const char *what, const struct addr *addr,
+                                 http_on_request *on_request, void *ctx, struct err *err)
+{
+    struct addr bound = {0};
+    char text[ADDR_TEXT_MAX];
+    int fd = listen_tcp(addr, &bound, err);
+    struct http_server *server = fd >= 0 ? http_new(loop, fd, on_request, ctx, err) : NULL;
+    if (server == NULL) {
+        err_prefix(err, "--%s", what);
+        return NULL;
+    }
+    log_info("msg=listening what=%s address=%s", what, addr_text(&bound, text));
     return server;
 }
 

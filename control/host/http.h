@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A small HTTP/1.1 server on one listening socket: GET and HEAD, an answer now or a little later.
-// Heap, owned by the agent; the loop thread only (libmicrohttpd driven from the loop, without
-// threads); bounded by the HTTP_*_MAX below. It knows no page; requests go to one handler.
+// A small HTTP/1.1 server on one listening socket, for operators: GET and HEAD, an answer now or a
+// little later. A program makes one with http_new or http_new_tcp and frees it with http_free; its
+// handler answers each request with http_answer. Runs on the loop's thread (libmicrohttpd without
+// threads of its own), within the HTTP_*_MAX below. It knows no page.
 #ifndef TABARD_CONTROL_HOST_HTTP_H
 #define TABARD_CONTROL_HOST_HTTP_H
 
@@ -10,12 +11,16 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/addr.h"
 #include "base/err.h"
 
 #define HTTP_CONNECTIONS_MAX        64
 #define HTTP_CONNECTIONS_PER_IP_MAX 32
 #define HTTP_CONNECTION_BYTES_MAX   16384
 #define HTTP_IDLE_SECONDS_MAX       5
+
+#define HTTP_TEXT "text/plain; charset=utf-8"
+#define HTTP_JSON "application/json"
 
 struct http_server;  // opaque
 struct http_request; // opaque: one question, until it is answered
@@ -27,6 +32,12 @@ typedef void http_on_request(void *ctx, struct http_request *request, const char
 struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_request, void *ctx,
                              struct err *err);
 
+// http_new_tcp serves on an address, and logs which, with the port that the kernel chose for 0.
+// `what` is the flag that gave the address, and stands in the log and before an error. NULL sets
+// err.
+struct http_server *http_new_tcp(uv_loop_t *loop, const char *what, const struct addr *addr,
+                                 http_on_request *on_request, void *ctx, struct err *err);
+
 // http_free ends every connection and closes the listening descriptor. Every request must have been
 // answered. NULL is allowed. The memory goes with the loop's next turn.
 void http_free(struct http_server *server);
@@ -34,6 +45,9 @@ void http_free(struct http_server *server);
 // http_answer answers and ends the request. `body` is malloc'd and taken over; NULL: 500.
 void http_answer(struct http_request *request, unsigned status, const char *content_type,
                  char *body);
+
+// http_answer_not_found answers 404, with words that say which pages there are.
+void http_answer_not_found(struct http_request *request, const char *pages);
 
 // http_query_number returns the number that the query gives as `name`, at most `max`; `otherwise`
 // if none.

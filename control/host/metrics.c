@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 
 #define SUM_DECIMALS 6
 
@@ -39,8 +40,7 @@ bool metrics_is_label_name(const char *text)
 void metrics_open(struct metrics_page *page)
 {
     *page = (struct metrics_page){0};
-    page->out = open_memstream(&page->text, &page->text_len);
-    invariant(page->out != NULL);
+    page->out = must_have(open_memstream(&page->text, &page->text_len));
 }
 
 char *metrics_close(struct metrics_page *page)

@@ -12,6 +12,7 @@
 
 #include "control/host/http.h"
 #include "control/host/listen.h"
+#include "control/host/metrics.h"
 #include "control/policyd/stream/service.h"
 #include "control/policyd/folder/source_folder.h"
 #include "control/policyd/stream/tls.h"
@@ -87,10 +88,10 @@ static void on_metrics(void *ctx, struct http_request *request, const char *path
 {
     struct policyd *policyd = ctx;
     if (strcmp(path, "/metrics") != 0) {
-        http_answer(request, 404, "text/plain; charset=utf-8", strdup("there is /metrics\n"));
+        http_answer_not_found(request, "/metrics");
         return;
     }
-    http_answer(request, 200, "text/plain; version=0.0.4; charset=utf-8",
+    http_answer(request, 200, METRICS_CONTENT_TYPE,
                 service_metrics(&policyd->service, grpc_server_stats(policyd->server)));
 }
 
@@ -139,18 +140,11 @@ static bool listen_on_tcp(struct policyd *policyd, struct err *err)
 
 static bool listen_for_metrics(struct policyd *policyd, struct err *err)
 {
-    if (!policyd->flags->has_metrics) {
-        return true;
-    }
-    char text[ADDR_TEXT_MAX];
-    struct addr bound;
-    int fd = listen_tcp(&policyd->flags->metrics, &bound, err);
-    policyd->http = fd < 0 ? NULL : http_new(&policyd->loop, fd, on_metrics, policyd, err);
-    if (policyd->http == NULL) {
-        return err_prefix(err, "--metrics");
-    }
-    log_info("msg=listening what=metrics address=%s", addr_text(&bound, text));
-    return true;
+    const struct policyd_flags *flags = policyd->flags;
+    policyd->http = flags->has_metrics ? http_new_tcp(&policyd->loop, "metrics", &flags->metrics,
+                                                      on_metrics, policyd, err)
+                                       : NULL;
+    return policyd->http != NULL || !flags->has_metrics;
 }
 
 static void stop(struct policyd *policyd)
