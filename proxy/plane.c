@@ -195,8 +195,8 @@ static void answer_inspect(struct plane *plane, uint64_t id, bool has_connection
     for (unsigned i = 0; i < plane->num_workers; i++) {
         sets[i] = &plane->workers[i].env.stats;
     }
-    if (stats_families(result, sets, plane->num_workers) && add_listeners(plane, result) &&
-        (!has_connections || add_connections(plane, result))) {
+    stats_report(result, sets, plane->num_workers);
+    if (add_listeners(plane, result) && (!has_connections || add_connections(plane, result))) {
         Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
         message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
         message.inspect_result = result;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is counted: one set for each worker, written by it alone and read by the main thread.
-// Owned by a worker; one writer, any readers (relaxed atomics: no figure depends on another); fixed
-// size. It prints nothing; see stats_families for the names.
+// What a worker counts. Each worker owns one set and is the only one to write it, with stats_add
+// and stats_set; the main thread reads all of them for stats_report. Figures are relaxed atomics:
+// none depends on another. To add one: a field here and its family in stats.c.
 #ifndef TABARD_PROXY_CONN_STATS_H
 #define TABARD_PROXY_CONN_STATS_H
 
 #include <stdatomic.h>
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proxy/rules/reason.h"
@@ -32,8 +32,8 @@ struct stats {
     _Atomic uint64_t accept_errors;
 };
 
-// stats_add changes a figure of the calling worker's own set. Not an atomic read-modify-write:
-// there is one writer.
+// stats_add and stats_set change a figure of the calling worker's own set. There is one writer, so
+// adding need not be one atomic step.
 static inline void stats_add(_Atomic uint64_t *figure, uint64_t more)
 {
     atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + more,
@@ -45,8 +45,8 @@ static inline void stats_set(_Atomic uint64_t *figure, uint64_t value)
     atomic_store_explicit(figure, value, memory_order_relaxed);
 }
 
-// stats_families sums the workers' sets into Prometheus families, appended to `result` (malloc'd as
-// protobuf-c frees them). false: out of memory.
-bool stats_families(Tabard__V1__InspectResult *result, struct stats *const *sets, size_t num_sets);
+// stats_report sums the workers' sets and writes them into a result that holds neither: as metrics,
+// and as the number of open connections. protobuf-c frees what it allocates.
+void stats_report(Tabard__V1__InspectResult *result, struct stats *const *sets, size_t num_sets);
 
 #endif

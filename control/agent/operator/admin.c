@@ -6,78 +6,80 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "control/host/listen.h"
 
-#define TEXT       "text/plain; charset=utf-8"
-#define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
-#define JSON       "application/json"
+#define REFUSED_LOG_MS 60000 // between two lines about the proxy's metrics
 
-// A page that waits for the proxy.
+// A request that waits for the proxy's figures.
 struct question {
-    struct admin *admin; // borrowed
-    struct http_request *request;
-    const char *content_type;
-    char *(*print)(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect);
+    struct admin *admin;          // borrowed
+    struct http_request *request; // borrowed until it is answered
+    bool is_for_metrics;          // or else for the status
 };
 
-static void answer(struct admin *admin, struct http_request *request, const char *content_type,
-                   char *(*print)(const struct report_facts *, const Tabard__V1__InspectResult *),
-                   const Tabard__V1__InspectResult *inspect)
+static void log_refusals(struct admin *admin, uint64_t num_before)
 {
+    const struct proxy_metrics_refusals *refusals = &admin->refusals;
+    uint64_t num_passed_over = 0;
+    if (refusals->num > num_before &&
+        log_allowed(&admin->refused_log, uv_now(admin->loop), REFUSED_LOG_MS, &num_passed_over)) {
+        char quoted[2048];
+        char text[1024];
+        log_warn("msg=\"metrics of the proxy refused\" families=%llu passed_over=%llu error=%s",
+                 (unsigned long long)(refusals->num - num_before),
+                 (unsigned long long)num_passed_over,
+                 log_quote(quoted, sizeof quoted, err_text(&refusals->last, text, sizeof text)));
+    }
+}
+
+static void answer(const struct question *question, const Tabard__V1__InspectResult *inspect)
+{
+    struct admin *admin = question->admin;
     struct report_facts facts = {0};
     admin->hooks.fill(admin->hooks.ctx, &facts);
-    http_answer(request, 200, content_type, print(&facts, inspect));
+    if (question->is_for_metrics) {
+        uint64_t num_before = admin->refusals.num;
+        http_answer(question->request, 200, METRICS_CONTENT_TYPE,
+                    report_metrics(&facts, inspect, &admin->refusals));
+        log_refusals(admin, num_before);
+    } else {
+        http_answer(question->request, 200, HTTP_JSON, report_status(&facts, inspect));
+    }
 }
 
 static void on_inspected(void *ctx, const Tabard__V1__InspectResult *result)
 {
     struct question *question = ctx;
-    answer(question->admin, question->request, question->content_type, question->print, result);
+    answer(question, result);
     free(question);
 }
 
 static void ask(const struct question *question, uint32_t num_connections_max)
 {
     struct admin *admin = question->admin;
-    struct question *kept = malloc(sizeof *kept);
-    if (kept != NULL) {
-        *kept = *question;
-        if (admin->hooks.inspect(admin->hooks.ctx, num_connections_max, on_inspected, kept)) {
-            return;
-        }
-        free(kept);
+    struct question *kept = must_copy(question, sizeof *question);
+    if (!admin->hooks.inspect(admin->hooks.ctx, num_connections_max, on_inspected, kept)) {
+        on_inspected(kept, NULL);
     }
-    answer(admin, question->request, question->content_type, question->print, NULL);
-}
-
-static void not_found(struct http_request *request, const char *pages)
-{
-    char text[128];
-    snprintf(text, sizeof text, "there is %s\n", pages);
-    http_answer(request, 404, TEXT, strdup(text));
 }
 
 static void on_metrics_request(void *ctx, struct http_request *request, const char *path)
 {
     if (strcmp(path, "/metrics") != 0) {
-        not_found(request, "/metrics");
+        http_answer_not_found(request, "/metrics");
         return;
     }
-    ask(
-        &(struct question){
-            .admin = ctx, .request = request, .content_type = PROMETHEUS, .print = report_metrics},
-        0);
+    ask(&(struct question){.admin = ctx, .request = request, .is_for_metrics = true}, 0);
 }
 
 static void on_status_request(void *ctx, struct http_request *request, const char *path)
 {
     if (strcmp(path, "/status") != 0) {
-        not_found(request, "/status, or /status?connections=N");
+        http_answer_not_found(request, "/status, or /status?connections=N");
         return;
     }
-    ask(
-        &(struct question){
-            .admin = ctx, .request = request, .content_type = JSON, .print = report_status},
+    ask(&(struct question){.admin = ctx, .request = request},
         http_query_number(request, "connections", ADMIN_CONNECTIONS_MAX, 0));
 }
 
@@ -85,44 +87,28 @@ static void on_health_request(void *ctx, struct http_request *request, const cha
 {
     struct admin *admin = ctx;
     if (strcmp(path, "/healthz/live") == 0) {
-        http_answer(request, 200, TEXT, strdup("alive\n"));
+        http_answer(request, 200, HTTP_TEXT, must_strdup("alive\n"));
         return;
     }
     if (strcmp(path, "/healthz/ready") != 0) {
-        not_found(request, "/healthz/ready and /healthz/live");
+        http_answer_not_found(request, "/healthz/ready and /healthz/live");
         return;
     }
     struct report_facts facts = {0};
     admin->hooks.fill(admin->hooks.ctx, &facts);
     if (facts.not_ready_because == NULL) {
-        http_answer(request, 200, TEXT, strdup("ready\n"));
+        http_answer(request, 200, HTTP_TEXT, must_strdup("ready\n"));
         return;
     }
     char text[1200];
     snprintf(text, sizeof text, "not ready: %s\n", facts.not_ready_because);
-    http_answer(request, 503, TEXT, strdup(text));
-}
-
-static struct http_server *start_tcp(struct admin *admin, uv_loop_t *loop, const char *what,
-                                     const struct addr *addr, http_on_request *on_request,
-                                     struct err *err)
-{
-    struct addr bound = {{{0}}, 0};
-    int fd = listen_tcp(addr, &bound, err);
-    struct http_server *server = fd >= 0 ? http_new(loop, fd, on_request, admin, err) : NULL;
-    if (server == NULL) {
-        err_prefix(err, "--%s", what);
-        return NULL;
-    }
-    char text[ADDR_TEXT_MAX];
-    log_info("msg=listening what=%s address=%s", what, addr_text(&bound, text));
-    return server;
+    http_answer(request, 503, HTTP_TEXT, must_strdup(text));
 }
 
 bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *spec,
                  const struct admin_hooks *hooks, struct err *err)
 {
-    *admin = (struct admin){.hooks = *hooks};
+    *admin = (struct admin){.hooks = *hooks, .loop = loop};
     int fd = listen_unix(spec->admin_path, err);
     if (fd < 0) {
         return err_prefix(err, "--admin");
@@ -135,11 +121,10 @@ bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *
     char quoted[512];
     log_info("msg=listening what=admin address=%s",
              log_quote(quoted, sizeof quoted, spec->admin_path));
-    admin->metrics = start_tcp(admin, loop, "metrics", &spec->metrics, on_metrics_request, err);
-    if (admin->metrics == NULL) {
-        return false;
+    admin->metrics = http_new_tcp(loop, "metrics", &spec->metrics, on_metrics_request, admin, err);
+    if (admin->metrics != NULL) {
+        admin->health = http_new_tcp(loop, "health", &spec->health, on_health_request, admin, err);
     }
-    admin->health = start_tcp(admin, loop, "health", &spec->health, on_health_request, err);
     return admin->health != NULL;
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The agent's three HTTP servers and their pages: metrics (/metrics), health (/healthz/ready,
-// /healthz/live), and the operator's status on a Unix socket (/status). Pages that need the proxy's
-// figures wait for them a second at most. Owned by the agent, embedded; its loop thread; bounded as
-// http.h says. It changes nothing: what there is to show comes from a hook.
+// /healthz/live), and the operator's status on a Unix socket (/status). The agent embeds it, starts
+// it before the proxy and stops it last. What there is to show comes from two hooks; a page that
+// needs the proxy's figures waits for them as long as the inspect hook does.
 #ifndef TABARD_CONTROL_AGENT_OPERATOR_ADMIN_H
 #define TABARD_CONTROL_AGENT_OPERATOR_ADMIN_H
 
@@ -12,9 +12,10 @@
 
 #include "base/addr.h"
 #include "base/err.h"
-#include "control/host/http.h"
-#include "control/agent/proxy/proxy_link.h"
+#include "base/log.h"
 #include "control/agent/operator/report.h"
+#include "control/agent/proxy/proxy_link.h"
+#include "control/host/http.h"
 
 #define ADMIN_CONNECTIONS_MAX 1000 // listed by /status
 
@@ -22,7 +23,8 @@ struct admin_hooks {
     void *ctx;
     // Fills in what is true now; its texts stay borrowed until the next call.
     void (*fill)(void *ctx, struct report_facts *out);
-    // Asks the proxy, as proxy_link_inspect does. false: it can't be asked.
+    // Asks the proxy for its figures: on_inspected is called once, with NULL if none came in time.
+    // false: the proxy can't be asked, and on_inspected won't be called.
     bool (*inspect)(void *ctx, uint32_t num_connections_max, proxy_link_on_inspected *on_inspected,
                     void *inspected_ctx);
 };
@@ -39,6 +41,9 @@ struct admin {
     struct http_server *health;  // owned
     struct http_server *status;  // owned
     const char *admin_path;      // borrowed
+    uv_loop_t *loop;             // borrowed
+    struct proxy_metrics_refusals refusals;
+    struct log_limit refused_log;
 };
 
 // admin_start opens the three and logs where. false sets err (a port in use, another agent on the

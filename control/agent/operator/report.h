@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the agent shows its operator, as text: metrics (Prometheus text format 0.0.4) and the Status
-// as JSON. Pure: the facts come in a struct. Results are malloc'd, the caller's; any thread;
-// bounded by what the proxy's answer holds. It asks nobody and serves nothing.
+// What the agent shows its operator, as text: metrics for Prometheus (docs/metrics.md lists them)
+// and the Status as JSON. Pure functions of facts that the caller, admin, collects; their results
+// are malloc'd, the caller's. What the proxy said bounds their size.
 #ifndef TABARD_CONTROL_AGENT_OPERATOR_REPORT_H
 #define TABARD_CONTROL_AGENT_OPERATOR_REPORT_H
 
@@ -10,8 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "control/agent/snapshot/assemble.h"
+#include "control/agent/operator/proxy_metrics.h"
 #include "control/agent/proxy/keyring.h"
+#include "control/agent/snapshot/assemble.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
 // The stream to a policy agent.
@@ -48,9 +49,10 @@ struct report_facts {
 };
 
 // report_metrics prints the agent's metrics and then the proxy's (inspect may be NULL: it didn't
-// answer). A family of the proxy's that isn't well-formed is left out: it can't forge another's
-// lines. NULL when out of memory.
-char *report_metrics(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect);
+// answer). Families of the proxy's that aren't well-formed are left out and added to `refusals`.
+// NULL: out of memory.
+char *report_metrics(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect,
+                     struct proxy_metrics_refusals *refusals);
 
 // report_status prints the Status of tabard/v1/admin.proto.
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect);
