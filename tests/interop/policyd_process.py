@@ -93,14 +93,17 @@ class Policyd(Logged):
             made / "key", *flags)
         return made / "pem", made / "key"
 
-    def metrics(self):
+    def metrics_page(self):
         with self.netns.entered() if self.netns else contextlib.nullcontext():
             connection = http.client.HTTPConnection(*self.metrics_at, timeout=10)
             connection.connect()
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
         connection.close()
-        samples = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+        return text
+
+    def metrics(self):
+        samples = (line.rsplit(" ", 1) for line in self.metrics_page().splitlines() if line and not line.startswith("#"))
         return {name.removeprefix("tabard_policyd_"): float(value) for name, value in samples}
 
     def stop(self, how=signal.SIGTERM, seconds=20):

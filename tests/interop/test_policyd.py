@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
+from listed_metrics import listed, shown  # noqa: E402
 from mesh import DOMAIN, Agent, Service, connect, exchange, is_reset_or_closed, is_turned_away, run, wait_until  # noqa: E402
 from policyd import Policyd, Refused, Sidecar, allow, csr, pb, spiffe, workload  # noqa: E402
 
@@ -339,6 +340,14 @@ def sidecar_of(policyd, name, **more):
     access = {"address": f"unix:{policyd.unix}", "spiffe_id": spiffe(name), "node_id": name, "addresses": ["127.0.0.1"],
               "state": str(policyd.folder / f"{name}.state")}
     return Agent(name, {"policy_agent": access, "settings": {"drain_seconds": 1}, **more})
+
+
+def test_the_metrics_are_those_that_are_listed(policyd):
+    with contextlib.closing(sidecar_of(policyd, "caller")) as sidecar:
+        assert shown(policyd.metrics_page()) == listed("tabard-policyd")
+        page = shown(sidecar.http("metrics", "/metrics")[1])
+        followed = listed("tabard-agent with a policy agent")
+        assert followed.items() <= page.items() <= (followed | listed("tabard-agent", "tabard-proxy")).items()
 
 
 def test_two_real_sidecars_meet_through_it_and_part_when_the_policy_says_so(policyd):
