@@ -1,165 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/conn/conn.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "proxy/conn/authorize.h"
-#include "proxy/conn/deadline.h"
+#include "proxy/conn/closing.h"
 #include "proxy/conn/steps.h"
-#include "proxy/carry/tls.h"
-
-enum { LIMIT_LOG_MS = 1000 };
-
-static const char *const step_texts[NUM_STEPS] = {
-    [STEP_ORIGIN] = "origin",   [STEP_ROUTE] = "route",         [STEP_DETECT] = "detect",
-    [STEP_CONNECT] = "connect", [STEP_HANDSHAKE] = "handshake", [STEP_AUTHORIZE] = "authorize",
-    [STEP_RELAY] = "relay",     [STEP_CLOSING] = "closing",
-};
-
-const char *step_text(enum step step)
-{
-    return step_texts[step];
-}
 
 enum step conn_step(const struct conn *conn)
 {
-    return conn->reason != REASON_NONE ? STEP_CLOSING : conn->path[conn->position];
-}
-
-static void conn_free(struct conn *conn)
-{
-    struct conn_env *env = conn->env;
-    if (conn->prev != NULL) {
-        conn->prev->next = conn->next;
-    } else {
-        env->conns = conn->next;
-    }
-    if (conn->next != NULL) {
-        conn->next->prev = conn->prev;
-    }
-    env->num_conns--;
-    stats_set(&env->stats.buffer_bytes,
-              pool_bytes_lent(&env->pool)); // a deadline ends without an advance
-    free(conn->detail);
-    free(conn);
-    env->on_conn_gone(env->ctx);
-}
-
-static void on_handle_closed(void *owner)
-{
-    struct conn *conn = owner;
-    if (--conn->handles_open == 0) {
-        conn_free(conn);
-    }
-}
-
-static void on_timer_closed(uv_handle_t *handle)
-{
-    on_handle_closed(handle->data);
+    return conn->reason != REASON_NONE ? STEP_CLOSING : *conn->at;
 }
 
 static void on_change(void *owner)
 {
     conn_advance(owner);
-}
-
-static void close_all(struct conn *conn)
-{
-    bool is_failure = conn->reason != REASON_FINISHED;
-    bool has_spoken_tls = conn->mesh.ssl != NULL;
-    if (conn->mesh.is_open) {
-        tls_stop(&conn->mesh);
-        // After an alert the peer gets a FIN: a reset could overtake it.
-        bool with_reset = is_failure && !(has_spoken_tls && conn->mesh.is_finished);
-        side_close(&conn->mesh, with_reset);
-    }
-    if (conn->plain.is_open) {
-        side_close(&conn->plain, is_failure);
-    }
-    if (!uv_is_closing((const uv_handle_t *)&conn->timer)) {
-        uv_close((uv_handle_t *)&conn->timer, on_timer_closed);
-    }
-}
-
-// The last flush: an alert may still be on its way to the peer, everything else is over.
-static void close_when_flushed(struct conn *conn)
-{
-    struct side *mesh = &conn->mesh;
-    if (mesh->is_open) {
-        ring_pull(&mesh->in, mesh->in.len);
-        side_settle(mesh, &mesh->in);
-        side_flush(mesh);
-        bool is_over = mesh->error != 0 || (mesh->is_finished && mesh->is_eof);
-        if (!is_over && mesh->ssl != NULL) {
-            return;
-        }
-    }
-    close_all(conn);
-}
-
-// Whether this end is to be logged: the limits that a flood meets are told once in a while, with
-// how many were not (each is counted all the same).
-static bool is_logged(struct conn *conn, uint64_t *out_num_passed_over)
-{
-    *out_num_passed_over = 0;
-    return (conn->reason != REASON_LIMIT_CONNECTIONS && conn->reason != REASON_LIMIT_HANDSHAKES) ||
-           log_allowed(&conn->env->limit_log, uv_now(conn->env->loop), LIMIT_LOG_MS,
-                       out_num_passed_over);
-}
-
-static void log_end(struct conn *conn, enum step ended_in)
-{
-    uint64_t num_passed_over;
-    if (!is_logged(conn, &num_passed_over)) {
-        return;
-    }
-    char src[ADDR_TEXT_MAX];
-    char dst[ADDR_TEXT_MAX];
-    char rule[160] = "-";
-    char detail[512] = "";
-    char quoted[480];
-    if (conn->policy != NULL && conn->policy[0] != '\0') {
-        int len = snprintf(rule, sizeof rule, "%s", conn->policy);
-        if (conn->rule >= 0 && len > 0 && (size_t)len < sizeof rule) {
-            snprintf(rule + len, sizeof rule - (size_t)len, "#%d", conn->rule);
-        }
-    }
-    if (conn->detail != NULL) {
-        snprintf(detail, sizeof detail, " detail=%s",
-                 log_quote(quoted, sizeof quoted, conn->detail));
-    }
-    if (num_passed_over > 0) {
-        snprintf(detail, sizeof detail, " not_logged=%llu", (unsigned long long)num_passed_over);
-    }
-    log_info("msg=conn id=%llu dir=%s src=%s dst=%s peer=%s rule=%s generation=%llu up=%llu "
-             "down=%llu ms=%llu reason=%s while=%s%s",
-             (unsigned long long)conn->id, direction_text(conn->direction),
-             addr_text(&conn->source, src), addr_text(&conn->destination, dst),
-             conn->peer != NULL ? conn->peer->text : "-", rule,
-             (unsigned long long)conn->env->snapshot->generation,
-             (unsigned long long)conn->up.num_bytes, (unsigned long long)conn->down.num_bytes,
-             (unsigned long long)(uv_now(conn->env->loop) - conn->opened_ms),
-             reason_text(conn->reason), step_text(ended_in), detail);
-}
-
-// Gives back what only a living connection holds.
-static void release_facts(struct conn *conn)
-{
-    struct conn_env *env = conn->env;
-    signer_cancel(&env->signer, &conn->sign);
-    if (conn->is_in_handshake) {
-        conn->is_in_handshake = false;
-        env->num_handshakes--;
-        stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
-    }
-    snapshot_unref(conn->handshake_snapshot);
-    conn->handshake_snapshot = NULL;
-    peer_unref(&env->peers, conn->peer);
-    conn->peer = NULL;
-    conn->policy = NULL;
 }
 
 static void on_timer(uv_timer_t *timer);
@@ -170,43 +26,9 @@ static void timer_set(struct conn *conn, uint64_t within_ms)
     uv_timer_start(&conn->timer, on_timer, within_ms, 0);
 }
 
-void conn_end(struct conn *conn, enum reason reason, const char *detail)
+static uint64_t deadline_left(const struct conn *conn, enum reason *out_reason)
 {
-    if (conn->reason != REASON_NONE) {
-        return;
-    }
-    enum step ended_in = conn_step(conn);
-    struct stats *stats = &conn->env->stats;
-    conn->reason = reason;
-    conn->step_ms = uv_now(conn->env->loop);
-    if (detail != NULL && conn->detail == NULL) {
-        conn->detail = strdup(detail);
-    }
-    stats_add(&stats->closed[conn->direction][reason], 1);
-    stats_add(&stats->open[conn->direction], (uint64_t)-1);
-    log_end(conn, ended_in);
-    release_facts(conn);
-    if (reason != REASON_FINISHED && conn->plain.is_open) {
-        side_close(&conn->plain, true); // the service learns at once, and never by a quiet end
-    }
-    if (reason != REASON_FINISHED && conn->mesh.ssl != NULL) {
-        int alert = reason_alert(reason);
-        if (alert != REASON_NO_ALERT) {
-            tls_alert(&conn->mesh, (uint8_t)alert);
-        }
-        conn->mesh.wants_finish = true;
-        timer_set(conn, conn->env->limits.closing_ms);
-        if (conn->is_advancing) {
-            conn->wants_advance = true;
-            return;
-        }
-        close_when_flushed(conn);
-        if (conn->mesh.is_open) {
-            side_set_reading(&conn->mesh, true);
-        }
-        return;
-    }
-    close_all(conn);
+    return step_rows[conn_step(conn)].left(conn, out_reason);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -217,7 +39,7 @@ static void on_timer(uv_timer_t *timer)
     if (left > 0) {
         timer_set(conn, left);
     } else if (conn->reason != REASON_NONE) {
-        close_all(conn);
+        closing_now(conn);
     } else if (reason == REASON_NONE) {
         conn->is_detect_over = true;
         conn_advance(conn);
@@ -244,34 +66,33 @@ static void deadline_sync(struct conn *conn, bool is_new)
 
 static void interest_sync(struct conn *conn)
 {
+    bool (*wants_read)(const struct conn *, const struct side *) =
+        step_rows[conn_step(conn)].wants_read;
     struct side *const sides[] = {&conn->plain, &conn->mesh};
     for (size_t i = 0; i < 2; i++) {
         struct side *side = sides[i];
         if (side->is_open && side->is_connected) {
-            side_set_reading(side, steps_want_read(conn, side));
+            side_set_reading(side, wants_read(conn, side));
         }
     }
 }
 
-// Runs the path from where it stands until a step waits or the connection ends. Returns whether the
-// last step is new.
+// Runs steps until one waits. Returns whether that one has only begun to.
 static bool run_steps(struct conn *conn)
 {
-    bool is_new = false;
-    while (conn->reason == REASON_NONE) {
-        enum step_result result = step_run(conn, conn->path[conn->position]);
-        if (result == STEP_WAIT || result == STEP_ENDED) {
+    for (;;) {
+        bool is_new = !conn->is_step_begun;
+        enum step_result result = step_rows[conn_step(conn)].run(conn);
+        if (result == STEP_WAIT) {
             conn->is_step_begun = true;
-            break;
+            return is_new;
         }
         if (result == STEP_NEXT) {
-            conn->position++;
+            conn->at++;
         }
         conn->is_step_begun = false;
         conn->step_ms = uv_now(conn->env->loop);
-        is_new = true;
     }
-    return is_new;
 }
 
 void conn_advance(struct conn *conn)
@@ -284,10 +105,8 @@ void conn_advance(struct conn *conn)
     do {
         conn->wants_advance = false;
         bool is_new = run_steps(conn);
-        if (conn->reason == REASON_NONE) {
+        if (conn->plain.is_open || conn->mesh.is_open) {
             deadline_sync(conn, is_new);
-        } else if (conn->mesh.is_open || conn->plain.is_open) {
-            close_when_flushed(conn);
         }
         interest_sync(conn);
     } while (conn->wants_advance);
@@ -317,14 +136,14 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
     conn->dialed = conn->direction == DIRECTION_OUTBOUND ? &conn->mesh : &conn->plain;
     conn->destination = spec->target;
     conn->port = spec->port;
-    conn->path = path_start;
+    conn->at = path_start;
     conn->rule = -1;
     conn->opened_ms = uv_now(env->loop);
     conn->sign.owner = conn;
     conn->sign.on_done = on_sign_done;
     uv_timer_init(env->loop, &conn->timer);
     conn->timer.data = conn;
-    side_init(conn->accepted, env->loop, &env->pool, conn, on_change, on_handle_closed);
+    side_init(conn->accepted, env->loop, &env->pool, conn, on_change, closing_on_handle_closed);
     conn->handles_open = 2;
     conn->next = env->conns;
     if (env->conns != NULL) {

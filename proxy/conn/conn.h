@@ -46,16 +46,24 @@ struct conn_env {
     void *ctx; // of on_conn_gone
 };
 
+// Every step: X(enum, text, what is read meanwhile, how long it may wait). The text is the log's
+// and names the function step_<text>; the other two name reads_<what> in proxy/conn/steps.c and
+// deadline_<which> in proxy/conn/deadline.h.
+#define STEPS(X)                                                                                   \
+    X(STEP_ORIGIN, origin, nothing, never)                                                         \
+    X(STEP_ROUTE, route, nothing, never)                                                           \
+    X(STEP_DETECT, detect, hello, detect)                                                          \
+    X(STEP_CONNECT, connect, records, connect)                                                     \
+    X(STEP_HANDSHAKE, handshake, records, handshake)                                               \
+    X(STEP_AUTHORIZE, authorize, nothing, never)                                                   \
+    X(STEP_RELAY, relay, flows, relay)                                                             \
+    X(STEP_CLOSING, closing, rest, closing)
+
 enum step {
-    STEP_ORIGIN,
-    STEP_ROUTE,
-    STEP_DETECT,
-    STEP_CONNECT,
-    STEP_HANDSHAKE,
-    STEP_AUTHORIZE,
-    STEP_RELAY,
-    STEP_CLOSING,
-    NUM_STEPS
+#define X(name, text, reads, deadline) name,
+    STEPS(X)
+#undef X
+        NUM_STEPS
 };
 const char *step_text(enum step step);
 
@@ -67,11 +75,10 @@ struct conn {
     uv_timer_t timer;
     struct conn *prev; // borrowed: in env->conns
     struct conn *next;
-    struct conn_env *env;  // borrowed from the worker, which outlives its connections
-    struct flow up;        // from the caller
-    struct flow down;      // to the caller
-    const enum step *path; // where it goes, step by step; static
-    uint8_t position;      // in path
+    struct conn_env *env; // borrowed from the worker, which outlives its connections
+    struct flow up;       // from the caller
+    struct flow down;     // to the caller
+    const enum step *at;  // the current step, in a path of proxy/conn/steps.c
     uint8_t handles_open;
     enum direction direction : 8;
     enum listen_kind kind : 8;
@@ -118,6 +125,7 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail);
 // conn_advance runs steps until one waits.
 void conn_advance(struct conn *conn);
 
+// conn_step returns the step that a connection is in: CLOSING from its end on.
 enum step conn_step(const struct conn *conn);
 
 #endif

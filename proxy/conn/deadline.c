@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "base/log.h"
+
 // How often a connection looks at the wall clock, which may jump.
 enum { EXPIRY_CHECK_MS = 60000 };
 
@@ -34,8 +36,46 @@ static bool is_half_closed(const struct conn *conn)
     return conn->up.is_ending != conn->down.is_ending;
 }
 
-// The nearest of a relaying connection's deadlines.
-static uint64_t relay_left(const struct conn *conn, enum reason *out_reason)
+// Of `limit_ms` for the whole step.
+static uint64_t step_left(const struct conn *conn, uint64_t limit_ms)
+{
+    return left_of(conn->step_ms, limit_ms, uv_now(conn->env->loop));
+}
+
+uint64_t deadline_never(const struct conn *conn, enum reason *out_reason)
+{
+    (void)conn;
+    *out_reason = REASON_NONE;
+    invariant(false);
+    return 0;
+}
+
+uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason)
+{
+    *out_reason = REASON_NONE;
+    return step_left(conn, conn->env->limits.detect_ms);
+}
+
+uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason)
+{
+    *out_reason = REASON_CONNECT_TIMEOUT;
+    return step_left(conn, conn->env->limits.connect_ms);
+}
+
+uint64_t deadline_handshake(const struct conn *conn, enum reason *out_reason)
+{
+    // While the agent has yet to sign, the delay is ours and not the peer's.
+    *out_reason = conn->sign.state == SIGN_WAITING ? REASON_SIGN_FAILED : REASON_HANDSHAKE_TIMEOUT;
+    return step_left(conn, conn->env->limits.handshake_ms);
+}
+
+uint64_t deadline_closing(const struct conn *conn, enum reason *out_reason)
+{
+    *out_reason = conn->reason;
+    return step_left(conn, conn->env->limits.closing_ms);
+}
+
+uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
 {
     const struct limits *limits = &conn->env->limits;
     uint64_t now_ms = uv_now(conn->env->loop);
@@ -60,28 +100,4 @@ static uint64_t relay_left(const struct conn *conn, enum reason *out_reason)
         *out_reason = REASON_PEER_EXPIRED;
     }
     return left;
-}
-
-uint64_t deadline_left(const struct conn *conn, enum reason *out_reason)
-{
-    const struct limits *limits = &conn->env->limits;
-    uint64_t now_ms = uv_now(conn->env->loop);
-    switch (conn_step(conn)) {
-    case STEP_DETECT:
-        *out_reason = REASON_NONE;
-        return left_of(conn->step_ms, limits->detect_ms, now_ms);
-    case STEP_CONNECT:
-        *out_reason = REASON_CONNECT_TIMEOUT;
-        return left_of(conn->step_ms, limits->connect_ms, now_ms);
-    case STEP_RELAY:
-        return relay_left(conn, out_reason);
-    case STEP_CLOSING:
-        *out_reason = conn->reason;
-        return left_of(conn->step_ms, limits->closing_ms, now_ms);
-    default: // HANDSHAKE; the others never wait
-        // While the agent has yet to sign, the delay is ours and not the peer's.
-        *out_reason =
-            conn->sign.state == SIGN_WAITING ? REASON_SIGN_FAILED : REASON_HANDSHAKE_TIMEOUT;
-        return left_of(conn->step_ms, limits->handshake_ms, now_ms);
-    }
 }

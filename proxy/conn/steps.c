@@ -6,23 +6,18 @@
 
 #include "base/log.h"
 #include "proxy/conn/authorize.h"
+#include "proxy/conn/deadline.h"
 #include "proxy/carry/tls.h"
 
-const enum step path_start[] = {STEP_ORIGIN, STEP_ROUTE, STEP_CLOSING};
-
-// The paths of DESIGN.md; each begins with the two steps above, so a position means the same in all
-// of them.
-static const enum step path_outbound_mtls[] = {STEP_ORIGIN,    STEP_ROUTE,     STEP_CONNECT,
-                                               STEP_HANDSHAKE, STEP_AUTHORIZE, STEP_RELAY,
-                                               STEP_CLOSING};
-static const enum step path_outbound_plain[] = {STEP_ORIGIN, STEP_ROUTE, STEP_CONNECT, STEP_RELAY,
-                                                STEP_CLOSING};
-static const enum step path_inbound_mtls[] = {STEP_ORIGIN,    STEP_ROUTE,   STEP_HANDSHAKE,
-                                              STEP_AUTHORIZE, STEP_CONNECT, STEP_RELAY,
-                                              STEP_CLOSING};
-static const enum step path_inbound_plain[] = {STEP_ORIGIN,  STEP_ROUTE, STEP_AUTHORIZE,
-                                               STEP_CONNECT, STEP_RELAY, STEP_CLOSING};
-static const enum step path_inbound_detect[] = {STEP_ORIGIN, STEP_ROUTE, STEP_DETECT, STEP_CLOSING};
+// The paths. ROUTE and DETECT are forks: each takes one of the paths below them, from its first
+// step on. Every path that ends in RELAY passes AUTHORIZE.
+const enum step path_start[] = {STEP_ORIGIN, STEP_ROUTE};
+static const enum step path_permissive[] = {STEP_DETECT};
+static const enum step path_plain[] = {STEP_AUTHORIZE, STEP_CONNECT, STEP_RELAY};
+static const enum step path_inbound_mtls[] = {STEP_HANDSHAKE, STEP_AUTHORIZE, STEP_CONNECT,
+                                              STEP_RELAY};
+static const enum step path_outbound_mtls[] = {STEP_CONNECT, STEP_HANDSHAKE, STEP_AUTHORIZE,
+                                               STEP_RELAY};
 
 enum { TLS_HANDSHAKE_RECORD = 22 }; // the first byte of a ClientHello (RFC 8446, section 5.1)
 
@@ -83,48 +78,57 @@ static enum step_result step_origin(struct conn *conn)
     return refusal == REASON_NONE ? STEP_NEXT : ended(conn, refusal, NULL);
 }
 
-static void take_path(struct conn *conn, const enum step *path)
+static enum step_result fork_to(struct conn *conn, const enum step *path)
 {
-    conn->path = path;
+    conn->at = path;
+    return STEP_FORK;
 }
 
-static void take_plain_path(struct conn *conn)
+static enum step_result fork_to_plain(struct conn *conn)
 {
     if (conn->direction == DIRECTION_INBOUND) {
         conn->is_plaintext = true;
         stats_add(&conn->env->stats.plaintext_connections, 1);
     }
-    take_path(conn, path_inbound_plain);
+    return fork_to(conn, path_plain);
+}
+
+static enum step_result fork_outbound(struct conn *conn, enum route_mode mode)
+{
+    switch (mode) {
+    case ROUTE_DENY:
+        return ended(conn, REASON_UNLISTED_DESTINATION, NULL);
+    case ROUTE_PLAINTEXT:
+        return fork_to_plain(conn);
+    case ROUTE_MTLS:
+        break;
+    }
+    return fork_to(conn, path_outbound_mtls);
+}
+
+static enum step_result fork_inbound(struct conn *conn, enum inbound_mode mode)
+{
+    switch (mode) {
+    case INBOUND_PERMISSIVE:
+        return fork_to(conn, path_permissive);
+    case INBOUND_PLAINTEXT:
+    case INBOUND_TLS_PASSTHROUGH:
+        return fork_to_plain(conn);
+    case INBOUND_MTLS:
+        break;
+    }
+    return fork_to(conn, path_inbound_mtls);
 }
 
 static enum step_result step_route(struct conn *conn)
 {
     const struct route_index *routes = conn->env->snapshot->routes;
     if (conn->is_self_call) {
-        take_path(conn, path_inbound_plain);
-        return STEP_NEXT;
+        return fork_to_plain(conn);
     }
-    if (conn->direction == DIRECTION_OUTBOUND) {
-        struct route route = route_outbound(routes, &conn->destination);
-        if (route.mode == ROUTE_DENY) {
-            return ended(conn, REASON_UNLISTED_DESTINATION, NULL);
-        }
-        take_path(conn, route.mode == ROUTE_MTLS ? path_outbound_mtls : path_outbound_plain);
-        return STEP_NEXT;
-    }
-    switch (route_inbound(routes, conn->port).mode) {
-    case INBOUND_MTLS:
-        take_path(conn, path_inbound_mtls);
-        break;
-    case INBOUND_PERMISSIVE:
-        take_path(conn, path_inbound_detect);
-        break;
-    case INBOUND_PLAINTEXT:
-    case INBOUND_TLS_PASSTHROUGH:
-        take_plain_path(conn);
-        break;
-    }
-    return STEP_NEXT;
+    return conn->direction == DIRECTION_OUTBOUND
+               ? fork_outbound(conn, route_outbound(routes, &conn->destination).mode)
+               : fork_inbound(conn, route_inbound(routes, conn->port).mode);
 }
 
 static bool tls_begin(struct conn *conn)
@@ -151,13 +155,11 @@ static enum step_result detect_hello(struct conn *conn)
     enum tls_result result = tls_handshake(mesh);
     if (conn->is_hello_ours) {
         tls_keep(mesh);
-        take_path(conn, path_inbound_mtls);
-        return STEP_AGAIN;
+        return fork_to(conn, path_inbound_mtls);
     }
     if (result == TLS_PAUSED) {
         tls_stop(mesh);
-        take_plain_path(conn);
-        return STEP_AGAIN;
+        return fork_to_plain(conn);
     }
     if (result == TLS_WAIT) {
         return conn->is_detect_over ? ended(conn, REASON_HANDSHAKE_TIMEOUT, NULL) : STEP_WAIT;
@@ -181,19 +183,16 @@ static enum step_result step_detect(struct conn *conn)
         if (!conn->is_detect_over && !mesh->is_eof) {
             return STEP_WAIT;
         }
-        take_plain_path(conn); // a server that speaks first, or a probe that only connects
-        return STEP_AGAIN;
+        return fork_to_plain(conn); // a server that speaks first, or a probe that only connects
     }
     if (first != TLS_HANDSHAKE_RECORD) {
-        take_plain_path(conn);
-        return STEP_AGAIN;
+        return fork_to_plain(conn);
     }
     conn->has_first_byte = true;
     if (route_inbound(conn->env->snapshot->routes, conn->port).foreign_tls_is_application) {
         return detect_hello(conn);
     }
-    take_path(conn, path_inbound_mtls);
-    return STEP_AGAIN;
+    return fork_to(conn, path_inbound_mtls);
 }
 
 static enum step_result step_connect(struct conn *conn)
@@ -299,13 +298,7 @@ static enum step_result step_authorize(struct conn *conn)
 static enum step_result step_relay(struct conn *conn)
 {
     if (!conn->is_step_begun) {
-        if (!conn->is_authorized) { // plain outbound paths have no AUTHORIZE of their own
-            enum reason refusal = authorize(conn, false);
-            if (refusal != REASON_NONE) {
-                return ended(conn, refusal, NULL);
-            }
-            conn->is_authorized = true;
-        }
+        invariant(conn->is_authorized);
         conn->up = (struct flow){.source = conn->accepted, .target = conn->dialed};
         conn->down = (struct flow){.source = conn->dialed, .target = conn->accepted};
     }
@@ -332,31 +325,42 @@ static enum step_result step_relay(struct conn *conn)
     return STEP_WAIT;
 }
 
-static enum step_result (*const step_functions[NUM_STEPS])(struct conn *conn) = {
-    [STEP_ORIGIN] = step_origin,       [STEP_ROUTE] = step_route,
-    [STEP_DETECT] = step_detect,       [STEP_CONNECT] = step_connect,
-    [STEP_HANDSHAKE] = step_handshake, [STEP_AUTHORIZE] = step_authorize,
-    [STEP_RELAY] = step_relay,
-};
-
-enum step_result step_run(struct conn *conn, enum step step)
+static bool reads_nothing(const struct conn *conn, const struct side *side)
 {
-    return step_functions[step](conn);
+    (void)conn;
+    (void)side;
+    return false;
 }
 
-bool steps_want_read(const struct conn *conn, const struct side *side)
+static bool reads_hello(const struct conn *conn, const struct side *side)
 {
-    switch (conn_step(conn)) {
-    case STEP_DETECT:
-        return side == &conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
-    case STEP_CONNECT: // inbound, the peer has proved who it is: reading stays on, which is cheaper
-    case STEP_HANDSHAKE:
-        return side == &conn->mesh && side->ssl != NULL && side->in.len == 0;
-    case STEP_RELAY:
-        return relay_wants_read(side == conn->up.source ? &conn->up : &conn->down);
-    case STEP_CLOSING:
-        return side == &conn->mesh; // what still comes is dropped
-    default:
-        return false;
-    }
+    return side == &conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
+}
+
+// Inbound, CONNECT comes after the peer has proved who it is: reading stays on, which is cheaper.
+static bool reads_records(const struct conn *conn, const struct side *side)
+{
+    return side == &conn->mesh && side->ssl != NULL && side->in.len == 0;
+}
+
+static bool reads_flows(const struct conn *conn, const struct side *side)
+{
+    return relay_wants_read(side == conn->up.source ? &conn->up : &conn->down);
+}
+
+static bool reads_rest(const struct conn *conn, const struct side *side)
+{
+    return side == &conn->mesh; // it is dropped
+}
+
+const struct step_row step_rows[NUM_STEPS] = {
+#define X(name, text, reads, deadline)                                                             \
+    [name] = {#text, step_##text, reads_##reads, deadline_##deadline},
+    STEPS(X)
+#undef X
+};
+
+const char *step_text(enum step step)
+{
+    return step_rows[step].text;
 }

@@ -198,9 +198,13 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
     destination.name = text("app");
     destination.addresses = loopback;
     destination.n_addresses = 1;
-    destination.mode = TABARD__V1__DESTINATION__MODE__MTLS;
-    destination.identities = identities;
-    destination.n_identities = 1;
+    if (options->is_outbound_plaintext) {
+        destination.mode = TABARD__V1__DESTINATION__MODE__PLAINTEXT;
+    } else {
+        destination.mode = TABARD__V1__DESTINATION__MODE__MTLS;
+        destination.identities = identities;
+        destination.n_identities = 1;
+    }
     Tabard__V1__Destination *destinations[] = {&destination};
 
     Tabard__V1__InboundPort port = TABARD__V1__INBOUND_PORT__INIT;

@@ -48,7 +48,8 @@ struct pair_options {
     bool has_limits;
     enum inbound_mode inbound_mode; // INBOUND_MTLS by default
     bool foreign_tls_is_application;
-    bool has_policy_by_source; // of an MTLS port too: everybody on this host
+    bool is_outbound_plaintext; // the destination's mode, instead of MTLS
+    bool has_policy_by_source;  // of an MTLS port too: everybody on this host
 };
 
 void pair_init(struct pair *pair, const struct pair_options *options);

@@ -513,3 +513,88 @@ Test(conn, a_signature_that_does_not_come_in_time_is_not_the_peer_s_fault, .time
     close(client);
     pair_cleanup(&pair);
 }
+
+Test(conn, a_plaintext_destination_is_authorized_and_asked_about_again, .timeout = 20)
+{
+    struct pair_options options = {.inbound_mode = INBOUND_PLAINTEXT,
+                                   .is_outbound_plaintext = true};
+    struct pair pair;
+    char byte;
+    pair_init(&pair, &options);
+    int client = pair_connect(&pair);
+    int app = pair_accept(&pair);
+    pair_send(&pair, client, "x", 1);
+    cr_assert(pair_receive(&pair, app, &byte, 1, NULL) == 1);
+    const struct conn *conn = pair.client.env.conns;
+    cr_assert(conn->is_authorized && strcmp(conn->policy, "app") == 0);
+    pair_adopt(&pair, &pair.client, &options); // the same again: nothing happens
+    cr_assert(conn_step(conn) == STEP_RELAY && strcmp(conn->policy, "app") == 0);
+    options.is_outbound_plaintext = false;
+    pair_adopt(&pair, &pair.client, &options);
+    cr_assert(pair_ended(&pair.client, REASON_POLICY_REVOKED) == 1, "it must be mutual TLS now");
+    cr_assert(is_ended_by_reset(&pair, client));
+    close(client);
+    close(app);
+    pair_cleanup(&pair);
+}
+
+Test(conn, a_plaintext_destination_that_changes_while_it_is_called_is_not_relayed_to, .timeout = 20)
+{
+    struct pair_options options = {.inbound_mode = INBOUND_PLAINTEXT,
+                                   .is_outbound_plaintext = true};
+    struct pair pair;
+    pair_init(&pair, &options);
+    int client = pair_connect(&pair);
+    while (pair.client.env.conns == NULL) {
+        uv_run(&pair.loop, UV_RUN_ONCE);
+    }
+    cr_assert(conn_step(pair.client.env.conns) == STEP_CONNECT);
+    options.is_outbound_plaintext = false;
+    pair_adopt(&pair, &pair.client, &options);
+    cr_assert(pair_ended(&pair.client, REASON_POLICY_REVOKED) == 1);
+    cr_assert(is_ended_by_reset(&pair, client));
+    close(client);
+    pair_cleanup(&pair);
+}
+
+Test(conn, an_alert_is_not_overtaken_by_a_reset_of_a_peer_that_stays, .timeout = 20)
+{
+    struct pair_options options = with_limits();
+    options.limits.closing_ms = 50;
+    struct pair pair;
+    uint8_t alert[7] = {0};
+    int error = 0;
+    socklen_t len = sizeof error;
+    pair_init(&pair, &options);
+    int peer = pair_connect_mesh(&pair);
+    pair_send(&pair, peer, foreign_hello, sizeof foreign_hello);
+    pair_until_reason(&pair, &pair.server, REASON_TLS_VERSION);
+    pair_until_gone(&pair); // by the deadline of CLOSING: the peer sends no end of its own
+    cr_assert(getsockopt(peer, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0,
+              "a reset came after the end: %s", strerror(error));
+    cr_assert(pair_receive(&pair, peer, alert, sizeof alert, NULL) == sizeof alert);
+    close(peer);
+    pair_cleanup(&pair);
+}
+
+Test(conn, a_peer_that_sends_but_never_reads_is_cut, .timeout = 20)
+{
+    static uint8_t bytes[1 << 20];
+    struct pair_options options = with_limits();
+    options.inbound_mode = INBOUND_PLAINTEXT;
+    options.limits.stall_ms = 200;
+    struct pair pair;
+    pair_init(&pair, &options);
+    int peer = pair_connect_mesh(&pair);
+    int app = pair_accept(&pair);
+    uint64_t begun_ms = uv_hrtime() / 1000000;
+    while (pair_ended(&pair.server, REASON_STALLED) == 0) {
+        cr_assert(uv_hrtime() / 1000000 - begun_ms < 5000, "what it sends counted for it");
+        (void)send(app, bytes, sizeof bytes, MSG_NOSIGNAL);
+        (void)send(peer, bytes, 1, MSG_NOSIGNAL);
+        pair_turn(&pair);
+    }
+    close(peer);
+    close(app);
+    pair_cleanup(&pair);
+}

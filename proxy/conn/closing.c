@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/conn/closing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "proxy/conn/steps.h"
+#include "proxy/carry/tls.h"
+
+enum { LIMIT_LOG_MS = 1000 };
+
+// Whether this end is to be logged: the limits that a flood meets are told once in a while, with
+// how many were not (each is counted all the same).
+static bool is_logged(struct conn *conn, uint64_t *out_num_passed_over)
+{
+    *out_num_passed_over = 0;
+    return (conn->reason != REASON_LIMIT_CONNECTIONS && conn->reason != REASON_LIMIT_HANDSHAKES) ||
+           log_allowed(&conn->env->limit_log, uv_now(conn->env->loop), LIMIT_LOG_MS,
+                       out_num_passed_over);
+}
+
+static void log_end(struct conn *conn, enum step ended_in)
+{
+    uint64_t num_passed_over;
+    if (!is_logged(conn, &num_passed_over)) {
+        return;
+    }
+    char src[ADDR_TEXT_MAX];
+    char dst[ADDR_TEXT_MAX];
+    char rule[160] = "-";
+    char detail[512] = "";
+    char quoted[480];
+    if (conn->policy != NULL && conn->policy[0] != '\0') {
+        int len = snprintf(rule, sizeof rule, "%s", conn->policy);
+        if (conn->rule >= 0 && len > 0 && (size_t)len < sizeof rule) {
+            snprintf(rule + len, sizeof rule - (size_t)len, "#%d", conn->rule);
+        }
+    }
+    if (conn->detail != NULL) {
+        snprintf(detail, sizeof detail, " detail=%s",
+                 log_quote(quoted, sizeof quoted, conn->detail));
+    }
+    if (num_passed_over > 0) {
+        snprintf(detail, sizeof detail, " not_logged=%llu", (unsigned long long)num_passed_over);
+    }
+    log_info("msg=conn id=%llu dir=%s src=%s dst=%s peer=%s rule=%s generation=%llu up=%llu "
+             "down=%llu ms=%llu reason=%s while=%s%s",
+             (unsigned long long)conn->id, direction_text(conn->direction),
+             addr_text(&conn->source, src), addr_text(&conn->destination, dst),
+             conn->peer != NULL ? conn->peer->text : "-", rule,
+             (unsigned long long)conn->env->snapshot->generation,
+             (unsigned long long)conn->up.num_bytes, (unsigned long long)conn->down.num_bytes,
+             (unsigned long long)(uv_now(conn->env->loop) - conn->opened_ms),
+             reason_text(conn->reason), step_text(ended_in), detail);
+}
+
+// Gives back what only a living connection holds.
+static void release_facts(struct conn *conn)
+{
+    struct conn_env *env = conn->env;
+    signer_cancel(&env->signer, &conn->sign);
+    if (conn->is_in_handshake) {
+        conn->is_in_handshake = false;
+        env->num_handshakes--;
+        stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
+    }
+    snapshot_unref(conn->handshake_snapshot);
+    conn->handshake_snapshot = NULL;
+    peer_unref(&env->peers, conn->peer);
+    conn->peer = NULL;
+    conn->policy = NULL;
+}
+
+void conn_end(struct conn *conn, enum reason reason, const char *detail)
+{
+    if (conn->reason != REASON_NONE) {
+        return;
+    }
+    enum step ended_in = conn_step(conn);
+    struct stats *stats = &conn->env->stats;
+    conn->reason = reason;
+    conn->step_ms = uv_now(conn->env->loop);
+    conn->is_step_begun = false;
+    if (detail != NULL && conn->detail == NULL) {
+        conn->detail = strdup(detail);
+    }
+    stats_add(&stats->closed[conn->direction][reason], 1);
+    stats_add(&stats->open[conn->direction], (uint64_t)-1);
+    log_end(conn, ended_in);
+    release_facts(conn);
+    if (reason != REASON_FINISHED && conn->plain.is_open) {
+        side_close(&conn->plain, true); // the service learns at once, and never by a quiet end
+    }
+    if (reason != REASON_FINISHED && conn->mesh.ssl != NULL) {
+        int alert = reason_alert(reason);
+        if (alert != REASON_NO_ALERT) {
+            tls_alert(&conn->mesh, (uint8_t)alert);
+        }
+        conn->mesh.wants_finish = true;
+    }
+    if (!conn->is_advancing) { // else the step that ended it says STEP_ENDED
+        conn_advance(conn);
+    }
+}
+
+static void conn_free(struct conn *conn)
+{
+    struct conn_env *env = conn->env;
+    if (conn->prev != NULL) {
+        conn->prev->next = conn->next;
+    } else {
+        env->conns = conn->next;
+    }
+    if (conn->next != NULL) {
+        conn->next->prev = conn->prev;
+    }
+    env->num_conns--;
+    stats_set(&env->stats.buffer_bytes,
+              pool_bytes_lent(&env->pool)); // a deadline ends without an advance
+    free(conn->detail);
+    free(conn);
+    env->on_conn_gone(env->ctx);
+}
+
+void closing_on_handle_closed(void *owner)
+{
+    struct conn *conn = owner;
+    if (--conn->handles_open == 0) {
+        conn_free(conn);
+    }
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    closing_on_handle_closed(handle->data);
+}
+
+void closing_now(struct conn *conn)
+{
+    bool is_failure = conn->reason != REASON_FINISHED;
+    bool has_spoken_tls = conn->mesh.ssl != NULL;
+    if (conn->mesh.is_open) {
+        tls_stop(&conn->mesh);
+        // After an alert the peer gets a FIN: a reset could overtake it.
+        bool with_reset = is_failure && !(has_spoken_tls && conn->mesh.is_finished);
+        side_close(&conn->mesh, with_reset);
+    }
+    if (conn->plain.is_open) {
+        side_close(&conn->plain, is_failure);
+    }
+    if (!uv_is_closing((const uv_handle_t *)&conn->timer)) {
+        uv_close((uv_handle_t *)&conn->timer, on_timer_closed);
+    }
+}
+
+// An alert may still be on its way to the peer: it is flushed, and the peer's own end awaited.
+// Everything else is over.
+enum step_result step_closing(struct conn *conn)
+{
+    struct side *mesh = &conn->mesh;
+    if (conn->reason != REASON_FINISHED && mesh->is_open && mesh->ssl != NULL) {
+        ring_pull(&mesh->in, mesh->in.len);
+        side_settle(mesh, &mesh->in);
+        side_flush(mesh);
+        if (mesh->error == 0 && !(mesh->is_finished && mesh->is_eof)) {
+            return STEP_WAIT;
+        }
+    }
+    closing_now(conn);
+    return STEP_WAIT;
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/conn/deadline.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <string.h>
+#include <time.h>
+
+// A connection in RELAY, seen at 100,000 ms of its loop's time; its first byte moved at zero.
+enum { NOW_MS = 100000 };
+
+struct case_relay {
+    char name[64];
+    uint32_t idle_ms;
+    uint32_t half_closed_ms;
+    uint32_t stall_ms;
+    uint64_t plain_moved_ms;
+    uint64_t mesh_moved_ms;
+    uint64_t plain_waiting_ms; // 0: nothing waits
+    uint64_t mesh_waiting_ms;
+    int peer_life_seconds; // 0: no identity
+    bool is_half_closed;
+    uint64_t left;
+    enum reason reason;
+};
+
+ParameterizedTestParameters(deadline, the_nearest_of_relay_s_deadlines_counts)
+{
+    static struct case_relay cases[] = {
+        {"idle counts from the last byte of either side", 5000, 9000, 9000, 10, 98000, 0, 0, 0,
+         false, 3000, REASON_IDLE},
+        {"idle is over", 5000, 9000, 9000, 95000, 0, 0, 0, 0, false, 0, REASON_IDLE},
+        {"half-closed is nearer than idle", 5000, 3000, 9000, 98000, 0, 0, 0, 0, true, 1000,
+         REASON_HALF_CLOSED},
+        {"half-closed is farther than idle", 5000, 8000, 9000, 98000, 0, 0, 0, 0, true, 3000,
+         REASON_IDLE},
+        {"a peer that sends but does not read", 5000, 9000, 4000, 0, NOW_MS, 0, 97000, 0, false,
+         1000, REASON_STALLED},
+        {"a service that sends but does not read", 5000, 9000, 4000, NOW_MS, NOW_MS, 96000, 0, 0,
+         false, 0, REASON_STALLED},
+        {"a peer whose certificate has run out", 5000, 9000, 4000, NOW_MS, 0, 0, 0, -10, false, 0,
+         REASON_PEER_EXPIRED},
+        {"a peer whose certificate lives longer than the silence may last", 5000, 9000, 4000,
+         NOW_MS, 0, 0, 0, 60, false, 5000, REASON_IDLE},
+    };
+    return cr_make_param_array(struct case_relay, cases, sizeof cases / sizeof cases[0]);
+}
+
+ParameterizedTest(struct case_relay *row, deadline, the_nearest_of_relay_s_deadlines_counts,
+                  .timeout = 20)
+{
+    uv_loop_t loop = {.time = NOW_MS};
+    struct conn_env env = {.loop = &loop};
+    struct peer peer = {.not_after = time(NULL) + row->peer_life_seconds};
+    struct conn conn = {.env = &env, .id = 7};
+    env.limits.idle_ms = row->idle_ms;
+    env.limits.half_closed_ms = row->half_closed_ms;
+    env.limits.stall_ms = row->stall_ms;
+    conn.plain.moved_ms = row->plain_moved_ms;
+    conn.mesh.moved_ms = row->mesh_moved_ms;
+    conn.plain.waiting_ms = row->plain_waiting_ms;
+    conn.plain.writing_len = row->plain_waiting_ms != 0;
+    conn.mesh.waiting_ms = row->mesh_waiting_ms;
+    conn.mesh.writing_len = row->mesh_waiting_ms != 0;
+    conn.up.is_ending = row->is_half_closed;
+    conn.peer = row->peer_life_seconds == 0 ? NULL : &peer;
+    enum reason reason;
+    uint64_t left = deadline_relay(&conn, &reason);
+    cr_assert(left == row->left && reason == row->reason, "%s: %llu ms left, then %s", row->name,
+              (unsigned long long)left, reason_text(reason));
+}
+
+Test(deadline, a_signature_that_is_waited_for_is_not_the_peer_s_delay, .timeout = 20)
+{
+    uv_loop_t loop = {.time = NOW_MS};
+    struct conn_env env = {.loop = &loop, .limits.handshake_ms = 500};
+    struct conn conn = {.env = &env, .step_ms = NOW_MS - 200};
+    enum reason reason;
+    cr_assert(deadline_handshake(&conn, &reason) == 300 && reason == REASON_HANDSHAKE_TIMEOUT);
+    conn.sign.state = SIGN_WAITING;
+    cr_assert(deadline_handshake(&conn, &reason) == 300 && reason == REASON_SIGN_FAILED);
+}
