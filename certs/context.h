@@ -22,7 +22,7 @@ struct context_pair {
     SSL_CTX *client; // owned
 };
 
-// What the caller plugs in. verify_mesh decides on the peer's chain (SSL_get0_peer_certificates)
+// What the caller plugs in. on_verify decides on the peer's chain (SSL_get0_peer_certificates)
 // inside the handshake.
 struct context_hooks {
     const SSL_PRIVATE_KEY_METHOD *key_method; // borrowed for the pair's life

@@ -111,13 +111,13 @@ void conn_due(struct grpc_conn *conn, uint64_t at_ms); // look at the deadlines 
 uint64_t conn_now(const struct grpc_conn *conn);
 void conn_bite(struct grpc_conn *conn, enum grpc_limit limit);
 
-// In conn_session.c.
+// In session.c.
 extern const nghttp2_data_provider conn_data_provider;
 bool conn_session_new(struct grpc_conn *conn, struct err *err);
 void conn_reason(struct grpc_conn *conn, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-// In conn_deadlines.c: ends what has waited for too long and arms the timer for the next.
+// In deadlines.c: ends what has waited for too long and arms the timer for the next.
 void conn_check_deadlines(struct grpc_conn *conn);
 
 #endif

@@ -14,7 +14,7 @@
     X(message_bytes_max, 4u << 20)    /* of one message received; checked before its memory */     \
     X(header_bytes_max, 8192)         /* of one header list received, as RFC 9113 counts it */     \
     X(held_bytes_max, 16u << 20)      /* of messages not yet delivered, a connection */            \
-    X(send_queue_bytes_max, 1u << 20) /* not yet taken by the peer, a call; see can_send */        \
+    X(send_queue_bytes_max, 1u << 20) /* not yet taken by the peer, a call */                      \
     X(streams_max, 100)               /* calls at a time that the peer may open, a connection */   \
     X(connections_max, 1024)          /* of a server */                                            \
     X(window_bytes, 1u << 20)         /* a stream's receive window: what a pause lets come */      \

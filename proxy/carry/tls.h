@@ -20,7 +20,7 @@
 enum tls_result {
     TLS_OK,        // done, or bytes moved
     TLS_WAIT,      // for bytes, for room, or for the signature
-    TLS_PAUSED,    // tls_pause was called while the ClientHello was looked at
+    TLS_PAUSED,    // a hook asked for it while the ClientHello was looked at
     TLS_EOF,       // the peer's close_notify
     TLS_TRUNCATED, // the peer's FIN without one (RFC 8446, section 6.1)
     TLS_FAILED,    // tls_reason says why

@@ -44,7 +44,7 @@ struct proxy_link {
     bool is_closing;
     bool is_broken;
     size_t num_sockets;
-    uint8_t scratch[SCRATCH_LEN]; // what uv_read reads into: its callbacks never nest
+    uint8_t scratch[SCRATCH_LEN]; // what libuv reads into: its callbacks never nest
     struct link_socket sockets[]; // the control socket first
 };
 

@@ -80,7 +80,7 @@ void pair_turn(struct pair *pair);
 // pair_ended counts the connections that ended at an end with a reason.
 uint64_t pair_ended(const struct pair_end *end, enum reason reason);
 
-// pair_until_ended waits until both ends have no connections left.
+// pair_until_gone waits until both ends have no connections left.
 void pair_until_gone(struct pair *pair);
 
 // pair_until_reason waits until one connection of an end has ended with a reason.

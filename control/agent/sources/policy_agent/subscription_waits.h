@@ -10,9 +10,10 @@
 #define SUBSCRIPTION_BACKOFF_MS_MIN                                                                \
     1000 // doubled with each failure; waits are 0 to that, by chance
 #define SUBSCRIPTION_BACKOFF_MS_MAX 30000
-#define SUBSCRIPTION_FIRST_MS_MAX   250  // of the first wait
-#define SUBSCRIPTION_CSR_MS_MIN     5000 // between certificate_requests, from the second refusal on
-#define SUBSCRIPTION_CSR_MS_MAX     60000
+#define SUBSCRIPTION_FIRST_MS_MAX   250 // of the first wait
+#define SUBSCRIPTION_CSR_MS_MIN                                                                    \
+    5000 // between requests for a certificate, from the second refusal on
+#define SUBSCRIPTION_CSR_MS_MAX 60000
 
 // subscription_backoff_ms returns the wait after num_failures in a row (1 and more), with full
 // jitter: many sidecars that lost their policy agent together must not come back together.

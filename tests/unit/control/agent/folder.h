@@ -47,7 +47,7 @@ void folder_write_key(const struct folder *folder, const char *name, EVP_PKEY *k
 // folder_key makes a key of a kind.
 EVP_PKEY *folder_key(enum mint_key_kind kind);
 
-// folder_crl writes a CRL of the root that ends at next_update.
+// folder_write_crl writes a CRL of the root that ends at next_update.
 void folder_write_crl(const struct folder *folder, const char *name, const struct mint_ca *ca,
                       time_t next_update);
 
