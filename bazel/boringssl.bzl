@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """@boringssl: Debian's package, or the prefix that the environment variable BORINGSSL_ROOT names.
 
 A prefix holds include/openssl and lib/libssl.a, lib/libcrypto.a, as BoringSSL's own install makes it.

@@ -81,6 +81,45 @@ LAYERS = {
     "control/ctl": ["base", "proto", "certs", "proxy/rules", "control/host", "control/agent/snapshot"],
 }
 
+# Which folders (a folder/... with those below it), and of the others which modules, may include a library's header.
+HEADERS = {
+    # Where handshakes and contexts are made.
+    "openssl/ssl.h": [
+        "certs/chain",
+        "certs/context",
+        "net/grpc",
+        "net/http2/transport",
+        "proxy/carry/tls",
+        "proxy/conn/handshake",
+        "proxy/link/signer",
+        "control/agent/sources/policy_agent/pa_tls",
+        "control/policyd/stream/tls",
+    ],
+    # Where something waits. What is pure has no event loop.
+    "uv.h": [
+        "net/...",
+        "proxy",
+        "proxy/link",
+        "proxy/carry/side",
+        "proxy/carry/socket",
+        "proxy/conn",
+        "control/host",
+        "control/agent",
+        "control/agent/operator",
+        "control/agent/proxy",
+        "control/agent/sources/...",
+        "control/policyd",
+        "control/policyd/ca/issue",
+        "control/policyd/folder",
+        "control/policyd/stream",
+        "control/policyd/world/registry_dir",
+    ],
+    "nghttp2/nghttp2.h": ["net/..."],
+    "microhttpd.h": ["control/host/http"],
+    "nftables/libnftables.h": ["control/ctl/intercept"],
+    "yaml.h": ["base/pb_text"],
+}
+
 def seen_by(folder):
     """The visibility of a folder's targets: the folders above it, and the tests."""
     if folder not in LAYERS:

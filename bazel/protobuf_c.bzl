@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """protobuf_c_library: one .proto file made into C by protoc-c.
 
 A rule of its own and not a genrule: a genrule resolves Bazel's Java toolchains, which would be downloaded.
@@ -15,7 +16,7 @@ def _protoc_c_impl(ctx):
         arguments = ["-I", ctx.attr.root, "--c_out=" + out_dir, ctx.file.src.path],
         mnemonic = "ProtocC",
     )
-    return [DefaultInfo(files = depset(outs))]
+    return [OutputGroupInfo(sources = depset(outs[:1]), headers = depset(outs[1:]))]
 
 _protoc_c = rule(
     implementation = _protoc_c_impl,
@@ -30,9 +31,12 @@ _protoc_c = rule(
 def protobuf_c_library(name, src, imports = [], deps = [], visibility = None, root = "proto", testonly = False):
     """Generates the C of SRC; include it by its path below ROOT, with .pb-c.h for .proto."""
     _protoc_c(name = name + "_gen", src = src, imports = imports, path = src.rpartition("/")[0], root = root, testonly = testonly)
+    for group in ["sources", "headers"]:
+        native.filegroup(name = name + "_" + group, srcs = [":" + name + "_gen"], output_group = group, testonly = testonly)
     native.cc_library(
         name = name,
-        srcs = [":" + name + "_gen"],
+        srcs = [":" + name + "_sources"],
+        hdrs = [":" + name + "_headers"],
         includes = ["."],
         deps = deps + ["//bazel:protobuf_c"],
         visibility = visibility,

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Holds every #include of a program, and the tables themselves, to bazel/layers.bzl."""
+import os
+import re
+
+import tree
+
+TABLE = "bazel/layers.bzl"
+INCLUDE = re.compile(r'^#include ([<"])([^>"]+)[>"]', re.M)
+GENERATED = {"tabard/v1": "proto"}
+
+
+def read_tables():
+    tables = {}
+    exec(tree.read(TABLE), tables)  # of Starlark only what Python has too
+    return tables["LAYERS"], tables["HEADERS"]
+
+
+def unordered(layers):
+    """The table's own faults: a folder is named before the line of what it sees."""
+    seen = set()
+    for folder, below in layers.items():
+        for other in below:
+            if other not in seen:
+                yield f"{TABLE}: {folder} sees {other}, which has no line above it"
+        seen.add(folder)
+
+
+def may_include(file, places):
+    """A place is a folder, a folder/... with what is below it, or a module: a path without its .c or .h."""
+    module, folder = os.path.splitext(file)[0], os.path.dirname(file)
+    return any(place in (module, folder) or place.endswith("/...") and (folder + "/").startswith(place[:-3])
+               for place in places)
+
+
+def findings(layers, headers):
+    yield from unordered(layers)
+    for file in tree.files("*.c", "*.h"):
+        folder = os.path.dirname(file)
+        if not tree.is_program(file):
+            continue
+        if folder not in layers:
+            yield f"{file}: its folder has no line in {TABLE}"
+            continue
+        text = tree.read(file)
+        for match in INCLUDE.finditer(text):
+            where = f"{file}:{text.count(chr(10), 0, match.start()) + 1}"
+            included = match.group(2)
+            if match.group(1) == "<":
+                if included in headers and not may_include(file, headers[included]):
+                    yield f"{where}: {included} is not for {folder} ({TABLE})"
+                continue
+            seen = GENERATED.get(os.path.dirname(included), os.path.dirname(included))
+            if seen != folder and seen not in layers[folder]:
+                yield f"{where}: {folder} doesn't see {seen or included} ({TABLE})"
+
+
+if __name__ == "__main__":
+    tree.report(findings(*read_tables()))
