@@ -218,9 +218,12 @@ static bool start(struct policyd *policyd, struct err *err)
     service->registry = registry_dir_new(&policyd->loop, dir, &service->world.registry,
                                          service_permits, service, err);
     policyd->server = service->registry == NULL ? NULL : grpc_server_new(&config, err);
-    return policyd->server != NULL && listen_on_unix(policyd, err) && listen_on_tcp(policyd, err) &&
-           listen_for_metrics(policyd, err) &&
-           (policyd->source = source_folder_new(&policyd->loop, dir, &hooks, err)) != NULL;
+    if (policyd->server == NULL || !listen_on_unix(policyd, err) || !listen_on_tcp(policyd, err) ||
+        !listen_for_metrics(policyd, err)) {
+        return false;
+    }
+    policyd->source = source_folder_new(&policyd->loop, dir, &hooks);
+    return true;
 }
 
 int policyd_run(const struct policyd_flags *flags)

@@ -7,46 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/file.h"
+#include "base/array.h"
+#include "base/must.h"
 #include "control/policyd/fleet/fleet.h"
-#include "control/policyd/folder/source_folder.h"
 
-#define READ_TRIES_MAX 5
-#define RACY_MS        20 // a file's times come from a clock that ticks every 10 ms at the slowest
-
-static const char *const fixed_names[FOLDER_NUM_FIXED] = {"ca/ca.pem", "ca/crl.pem", "roots.pem",
-                                                          "crls.pem"};
-
-void folder_files_cleanup(struct folder_files *files)
-{
-    struct folder_entry *entries = files->entries.items;
-    for (uint32_t i = 0; i < files->entries.num; i++) {
-        free(entries[i].name);
-        free(entries[i].text);
-    }
-    array_cleanup(&files->entries);
-    *files = (struct folder_files){.is_racy = false};
-}
-
-static bool look(struct stat *out, const char *dir, const char *name)
-{
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (stat(path, out) != 0) {
-        *out = (struct stat){.st_size = 0};
-        return errno == ENOENT;
-    }
-    return true;
-}
-
-static bool same_stat(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
+static const char *const ca_names[] = {"ca/ca.pem", "ca/crl.pem", "roots.pem", "crls.pem"};
 
 static bool is_piece(const struct dirent *entry)
 {
@@ -60,10 +26,8 @@ static int compare_names(const void *a, const void *b)
 }
 
 // The pieces' names, sorted: `list` holds char *, owned.
-static bool list_pieces(struct array *list, const char *dir, struct err *err)
+static bool list_pieces(struct array *list, const char *path, struct err *err)
 {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/fleet", dir);
     DIR *folder = opendir(path);
     bool ok = folder != NULL || err_set(err, "fleet: %s", strerror(errno));
     for (struct dirent *entry; ok && (entry = readdir(folder)) != NULL;) {
@@ -73,8 +37,8 @@ static bool list_pieces(struct array *list, const char *dir, struct err *err)
         char name[sizeof entry->d_name + 8];
         snprintf(name, sizeof name, "fleet/%s", entry->d_name);
         char **item = array_add(list, sizeof *item);
-        ok = (*item = strdup(name)) != NULL;
-        if (ok && list->num > FLEET_PIECES_MAX) {
+        *item = must_strdup(name);
+        if (list->num > FLEET_PIECES_MAX) {
             ok = err_set(err, "fleet: more than %d pieces", FLEET_PIECES_MAX);
         }
     }
@@ -95,107 +59,63 @@ static void free_names(struct array *list)
     array_cleanup(list);
 }
 
-static bool add_file(struct folder_files *files, const char *dir, const char *name, size_t *total,
-                     struct err *err)
+static bool add_file(struct files *files, const char *dir, const char *name, struct err *err)
 {
     char path[PATH_MAX];
-    struct folder_entry *entry = array_add(&files->entries, sizeof *entry);
-    entry->name = strdup(name);
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (!look(&entry->st, dir, name)) {
-        return err_set(err, "%s: %s", name, strerror(errno));
-    }
-    if (entry->st.st_ino == 0) {
-        return entry->name != NULL;
-    }
-    if (!file_read_text(&entry->text, &entry->len, path, SOURCE_BYTES_MAX, err)) {
-        return false;
-    }
-    *total += entry->len;
-    return *total <= SOURCE_ALL_BYTES_MAX ||
-           err_set(err, "the folder's files are over %u bytes in all", SOURCE_ALL_BYTES_MAX);
+    return files_add(files, name, path, true, err);
 }
 
-static bool read_once(struct folder_files *out, const char *dir, struct err *err)
+static bool read_once(void *ctx, struct files *files, struct err *err)
 {
+    const char *dir = ctx;
+    char path[PATH_MAX];
     struct array names = {.num = 0};
-    size_t total = 0;
     bool ok = true;
-    for (size_t i = 0; i < FOLDER_NUM_FIXED; i++) {
-        ok = add_file(out, dir, fixed_names[i], &total, err) && ok;
+    for (size_t i = 0; i < sizeof ca_names / sizeof ca_names[0]; i++) {
+        ok = add_file(files, dir, ca_names[i], err) && ok;
     }
-    ok = ok && list_pieces(&names, dir, err);
+    snprintf(path, sizeof path, "%s/fleet", dir);
+    files_add_folder(files, path);
+    ok = ok && list_pieces(&names, path, err);
     for (uint32_t i = 0; ok && i < names.num; i++) {
-        ok = add_file(out, dir, ((char **)names.items)[i], &total, err);
+        ok = add_file(files, dir, ((char **)names.items)[i], err);
     }
     free_names(&names);
     return ok;
 }
 
-static bool is_recent(const struct stat *st)
+bool folder_files_read(struct files *out, const char *dir, struct err *err)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t age_ms = (int64_t)(now.tv_sec - st->st_ctim.tv_sec) * 1000 +
-                     (now.tv_nsec - st->st_ctim.tv_nsec) / 1000000;
-    return age_ms < RACY_MS;
+    out->file_len_max = FOLDER_FILE_BYTES_MAX;
+    out->len_max = FOLDER_BYTES_MAX;
+    return files_read(out, "the folder", read_once, (void *)dir, err);
 }
 
-bool folder_files_read(struct folder_files *out, const char *dir, struct err *err)
+static bool same_texts(const struct files *a, const struct files *b, size_t from, size_t to)
 {
-    bool ok = false;
-    for (int tries = 0; tries < READ_TRIES_MAX; tries++) {
-        *out = (struct folder_files){.is_racy = false};
-        ok = read_once(out, dir, err);
-        if (!folder_files_moved(out, dir) || tries == READ_TRIES_MAX - 1) {
-            break;
-        }
-        folder_files_cleanup(out);
-    }
-    const struct folder_entry *entries = out->entries.items;
-    for (uint32_t i = 0; i < out->entries.num; i++) {
-        out->is_racy = out->is_racy || is_recent(&entries[i].st);
-    }
-    return ok;
-}
-
-bool folder_files_moved(const struct folder_files *files, const char *dir)
-{
-    const struct folder_entry *entries = files->entries.items;
-    struct array names = {.num = 0};
-    bool has_moved = false;
-    if (files->entries.num < FOLDER_NUM_FIXED) {
-        return true;
-    }
-    bool ok = list_pieces(&names, dir, NULL);
-    has_moved = ok && names.num != files->entries.num - FOLDER_NUM_FIXED;
-    for (uint32_t i = 0; i < files->entries.num && !has_moved; i++) {
-        struct stat now;
-        look(&now, dir, entries[i].name);
-        has_moved = !same_stat(&now, &entries[i].st) ||
-                    (ok && i >= FOLDER_NUM_FIXED &&
-                     strcmp(((char **)names.items)[i - FOLDER_NUM_FIXED], entries[i].name) != 0);
-    }
-    free_names(&names);
-    return has_moved;
-}
-
-bool folder_files_same(const struct folder_files *a, const struct folder_files *b, bool pieces)
-{
-    const struct folder_entry *left = a->entries.items;
-    const struct folder_entry *right = b->entries.items;
-    uint32_t first = pieces ? FOLDER_NUM_FIXED : 0;
-    uint32_t end = pieces ? a->entries.num : FOLDER_NUM_FIXED;
-    if (a->entries.num < FOLDER_NUM_FIXED || b->entries.num < FOLDER_NUM_FIXED ||
-        (pieces && a->entries.num != b->entries.num)) {
-        return false;
-    }
-    for (uint32_t i = first; i < end; i++) {
-        if (strcmp(left[i].name, right[i].name) != 0 ||
-            (left[i].text == NULL) != (right[i].text == NULL) || left[i].len != right[i].len ||
-            (left[i].len > 0 && memcmp(left[i].text, right[i].text, left[i].len) != 0)) {
+    for (size_t i = from; i < to; i++) {
+        const struct files_entry *left = &a->entries[i];
+        const struct files_entry *right = &b->entries[i];
+        if (strcmp(left->name, right->name) != 0 ||
+            (left->file.bytes == NULL) != (right->file.bytes == NULL) ||
+            left->file.len != right->file.len ||
+            (left->file.len > 0 &&
+             memcmp(left->file.bytes, right->file.bytes, left->file.len) != 0)) {
             return false;
         }
     }
     return true;
+}
+
+bool folder_same_ca(const struct files *a, const struct files *b)
+{
+    return a->num >= FOLDER_NUM_FIXED && b->num >= FOLDER_NUM_FIXED &&
+           same_texts(a, b, 0, FOLDER_FLEET);
+}
+
+bool folder_same_fleet(const struct files *a, const struct files *b)
+{
+    return a->num >= FOLDER_NUM_FIXED && a->num == b->num &&
+           same_texts(a, b, FOLDER_NUM_FIXED, a->num);
 }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DIR/fleet/*.yaml and DIR's certificates and CRLs, watched: a change is read after a short quiet,
-// off the loop, all of one moment; a failure is looked at twice before it counts. The fleet and the
-// trust come apart, so that a revocation isn't held up by a slip in a policy.
-// Heap, freed by its last callback after source_folder_close; the loop's thread, and one libuv
-// worker while it loads; bounded by FLEET_PIECES_MAX and SOURCE_BYTES_MAX. It decides nothing about
-// what it read.
+// The folder as a source: DIR/fleet/*.yaml, and DIR's certificates and CRLs, watched
+// (control/host/watch.h). The fleet and the trust come apart, so that a revocation isn't held up by
+// a slip in a policy. Heap, freed by its last callback after source_folder_close; the loop's
+// thread. It decides nothing about what it read.
 #ifndef TABARD_CONTROL_POLICYD_FOLDER_SOURCE_FOLDER_H
 #define TABARD_CONTROL_POLICYD_FOLDER_SOURCE_FOLDER_H
 
@@ -13,13 +11,6 @@
 
 #include "control/policyd/fleet/fleet.h"
 #include "control/policyd/ca/ca_trust.h"
-
-#define SOURCE_BYTES_MAX     (8u << 20)   // of a file
-#define SOURCE_ALL_BYTES_MAX (256u << 20) // of all of them
-#define SOURCE_QUIET_MS      10
-#define SOURCE_QUIET_MS_MAX  200
-#define SOURCE_POLL_MS       2000
-#define SOURCE_RETRY_MS      100
 
 struct source_folder; // opaque
 
@@ -37,10 +28,11 @@ struct source_folder_hooks {
 bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_trust **out_trust,
                         struct err *err);
 
-// source_folder_new begins to watch; what has changed since source_folder_load is loaded again.
-// NULL sets err.
+// source_folder_new begins to watch, and passes on what there is.
 struct source_folder *source_folder_new(uv_loop_t *loop, const char *dir,
-                                        const struct source_folder_hooks *hooks, struct err *err);
+                                        const struct source_folder_hooks *hooks);
+
+// source_folder_reload reads now, passes on everything, and reports a failure again.
 void source_folder_reload(struct source_folder *source);
 void source_folder_close(struct source_folder *source);
 

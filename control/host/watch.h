@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Files, read again whenever they change. A change is read after a short quiet, off the loop, so
+// that the loop serves meanwhile; a failure is looked at twice before it counts, because files are
+// written in pieces. Its owner gives it a job, calls watch_new, which reads at once, and at the end
+// watch_close; the job's memory is given back by its `release`. The loop's thread, and one libuv
+// worker while it reads; bounded by WATCH_FOLDERS_MAX watched folders (the slow poll sees to the
+// rest) and one reading at a time.
+#ifndef TABARD_CONTROL_HOST_WATCH_H
+#define TABARD_CONTROL_HOST_WATCH_H
+
+#include <uv.h>
+
+#include "control/host/files.h"
+
+#define WATCH_FOLDERS_MAX  64
+#define WATCH_QUIET_MS     10  // without an event, before a change is read
+#define WATCH_QUIET_MS_MAX 200 // ... however many events there are
+#define WATCH_POLL_MS      2000 // stat(2) of every file: for lost events and file systems without any
+#define WATCH_RETRY_MS     100   // after a first failure, and after files that changed a moment ago
+#define WATCH_RETRY_MS_MAX 2000  // files that fail and keep changing are reported after this
+#define WATCH_FAILED_MS    10000 // while failing: tried again, because time too makes things right
+
+struct watch; // opaque
+
+// What is read, and what becomes of it. Everything but `read` is called on the loop.
+struct watch_job {
+    void *ctx;
+    // Reads, on a worker, with nothing else of the job called meanwhile. Returns the files that it
+    // looked at, which stay as they are until the next call, and whether all is usable.
+    const struct files *(*read)(void *ctx, bool *out_is_usable);
+    // Passes on what was read and is usable. began_ns is when the change was first seen
+    // (uv_hrtime).
+    void (*take)(void *ctx, uint64_t began_ns);
+    // What isn't usable counts as a failure: the files stood still over two readings, or have gone
+    // on changing for too long. Called after each reading for which that is so.
+    void (*report)(void *ctx);
+    // Frees the job's memory: the last call.
+    void (*release)(void *ctx);
+};
+
+struct watch *watch_new(uv_loop_t *loop, const struct watch_job *job);
+
+// watch_read_now reads whether or not anything changed.
+void watch_read_now(struct watch *watch);
+
+// watch_close ends watching: take and report are called no more. NULL is allowed.
+void watch_close(struct watch *watch);
+
+#endif
