@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "certs/ca/mint.h"
 #include "proto/policy_agent_fields.h"
 #include "tabard/v1/mesh.pb-c.h"
@@ -68,8 +69,8 @@ static bool read_ca(struct ca_trust *trust, const struct der_list *chain, bool *
 
 static bool parse_crls(struct ca_trust *trust, struct err *err)
 {
-    trust->parsed = calloc(trust->crls.num + 1, sizeof(X509_CRL *));
-    bool ok = trust->parsed != NULL;
+    trust->parsed = must_alloc(trust->crls.num, sizeof(X509_CRL *));
+    bool ok = true;
     for (size_t i = 0; ok && i < trust->crls.num; i++) {
         const uint8_t *end = trust->crls.items[i];
         trust->parsed[i] = d2i_X509_CRL(NULL, &end, (long)trust->crls.lens[i]);
@@ -79,23 +80,17 @@ static bool parse_crls(struct ca_trust *trust, struct err *err)
 }
 
 // Appends one list to another, which takes the blobs over.
-static bool join(struct der_list *to, struct der_list *from, struct err *err)
+static void join(struct der_list *to, struct der_list *from)
 {
     size_t num = to->num + from->num;
-    uint8_t **items = realloc(to->items, (num + 1) * sizeof *items);
-    to->items = items == NULL ? to->items : items;
-    size_t *lens = realloc(to->lens, (num + 1) * sizeof *lens);
-    to->lens = lens == NULL ? to->lens : lens;
-    if (items == NULL || lens == NULL) {
-        return err_set(err, "out of memory");
-    }
+    to->items = must_grow(to->items, num, sizeof *to->items);
+    to->lens = must_grow(to->lens, num, sizeof *to->lens);
     for (size_t i = 0; i < from->num; i++) {
-        items[to->num] = from->items[i];
-        lens[to->num++] = from->lens[i];
+        to->items[to->num] = from->items[i];
+        to->lens[to->num++] = from->lens[i];
     }
     from->num = 0;
     der_list_cleanup(from);
-    return true;
 }
 
 static bool build(struct ca_trust *trust, const struct ca_trust_texts *texts,
@@ -108,9 +103,9 @@ static bool build(struct ca_trust *trust, const struct ca_trust_texts *texts,
     struct der_list more = {.num = 0};
     bool ok = (!is_root || read_list(&trust->crls, "X509 CRL", texts->crl, TRUST_BUNDLE_CRLS_MAX,
                                      "ca/crl.pem", err)) &&
-              read_list(&more, "X509 CRL", texts->crls, TRUST_BUNDLE_CRLS_MAX, "crls.pem", err) &&
-              join(&trust->crls, &more, err) && parse_crls(trust, err);
-    der_list_cleanup(&more);
+              read_list(&more, "X509 CRL", texts->crls, TRUST_BUNDLE_CRLS_MAX, "crls.pem", err);
+    join(&trust->crls, &more);
+    ok = ok && parse_crls(trust, err);
     if (ok && is_root) {
         ok = add_der(root_list, &bundle.n_roots, chain->items[0], chain->lens[0]);
     }
@@ -135,18 +130,16 @@ struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, time_t now, st
 {
     struct der_list chain = {.num = 0};
     struct der_list roots = {.num = 0};
-    struct ca_trust *trust = calloc(1, sizeof *trust);
+    struct ca_trust *trust = must_alloc(1, sizeof *trust);
     bool is_root = false;
-    bool ok = trust != NULL || err_set(err, "out of memory");
-    if (ok && texts->ca == NULL) {
-        ok = err_set(err, "ca/ca.pem: missing; `tabard-ca init --dir DIR/ca --trust-domain TD` "
-                          "makes a CA");
-    }
-    ok = ok &&
-         read_list(&chain, "CERTIFICATE", texts->ca, TRUST_BUNDLE_ROOTS_MAX, "ca/ca.pem", err) &&
-         read_ca(trust, &chain, &is_root, err) &&
-         read_list(&roots, "CERTIFICATE", texts->roots, TRUST_BUNDLE_ROOTS_MAX, "roots.pem", err) &&
-         build(trust, texts, &chain, &roots, is_root, now, err);
+    bool ok =
+        (texts->ca != NULL ||
+         err_set(err, "ca/ca.pem: missing; `tabard-ca init --dir DIR/ca --trust-domain TD` "
+                      "makes a CA")) &&
+        read_list(&chain, "CERTIFICATE", texts->ca, TRUST_BUNDLE_ROOTS_MAX, "ca/ca.pem", err) &&
+        read_ca(trust, &chain, &is_root, err) &&
+        read_list(&roots, "CERTIFICATE", texts->roots, TRUST_BUNDLE_ROOTS_MAX, "roots.pem", err) &&
+        build(trust, texts, &chain, &roots, is_root, now, err);
     der_list_cleanup(&chain);
     der_list_cleanup(&roots);
     if (!ok) {
@@ -158,13 +151,14 @@ struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, time_t now, st
 
 bool ca_trust_is_revoked(const struct ca_trust *trust, const uint8_t *serial, size_t serial_len)
 {
-    ASN1_INTEGER *number = serial_len > 0 ? ASN1_INTEGER_new() : NULL;
-    bool is_revoked = false;
-    if (number != NULL && ASN1_STRING_set(number, serial, (int)serial_len) == 1) {
-        for (size_t i = 0; i < trust->crls.num && !is_revoked; i++) {
-            X509_REVOKED *entry = NULL;
-            is_revoked = X509_CRL_get0_by_serial(trust->parsed[i], &entry, number) != 0;
-        }
+    if (serial_len == 0) {
+        return false;
+    }
+    ASN1_INTEGER *number = must_have(ASN1_INTEGER_new());
+    bool is_revoked = ASN1_STRING_set(number, serial, (int)serial_len) != 1; // out of memory
+    for (size_t i = 0; i < trust->crls.num && !is_revoked; i++) {
+        X509_REVOKED *entry = NULL;
+        is_revoked = X509_CRL_get0_by_serial(trust->parsed[i], &entry, number) != 0;
     }
     ASN1_INTEGER_free(number);
     ERR_clear_error();
