@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/now.h"
 #include "base/version.h"
 #include "control/agent/operator/admin.h"
 #include "control/agent/proxy/keyring.h"
@@ -50,12 +50,9 @@ struct agent {
     char not_ready_because[1200];
 };
 
-static struct rollout_time time_now(const struct agent *agent)
+static struct now time_now(const struct agent *agent)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (struct rollout_time){.ms = uv_now(&agent->loop),
-                                 .unix_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000};
+    return (struct now){.ms = uv_now(&agent->loop), .unix_ms = now_unix_ms()};
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -220,23 +217,23 @@ static void on_fill(void *ctx, struct report_facts *out)
     struct agent *agent = ctx;
     const struct rollout *rollout = &agent->rollout;
     const struct assembled *what = &rollout->in_force.what;
-    *out = (struct report_facts){.version = TABARD_VERSION,
-                                 .boringssl_api = BORINGSSL_API_VERSION,
-                                 .not_ready_because = rollout_not_ready_because(
-                                     rollout, time_now(agent).unix_ms, agent->not_ready_because,
-                                     sizeof agent->not_ready_because),
-                                 .generation = rollout_generation(rollout),
-                                 .applied_unix_ms = rollout->applied_unix_ms,
-                                 .spiffe_id = what->spiffe_id,
-                                 .not_after_unix = what->not_after,
-                                 .crls = what->crls,
-                                 .num_crls = what->num_crls,
-                                 .last_error = rollout->last_error,
-                                 .last_error_unix_ms = rollout->last_error_unix_ms,
-                                 .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
-                                 .proxy_restarts = agent->supervise.num_restarts,
-                                 .num_rejected = rollout->num_rejected,
-                                 .num_source_errors = rollout->num_source_errors};
+    *out = (struct report_facts){
+        .version = TABARD_VERSION,
+        .boringssl_api = BORINGSSL_API_VERSION,
+        .not_ready_because = rollout_not_ready_because(
+            rollout, time_now(agent), agent->not_ready_because, sizeof agent->not_ready_because),
+        .generation = rollout_generation(rollout),
+        .applied_unix_ms = rollout->applied_unix_ms,
+        .spiffe_id = what->spiffe_id,
+        .not_after_unix = what->not_after,
+        .crls = what->crls,
+        .num_crls = what->num_crls,
+        .last_error = rollout->last_error,
+        .last_error_unix_ms = rollout->last_error_unix_ms,
+        .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
+        .proxy_restarts = agent->supervise.num_restarts,
+        .num_rejected = rollout->num_rejected,
+        .num_source_errors = rollout->num_source_errors};
     if (!rollout->is_applied && !rollout->is_draining &&
         agent->supervise.num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {
         snprintf(agent->not_ready_because, sizeof agent->not_ready_because,

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/backoff.h"
 
@@ -48,7 +47,7 @@ static uint64_t kept_generation(const struct rollout *rollout)
 
 // Notes and logs why an update changes nothing. The same words are logged once in a row, so that
 // tries which fail alike don't fill the log.
-static void refuse(struct rollout *rollout, const char *text, struct rollout_time now)
+static void refuse(struct rollout *rollout, const char *text, struct now now)
 {
     if (strcmp(text, rollout->last_error) != 0) {
         char quoted[2048];
@@ -71,7 +70,7 @@ static void forget_error(struct rollout *rollout)
 }
 
 // Not at once: what the proxy refused it mostly refuses again, until a port, say, becomes free.
-static void back_off(struct rollout *rollout, struct rollout_time now)
+static void back_off(struct rollout *rollout, struct now now)
 {
     static const struct backoff waits = {.first_ms = ROLLOUT_RETRY_MS_MIN,
                                          .min_ms = 2 * ROLLOUT_RETRY_MS_MIN,
@@ -91,7 +90,7 @@ static void settle(struct rollout *rollout, struct assembled *what, const char *
 }
 
 // To a new proxy: what the old one had.
-static void resend(struct rollout *rollout, struct rollout_time now)
+static void resend(struct rollout *rollout, struct now now)
 {
     struct err err = {{0}, {0}};
     if (!rollout->hooks.send(rollout->hooks.ctx, rollout->in_force.what.snapshot, &err)) {
@@ -104,7 +103,7 @@ static void resend(struct rollout *rollout, struct rollout_time now)
 }
 
 // What can't be sent waits, unless somebody must be told.
-static void refuse_waiting(struct rollout *rollout, const char *text, struct rollout_time now)
+static void refuse_waiting(struct rollout *rollout, const char *text, struct now now)
 {
     refuse(rollout, text, now);
     if (rollout->waiting.what.ticket != 0) {
@@ -115,7 +114,7 @@ static void refuse_waiting(struct rollout *rollout, const char *text, struct rol
     }
 }
 
-static void send_waiting(struct rollout *rollout, struct rollout_time now)
+static void send_waiting(struct rollout *rollout, struct now now)
 {
     struct assembled *what = &rollout->waiting.what;
     struct err err = {{0}, {0}};
@@ -136,7 +135,7 @@ static void send_waiting(struct rollout *rollout, struct rollout_time now)
 
 // Sends what is to be sent next; one snapshot is on its way at a time. What is known to be good
 // goes first.
-static void advance(struct rollout *rollout, struct rollout_time now)
+static void advance(struct rollout *rollout, struct now now)
 {
     if (!rollout->has_proxy || rollout->is_draining || rollout->sent.is_set || rollout->is_resent ||
         now.ms < rollout->retry_at_ms) {
@@ -158,7 +157,7 @@ static void pass_ticket(struct assembled *to, const struct assembled *from)
     }
 }
 
-void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct rollout_time now)
+void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct now now)
 {
     bool had_error = rollout->last_error[0] != '\0';
     rollout->retry_at_ms = 0;
@@ -193,14 +192,14 @@ void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct 
     advance(rollout, now);
 }
 
-void rollout_source_failed(struct rollout *rollout, const char *text, struct rollout_time now)
+void rollout_source_failed(struct rollout *rollout, const char *text, struct now now)
 {
     rollout->num_source_errors++;
     refuse(rollout, text, now);
     rollout->is_error_of_source = true;
 }
 
-void rollout_proxy_up(struct rollout *rollout, struct rollout_time now)
+void rollout_proxy_up(struct rollout *rollout, struct now now)
 {
     rollout->has_proxy = true;
     rollout->is_applied = false;
@@ -209,7 +208,7 @@ void rollout_proxy_up(struct rollout *rollout, struct rollout_time now)
     advance(rollout, now);
 }
 
-void rollout_proxy_down(struct rollout *rollout, struct rollout_time now)
+void rollout_proxy_down(struct rollout *rollout, struct now now)
 {
     rollout->has_proxy = false;
     rollout->is_applied = false;
@@ -235,7 +234,7 @@ void rollout_proxy_down(struct rollout *rollout, struct rollout_time now)
     }
 }
 
-static void applied(struct rollout *rollout, struct rollout_time now)
+static void applied(struct rollout *rollout, struct now now)
 {
     rollout->is_applied = true;
     rollout->applied_unix_ms = now.unix_ms;
@@ -246,7 +245,7 @@ static void applied(struct rollout *rollout, struct rollout_time now)
     settle(rollout, &rollout->in_force.what, "");
 }
 
-static void answer_resent(struct rollout *rollout, const char *error, struct rollout_time now)
+static void answer_resent(struct rollout *rollout, const char *error, struct now now)
 {
     rollout->is_resent = false;
     if (error[0] == '\0') {
@@ -262,8 +261,7 @@ static void answer_resent(struct rollout *rollout, const char *error, struct rol
     rollout->is_resend_refused = true; // a newer one may be the remedy
 }
 
-bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *error,
-                    struct rollout_time now)
+bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *error, struct now now)
 {
     if (rollout->is_resent && generation == kept_generation(rollout)) {
         answer_resent(rollout, error, now);
@@ -306,10 +304,10 @@ void rollout_drain(struct rollout *rollout)
     rollout->is_draining = true;
 }
 
-static void warn_of_expiry(struct rollout *rollout, struct rollout_time now)
+static void warn_of_expiry(struct rollout *rollout, struct now now)
 {
     const struct assembled *what = &rollout->in_force.what;
-    int64_t now_unix = now.unix_ms / 1000;
+    int64_t now_unix = now_unix_s(now);
     int64_t left = what->not_after - now_unix;
     uint64_t passed_over = 0;
     if (left < (what->not_after - what->not_before) / 3 &&
@@ -334,12 +332,12 @@ static void warn_of_expiry(struct rollout *rollout, struct rollout_time now)
     }
 }
 
-bool rollout_tick(struct rollout *rollout, struct rollout_time now)
+bool rollout_tick(struct rollout *rollout, struct now now)
 {
     keyring_expire(rollout->keyring, now.ms);
     if (rollout->in_force.is_set) {
         // The end of a certificate is a new fact, whenever the last warning was.
-        bool has_expired = rollout->in_force.what.not_after <= now.unix_ms / 1000;
+        bool has_expired = rollout->in_force.what.not_after <= now_unix_s(now);
         if (has_expired && !rollout->has_expired) {
             rollout->expiry_warned = (struct log_limit){0};
         }
@@ -354,8 +352,8 @@ bool rollout_tick(struct rollout *rollout, struct rollout_time now)
     return true;
 }
 
-const char *rollout_not_ready_because(const struct rollout *rollout, int64_t now_unix_ms, char *buf,
-                                      unsigned long buf_len)
+const char *rollout_not_ready_because(const struct rollout *rollout, struct now now, char *buf,
+                                      size_t buf_len)
 {
     if (rollout->is_draining) {
         snprintf(buf, buf_len, "draining");
@@ -365,7 +363,7 @@ const char *rollout_not_ready_because(const struct rollout *rollout, int64_t now
         snprintf(buf, buf_len, "no configuration is in force: %s", rollout->last_error);
     } else if (!rollout->is_applied) {
         snprintf(buf, buf_len, "no configuration is in force yet");
-    } else if (rollout->in_force.what.not_after <= now_unix_ms / 1000) {
+    } else if (rollout->in_force.what.not_after <= now_unix_s(now)) {
         snprintf(buf, buf_len, "the certificate of %s has expired",
                  rollout->in_force.what.spiffe_id);
     } else {

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/now.h"
 #include "control/agent/snapshot/assemble.h"
 #include "control/agent/proxy/keyring.h"
 
@@ -20,12 +21,6 @@
     2000 // a snapshot that the proxy refused is tried again after this, then twice this, ...
 #define ROLLOUT_RETRY_MS_MAX 60000
 #define ROLLOUT_DEATHS_MAX   2 // proxies that died over one snapshot, before it is given up
-
-// Both clocks: monotonic milliseconds for intervals, Unix milliseconds for dates.
-struct rollout_time {
-    uint64_t ms;
-    int64_t unix_ms;
-};
 
 struct rollout_hooks {
     void *ctx;
@@ -79,30 +74,30 @@ void rollout_cleanup(struct rollout *rollout);
 
 // rollout_offer takes over a checked update (*assembled becomes the zero state). One that changes
 // nothing is dropped.
-void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct rollout_time now);
+void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct now now);
 
 // rollout_source_failed: the source could make no update, because of `text`.
-void rollout_source_failed(struct rollout *rollout, const char *text, struct rollout_time now);
+void rollout_source_failed(struct rollout *rollout, const char *text, struct now now);
 
-void rollout_proxy_up(struct rollout *rollout, struct rollout_time now);
-void rollout_proxy_down(struct rollout *rollout, struct rollout_time now);
+void rollout_proxy_up(struct rollout *rollout, struct now now);
+void rollout_proxy_down(struct rollout *rollout, struct now now);
 
 // rollout_answer takes the proxy's answer to a generation: in force (error empty) or refused.
 // false: nobody asked.
 bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *error,
-                    struct rollout_time now);
+                    struct now now);
 
 // rollout_drain: nothing is sent any more, and the sidecar is not ready.
 void rollout_drain(struct rollout *rollout);
 
 // rollout_tick does what time alone brings, to be called about once a second: tries again, lets
 // keys go, warns of certificates and CRLs that end. false: the proxy has hung over a snapshot.
-bool rollout_tick(struct rollout *rollout, struct rollout_time now);
+bool rollout_tick(struct rollout *rollout, struct now now);
 
 // rollout_not_ready_because returns why the sidecar must get no traffic, or NULL when it may. The
 // text lives in buf.
-const char *rollout_not_ready_because(const struct rollout *rollout, int64_t now_unix_ms, char *buf,
-                                      unsigned long buf_len);
+const char *rollout_not_ready_because(const struct rollout *rollout, struct now now, char *buf,
+                                      size_t buf_len);
 
 // rollout_generation returns the generation in force in the proxy that runs now, or 0.
 uint64_t rollout_generation(const struct rollout *rollout);

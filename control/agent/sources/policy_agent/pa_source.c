@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/now.h"
 #include "base/version.h"
 #include "control/agent/snapshot/assemble_policy.h"
 #include "control/agent/sources/policy_agent/pa_stream.h"
@@ -41,9 +42,9 @@ struct pa_source {
     char *address_list[PA_ACCESS_ADDRESSES_MAX];
 };
 
-static struct subscription_time time_now(const struct pa_source *source)
+static struct now time_now(const struct pa_source *source)
 {
-    return (struct subscription_time){.ms = uv_now(source->loop), .unix_s = time(NULL)};
+    return (struct now){.ms = uv_now(source->loop), .unix_ms = now_unix_ms()};
 }
 
 static void on_message(void *ctx, const uint8_t *bytes, size_t len)

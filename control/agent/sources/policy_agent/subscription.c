@@ -67,12 +67,12 @@ bool subscription_is_busy(const struct subscription *sub)
     return sub->next.is_set;
 }
 
-void subscription_ended(struct subscription *sub, const char *why, struct subscription_time now)
+void subscription_ended(struct subscription *sub, const char *why, struct now now)
 {
     bool has_lasted =
         sub->is_open && sub->has_accepted && now.ms - sub->opened_ms >= SUBSCRIPTION_LASTED_MS;
     if (sub->has_accepted) {
-        sub->confirmed_unix_s = now.unix_s;
+        sub->confirmed_unix_s = now_unix_s(now);
     }
     sub->is_open = sub->has_response = sub->has_accepted = sub->has_base = false;
     sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
@@ -92,7 +92,7 @@ void subscription_ended(struct subscription *sub, const char *why, struct subscr
 }
 
 // Ends the stream from our side.
-static void give_up(struct subscription *sub, const char *why, struct subscription_time now)
+static void give_up(struct subscription *sub, const char *why, struct now now)
 {
     sub->hooks.close(sub->hooks.ctx);
     subscription_ended(sub, why, now);
@@ -108,7 +108,7 @@ static const char *expected_id(const struct subscription *sub)
 
 // Sends a request, with a certificate_request in it where one is due.
 static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest *request,
-                         bool wants_certificate, struct subscription_time now)
+                         bool wants_certificate, struct now now)
 {
     struct err err = {{0}, {0}};
     Tabard__V1__CertificateRequest csr = TABARD__V1__CERTIFICATE_REQUEST__INIT;
@@ -130,12 +130,12 @@ static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest 
     return ok;
 }
 
-static bool is_renewal_due(const struct subscription *sub, struct subscription_time now)
+static bool is_renewal_due(const struct subscription *sub, struct now now)
 {
-    return sub->issued.identity == NULL || now.unix_s >= sub->renew_unix_s;
+    return sub->issued.identity == NULL || now_unix_s(now) >= sub->renew_unix_s;
 }
 
-static void connect(struct subscription *sub, struct subscription_time now)
+static void connect(struct subscription *sub, struct now now)
 {
     struct err err = {{0}, {0}};
     if (!sub->hooks.open(sub->hooks.ctx, &err)) {
@@ -154,7 +154,7 @@ static void connect(struct subscription *sub, struct subscription_time now)
     send_request(sub, &request, is_renewal_due(sub, now) || !sub->shows_certificate, now);
 }
 
-void subscription_start(struct subscription *sub, struct subscription_time now)
+void subscription_start(struct subscription *sub, struct now now)
 {
     subscription_stop(sub, now);
     sub->is_started = true;
@@ -163,12 +163,12 @@ void subscription_start(struct subscription *sub, struct subscription_time now)
     connect(sub, now);
 }
 
-void subscription_stop(struct subscription *sub, struct subscription_time now)
+void subscription_stop(struct subscription *sub, struct now now)
 {
     if (sub->is_open) {
         sub->hooks.close(sub->hooks.ctx);
         if (sub->has_accepted) {
-            sub->confirmed_unix_s = now.unix_s;
+            sub->confirmed_unix_s = now_unix_s(now);
         }
     }
     free(sub->next.nonce);
@@ -180,7 +180,7 @@ void subscription_stop(struct subscription *sub, struct subscription_time now)
 }
 
 // Answers the response that is tried: exactly once, in order. false: the stream is gone.
-static bool answer(struct subscription *sub, const char *error, struct subscription_time now)
+static bool answer(struct subscription *sub, const char *error, struct now now)
 {
     if (sub->next.nonce == NULL) {
         return false;
@@ -194,14 +194,14 @@ static bool answer(struct subscription *sub, const char *error, struct subscript
 }
 
 // A certificate_request was refused, by them or by us.
-static void csr_refused(struct subscription *sub, struct subscription_time now)
+static void csr_refused(struct subscription *sub, struct now now)
 {
     csr_forget(sub);
     sub->csr_at_ms =
         now.ms + subscription_csr_ms(sub->num_csr_refused++, sub->hooks.random(sub->hooks.ctx));
 }
 
-static void refuse(struct subscription *sub, const char *error, struct subscription_time now)
+static void refuse(struct subscription *sub, const char *error, struct now now)
 {
     sub->num_nacks++;
     bool had_rules = sub->next.state != NULL || sub->next.version != 0;
@@ -220,7 +220,7 @@ static void refuse(struct subscription *sub, const char *error, struct subscript
     sub->hooks.refused(sub->hooks.ctx, error);
 }
 
-static void accept(struct subscription *sub, struct subscription_time now)
+static void accept(struct subscription *sub, struct now now)
 {
     bool is_new_state = sub->next.state != NULL;
     bool is_of_stream = sub->next.nonce != NULL;
@@ -232,14 +232,15 @@ static void accept(struct subscription *sub, struct subscription_time now)
         sub->version = sub->next.version;
         sub->next.state = NULL;
         sub->has_base = is_of_stream;
-        sub->confirmed_unix_s = now.unix_s;
+        sub->confirmed_unix_s = now_unix_s(now);
     }
     if (sub->next.issued.identity != NULL) {
         pa_certificate_clear(&sub->issued);
         sub->issued = sub->next.issued;
         sub->next.issued = (struct pa_certificate){0};
-        sub->renew_unix_s = subscription_renewal_s(sub->issued.not_before, sub->issued.not_after,
-                                                   now.unix_s, sub->hooks.random(sub->hooks.ctx));
+        sub->renew_unix_s =
+            subscription_renewal_s(sub->issued.not_before, sub->issued.not_after, now_unix_s(now),
+                                   sub->hooks.random(sub->hooks.ctx));
         sub->num_csr_refused = 0;
         if (is_of_stream) {
             csr_forget(sub);
@@ -313,7 +314,7 @@ static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *res
 }
 
 void subscription_response(struct subscription *sub, const uint8_t *bytes, size_t len,
-                           struct subscription_time now)
+                           struct now now)
 {
     struct err err = {{0}, {0}};
     char text[1024];
@@ -343,7 +344,7 @@ void subscription_response(struct subscription *sub, const uint8_t *bytes, size_
     }
 }
 
-void subscription_settled(struct subscription *sub, const char *error, struct subscription_time now)
+void subscription_settled(struct subscription *sub, const char *error, struct now now)
 {
     if (!sub->next.is_set) {
         return;
@@ -355,22 +356,23 @@ void subscription_settled(struct subscription *sub, const char *error, struct su
     }
 }
 
-void subscription_leaving(struct subscription *sub, struct subscription_time now)
+void subscription_leaving(struct subscription *sub, struct now now)
 {
     if (sub->is_open && sub->leave_by_ms == 0) {
         sub->leave_by_ms = now.ms + SUBSCRIPTION_LEAVING_MS_MAX;
     }
 }
 
-static bool is_over(uint64_t deadline_ms, struct subscription_time now)
+static bool is_over(uint64_t deadline_ms, struct now now)
 {
     return deadline_ms != 0 && now.ms >= deadline_ms;
 }
 
 // A certificate that is over serves nobody, and one from files may be there.
-static void expire(struct subscription *sub, struct subscription_time now)
+static void expire(struct subscription *sub, struct now now)
 {
-    if (sub->issued.identity == NULL || now.unix_s < sub->issued.not_after || sub->next.is_set) {
+    if (sub->issued.identity == NULL || now_unix_s(now) < sub->issued.not_after ||
+        sub->next.is_set) {
         return;
     }
     char *spiffe_id = sub->issued.spiffe_id;
@@ -380,7 +382,7 @@ static void expire(struct subscription *sub, struct subscription_time now)
     sub->hooks.expired(sub->hooks.ctx);
 }
 
-void subscription_tick(struct subscription *sub, struct subscription_time now)
+void subscription_tick(struct subscription *sub, struct now now)
 {
     if (!sub->is_started) {
         return;
@@ -410,8 +412,9 @@ void subscription_tick(struct subscription *sub, struct subscription_time now)
     }
 }
 
-int64_t subscription_age_s(const struct subscription *sub, struct subscription_time now)
+int64_t subscription_age_s(const struct subscription *sub, struct now now)
 {
-    bool is_fresh = sub->state == NULL || sub->has_accepted || now.unix_s < sub->confirmed_unix_s;
-    return is_fresh ? 0 : now.unix_s - sub->confirmed_unix_s;
+    bool is_fresh =
+        sub->state == NULL || sub->has_accepted || now_unix_s(now) < sub->confirmed_unix_s;
+    return is_fresh ? 0 : now_unix_s(now) - sub->confirmed_unix_s;
 }

@@ -13,18 +13,13 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/now.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 #define SUBSCRIPTION_LASTED_MS      10000 // a shorter stream's end counts as a failure twice
 #define SUBSCRIPTION_ANSWER_MS_MAX  30000 // to a first request, to a certificate_request
 #define SUBSCRIPTION_EMPTY_MS_MAX   30000 // a refused response, and nothing to serve by: start anew
 #define SUBSCRIPTION_LEAVING_MS_MAX 30000 // after the server said that it goes
-
-// Both clocks: monotonic milliseconds for intervals, Unix seconds for dates.
-struct subscription_time {
-    uint64_t ms;
-    int64_t unix_s;
-};
 
 // What is to be tried: borrowed for the call.
 struct subscription_offer {
@@ -113,8 +108,8 @@ void subscription_restore(struct subscription *sub, Tabard__V1__State *state, ui
                           int64_t confirmed_unix_s);
 
 // subscription_start connects; again after another policy agent was configured.
-void subscription_start(struct subscription *sub, struct subscription_time now);
-void subscription_stop(struct subscription *sub, struct subscription_time now);
+void subscription_start(struct subscription *sub, struct now now);
+void subscription_stop(struct subscription *sub, struct now now);
 
 // subscription_offer_again offers what is held, or tried, after something else has changed. false
 // sets err, also when there is nothing.
@@ -123,16 +118,15 @@ bool subscription_offer_again(struct subscription *sub, struct err *err);
 // While subscription_is_busy no response may be given to it.
 bool subscription_is_busy(const struct subscription *sub);
 void subscription_response(struct subscription *sub, const uint8_t *bytes, size_t len,
-                           struct subscription_time now);
-void subscription_settled(struct subscription *sub, const char *error,
-                          struct subscription_time now);
-void subscription_ended(struct subscription *sub, const char *why, struct subscription_time now);
-void subscription_leaving(struct subscription *sub, struct subscription_time now); // a GOAWAY
+                           struct now now);
+void subscription_settled(struct subscription *sub, const char *error, struct now now);
+void subscription_ended(struct subscription *sub, const char *why, struct now now);
+void subscription_leaving(struct subscription *sub, struct now now); // a GOAWAY
 
 // subscription_tick does what time alone brings, to be called about twice a second.
-void subscription_tick(struct subscription *sub, struct subscription_time now);
+void subscription_tick(struct subscription *sub, struct now now);
 
 // subscription_age_s is for how long nobody has stood behind the state held; 0 without one.
-int64_t subscription_age_s(const struct subscription *sub, struct subscription_time now);
+int64_t subscription_age_s(const struct subscription *sub, struct now now);
 
 #endif

@@ -19,7 +19,7 @@ struct stage {
     size_t num_sent;
     bool send_fails;
     bool claim_fails;
-    struct rollout_time now;
+    struct now now;
 };
 
 static bool on_send(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err *err)
@@ -91,8 +91,7 @@ static void pass(struct stage *stage, uint64_t ms)
 static const char *why(const struct stage *stage)
 {
     static char buf[2048];
-    const char *text =
-        rollout_not_ready_because(&stage->rollout, stage->now.unix_ms, buf, sizeof buf);
+    const char *text = rollout_not_ready_because(&stage->rollout, stage->now, buf, sizeof buf);
     return text != NULL ? text : "ready";
 }
 

@@ -17,7 +17,7 @@ struct stage {
     size_t num_sent;
     bool send_fails;
     bool claim_fails;
-    struct rollout_time now;
+    struct now now;
     size_t num_settled;
     uint64_t settled; // the last ticket
     char error[128];

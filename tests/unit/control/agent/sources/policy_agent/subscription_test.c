@@ -19,7 +19,7 @@
 
 struct play {
     struct subscription sub;
-    struct subscription_time now;
+    struct now now;
     struct mint_ca root;
     unsigned num_opened;
     unsigned num_closed;
@@ -101,7 +101,7 @@ static uint32_t on_random(void *ctx)
 
 static void play_init(struct play *play)
 {
-    *play = (struct play){.now = {.ms = 1000, .unix_s = START}};
+    *play = (struct play){.now = {.ms = 1000, .unix_ms = START * 1000}};
     cr_assert(
         mint_root_init(&play->root, MINT_KEY_P256, "demo.example", START, START + 864000, NULL));
     subscription_init(&play->sub, &(struct subscription_hooks){.ctx = play,
@@ -130,7 +130,7 @@ static void play_cleanup(struct play *play)
 static void pass(struct play *play, uint64_t ms)
 {
     play->now.ms += ms;
-    play->now.unix_s = START + (int64_t)(play->now.ms / 1000);
+    play->now.unix_ms = START * 1000 + (int64_t)play->now.ms;
     subscription_tick(&play->sub, play->now);
 }
 
@@ -162,8 +162,8 @@ static ProtobufCBinaryData issue(struct play *play, const struct say *what)
     }
     EVP_PKEY *other = mint_key_new(MINT_KEY_P256, NULL);
     struct mint_leaf leaf = {.spiffe_id = what->certificate_for,
-                             .not_before = play->now.unix_s - 60,
-                             .not_after = play->now.unix_s + what->seconds};
+                             .not_before = now_unix_s(play->now) - 60,
+                             .not_after = now_unix_s(play->now) + what->seconds};
     struct err err = {{0}, {0}};
     X509 *cert = mint_leaf_new(&play->root, what->is_of_another_key ? other : key, &leaf, &err);
     cr_assert_not_null(cert, "%s", err.text);
@@ -424,14 +424,14 @@ Test(subscription, renews_at_about_half_of_the_life_by_the_wall_clock, .timeout 
         cr_expect_eq(play.num_sent, num_sent, "%u: too early", rows[i].random);
         // The machine slept, or the clock was set: the monotonic one hardly moved.
         play.now.ms += 2000;
-        play.now.unix_s = START + (int64_t)rows[i].due_s;
+        play.now.unix_ms = (START + (int64_t)rows[i].due_s) * 1000;
         subscription_tick(&play.sub, play.now);
         cr_expect_eq(play.num_sent, num_sent + 1, "%u: due", rows[i].random);
         RESPOND(&play, .nonce = "n2", .certificate_for = ID, .seconds = 3600);
         cr_expect_eq(play.num_offers, 2);
         subscription_settled(&play.sub, "", play.now);
         cr_expect_str_eq(error_sent(&play), "");
-        cr_expect_eq(play.sub.issued.not_after, play.now.unix_s + 3600);
+        cr_expect_eq(play.sub.issued.not_after, now_unix_s(play.now) + 3600);
         play_cleanup(&play);
     }
 }
