@@ -12,12 +12,11 @@
 #include "base/log.h"
 #include "base/now.h"
 #include "base/version.h"
+#include "control/agent/feed.h"
 #include "control/agent/operator/admin.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/host/listen.h"
 #include "control/agent/snapshot/rollout.h"
-#include "control/agent/sources/files/source_file.h"
-#include "control/agent/sources/policy_agent/pa_source.h"
 #include "control/agent/proxy/supervise.h"
 
 #define TICK_MS 1000
@@ -36,8 +35,7 @@ struct agent {
     struct rollout rollout;
     struct supervise supervise;
     struct admin admin;
-    struct source_file *source;  // owned
-    struct pa_source *policy;    // owned; NULL: mesh.yaml names no policy agent
+    struct feed feed;
     struct netns_lock lock;      // of the snapshot in force
     struct netns_lock lock_next; // of the one that is being tried
     uv_signal_t signals[3];
@@ -46,7 +44,8 @@ struct agent {
     int exit_status;
     bool is_draining;
     bool is_stopping;
-    struct report_policy policy_facts;
+    // What the operator's page borrows until the next one.
+    struct source_facts facts;
     char not_ready_because[1200];
 };
 
@@ -68,8 +67,7 @@ static void on_stop(uv_timer_t *timer)
         return;
     }
     agent->is_stopping = true;
-    source_file_close(agent->source);
-    pa_source_close(agent->policy);
+    feed_close(&agent->feed);
     supervise_stop(&agent->supervise);
     admin_stop(&agent->admin);
     for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
@@ -95,16 +93,16 @@ static void lock_release(struct netns_lock *lock)
     *lock = (struct netns_lock){.fd = -1};
 }
 
-static bool on_claim(void *ctx, const struct assembled *assembled, struct err *err)
+static bool on_claim(void *ctx, const struct assembly *assembly, struct err *err)
 {
     struct agent *agent = ctx;
     lock_release(&agent->lock_next);
-    bool is_held = agent->lock.outbound_port == assembled->outbound_port &&
-                   agent->lock.inbound_port == assembled->inbound_port;
-    if (assembled->inbound_port == 0 || is_held) {
+    bool is_held = agent->lock.outbound_port == assembly->outbound_port &&
+                   agent->lock.inbound_port == assembly->inbound_port;
+    if (assembly->inbound_port == 0 || is_held) {
         return true;
     }
-    int fd = listen_netns_lock(assembled->outbound_port, assembled->inbound_port, err);
+    int fd = listen_netns_lock(assembly->outbound_port, assembly->inbound_port, err);
     if (fd < 0) {
         if (!agent->rollout.in_force.is_set) {
             stop_soon(agent,
@@ -112,9 +110,8 @@ static bool on_claim(void *ctx, const struct assembled *assembled, struct err *e
         }
         return false;
     }
-    agent->lock_next = (struct netns_lock){.fd = fd,
-                                           .outbound_port = assembled->outbound_port,
-                                           .inbound_port = assembled->inbound_port};
+    agent->lock_next = (struct netns_lock){
+        .fd = fd, .outbound_port = assembly->outbound_port, .inbound_port = assembly->inbound_port};
     return true;
 }
 
@@ -130,7 +127,7 @@ static bool on_send(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err 
 // The lock follows what is in force.
 static void settle_lock(struct agent *agent)
 {
-    const struct assembled *what = &agent->rollout.in_force.what;
+    const struct assembly *what = &agent->rollout.in_force.what;
     if (!agent->rollout.is_applied || agent->rollout.sent.is_set) {
         return;
     }
@@ -176,78 +173,61 @@ static void on_failed(void *ctx, const char *text)
     rollout_source_failed(&agent->rollout, text, time_now(agent));
 }
 
-static void on_update(void *ctx, struct assembled *assembled)
+static void on_settled(void *ctx, size_t source, uint64_t number, const char *error)
 {
     struct agent *agent = ctx;
-    rollout_offer(&agent->rollout, assembled, time_now(agent));
+    feed_settled(&agent->feed, source, number, error);
 }
 
-static void on_settled(void *ctx, uint64_t ticket, const char *error)
+static void on_offer(void *ctx, struct assembly *assembly)
 {
     struct agent *agent = ctx;
-    if (agent->policy != NULL) {
-        pa_source_settled(agent->policy, ticket, error);
-    }
+    rollout_offer(&agent->rollout, assembly, time_now(agent));
 }
 
-// mesh.yaml is the whole truth, or it names the policy agent that tells the rest.
-static void on_loaded(void *ctx, struct assembled *assembled)
+// Why the sidecar must get no traffic, by the most telling cause; NULL: it may.
+static const char *not_ready_because(const struct agent *agent, char *buf, size_t buf_len)
 {
-    struct agent *agent = ctx;
-    if (assembled->access == NULL) {
-        pa_source_close(agent->policy);
-        agent->policy = NULL;
-        rollout_offer(&agent->rollout, assembled, time_now(agent));
-        return;
+    const struct rollout *rollout = &agent->rollout;
+    struct source_facts facts = {0};
+    const char *text = rollout_not_ready_because(rollout, time_now(agent), buf, buf_len);
+    const char *source = feed_facts(&agent->feed, &facts);
+    bool has_nothing = !rollout->in_force.is_set && rollout->last_error[0] == '\0';
+    bool is_down = !rollout->is_applied && !rollout->is_draining;
+    if (text != NULL && source != NULL && has_nothing && facts.last_error[0] != '\0') {
+        snprintf(buf, buf_len, "no configuration is in force yet: the %s at %s: %s", source,
+                 facts.address, facts.last_error);
+    } else if (is_down && agent->supervise.num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {
+        snprintf(buf, buf_len, "the proxy keeps ending right after its start: %s",
+                 agent->supervise.last_end);
     }
-    if (agent->policy == NULL) {
-        agent->policy = pa_source_new(
-            &agent->loop, &(struct pa_source_hooks){
-                              .ctx = agent, .on_update = on_update, .on_refused = on_failed});
-    }
-    if (agent->policy == NULL) {
-        on_failed(agent, "out of memory for the policy agent's stream");
-        return;
-    }
-    pa_source_configure(agent->policy, assembled);
+    return text;
 }
 
 static void on_fill(void *ctx, struct report_facts *out)
 {
     struct agent *agent = ctx;
     const struct rollout *rollout = &agent->rollout;
-    const struct assembled *what = &rollout->in_force.what;
-    *out = (struct report_facts){
-        .version = TABARD_VERSION,
-        .boringssl_api = BORINGSSL_API_VERSION,
-        .not_ready_because = rollout_not_ready_because(
-            rollout, time_now(agent), agent->not_ready_because, sizeof agent->not_ready_because),
-        .generation = rollout_generation(rollout),
-        .applied_unix_ms = rollout->applied_unix_ms,
-        .spiffe_id = what->spiffe_id,
-        .not_after_unix = what->not_after,
-        .crls = what->crls,
-        .num_crls = what->num_crls,
-        .last_error = rollout->last_error,
-        .last_error_unix_ms = rollout->last_error_unix_ms,
-        .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
-        .proxy_restarts = agent->supervise.num_restarts,
-        .num_rejected = rollout->num_rejected,
-        .num_source_errors = rollout->num_source_errors};
-    if (!rollout->is_applied && !rollout->is_draining &&
-        agent->supervise.num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {
-        snprintf(agent->not_ready_because, sizeof agent->not_ready_because,
-                 "the proxy keeps ending right after its start: %s", agent->supervise.last_end);
-    }
-    if (agent->policy != NULL) {
-        pa_source_facts(agent->policy, &agent->policy_facts);
-        out->policy = &agent->policy_facts;
-        if (out->not_ready_because != NULL && !rollout->in_force.is_set &&
-            rollout->last_error[0] == '\0' && agent->policy_facts.last_error[0] != '\0') {
-            snprintf(agent->not_ready_because, sizeof agent->not_ready_because,
-                     "no configuration is in force yet: the policy agent at %s: %s",
-                     agent->policy_facts.address, agent->policy_facts.last_error);
-        }
+    const struct assembly *what = &rollout->in_force.what;
+    *out =
+        (struct report_facts){.version = TABARD_VERSION,
+                              .boringssl_api = BORINGSSL_API_VERSION,
+                              .not_ready_because = not_ready_because(
+                                  agent, agent->not_ready_because, sizeof agent->not_ready_because),
+                              .generation = rollout_generation(rollout),
+                              .applied_unix_ms = rollout->applied_unix_ms,
+                              .spiffe_id = what->spiffe_id,
+                              .not_after_unix = what->not_after,
+                              .crls = what->crls,
+                              .num_crls = what->num_crls,
+                              .last_error = rollout->last_error,
+                              .last_error_unix_ms = rollout->last_error_unix_ms,
+                              .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
+                              .proxy_restarts = agent->supervise.num_restarts,
+                              .num_rejected = rollout->num_rejected,
+                              .num_source_errors = rollout->num_source_errors};
+    if (feed_facts(&agent->feed, &agent->facts) != NULL) {
+        out->policy = &agent->facts;
     }
     for (int i = 0; i < KEYRING_NUM_RESULTS; i++) {
         out->signatures[i] = keyring_count(agent->keyring, (enum keyring_result)i);
@@ -283,10 +263,7 @@ static void on_end_signal(uv_signal_t *handle, int number)
     uint32_t seconds =
         agent->rollout.in_force.is_set ? agent->rollout.in_force.what.drain_seconds : 0;
     log_info("msg=draining signal=%d seconds=%u", number, seconds);
-    source_file_close(agent->source);
-    pa_source_close(agent->policy);
-    agent->source = NULL;
-    agent->policy = NULL;
+    feed_close(&agent->feed);
     rollout_drain(&agent->rollout);
     supervise_drain(&agent->supervise, seconds);
 }
@@ -295,9 +272,9 @@ static void on_reload_signal(uv_signal_t *handle, int number)
 {
     (void)number;
     struct agent *agent = handle->data;
-    if (agent->source != NULL) {
+    if (!agent->is_draining) {
         log_info("msg=reloading");
-        source_file_reload(agent->source);
+        feed_reload(&agent->feed);
     }
 }
 
@@ -347,11 +324,9 @@ static bool start(struct agent *agent, struct err *err)
     if (!supervise_start(&agent->supervise, &agent->loop, &spec, agent->keyring, &hooks, err)) {
         return err_prefix(err, "the proxy");
     }
-    agent->source = source_file_new(
-        &agent->loop, bootstrap->config_path,
-        &(struct source_file_hooks){.ctx = agent, .on_loaded = on_loaded, .on_failed = on_failed},
-        err);
-    return agent->source != NULL;
+    feed_start(&agent->feed, &agent->loop, bootstrap->config_path,
+               &(struct feed_hooks){.ctx = agent, .offer = on_offer, .failed = on_failed});
+    return true;
 }
 
 int agent_run(const struct bootstrap *bootstrap)
@@ -373,6 +348,7 @@ int agent_run(const struct bootstrap *bootstrap)
     }
     uv_run(&agent->loop, UV_RUN_DEFAULT);
     rollout_cleanup(&agent->rollout);
+    feed_cleanup(&agent->feed);
     keyring_free(agent->keyring);
     lock_release(&agent->lock);
     lock_release(&agent->lock_next);

@@ -2,7 +2,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "control/agent/snapshot/assemble.h"
+#include "control/agent/sources/files/mesh.h"
+#include "control/agent/sources/sources.h"
 #include "control/ctl/ctl.h"
 #include "base/flags.h"
 
@@ -19,47 +20,57 @@ static void print_count(size_t num, const char *one, const char *many)
     printf(", %zu %s", num, num == 1 ? one : many);
 }
 
-static void print_good(const char *path, const struct assembled *assembled)
+// Whom else mesh.yaml names: who this is, and what peers may do, is theirs to say.
+static bool print_others(const char *path, const struct mesh *mesh)
 {
-    const Tabard__V1__Snapshot *snapshot = assembled->snapshot;
+    for (size_t i = 0; mesh->fields[i] != NULL; i++) {
+        if (mesh->accesses[i] != NULL) {
+            printf("%s: ok: follows the %s at %s", path, mesh->fields[i]->name,
+                   mesh->fields[i]->access_address(mesh->accesses[i]));
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_good(const char *path, const struct mesh *mesh)
+{
+    Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT;
+    const struct assembly *assembly = &mesh->assembly;
     char until[32] = "?";
     struct tm utc;
-    if (gmtime_r(&assembled->not_after, &utc) != NULL) {
-        strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    snapshot_join(&snapshot, SNAPSHOT_LOCAL, mesh->slots.parts[SNAPSHOT_LOCAL]->message);
+    if (!print_others(path, mesh)) {
+        if (gmtime_r(&assembly->not_after, &utc) != NULL) {
+            strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &utc);
+        }
+        printf("%s: ok: %s until %s", path, assembly->spiffe_id, until);
+        print_count(assembly->snapshot->n_trust_bundles, "trust bundle", "trust bundles");
+        print_count(assembly->snapshot->n_policies, "policy", "policies");
+        print_count(assembly->snapshot->n_destinations, "destination", "destinations");
     }
-    if (assembled->access != NULL) {
-        // Who this is, and what peers may do, is the policy agent's to say.
-        printf("%s: ok: follows the policy agent at %s", path, assembled->access->config->address);
-        print_count(snapshot->n_inbound_ports, "inbound port", "inbound ports");
-        print_count(snapshot->n_forwards, "forward", "forwards");
-        printf("%s\n", assembled->outbound_port != 0 ? ", interception" : "");
-        return;
-    }
-    printf("%s: ok: %s until %s", path, assembled->spiffe_id, until);
-    print_count(snapshot->n_trust_bundles, "trust bundle", "trust bundles");
-    print_count(snapshot->n_policies, "policy", "policies");
-    print_count(snapshot->n_destinations, "destination", "destinations");
-    print_count(snapshot->n_inbound_ports, "inbound port", "inbound ports");
-    print_count(snapshot->n_forwards, "forward", "forwards");
-    printf("%s\n", assembled->outbound_port != 0 ? ", interception" : "");
+    print_count(snapshot.n_inbound_ports, "inbound port", "inbound ports");
+    print_count(snapshot.n_forwards, "forward", "forwards");
+    bool is_intercepted = snapshot.settings != NULL && snapshot.settings->interception != NULL;
+    printf("%s\n", is_intercepted ? ", interception" : "");
 }
 
 int ctl_check(int argc, char **argv)
 {
     const char *path = "mesh.yaml";
     struct err err = {{0}, {0}};
-    struct assembled assembled = {0};
+    struct mesh mesh = {0};
     if (!flags_parse(NULL, 0, argc, argv, &path, 1, NULL, &err)) {
         err_prefix(&err, "check");
         return ctl_fail(CTL_USAGE, &err);
     }
-    if (!mesh_load(path, time(NULL), &assembled, &err)) {
+    if (!mesh_load(&mesh, path, sources_fields, time(NULL), &err)) {
         // As compilers print it, so that editors and CI find the place.
         char buf[1024];
         fprintf(stderr, "%s\n", err_text(&err, buf, sizeof buf));
         return CTL_FAILED;
     }
-    print_good(path, &assembled);
-    assembled_cleanup(&assembled);
+    print_good(path, &mesh);
+    mesh_cleanup(&mesh);
     return CTL_OK;
 }

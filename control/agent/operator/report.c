@@ -20,13 +20,13 @@ static void certificate_metrics(struct metrics_page *page, const struct report_f
                        "When the first CRL of a trust bundle in force ends, in Unix time.");
     }
     for (size_t i = 0; i < facts->num_crls; i++) {
-        const struct assembled_crl *crl = &facts->crls[i];
+        const struct assembly_crl *crl = &facts->crls[i];
         metrics_double(page, &(struct metrics_label){"trust_domain", crl->trust_domain}, 1,
                        (double)crl->next_update, 0);
     }
 }
 
-static void policy_metrics(struct metrics_page *page, const struct report_policy *policy)
+static void policy_metrics(struct metrics_page *page, const struct source_facts *policy)
 {
     metrics_gauge(page, "tabard_policy_agent_connected",
                   "Whether a policy agent stands behind what is in force.", policy->is_connected);
@@ -95,7 +95,7 @@ char *report_metrics(const struct report_facts *facts, const Tabard__V1__Inspect
     return metrics_close(&page);
 }
 
-static void fill_policy(Tabard__V1__PolicyAgentStatus *out, const struct report_policy *policy)
+static void fill_policy(Tabard__V1__PolicyAgentStatus *out, const struct source_facts *policy)
 {
     out->address = (char *)policy->address;
     out->connected = policy->is_connected;

@@ -13,19 +13,8 @@
 #include "control/agent/operator/proxy_metrics.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/agent/snapshot/assemble.h"
+#include "control/agent/snapshot/source.h"
 #include "tabard/v1/dataplane.pb-c.h"
-
-// The stream to a policy agent.
-struct report_policy {
-    const char *address;
-    bool is_connected; // and the policy agent stands behind what is in force
-    uint64_t version;  // held; 0: none
-    int64_t state_age_s;
-    uint64_t num_failures;
-    uint64_t num_nacks;
-    uint64_t num_store_failures;
-    const char *last_error;
-};
 
 // Everything in it is borrowed for the call.
 struct report_facts {
@@ -36,7 +25,7 @@ struct report_facts {
     int64_t applied_unix_ms;
     const char *spiffe_id; // "": no snapshot was ever in force
     int64_t not_after_unix;
-    const struct assembled_crl *crls;
+    const struct assembly_crl *crls;
     size_t num_crls;
     const char *last_error;
     int64_t last_error_unix_ms;
@@ -45,7 +34,7 @@ struct report_facts {
     uint64_t num_rejected;
     uint64_t num_source_errors;
     uint64_t signatures[KEYRING_NUM_RESULTS];
-    const struct report_policy *policy; // NULL: mesh.yaml names no policy agent
+    const struct source_facts *policy; // NULL: mesh.yaml names no policy agent
 };
 
 // report_metrics prints the agent's metrics and then the proxy's (inspect may be NULL: it didn't

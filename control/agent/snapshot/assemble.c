@@ -1,264 +1,231 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/snapshot/assemble.h"
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/must.h"
+#include "base/pb_copy.h"
 #include "certs/bundle.h"
 #include "certs/verify.h"
-#include "control/agent/snapshot/assemble_parts.h"
-#include "control/agent/snapshot/credentials.h"
 #include "control/agent/proxy/keyring.h"
+#include "control/agent/snapshot/credentials.h"
+#include "proto/contract.h"
+#include "proxy/rules/policy.h"
+#include "proxy/rules/route.h"
 
-// What one call works on.
-struct work {
-    struct mesh_files *files;      // borrowed
-    struct assembled *out;         // borrowed
-    struct trust_bundles *bundles; // owned
-    EVP_PKEY *leaf_key;            // owned
-    time_t now;
+// The snapshot, and the identity in it, which is the part's but for its key_id.
+struct joined {
+    Tabard__V1__Snapshot snapshot; // first: it stands for the whole
+    Tabard__V1__Identity identity;
+    uint8_t key_id[CONTRACT_KEY_ID_LEN];
 };
 
-static const struct mesh_file *file_at(const struct work *work, size_t index)
+static void join(struct assembly *out, const struct slots *slots)
 {
-    return &work->files->files[index];
+    struct joined *joined = must_alloc(1, sizeof *joined);
+    out->snapshot = &joined->snapshot;
+    tabard__v1__snapshot__init(out->snapshot);
+    slots_copy(&out->slots, slots);
+    for (unsigned i = 0; i < SNAPSHOT_NUM_PARTS; i++) {
+        if (slots->parts[i] != NULL) {
+            snapshot_join(out->snapshot, (enum snapshot_part)i, slots->parts[i]->message);
+        }
+    }
+    if (out->snapshot->identity != NULL) {
+        joined->identity = *out->snapshot->identity;
+        joined->identity.key_id =
+            (ProtobufCBinaryData){.len = sizeof joined->key_id, .data = joined->key_id};
+        out->snapshot->identity = &joined->identity;
+    }
 }
 
-// Puts a field to an error that has none and locates it.
-static bool locate_at(const struct work *work, struct err *err, const char *where)
+// Notes when the first CRL of a bundle ends.
+static void note_crls(struct assembly *out, const Tabard__V1__TrustBundle *bundle)
 {
-    if (err != NULL && err->where[0] == '\0') {
-        snprintf(err->where, sizeof err->where, "%s", where);
+    struct assembly_crl *crl = &out->crls[out->num_crls];
+    for (size_t i = 0; i < bundle->n_crls; i++) {
+        const uint8_t *der = bundle->crls[i].data;
+        X509_CRL *parsed = d2i_X509_CRL(NULL, &der, (long)bundle->crls[i].len);
+        time_t next = 0;
+        if (parsed != NULL && credentials_time(&next, X509_CRL_get0_nextUpdate(parsed)) &&
+            (crl->next_update == 0 || next < crl->next_update)) {
+            crl->next_update = next;
+        }
+        X509_CRL_free(parsed);
     }
-    return mesh_files_locate(work->files, err);
+    if (crl->next_update != 0) {
+        snprintf(crl->trust_domain, sizeof crl->trust_domain, "%s", bundle->trust_domain);
+        out->num_crls++;
+    }
+    ERR_clear_error();
 }
 
-// Moves the blobs of a list into a message's field; both are malloc'd.
-static bool move_blobs(struct der_list *list, ProtobufCBinaryData **out_items, size_t *out_num)
+static struct trust_bundles *check_bundles(struct assembly *out, time_t now, struct err *err)
 {
-    ProtobufCBinaryData *items = calloc(list->num > 0 ? list->num : 1, sizeof *items);
-    if (items == NULL) {
-        return false;
+    const Tabard__V1__Snapshot *snapshot = out->snapshot;
+    if (snapshot->n_trust_bundles == 0) {
+        err_set_at(err, "trust_bundles",
+                   "missing: at least that of the sidecar's own trust domain is needed");
+        return NULL;
     }
-    for (size_t i = 0; i < list->num; i++) {
-        items[i] = (ProtobufCBinaryData){.len = list->lens[i], .data = list->items[i]};
-        list->items[i] = NULL;
+    struct trust_bundles *bundles =
+        trust_bundles_new(snapshot->trust_bundles, snapshot->n_trust_bundles, now, err);
+    if (bundles != NULL) {
+        out->crls = must_alloc(snapshot->n_trust_bundles, sizeof *out->crls);
+        for (size_t i = 0; i < snapshot->n_trust_bundles; i++) {
+            note_crls(out, snapshot->trust_bundles[i]);
+        }
     }
-    *out_items = items;
-    *out_num = list->num;
-    return true;
+    return bundles;
 }
 
-static bool read_blobs(struct work *work, size_t index, const char *where, const char *label,
-                       size_t num_max, ProtobufCBinaryData **out_items, size_t *out_num,
-                       struct err *err)
+// Is this a certificate with its own key?
+static bool check_leaf(struct assembly *out, EVP_PKEY *key, struct err *err)
 {
-    const struct mesh_file *file = file_at(work, index);
-    struct der_list list = {0};
-    bool ok =
-        der_list_from_pem(&list, label, file->bytes, file->bytes_len, num_max, file->name, err);
-    if (ok) {
-        ok = move_blobs(&list, out_items, out_num) || err_set(err, "%s: out of memory", file->name);
+    Tabard__V1__Identity *identity = out->snapshot->identity;
+    EVP_PKEY *leaf_key = NULL;
+    bool ok = false;
+    if (identity->n_chain == 0) {
+        return err_set_at(err, "identity.chain", "no certificate is in it");
     }
-    der_list_cleanup(&list);
-    return ok || locate_at(work, err, where);
-}
-
-// Reads the certificate and its key. Whether peers would accept them is asked when the bundles are
-// there (check_chain).
-static bool read_identity(struct work *work, struct err *err)
-{
-    Tabard__V1__Identity *identity = malloc(sizeof *identity);
-    if (identity == NULL) {
-        return err_set(err, "out of memory");
+    if (!credentials_leaf_read(identity, &leaf_key, &out->not_before, err)) {
+        err_prefix_where(err, "identity.chain[0]");
+    } else if (EVP_PKEY_cmp(leaf_key, key) != 1) {
+        err_set_at(err, "identity.key_id", "the certificate was issued for another key");
+    } else {
+        EVP_PKEY_up_ref(key);
+        out->key = key;
+        invariant(keyring_key_id(identity->key_id.data, key));
+        ok = true;
     }
-    tabard__v1__identity__init(identity);
-    work->out->snapshot->identity = identity;
-    const struct mesh_file *certificate = file_at(work, work->files->certificate);
-    const struct mesh_file *key = file_at(work, work->files->key);
-    if (!read_blobs(work, work->files->certificate, "identity.certificate", "CERTIFICATE",
-                    VERIFY_CHAIN_MAX, &identity->chain, &identity->n_chain, err)) {
-        return false;
-    }
-    work->out->key = credentials_key_read(key->bytes, key->bytes_len, err);
-    if (work->out->key == NULL) {
-        err_prefix(err, "%s", key->name);
-        return locate_at(work, err, "identity.key");
-    }
-    if (!credentials_leaf_read(identity, &work->leaf_key, &work->out->not_before, err)) {
-        err_prefix(err, "%s", certificate->name);
-        return locate_at(work, err, "identity.certificate");
-    }
-    if (EVP_PKEY_cmp(work->leaf_key, work->out->key) != 1) {
-        err_set(err, "%s does not belong to %s: the certificate was issued for another key",
-                key->name, certificate->name);
-        return locate_at(work, err, "identity.key");
-    }
-    identity->key_id.data = malloc(CONTRACT_KEY_ID_LEN);
-    if (identity->key_id.data == NULL || !keyring_key_id(identity->key_id.data, work->out->key)) {
-        return err_set(err, "out of memory");
-    }
-    identity->key_id.len = CONTRACT_KEY_ID_LEN;
-    return true;
+    EVP_PKEY_free(leaf_key);
+    return ok;
 }
 
 // Would a peer with the same bundles accept us?
-static bool check_chain(struct work *work, struct err *err)
+static bool check_chain(struct assembly *out, const struct trust_bundles *bundles, time_t now,
+                        struct err *err)
 {
-    struct verified_peer *peer = calloc(1, sizeof *peer);
-    if (peer == NULL) {
-        return err_set(err, "out of memory");
-    }
-    bool ok = credentials_chain_verify(peer, work->out->snapshot->identity, work->bundles,
-                                       work->now, err);
+    struct verified_peer *peer = must_alloc(1, sizeof *peer);
+    bool ok = credentials_chain_verify(peer, out->snapshot->identity, bundles, now, err) ||
+              err_prefix_where(err, "identity.chain");
     if (ok) {
-        memcpy(work->out->spiffe_id, peer->id, sizeof work->out->spiffe_id);
-        work->out->not_after = peer->not_after;
-    } else {
-        err_prefix(err, "%s", file_at(work, work->files->certificate)->name);
-        locate_at(work, err, "identity.certificate");
+        memcpy(out->spiffe_id, peer->id, sizeof out->spiffe_id);
+        out->not_after = peer->not_after;
     }
     free(peer);
     return ok;
 }
 
-static bool read_bundle(struct work *work, size_t i, struct err *err)
+// Would the proxy take it? Notes what route made of the settings.
+static bool check_rules(struct assembly *out, struct err *err)
 {
-    Tabard__V1__Snapshot *snapshot = work->out->snapshot;
-    Tabard__V1__TrustBundle *bundle = malloc(sizeof *bundle);
-    if (bundle == NULL) {
-        return err_set(err, "out of memory");
-    }
-    tabard__v1__trust_bundle__init(bundle);
-    snapshot->trust_bundles[snapshot->n_trust_bundles++] = bundle;
-    bundle->trust_domain = strdup(work->files->config->trust_bundles[i]->trust_domain);
-    if (bundle->trust_domain == NULL) {
-        return err_set(err, "out of memory");
-    }
-    char where[64];
-    snprintf(where, sizeof where, "trust_bundles[%zu].roots", i);
-    if (!read_blobs(work, work->files->bundles[i].roots, where, "CERTIFICATE",
-                    TRUST_BUNDLE_ROOTS_MAX, &bundle->roots, &bundle->n_roots, err)) {
+    const Tabard__V1__Snapshot *snapshot = out->snapshot;
+    struct policy_index *policies = policy_index_new(snapshot->policies, snapshot->n_policies, err);
+    if (policies == NULL) {
         return false;
     }
-    snprintf(where, sizeof where, "trust_bundles[%zu].crls", i);
-    return work->files->bundles[i].crls == 0 ||
-           read_blobs(work, work->files->bundles[i].crls, where, "X509 CRL", TRUST_BUNDLE_CRLS_MAX,
-                      &bundle->crls, &bundle->n_crls, err);
-}
-
-// Names the file of the field that trust_bundles_new refused.
-static bool locate_bundle(const struct work *work, struct err *err)
-{
-    size_t i = 0;
-    char field[8] = {0};
-    if (err != NULL && sscanf(err->where, "trust_bundles[%zu].%5[a-z]", &i, field) == 2 &&
-        i < work->files->config->n_trust_bundles) {
-        if (strcmp(field, "roots") == 0) {
-            err_prefix(err, "%s", file_at(work, work->files->bundles[i].roots)->name);
-        } else if (strcmp(field, "crls") == 0) {
-            err_prefix(err, "%s", file_at(work, work->files->bundles[i].crls)->name);
+    policy_index_free(policies);
+    struct route_index *routes = route_index_new(snapshot, err);
+    if (routes == NULL) {
+        return false;
+    }
+    out->drain_seconds = route_limits(routes)->drain_seconds;
+    const struct listen_spec *listens = route_listens(routes);
+    for (size_t i = 0; i < route_num_listens(routes); i++) {
+        if (listens[i].kind == LISTEN_OUTBOUND) {
+            out->outbound_port = listens[i].listen.port;
+        } else if (listens[i].kind == LISTEN_INBOUND) {
+            out->inbound_port = listens[i].listen.port;
         }
     }
-    return mesh_files_locate(work->files, err);
+    route_index_free(routes);
+    return true;
 }
 
-static bool read_bundles(struct work *work, struct err *err)
+// Checks the parts that are there, each by itself and against the others.
+static bool check(struct assembly *out, time_t now, struct err *err)
 {
-    size_t num = work->files->config->n_trust_bundles;
-    Tabard__V1__Snapshot *snapshot = work->out->snapshot;
-    if (num == 0) {
-        err_set_at(err, "trust_bundles",
-                   "missing: name the roots of at least the own trust domain, "
-                   "trust_bundles: [{trust_domain: NAME, roots: FILE}]");
-        return mesh_files_locate(work->files, err);
-    }
-    snapshot->trust_bundles = calloc(num, sizeof *snapshot->trust_bundles);
-    work->out->crls = calloc(num, sizeof *work->out->crls);
-    if (snapshot->trust_bundles == NULL || work->out->crls == NULL) {
-        return err_set(err, "out of memory");
-    }
-    for (size_t i = 0; i < num; i++) {
-        if (!read_bundle(work, i, err)) {
+    const struct slots *slots = &out->slots;
+    struct trust_bundles *bundles = NULL;
+    const struct part *identity = slots->parts[SNAPSHOT_IDENTITY];
+    if (slots->parts[SNAPSHOT_BUNDLES] != NULL) {
+        bundles = check_bundles(out, now, err);
+        if (bundles == NULL) {
             return false;
         }
     }
-    work->bundles = trust_bundles_new(snapshot->trust_bundles, num, work->now, err);
-    if (work->bundles == NULL) {
-        return locate_bundle(work, err);
-    }
-    for (size_t i = 0; i < num; i++) {
-        assembled_note_crls(work->out, snapshot->trust_bundles[i]);
+    bool ok = identity == NULL || check_leaf(out, identity->key, err);
+    ok = ok && (identity == NULL || bundles == NULL || check_chain(out, bundles, now, err)) &&
+         check_rules(out, err);
+    trust_bundles_free(bundles);
+    return ok;
+}
+
+static bool refuse_empty(const struct slots *slots, struct err *err)
+{
+    static const char *const missing[SNAPSHOT_NUM_PARTS] = {
+        [SNAPSHOT_IDENTITY] = "there is no certificate for this sidecar yet",
+        [SNAPSHOT_BUNDLES] = "there are no trust bundles yet",
+        [SNAPSHOT_RULES] = "there are no policies and destinations yet",
+        [SNAPSHOT_LOCAL] = "there are no ports and settings yet",
+    };
+    for (size_t i = 0; i < SNAPSHOT_NUM_PARTS; i++) {
+        if (slots->parts[i] == NULL) {
+            return err_set(err, "%s", missing[i]);
+        }
     }
     return true;
 }
 
-// Moves a repeated field or a message from the config to the snapshot.
-#define MOVE(to, from, field)                                                                      \
-    ((to)->field = (from)->field, (to)->n_##field = (from)->n_##field, (from)->field = NULL,       \
-     (from)->n_##field = 0)
-
-static void move_config(struct work *work)
+static bool digest(struct assembly *out, struct err *err)
 {
-    Tabard__V1__MeshConfig *config = work->files->config;
-    Tabard__V1__Snapshot *snapshot = work->out->snapshot;
-    MOVE(snapshot, config, policies);
-    MOVE(snapshot, config, destinations);
-    MOVE(snapshot, config, inbound_ports);
-    MOVE(snapshot, config, forwards);
-    snapshot->settings = config->settings;
-    config->settings = NULL;
+    size_t len = tabard__v1__snapshot__get_packed_size(out->snapshot);
+    if (len > ASSEMBLY_BYTES_MAX) {
+        return err_set(err, "the whole is %zu bytes packed, over the limit of %u", len,
+                       ASSEMBLY_BYTES_MAX);
+    }
+    uint8_t *packed = pb_copy_packed(&out->snapshot->base, &len);
+    SHA256(packed, len, out->digest);
+    free(packed);
+    return true;
 }
 
-bool assemble(struct assembled *out, struct mesh_files *files, time_t now, struct err *err)
+bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err)
 {
-    *out = (struct assembled){0};
-    struct work work = {.files = files, .out = out, .now = now};
-    bool ok = false;
-    out->snapshot = malloc(sizeof *out->snapshot);
-    if (out->snapshot == NULL) {
-        err_set(err, "out of memory");
-        goto out;
+    *out = (struct assembly){0};
+    if (!refuse_empty(slots, err)) {
+        return false;
     }
-    tabard__v1__snapshot__init(out->snapshot);
-    if (files->config->policy_agent != NULL) {
-        out->access = pa_access_new(files, now, err);
-        ok = out->access != NULL && (files->certificate == 0 || read_identity(&work, err));
-    } else {
-        ok = read_bundles(&work, err) && read_identity(&work, err) && check_chain(&work, err);
-    }
-    if (ok) {
-        move_config(&work);
-        ok = (assembled_check_rules(out, err) || mesh_files_locate(files, err)) &&
-             assembled_digest(out, err);
-    }
-out:
-    trust_bundles_free(work.bundles);
-    EVP_PKEY_free(work.leaf_key);
+    join(out, slots);
+    bool ok = check(out, now, err) && digest(out, err);
     if (!ok) {
-        assembled_cleanup(out);
+        assembly_cleanup(out);
     }
     return ok;
 }
 
-void assembled_cleanup(struct assembled *assembled)
+bool assemble_check(const struct slots *slots, time_t now, struct err *err)
 {
-    if (assembled->snapshot != NULL) {
-        tabard__v1__snapshot__free_unpacked(assembled->snapshot, NULL);
-    }
-    EVP_PKEY_free(assembled->key); // BoringSSL wipes what it frees
-    free(assembled->crls);
-    pa_access_free(assembled->access);
-    *assembled = (struct assembled){0};
+    struct assembly assembly = {0};
+    join(&assembly, slots);
+    bool ok = check(&assembly, now, err);
+    assembly_cleanup(&assembly);
+    return ok;
 }
 
-bool mesh_load(const char *path, time_t now, struct assembled *out, struct err *err)
+void assembly_cleanup(struct assembly *assembly)
 {
-    struct mesh_files files = {0};
-    *out = (struct assembled){0};
-    bool ok = mesh_files_read(&files, path, err) && assemble(out, &files, now, err);
-    mesh_files_cleanup(&files);
-    return ok;
+    free(assembly->snapshot);
+    slots_cleanup(&assembly->slots);
+    EVP_PKEY_free(assembly->key);
+    free(assembly->crls);
+    *assembly = (struct assembly){0};
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the files say, checked as a whole, made into one Snapshot for the proxy and the key that
-// signs for it. Pure: no sockets, no globals, `now` is an argument. Owned by the caller; any
-// thread; bounded by the limits of certs/ and proxy/ and ASSEMBLED_BYTES_MAX. It sends nothing and
-// numbers nothing: generations are rollout's.
+// The one join and the one check of a configuration: the parts in the slots, whoever filled them,
+// become one Snapshot for the proxy and the key that signs for it. Pure; bounded by the limits of
+// certs/ and proxy/rules/ and ASSEMBLY_BYTES_MAX. Generations are rollout's.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_ASSEMBLE_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_ASSEMBLE_H
 
@@ -15,46 +14,43 @@
 
 #include "base/err.h"
 #include "certs/identity.h"
-#include "control/agent/sources/files/mesh_files.h"
-#include "control/agent/sources/policy_agent/pa_access.h"
+#include "control/agent/snapshot/slots.h"
+#include "control/agent/snapshot/source.h"
 #include "tabard/v1/mesh.pb-c.h"
 
-#define ASSEMBLED_BYTES_MAX (63u << 20) // of a packed Snapshot, so that it fits a frame
+#define ASSEMBLY_BYTES_MAX (63u << 20) // of a packed Snapshot, so that it fits a frame
 
-struct assembled_crl {
+struct assembly_crl {
     char trust_domain[SPIFFE_TRUST_DOMAIN_LEN_MAX + 1];
     time_t next_update; // the earliest of the bundle's CRLs
 };
 
 // Zero state: {0}.
-struct assembled {
-    Tabard__V1__Snapshot *snapshot; // owned; generation 0
+struct assembly {
+    struct slots slots;             // counted; what the snapshot is joined of
+    Tabard__V1__Snapshot *snapshot; // owned, but what its fields point to is of slots; generation 0
     EVP_PKEY *key;                  // owned, counted
     uint8_t digest[32]; // SHA-256 of the packed snapshot: equal digests mean nothing changed
     char spiffe_id[SPIFFE_ID_LEN_MAX + 1];
-    time_t not_before;          // of the leaf
-    time_t not_after;           // the earliest of the chain: from then on peers refuse it
-    struct assembled_crl *crls; // owned; the bundles that have CRLs
+    time_t not_before;         // of the leaf
+    time_t not_after;          // the earliest of the chain: from then on peers refuse it
+    struct assembly_crl *crls; // owned; the bundles that have CRLs
     size_t num_crls;
     uint32_t drain_seconds; // defaults filled in
     uint16_t outbound_port; // 0: no interception
     uint16_t inbound_port;
-    // Whom to follow; owned. Then the snapshot holds the local part alone: no policies,
-    // destinations and bundles, maybe no identity, and what peers would say of it is not known yet.
-    struct pa_access *access;
-    uint64_t ticket; // who offers it wants to know what became of it (rollout.h); 0: nobody does
+    // The tries that are in it, by source: each wants to know once what became of it (rollout.h).
+    uint64_t tickets[SOURCES_MAX]; // 0: none
 };
 
 // assemble checks everything that the proxy would refuse or peers would reject, all or nothing:
-// every file's form, that the key belongs to the leaf, that peers who trust the same bundles would
-// accept the chain now, policies, destinations, ports and limits. It takes the parts of
-// files->config that the snapshot needs, so that files is only good for mesh_files_locate,
-// mesh_files_moved and mesh_files_cleanup after it. false sets err, located in mesh.yaml; *out is
-// then the zero state.
-bool assemble(struct assembled *out, struct mesh_files *files, time_t now, struct err *err);
-void assembled_cleanup(struct assembled *assembled);
+// that all slots are filled, that the key belongs to the leaf, that peers who trust the same
+// bundles would accept the chain now, policies, destinations, ports and limits. false sets err, at
+// the field of Snapshot that is to blame; *out is then the zero state.
+bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err);
+void assembly_cleanup(struct assembly *assembly);
 
-// mesh_load reads and assembles mesh.yaml at `path` in one go, as `tabardctl check` does.
-bool mesh_load(const char *path, time_t now, struct assembled *out, struct err *err);
+// assemble_check checks the slots that are filled as assemble does, and lets the others be.
+bool assemble_check(const struct slots *slots, time_t now, struct err *err);
 
 #endif

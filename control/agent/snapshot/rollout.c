@@ -16,7 +16,7 @@ void rollout_init(struct rollout *rollout, struct keyring *keyring,
 
 static void item_clear(struct rollout_item *item)
 {
-    assembled_cleanup(&item->what);
+    assembly_cleanup(&item->what);
     *item = (struct rollout_item){0};
 }
 
@@ -34,10 +34,10 @@ void rollout_cleanup(struct rollout *rollout)
     item_clear(&rollout->waiting);
 }
 
-static bool is_same(const struct rollout_item *item, const struct assembled *assembled)
+static bool is_same(const struct rollout_item *item, const struct assembly *assembly)
 {
     return item->is_set &&
-           memcmp(item->what.digest, assembled->digest, sizeof assembled->digest) == 0;
+           memcmp(item->what.digest, assembly->digest, sizeof assembly->digest) == 0;
 }
 
 static uint64_t kept_generation(const struct rollout *rollout)
@@ -79,13 +79,40 @@ static void back_off(struct rollout *rollout, struct now now)
     rollout->retry_at_ms = now.ms + backoff_ms(&waits, ++rollout->failures_in_a_row, 0);
 }
 
-// Tells who asked.
-static void settle(struct rollout *rollout, struct assembled *what, const char *error)
+static bool has_ticket(const struct assembly *what)
 {
-    uint64_t ticket = what->ticket;
-    what->ticket = 0;
-    if (ticket != 0 && rollout->hooks.settled != NULL) {
-        rollout->hooks.settled(rollout->hooks.ctx, ticket, error);
+    for (size_t i = 0; i < SOURCES_MAX; i++) {
+        if (what->tickets[i] != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// One answer is all that a ticket gets, however many items it is in.
+static void take_ticket(struct rollout_item *item, size_t source, uint64_t number)
+{
+    if (item->what.tickets[source] == number) {
+        item->what.tickets[source] = 0;
+    }
+}
+
+// Tells every source whose try is in the item. A refused try that a newer item holds too has its
+// answer still to come: something else in the refused item may be to blame.
+static void settle(struct rollout *rollout, const struct rollout_item *item, const char *error)
+{
+    const struct rollout_item *newer = item != &rollout->waiting ? &rollout->waiting : NULL;
+    for (size_t i = 0; i < SOURCES_MAX; i++) {
+        uint64_t number = item->what.tickets[i];
+        bool is_tried_on = error[0] != '\0' && newer != NULL && newer->what.tickets[i] == number;
+        if (number != 0 && !is_tried_on) {
+            take_ticket(&rollout->in_force, i, number);
+            take_ticket(&rollout->sent, i, number);
+            take_ticket(&rollout->waiting, i, number);
+            if (rollout->hooks.settled != NULL) {
+                rollout->hooks.settled(rollout->hooks.ctx, i, number, error);
+            }
+        }
     }
 }
 
@@ -102,12 +129,13 @@ static void resend(struct rollout *rollout, struct now now)
     rollout->resent_ms = now.ms;
 }
 
-// What can't be sent waits, unless somebody must be told.
+// An update without a ticket is tried again later; one with a ticket is answered as refused and
+// dropped.
 static void refuse_waiting(struct rollout *rollout, const char *text, struct now now)
 {
     refuse(rollout, text, now);
-    if (rollout->waiting.what.ticket != 0) {
-        settle(rollout, &rollout->waiting.what, text);
+    if (has_ticket(&rollout->waiting.what)) {
+        settle(rollout, &rollout->waiting, text);
         item_clear(&rollout->waiting);
     } else {
         back_off(rollout, now);
@@ -116,7 +144,7 @@ static void refuse_waiting(struct rollout *rollout, const char *text, struct now
 
 static void send_waiting(struct rollout *rollout, struct now now)
 {
-    struct assembled *what = &rollout->waiting.what;
+    struct assembly *what = &rollout->waiting.what;
     struct err err = {{0}, {0}};
     if (!rollout->hooks.claim(rollout->hooks.ctx, what, &err) ||
         !keyring_offer(rollout->keyring, what->key, &err)) {
@@ -150,14 +178,16 @@ static void advance(struct rollout *rollout, struct now now)
 }
 
 // The newest offer is the one that is answered.
-static void pass_ticket(struct assembled *to, const struct assembled *from)
+static void pass_tickets(struct assembly *to, const struct assembly *from)
 {
-    if (from->ticket != 0) {
-        to->ticket = from->ticket;
+    for (size_t i = 0; i < SOURCES_MAX; i++) {
+        if (from->tickets[i] != 0) {
+            to->tickets[i] = from->tickets[i];
+        }
     }
 }
 
-void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct now now)
+void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct now now)
 {
     bool had_error = rollout->last_error[0] != '\0';
     rollout->retry_at_ms = 0;
@@ -165,15 +195,15 @@ void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct 
     if (rollout->is_error_of_source) {
         forget_error(rollout);
     }
-    if (is_same(&rollout->waiting, assembled)) {
+    if (is_same(&rollout->waiting, assembly)) {
         // Said again: tried again at once.
-        pass_ticket(&rollout->waiting.what, assembled);
-        assembled_cleanup(assembled);
-    } else if (!rollout->sent.is_set && is_same(&rollout->in_force, assembled)) {
-        pass_ticket(&rollout->in_force.what, assembled);
-        assembled_cleanup(assembled);
+        pass_tickets(&rollout->waiting.what, assembly);
+        assembly_cleanup(assembly);
+    } else if (!rollout->sent.is_set && is_same(&rollout->in_force, assembly)) {
+        pass_tickets(&rollout->in_force.what, assembly);
+        assembly_cleanup(assembly);
         if (rollout->is_applied) {
-            settle(rollout, &rollout->in_force.what, "");
+            settle(rollout, &rollout->in_force, "");
         }
         item_clear(&rollout->waiting);
         if (had_error) {
@@ -181,13 +211,13 @@ void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct 
                      (unsigned long long)kept_generation(rollout));
         }
         forget_error(rollout);
-    } else if (!rollout->waiting.is_set && is_same(&rollout->sent, assembled)) {
-        pass_ticket(&rollout->sent.what, assembled);
-        assembled_cleanup(assembled);
+    } else if (!rollout->waiting.is_set && is_same(&rollout->sent, assembly)) {
+        pass_tickets(&rollout->sent.what, assembly);
+        assembly_cleanup(assembly);
     } else {
         item_clear(&rollout->waiting);
-        rollout->waiting = (struct rollout_item){.is_set = true, .what = *assembled};
-        *assembled = (struct assembled){0};
+        rollout->waiting = (struct rollout_item){.is_set = true, .what = *assembly};
+        *assembly = (struct assembly){0};
     }
     advance(rollout, now);
 }
@@ -220,13 +250,13 @@ void rollout_proxy_down(struct rollout *rollout, struct now now)
     // tries.
     keyring_withdraw(rollout->keyring);
     rollout->sent.num_deaths++;
-    bool has_remedy = rollout->in_force.is_set || rollout->sent.what.ticket != 0;
+    bool has_remedy = rollout->in_force.is_set || has_ticket(&rollout->sent.what);
     if (rollout->waiting.is_set) {
         item_clear(&rollout->sent);
     } else if (has_remedy && rollout->sent.num_deaths >= ROLLOUT_DEATHS_MAX) {
         static const char why[] = "the proxy died while it applied this update, twice";
         rollout->num_rejected++;
-        settle(rollout, &rollout->sent.what, why);
+        settle(rollout, &rollout->sent, why);
         item_clear(&rollout->sent);
         refuse(rollout, why, now);
     } else {
@@ -242,7 +272,7 @@ static void applied(struct rollout *rollout, struct now now)
     log_info("msg=\"snapshot in force\" generation=%llu id=%s",
              (unsigned long long)kept_generation(rollout),
              log_quote(quoted, sizeof quoted, rollout->in_force.what.spiffe_id));
-    settle(rollout, &rollout->in_force.what, "");
+    settle(rollout, &rollout->in_force, "");
 }
 
 static void answer_resent(struct rollout *rollout, const char *error, struct now now)
@@ -286,8 +316,8 @@ bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *er
         keyring_withdraw(rollout->keyring);
         refuse(rollout, error, now);
         rollout->is_resend_refused = false;
-        bool is_answered = rollout->sent.what.ticket != 0;
-        settle(rollout, &rollout->sent.what, error);
+        bool is_answered = has_ticket(&rollout->sent.what);
+        settle(rollout, &rollout->sent, error);
         if (rollout->waiting.is_set || is_answered) {
             item_clear(&rollout->sent);
         } else {
@@ -306,7 +336,7 @@ void rollout_drain(struct rollout *rollout)
 
 static void warn_of_expiry(struct rollout *rollout, struct now now)
 {
-    const struct assembled *what = &rollout->in_force.what;
+    const struct assembly *what = &rollout->in_force.what;
     int64_t now_unix = now_unix_s(now);
     int64_t left = what->not_after - now_unix;
     uint64_t passed_over = 0;

@@ -26,17 +26,18 @@ struct rollout_hooks {
     void *ctx;
     // Sends a snapshot to the running proxy. false sets err.
     bool (*send)(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err *err);
-    // Takes what one agent alone may have before `assembled` is sent. false sets err.
-    bool (*claim)(void *ctx, const struct assembled *assembled, struct err *err);
-    // What became of an offer with a ticket: in force on every worker (error empty), or refused and
-    // dropped: unlike one without a ticket it is not tried again. Not called for one that a newer
-    // offer replaced. It must not call back. May be NULL.
-    void (*settled)(void *ctx, uint64_t ticket, const char *error);
+    // Takes what one agent alone may have before `assembly` is sent. false sets err.
+    bool (*claim)(void *ctx, const struct assembly *assembly, struct err *err);
+    // What became of a source's try, once for each number: in force on every worker (error empty),
+    // or refused and dropped: unlike an update without a ticket it is not tried again. A try that
+    // newer offers hold too is in force with the first of them, and refused with the last. It must
+    // not call back. May be NULL.
+    void (*settled)(void *ctx, size_t source, uint64_t number, const char *error);
 };
 
 struct rollout_item {
     bool is_set;
-    struct assembled what; // owned; its snapshot carries the generation once it was sent
+    struct assembly what; // owned; its snapshot carries the generation once it was sent
     uint64_t sent_ms;
     unsigned num_deaths; // proxies that died between taking it and answering
 };
@@ -72,9 +73,9 @@ void rollout_init(struct rollout *rollout, struct keyring *keyring,
                   const struct rollout_hooks *hooks);
 void rollout_cleanup(struct rollout *rollout);
 
-// rollout_offer takes over a checked update (*assembled becomes the zero state). One that changes
+// rollout_offer takes over a checked update (*assembly becomes the zero state). One that changes
 // nothing is dropped.
-void rollout_offer(struct rollout *rollout, struct assembled *assembled, struct now now);
+void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct now now);
 
 // rollout_source_failed: the source could make no update, because of `text`.
 void rollout_source_failed(struct rollout *rollout, const char *text, struct now now);

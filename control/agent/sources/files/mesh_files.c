@@ -8,7 +8,9 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/must.h"
 #include "certs/bundle.h"
+#include "proxy/rules/snapshot_join.h"
 
 #define READ_TRIES_MAX 5
 
@@ -38,32 +40,19 @@ char *mesh_files_path(const struct mesh_files *files, const char *name)
     const char *slash = mesh_path != NULL ? strrchr(mesh_path, '/') : NULL;
     int folder_len = slash != NULL && name[0] != '/' ? (int)(slash - mesh_path) + 1 : 0;
     size_t path_len = (size_t)folder_len + strlen(name);
-    char *path = malloc(path_len + 1);
-    if (path != NULL) {
-        snprintf(path, path_len + 1, "%.*s%s", folder_len, folder_len > 0 ? mesh_path : "", name);
-    }
+    char *path = must_alloc(path_len + 1, 1);
+    snprintf(path, path_len + 1, "%.*s%s", folder_len, folder_len > 0 ? mesh_path : "", name);
     return path;
 }
 
 // Adds a file that mesh.yaml names, relative to mesh.yaml's own folder, and reads it.
-static bool add_file(struct mesh_files *files, const char *name, size_t *out_index, struct err *err)
+static bool add_file(struct mesh_files *files, const char *where, const char *name, struct err *err)
 {
-    struct mesh_file *grown =
-        reallocarray(files->files, files->num_files + 1, sizeof *files->files);
-    if (grown == NULL) {
-        return err_set(err, "%s: out of memory", name);
-    }
-    files->files = grown;
+    files->files = must_grow(files->files, files->num_files + 1, sizeof *files->files);
     struct mesh_file *file = &files->files[files->num_files];
-    *file = (struct mesh_file){0};
-    file->name = strdup(name);
-    file->path = mesh_files_path(files, name);
-    if (file->name == NULL || file->path == NULL) {
-        free(file->name);
-        free(file->path);
-        return err_set(err, "%s: out of memory", name);
-    }
-    *out_index = files->num_files++;
+    *file = (struct mesh_file){.name = must_strdup(name), .path = mesh_files_path(files, name)};
+    snprintf(file->where, sizeof file->where, "%s", where);
+    files->num_files++;
     if (!read_file(file, err)) {
         return false;
     }
@@ -74,10 +63,28 @@ static bool add_file(struct mesh_files *files, const char *name, size_t *out_ind
     return true;
 }
 
-// Reads the file that a field names; `needed` says what the field is for where it must not be
-// empty.
-static bool add_named(struct mesh_files *files, const char *where, const char *name,
-                      const char *needed, size_t *out_index, struct err *err)
+const struct mesh_file *mesh_files_named(const struct mesh_files *files, const char *where)
+{
+    for (size_t i = 1; i < files->num_files; i++) {
+        if (strcmp(files->files[i].where, where) == 0) {
+            return &files->files[i];
+        }
+    }
+    return NULL;
+}
+
+bool mesh_files_has(const struct mesh_files *files, const char *field)
+{
+    const char *config = (const char *)files->config;
+    const ProtobufCFieldDescriptor *found = protobuf_c_message_descriptor_get_field_by_name(
+        &tabard__v1__mesh_config__descriptor, field);
+    return found->label == PROTOBUF_C_LABEL_REPEATED
+               ? *(const size_t *)(config + found->quantifier_offset) > 0
+               : *(void *const *)(config + found->offset) != NULL;
+}
+
+bool mesh_files_name(struct mesh_files *files, const char *where, const char *name,
+                     const char *needed, struct err *err)
 {
     if (name[0] == '\0') {
         if (needed == NULL) {
@@ -86,7 +93,7 @@ static bool add_named(struct mesh_files *files, const char *where, const char *n
         err_set_at(err, where, "missing: %s", needed);
         return mesh_files_locate(files, err);
     }
-    if (!add_file(files, name, out_index, err)) {
+    if (!add_file(files, where, name, err)) {
         snprintf(err->where, sizeof err->where, "%s", where);
         return mesh_files_locate(files, err);
     }
@@ -96,98 +103,101 @@ static bool add_named(struct mesh_files *files, const char *where, const char *n
 static bool read_bundles(struct mesh_files *files, struct err *err)
 {
     const Tabard__V1__MeshConfig *config = files->config;
-    if (config->n_trust_bundles == 0) {
-        return true;
-    }
     if (config->n_trust_bundles > TRUST_BUNDLES_MAX) {
         err_set_at(err, "trust_bundles", "%zu are more than %d", config->n_trust_bundles,
                    TRUST_BUNDLES_MAX);
         return mesh_files_locate(files, err);
     }
-    files->bundles = calloc(config->n_trust_bundles, sizeof *files->bundles);
-    if (files->bundles == NULL) {
-        return err_set(err, "out of memory");
-    }
     for (size_t i = 0; i < config->n_trust_bundles; i++) {
         const Tabard__V1__MeshConfig__BundleFiles *bundle = config->trust_bundles[i];
         char where[64];
         snprintf(where, sizeof where, "trust_bundles[%zu].roots", i);
-        if (!add_named(files, where, bundle->roots,
-                       "the PEM file of the root certificates of this trust domain",
-                       &files->bundles[i].roots, err)) {
+        if (!mesh_files_name(files, where, bundle->roots,
+                             "the PEM file of the root certificates of this trust domain", err)) {
             return false;
         }
         snprintf(where, sizeof where, "trust_bundles[%zu].crls", i);
-        if (!add_named(files, where, bundle->crls, NULL, &files->bundles[i].crls, err)) {
+        if (!mesh_files_name(files, where, bundle->crls, NULL, err)) {
             return false;
         }
     }
     return true;
 }
 
-static bool read_identity(struct mesh_files *files,
-                          const Tabard__V1__MeshConfig__IdentityFiles *identity, struct err *err)
+static bool read_identity(struct mesh_files *files, struct err *err)
 {
-    return add_named(files, "identity.certificate", identity->certificate,
-                     "the PEM file of this workload's certificate, leaf first", &files->certificate,
-                     err) &&
-           add_named(files, "identity.key", identity->key, "the PEM file of the certificate's key",
-                     &files->key, err);
+    const Tabard__V1__MeshConfig__IdentityFiles *identity = files->config->identity;
+    return mesh_files_name(files, "identity.certificate", identity->certificate,
+                           "the PEM file of this workload's certificate, leaf first", err) &&
+           mesh_files_name(files, "identity.key", identity->key,
+                           "the PEM file of the certificate's key", err);
 }
 
-// A join token is used once: its file may be gone after that, and is looked for again.
-static bool read_join_token(struct mesh_files *files, const char *name, struct err *err)
+// What `field`'s source gives stands nowhere else in mesh.yaml.
+static bool check_beside(const struct mesh_files *files, const struct source_field *field,
+                         struct err *err)
 {
-    struct err why = {{0}, {0}};
-    if (add_named(files, "policy_agent.join_token", name, NULL, &files->join_token, &why)) {
-        return true;
+    const ProtobufCMessageDescriptor *config = &tabard__v1__mesh_config__descriptor;
+    for (unsigned i = 0; i < config->n_fields; i++) {
+        const char *name = config->fields[i].name;
+        unsigned part = 1u << snapshot_part_of(name);
+        if ((part & field->fills & ~field->stands_in) != 0 && mesh_files_has(files, name)) {
+            err_set_at(err, name, "the %s gives these: leave them out beside %s", field->name,
+                       field->field);
+            return mesh_files_locate(files, err);
+        }
     }
-    if (files->join_token != 0 && files->files[files->join_token].signature.error == ENOENT) {
-        return true;
-    }
-    return err_set(err, "%s", why.text);
+    return true;
 }
 
-static bool read_policy_agent(struct mesh_files *files, struct err *err)
+// Which source may stand beside which: no two give the same part.
+static bool read_others(struct mesh_files *files, const struct source_field *const *fields,
+                        unsigned *out_filled, struct err *err)
 {
-    const Tabard__V1__MeshConfig *config = files->config;
-    const char *twice = config->n_trust_bundles > 0  ? "trust_bundles"
-                        : config->n_policies > 0     ? "policies"
-                        : config->n_destinations > 0 ? "destinations"
-                                                     : NULL;
-    if (twice != NULL) {
-        err_set_at(err, twice, "the policy agent gives these: leave them out beside policy_agent");
-        return mesh_files_locate(files, err);
+    for (; *fields != NULL; fields++) {
+        const struct source_field *field = *fields;
+        if (!mesh_files_has(files, field->field)) {
+            continue;
+        }
+        if ((*out_filled & field->fills) != 0) {
+            err_set_at(err, field->field, "another source gives what the %s would", field->name);
+            return mesh_files_locate(files, err);
+        }
+        *out_filled |= field->fills;
+        if (!check_beside(files, field, err) || !field->name_files(files, err)) {
+            return false;
+        }
     }
-    return add_named(files, "policy_agent.roots", config->policy_agent->roots, NULL,
-                     &files->policy_agent_roots, err) &&
-           read_join_token(files, config->policy_agent->join_token, err);
+    return true;
 }
 
-static bool read_once(struct mesh_files *out, const char *path, struct err *err)
+static bool read_once(struct mesh_files *out, const char *path,
+                      const struct source_field *const *fields, struct err *err)
 {
-    size_t mesh = 0;
-    if (!add_file(out, path, &mesh, err)) {
+    if (!add_file(out, "", path, err)) {
         return false;
     }
-    const struct mesh_file *file = &out->files[mesh];
+    const struct mesh_file *file = &out->files[0];
     out->config =
         (Tabard__V1__MeshConfig *)pb_text_parse(&tabard__v1__mesh_config__descriptor, file->bytes,
                                                 file->bytes_len, file->name, &out->marks, err);
-    if (out->config == NULL) {
+    unsigned filled = 0;
+    if (out->config == NULL || !read_others(out, fields, &filled, err)) {
         return false;
     }
-    const Tabard__V1__MeshConfig__IdentityFiles *identity = out->config->identity;
-    if (out->config->policy_agent != NULL) {
-        return read_policy_agent(out, err) &&
-               (identity == NULL || read_identity(out, identity, err));
-    }
-    if (identity == NULL) {
+    if (out->config->identity == NULL && (filled & 1u << SNAPSHOT_IDENTITY) == 0) {
         err_set_at(err, "identity",
                    "missing: write identity: {certificate: FILE, key: FILE} to say who this is");
         return mesh_files_locate(out, err);
     }
-    return read_identity(out, identity, err) && read_bundles(out, err);
+    if (out->config->n_trust_bundles == 0 && (filled & 1u << SNAPSHOT_BUNDLES) == 0) {
+        err_set_at(err, "trust_bundles",
+                   "missing: name the roots of at least the own trust domain, "
+                   "trust_bundles: [{trust_domain: NAME, roots: FILE}]");
+        return mesh_files_locate(out, err);
+    }
+    out->filled_by_others = filled;
+    return (out->config->identity == NULL || read_identity(out, err)) && read_bundles(out, err);
 }
 
 static bool is_racy(const struct mesh_files *files, int64_t now_ns)
@@ -200,13 +210,14 @@ static bool is_racy(const struct mesh_files *files, int64_t now_ns)
     return false;
 }
 
-bool mesh_files_read(struct mesh_files *out, const char *path, struct err *err)
+bool mesh_files_read(struct mesh_files *out, const char *path,
+                     const struct source_field *const *fields, struct err *err)
 {
     for (int i = 0; i < READ_TRIES_MAX; i++) {
         mesh_files_cleanup(out);
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
-        bool ok = read_once(out, path, err);
+        bool ok = read_once(out, path, fields, err);
         if (!mesh_files_moved(out)) {
             out->is_racy = is_racy(out, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
             return ok;
@@ -225,7 +236,6 @@ void mesh_files_cleanup(struct mesh_files *files)
             &(struct file){.bytes = files->files[i].bytes, .len = files->files[i].bytes_len});
     }
     free(files->files);
-    free(files->bundles);
     pb_text_marks_free(files->marks);
     if (files->config != NULL) {
         tabard__v1__mesh_config__free_unpacked(files->config, NULL);

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "control/agent/sources/files/mesh_files.h"
 
 struct folder {
@@ -23,8 +24,9 @@ struct folder {
 
 struct source_file {
     struct source_file_hooks hooks;
-    uv_loop_t *loop; // borrowed
-    char *path;      // owned
+    uv_loop_t *loop;                          // borrowed
+    char *path;                               // owned
+    const struct source_field *const *fields; // borrowed, for ever
     uv_timer_t quiet;
     uv_timer_t poll;
     uv_work_t work;
@@ -38,7 +40,7 @@ struct source_file {
 
     // The last load; the worker's while is_loading.
     struct mesh_files files;
-    struct assembled assembled;
+    struct mesh mesh;
     struct err err;
     bool is_ok;
 
@@ -55,7 +57,7 @@ static void release(struct source_file *source)
     if (--source->handles_open == 0) {
         mesh_files_cleanup(&source->files);
         mesh_files_cleanup(&source->failed_files);
-        assembled_cleanup(&source->assembled);
+        mesh_cleanup(&source->mesh);
         free(source->path);
         free(source);
     }
@@ -177,8 +179,9 @@ static void take_failure(struct source_file *source)
 static void on_load(uv_work_t *work)
 {
     struct source_file *source = work->data;
-    source->is_ok = mesh_files_read(&source->files, source->path, &source->err) &&
-                    assemble(&source->assembled, &source->files, time(NULL), &source->err);
+    source->is_ok =
+        mesh_files_read(&source->files, source->path, source->fields, &source->err) &&
+        mesh_read(&source->mesh, &source->files, source->fields, time(NULL), &source->err);
 }
 
 static void on_load_done(uv_work_t *work, int status)
@@ -192,11 +195,11 @@ static void on_load_done(uv_work_t *work, int status)
         if (source->is_ok) {
             source->failing_since_ms = 0;
             source->reported[0] = '\0';
-            source->hooks.on_loaded(source->hooks.ctx, &source->assembled);
+            source->hooks.on_loaded(source->hooks.ctx, &source->mesh);
         } else {
             take_failure(source);
         }
-        assembled_cleanup(&source->assembled);
+        mesh_cleanup(&source->mesh);
         // A folder that wasn't watched yet may have changed meanwhile, and a second change may not
         // show in the times.
         if (source->is_again || mesh_files_moved(&source->files)) {
@@ -266,19 +269,14 @@ static void on_poll(uv_timer_t *timer)
 }
 
 struct source_file *source_file_new(uv_loop_t *loop, const char *path,
-                                    const struct source_file_hooks *hooks, struct err *err)
+                                    const struct source_field *const *fields,
+                                    const struct source_file_hooks *hooks)
 {
-    struct source_file *source = calloc(1, sizeof *source);
-    char *copy = strdup(path);
-    if (source == NULL || copy == NULL) {
-        free(source);
-        free(copy);
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct source_file *source = must_alloc(1, sizeof *source);
     source->hooks = *hooks;
     source->loop = loop;
-    source->path = copy;
+    source->path = must_strdup(path);
+    source->fields = fields;
     uv_timer_init(loop, &source->quiet);
     uv_timer_init(loop, &source->poll);
     source->quiet.data = source->poll.data = source;

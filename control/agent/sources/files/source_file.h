@@ -13,7 +13,7 @@
 #include <uv.h>
 
 #include "base/err.h"
-#include "control/agent/snapshot/assemble.h"
+#include "control/agent/sources/files/mesh.h"
 
 #define SOURCE_FOLDERS_MAX  64
 #define SOURCE_QUIET_MS     20  // without an event, before a change is read
@@ -27,14 +27,16 @@ struct source_file; // opaque
 
 struct source_file_hooks {
     void *ctx;
-    void (*on_loaded)(void *ctx, struct assembled *assembled); // to be taken over, or is cleaned up
+    void (*on_loaded)(void *ctx, struct mesh *mesh); // to be taken over, or is cleaned up
     // Nothing usable; once for each text in a row.
     void (*on_failed)(void *ctx, const char *text);
 };
 
-// source_file_new begins with a first load, at once. `path` is copied. NULL sets err.
+// source_file_new begins with a first load, at once. `path` is copied; `fields` is the table of the
+// other sources, which ends with NULL.
 struct source_file *source_file_new(uv_loop_t *loop, const char *path,
-                                    const struct source_file_hooks *hooks, struct err *err);
+                                    const struct source_field *const *fields,
+                                    const struct source_file_hooks *hooks);
 
 // source_file_reload loads now, whether or not anything changed, and reports a failure again.
 void source_file_reload(struct source_file *source);

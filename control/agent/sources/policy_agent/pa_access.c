@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/sources/policy_agent/pa_access.h"
 
+#include <errno.h>
 #include <openssl/mem.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -8,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/must.h"
+#include "base/pb_copy.h"
 #include "certs/identity.h"
 
 #define UNIX_PREFIX "unix:"
@@ -63,11 +66,12 @@ static bool read_tcp(struct pa_access *access, const struct mesh_files *files, t
         return REFUSE(err, "trust_domain", "\"%s\" is not that of policy_agent.identity",
                       config->trust_domain);
     }
-    if (files->policy_agent_roots == 0) {
+    const struct mesh_file *roots = mesh_files_named(files, "policy_agent.roots");
+    if (roots == NULL) {
         return REFUSE(err, "roots",
                       "missing: the PEM file of the certificates that prove the policy agent");
     }
-    return read_roots(access, &files->files[files->policy_agent_roots], &identity, now, err);
+    return read_roots(access, roots, &identity, now, err);
 }
 
 static bool read_unix(struct pa_access *access, const struct mesh_files *files, struct err *err)
@@ -83,17 +87,14 @@ static bool read_unix(struct pa_access *access, const struct mesh_files *files, 
     }
     const char *name = config->address + strlen(UNIX_PREFIX);
     access->unix_path = mesh_files_path(files, name);
-    if (access->unix_path == NULL) {
-        return err_set(err, "out of memory");
-    }
     return (name[0] != '\0' && strlen(access->unix_path) <= PA_ACCESS_UNIX_PATH_LEN_MAX) ||
            REFUSE(err, "address", "a socket's path has 1 to %d bytes", PA_ACCESS_UNIX_PATH_LEN_MAX);
 }
 
 static bool read_token(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
-    const struct mesh_file *file = &files->files[files->join_token];
-    if (files->join_token == 0) {
+    const struct mesh_file *file = mesh_files_named(files, "policy_agent.join_token");
+    if (file == NULL) {
         return true;
     }
     if (file->bytes == NULL) {
@@ -112,8 +113,8 @@ static bool read_token(struct pa_access *access, const struct mesh_files *files,
         return REFUSE(err, "join_token", "%s: one line of 1 to %d printable characters is needed",
                       file->name, PA_ACCESS_TOKEN_LEN_MAX);
     }
-    access->join_token = strndup(file->bytes, len);
-    return access->join_token != NULL || err_set(err, "out of memory");
+    access->join_token = must_have(strndup(file->bytes, len));
+    return true;
 }
 
 static bool read_node(struct pa_access *access, struct err *err)
@@ -138,10 +139,7 @@ static bool read_node(struct pa_access *access, struct err *err)
     if (config->node_id[0] == '\0' && gethostname(host, sizeof host - 1) != 0) {
         return REFUSE(err, "node_id", "missing, and the host has no name");
     }
-    access->node_id = strdup(config->node_id[0] != '\0' ? config->node_id : host);
-    if (access->node_id == NULL) {
-        return err_set(err, "out of memory");
-    }
+    access->node_id = must_strdup(config->node_id[0] != '\0' ? config->node_id : host);
     return strlen(access->node_id) <= PA_ACCESS_NODE_ID_LEN_MAX ||
            REFUSE(err, "node_id", "longer than %d bytes", PA_ACCESS_NODE_ID_LEN_MAX);
 }
@@ -150,31 +148,27 @@ static bool read_node(struct pa_access *access, struct err *err)
 static bool make_owner(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
     const char *mesh = files->files[0].path;
-    char *folder = mesh[0] == '/' ? strdup("") : getcwd(NULL, 0);
-    size_t cap = strlen(access->node_id) + strlen(mesh) + (folder != NULL ? strlen(folder) : 0) + 8;
-    access->owner = malloc(cap);
-    if (access->owner != NULL && folder != NULL) {
-        snprintf(access->owner, cap, "%s by %s%s%s", access->node_id, folder,
-                 folder[0] != '\0' ? "/" : "", mesh);
+    char *folder = mesh[0] == '/' ? must_strdup("") : getcwd(NULL, 0);
+    if (folder == NULL) {
+        return err_set(err, "the current folder is gone");
     }
-    bool ok = access->owner != NULL && folder != NULL;
+    size_t cap = strlen(access->node_id) + strlen(mesh) + strlen(folder) + sizeof " by /";
+    access->owner = must_alloc(cap, 1);
+    snprintf(access->owner, cap, "%s by %s%s%s", access->node_id, folder,
+             folder[0] != '\0' ? "/" : "", mesh);
     free(folder);
-    return ok || err_set(err, "out of memory, or the current folder is gone");
+    return true;
 }
 
-static bool digest(struct pa_access *access, const struct mesh_files *files, struct err *err)
+static void digest(struct pa_access *access, const struct mesh_files *files)
 {
-    size_t len = protobuf_c_message_get_packed_size(&access->config->base);
-    uint8_t *packed = malloc(len + 1);
-    if (packed == NULL) {
-        return err_set(err, "out of memory");
-    }
-    protobuf_c_message_pack(&access->config->base, packed);
-    const struct mesh_file *roots = &files->files[files->policy_agent_roots];
+    size_t len = 0;
+    uint8_t *packed = pb_copy_packed(&access->config->base, &len);
+    const struct mesh_file *roots = mesh_files_named(files, "policy_agent.roots");
     SHA256_CTX sha;
     SHA256_Init(&sha);
     SHA256_Update(&sha, packed, len);
-    if (files->policy_agent_roots != 0) {
+    if (roots != NULL) {
         SHA256_Update(&sha, roots->bytes, roots->bytes_len);
     }
     if (access->join_token != NULL) {
@@ -182,41 +176,47 @@ static bool digest(struct pa_access *access, const struct mesh_files *files, str
     }
     SHA256_Final(access->digest, &sha);
     free(packed);
-    return true;
+}
+
+// A join token is used once: its file may be gone after that, and is looked for again.
+static bool name_join_token(struct mesh_files *files, const char *name, struct err *err)
+{
+    struct err why = {{0}, {0}};
+    if (mesh_files_name(files, "policy_agent.join_token", name, NULL, &why)) {
+        return true;
+    }
+    const struct mesh_file *file = mesh_files_named(files, "policy_agent.join_token");
+    return (file != NULL && file->signature.error == ENOENT) || err_set(err, "%s", why.text);
+}
+
+static bool name_files(struct mesh_files *files, struct err *err)
+{
+    const Tabard__V1__MeshConfig__PolicyAgentAccess *config = files->config->policy_agent;
+    return mesh_files_name(files, "policy_agent.roots", config->roots, NULL, err) &&
+           name_join_token(files, config->join_token, err);
 }
 
 struct pa_access *pa_access_new(struct mesh_files *files, time_t now, struct err *err)
 {
-    struct pa_access *access = calloc(1, sizeof *access);
+    struct pa_access *access = must_alloc(1, sizeof *access);
     struct err why = {{0}, {0}};
-    bool ok = false;
-    if (access == NULL) {
-        err_set(&why, "out of memory");
-        goto out;
-    }
     access->config = files->config->policy_agent;
     files->config->policy_agent = NULL;
     const char *state = access->config->state;
     access->state_folder = mesh_files_path(files, *state != '\0' ? state : PA_ACCESS_STATE_FOLDER);
-    if (access->state_folder == NULL) {
-        err_set(&why, "out of memory");
-        goto out;
-    }
-    if (access->config->address[0] == '\0') {
-        REFUSE(&why, "address", "missing: unix:PATH or IP:PORT");
-        goto out;
-    }
     bool is_unix = strncmp(access->config->address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0;
-    ok = (is_unix ? read_unix(access, files, &why) : read_tcp(access, files, now, &why)) &&
+    bool ok = access->config->address[0] != '\0' ||
+              REFUSE(&why, "address", "missing: unix:PATH or IP:PORT");
+    ok = ok && (is_unix ? read_unix(access, files, &why) : read_tcp(access, files, now, &why)) &&
          read_token(access, files, &why) && read_node(access, &why) &&
-         make_owner(access, files, &why) && digest(access, files, &why);
-out:
+         make_owner(access, files, &why);
     if (!ok) {
         mesh_files_locate(files, &why);
         err_set(err, "%s", why.text);
         pa_access_free(access);
         return NULL;
     }
+    digest(access, files);
     return access;
 }
 
@@ -239,3 +239,30 @@ void pa_access_free(struct pa_access *access)
     free(access->owner);
     free(access);
 }
+
+static void *on_access_new(struct mesh_files *files, time_t now, struct err *err)
+{
+    return pa_access_new(files, now, err);
+}
+
+static void on_access_free(void *access)
+{
+    pa_access_free(access);
+}
+
+static const char *on_access_address(const void *access)
+{
+    return ((const struct pa_access *)access)->config->address;
+}
+
+const struct source_field pa_field = {
+    .name = "policy agent",
+    .field = "policy_agent",
+    .fills = 1u << SNAPSHOT_IDENTITY | 1u << SNAPSHOT_BUNDLES | 1u << SNAPSHOT_RULES,
+    // A certificate that admits the sidecar serves until one was issued.
+    .stands_in = 1u << SNAPSHOT_IDENTITY,
+    .name_files = name_files,
+    .access_new = on_access_new,
+    .access_free = on_access_free,
+    .access_address = on_access_address,
+};

@@ -38,6 +38,8 @@ struct pa_access {
 
 // pa_access_new takes `policy_agent` out of files->config. NULL sets err, located in mesh.yaml.
 struct pa_access *pa_access_new(struct mesh_files *files, time_t now, struct err *err);
-void pa_access_free(struct pa_access *access);
+void pa_access_free(struct pa_access *access); // NULL is allowed
+
+extern const struct source_field pa_field; // see control/agent/sources/sources.h
 
 #endif

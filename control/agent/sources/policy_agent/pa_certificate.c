@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "certs/cert_time.h"
 #include "certs/identity.h"
 #include "certs/verify.h"
@@ -31,7 +32,7 @@ static char *read_id(const X509 *leaf, struct err *err)
         err_set(err, "%zu URI SANs; a workload certificate has exactly one, its SPIFFE id", num);
     } else if (spiffe_workload_parse(&id, (const char *)ASN1_STRING_get0_data(uri),
                                      (size_t)ASN1_STRING_length(uri), err)) {
-        out = strndup(id.text, id.text_len);
+        out = must_have(strndup(id.text, id.text_len));
     }
     GENERAL_NAMES_free(names);
     return out;
@@ -74,27 +75,24 @@ bool pa_certificate_take(struct pa_certificate *out, Tabard__V1__IssuedCertifica
         return err_set_at(err, "certificate.chain", "%zu certificates; 1 to %d are needed",
                           certificate->n_chain, VERIFY_CHAIN_MAX);
     }
-    out->identity = malloc(sizeof *out->identity);
-    if (out->identity == NULL) {
-        return err_set(err, "out of memory");
-    }
-    tabard__v1__identity__init(out->identity);
-    out->identity->n_chain = certificate->n_chain;
-    out->identity->chain = certificate->chain;
+    Tabard__V1__Snapshot *snapshot = must_alloc(1, sizeof *snapshot);
+    Tabard__V1__Identity *identity = must_alloc(1, sizeof *identity);
+    tabard__v1__snapshot__init(snapshot);
+    tabard__v1__identity__init(identity);
+    snapshot->identity = identity;
+    identity->n_chain = certificate->n_chain;
+    identity->chain = certificate->chain;
     certificate->n_chain = 0;
     certificate->chain = NULL;
     EVP_PKEY_up_ref(key);
-    out->key = key;
-    return check_leaf(out, &out->identity->chain[0], key, expected_id, err) ||
+    out->part = part_new(&snapshot->base, key);
+    return check_leaf(out, &identity->chain[0], key, expected_id, err) ||
            err_prefix_where(err, "certificate.chain[0]");
 }
 
 void pa_certificate_clear(struct pa_certificate *issued)
 {
-    if (issued->identity != NULL) {
-        tabard__v1__identity__free_unpacked(issued->identity, NULL);
-    }
-    EVP_PKEY_free(issued->key);
+    part_unref(issued->part);
     free(issued->spiffe_id);
     *issued = (struct pa_certificate){0};
 }

@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A certificate that a policy agent issued: is it the answer to our request? Pure. Owned by the
-// caller; any thread; bounded by the limits of certs/verify.h. Whether peers would accept it is
-// asked later, with the trust bundles; see assemble_policy.
+// A certificate that a policy agent issued: is it the answer to our request? Pure; owned by the
+// caller. Whether peers would accept it is asked in assemble, with the trust bundles.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CERTIFICATE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CERTIFICATE_H
 
-#include "control/agent/sources/policy_agent/subscription.h"
+#include <stdint.h>
+
+#include "base/err.h"
+#include "control/agent/snapshot/slots.h"
+#include "tabard/v1/policy_agent.pb-c.h"
+
+// Zero state: none.
+struct pa_certificate {
+    struct part *part; // counted; the identity and its key; NULL: none
+    char *spiffe_id;   // owned; stays when the rest has expired
+    int64_t not_before;
+    int64_t not_after;
+};
 
 // pa_certificate_take moves the chain out of `certificate` and counts a reference to the key that
 // was made for it. Refused: a chain whose leaf has another key, no SPIFFE id, or another one than

@@ -2,7 +2,7 @@
 //
 // What a policy agent sends, from bytes to a State that could come into force: understood whole or
 // refused whole. Pure. Results are the caller's; any thread; bounded by PA_RESPONSE_*. Whether
-// certificates, policies and destinations are good is asked by assemble_policy.
+// certificates, policies and destinations are good is asked in assemble.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_RESPONSE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_RESPONSE_H
 

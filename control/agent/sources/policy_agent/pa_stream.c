@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/must.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
 #include "control/agent/sources/policy_agent/pa_tls.h"
 #include "net/grpc/client.h"
@@ -52,11 +53,7 @@ static void on_down(void *ctx, const char *why)
 struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
                                 const struct pa_stream_hooks *hooks, struct err *err)
 {
-    struct pa_stream *stream = calloc(1, sizeof *stream);
-    if (stream == NULL) {
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct pa_stream *stream = must_alloc(1, sizeof *stream);
     stream->hooks = *hooks;
     struct grpc_channel_config config = {
         .loop = loop,
@@ -71,10 +68,6 @@ struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
         config.limits.keepalive_ms = GRPC_CHANNEL_KEEPALIVE_MS_MIN;
         stream->verifier = pa_verifier_new(access->bundles, access->config->identity);
         access->bundles = NULL;
-        if (stream->verifier == NULL) {
-            err_set(err, "out of memory");
-            goto out;
-        }
         config.ssl_ctx = pa_tls_new(stream->verifier, NULL, NULL, err);
         if (config.ssl_ctx == NULL) {
             goto out;
@@ -133,22 +126,7 @@ void pa_stream_close(struct pa_stream *stream)
     grpc_channel_disconnect(stream->channel);
 }
 
-bool pa_stream_send(struct pa_stream *stream, const uint8_t *bytes, size_t len, struct err *err)
+struct grpc_call *pa_stream_call(const struct pa_stream *stream)
 {
-    return stream->call != NULL ? grpc_call_send(stream->call, bytes, len, err)
-                                : err_set(err, "there is no stream");
-}
-
-void pa_stream_pause(struct pa_stream *stream)
-{
-    if (stream->call != NULL) {
-        grpc_call_pause(stream->call);
-    }
-}
-
-void pa_stream_resume(struct pa_stream *stream)
-{
-    if (stream->call != NULL) {
-        grpc_call_resume(stream->call);
-    }
+    return stream->call;
 }

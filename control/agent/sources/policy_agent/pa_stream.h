@@ -16,6 +16,7 @@
 #include "control/agent/sources/policy_agent/pa_access.h"
 #include "tabard/v1/mesh.pb-c.h"
 
+struct grpc_call;
 struct pa_stream; // opaque
 
 struct pa_stream_hooks {
@@ -35,11 +36,8 @@ void pa_stream_free(struct pa_stream *stream); // NULL is allowed; no hook is ca
 bool pa_stream_open(struct pa_stream *stream, const Tabard__V1__Identity *identity, EVP_PKEY *key,
                     struct err *err);
 void pa_stream_close(struct pa_stream *stream); // on_end does not come
-bool pa_stream_send(struct pa_stream *stream, const uint8_t *bytes, size_t len, struct err *err);
 
-// pa_stream_pause keeps messages back until pa_stream_resume. Both do nothing without a
-// call.
-void pa_stream_pause(struct pa_stream *stream);
-void pa_stream_resume(struct pa_stream *stream);
+// pa_stream_call returns the call under way, borrowed until it ends; NULL: none.
+struct grpc_call *pa_stream_call(const struct pa_stream *stream);
 
 #endif

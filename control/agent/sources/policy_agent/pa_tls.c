@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "certs/verify.h"
 #include "net/grpc/client.h" // and with it openssl/ssl.h
 
@@ -34,15 +35,9 @@ static int verifier_index; // of an SSL_CTX's verifier
 
 struct pa_verifier *pa_verifier_new(struct trust_bundles *bundles, const char *spiffe_id)
 {
-    struct pa_verifier *verifier = calloc(1, sizeof *verifier);
-    char *copy = strdup(spiffe_id);
-    if (verifier == NULL || copy == NULL) {
-        free(verifier);
-        free(copy);
-        trust_bundles_free(bundles);
-        return NULL;
-    }
-    *verifier = (struct pa_verifier){.num_refs = 1, .bundles = bundles, .spiffe_id = copy};
+    struct pa_verifier *verifier = must_alloc(1, sizeof *verifier);
+    *verifier = (struct pa_verifier){
+        .num_refs = 1, .bundles = bundles, .spiffe_id = must_strdup(spiffe_id)};
     return verifier;
 }
 
@@ -101,8 +96,8 @@ static bool is_the_one(struct pa_verifier *verifier, SSL *ssl, struct verified_p
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {
     struct pa_verifier *verifier = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), verifier_index);
-    struct verified_peer *peer = calloc(1, sizeof *peer);
-    bool ok = peer != NULL && is_the_one(verifier, ssl, peer);
+    struct verified_peer *peer = must_alloc(1, sizeof *peer);
+    bool ok = is_the_one(verifier, ssl, peer);
     if (ok) {
         verifier->why = (struct err){{0}, {0}};
     }

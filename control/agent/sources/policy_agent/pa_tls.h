@@ -15,7 +15,7 @@
 
 struct pa_verifier; // opaque
 
-// pa_verifier_new takes over the bundles, also when it returns NULL (out of memory).
+// pa_verifier_new takes over the bundles.
 struct pa_verifier *pa_verifier_new(struct trust_bundles *bundles, const char *spiffe_id);
 void pa_verifier_unref(struct pa_verifier *verifier); // NULL is allowed
 

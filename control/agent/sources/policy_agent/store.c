@@ -38,7 +38,7 @@ static uint64_t get_number(const uint8_t *bytes, unsigned len)
     return number;
 }
 
-uint8_t *store_pack(const struct stored *what, const char *owner, size_t *out_len)
+uint8_t *store_pack(const struct stored_state *what, const char *owner, size_t *out_len)
 {
     Tabard__V1__SubscribeResponse message = TABARD__V1__SUBSCRIBE_RESPONSE__INIT;
     message.nonce = (char *)"stored";
@@ -113,7 +113,7 @@ static bool check_form(const uint8_t *bytes, size_t len, const char *owner, stru
     return true;
 }
 
-static bool parse(struct stored *out, const uint8_t *bytes, size_t len, struct err *err)
+static bool parse(struct stored_state *out, const uint8_t *bytes, size_t len, struct err *err)
 {
     size_t at = HEADER_LEN + get_number(bytes + OWNER_AT, 2);
     char where[160];
@@ -124,20 +124,20 @@ static bool parse(struct stored *out, const uint8_t *bytes, size_t len, struct e
     bool ok = message->state != NULL && message->version != 0 &&
               !pb_text_has_unknown(&message->base, where);
     if (ok) {
-        *out = (struct stored){.state = message->state,
-                               .version = message->version,
-                               .unix_s = (int64_t)get_number(bytes + TIME_AT, 8)};
+        *out = (struct stored_state){.state = message->state,
+                                     .version = message->version,
+                                     .unix_s = (int64_t)get_number(bytes + TIME_AT, 8)};
         message->state = NULL;
     }
     tabard__v1__subscribe_response__free_unpacked(message, NULL);
     return ok || err_set(err, "it holds something that this version doesn't know");
 }
 
-bool store_read(struct stored *out, const char *folder, const char *owner, bool accepts_older,
+bool store_read(struct stored_state *out, const char *folder, const char *owner, bool accepts_older,
                 bool *out_is_missing, struct err *err)
 {
     struct file file;
-    *out = (struct stored){0};
+    *out = (struct stored_state){0};
     bool was_read = read_file(&file, folder, STORE_STATE_FILE, err);
     *out_is_missing = file.stamp.error == ENOENT;
     if (!was_read) {
@@ -152,7 +152,7 @@ bool store_read(struct stored *out, const char *folder, const char *owner, bool 
                      "take it write accept_older: true",
                      out->version, mark);
         tabard__v1__state__free_unpacked(out->state, NULL);
-        *out = (struct stored){0};
+        *out = (struct stored_state){0};
     }
     file_cleanup(&file);
     return ok || err_prefix(err, "%s/%s", folder, STORE_STATE_FILE);

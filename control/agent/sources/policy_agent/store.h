@@ -19,15 +19,15 @@
 #define STORE_STATE_FILE   "policy-state"
 #define STORE_VERSION_FILE "policy-version"
 
-struct stored {
+struct stored_state {
     Tabard__V1__State *state; // owned by the caller
     uint64_t version;
     int64_t unix_s; // when it was stored
 };
 
-// store_pack makes the bytes of the file, malloc'd. `owner` names the sidecar. NULL: out of memory,
-// or too large.
-uint8_t *store_pack(const struct stored *what, const char *owner, size_t *out_len);
+// store_pack makes the bytes of the file, to be free()d. `owner` names the sidecar. NULL:
+// it is too large.
+uint8_t *store_pack(const struct stored_state *what, const char *owner, size_t *out_len);
 
 // store_write replaces the file in one step and makes the folder if need be. false sets err, and
 // what was there is still there.
@@ -37,7 +37,7 @@ bool store_write(const char *folder, const uint8_t *bytes, size_t len, uint64_t 
 // store_read reads it back. Refused: a damaged or cut file, another sidecar's, one that others may
 // write to, one that isn't understood, and one older than what was stored before unless
 // accepts_older. false sets err; *out_is_missing says that there is simply none.
-bool store_read(struct stored *out, const char *folder, const char *owner, bool accepts_older,
+bool store_read(struct stored_state *out, const char *folder, const char *owner, bool accepts_older,
                 bool *out_is_missing, struct err *err);
 
 #endif

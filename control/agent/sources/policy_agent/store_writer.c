@@ -142,7 +142,7 @@ struct store_writer *store_writer_new(uv_loop_t *loop)
 }
 
 void store_writer_put(struct store_writer *writer, const char *folder, const char *owner,
-                      const struct stored *what)
+                      const struct stored_state *what)
 {
     struct job job = {.folder = strdup(folder), .version = what->version};
     job.bytes = store_pack(what, owner, &job.len);

@@ -21,7 +21,7 @@ struct store_writer *store_writer_new(uv_loop_t *loop); // NULL when out of memo
 
 // store_writer_put has a state written soon; `what` is packed at once.
 void store_writer_put(struct store_writer *writer, const char *folder, const char *owner,
-                      const struct stored *what);
+                      const struct stored_state *what);
 uint64_t store_writer_num_failures(const struct store_writer *writer);
 
 // store_writer_close writes what waits, in place, and lets go. NULL is allowed.

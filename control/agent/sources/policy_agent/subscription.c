@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "certs/ca/csr.h"
-#include "control/agent/sources/policy_agent/pa_certificate.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
 #include "control/agent/sources/policy_agent/subscription_waits.h"
 
@@ -19,9 +19,7 @@ void subscription_init(struct subscription *sub, const struct subscription_hooks
 
 static void try_clear(struct subscription_try *next)
 {
-    if (next->state != NULL) {
-        tabard__v1__state__free_unpacked(next->state, NULL);
-    }
+    part_unref(next->state);
     pa_certificate_clear(&next->issued);
     free(next->nonce);
     free(next->certificate_error);
@@ -37,9 +35,7 @@ static void csr_forget(struct subscription *sub)
 
 void subscription_cleanup(struct subscription *sub)
 {
-    if (sub->state != NULL) {
-        tabard__v1__state__free_unpacked(sub->state, NULL);
-    }
+    part_unref(sub->state);
     pa_certificate_clear(&sub->issued);
     try_clear(&sub->next);
     csr_forget(sub);
@@ -57,7 +53,7 @@ void subscription_configure(struct subscription *sub, const char *spiffe_id, boo
 void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,
                           int64_t confirmed_unix_s)
 {
-    sub->state = state;
+    sub->state = part_new(&state->base, NULL);
     sub->version = version;
     sub->confirmed_unix_s = confirmed_unix_s;
 }
@@ -132,7 +128,7 @@ static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest 
 
 static bool is_renewal_due(const struct subscription *sub, struct now now)
 {
-    return sub->issued.identity == NULL || now_unix_s(now) >= sub->renew_unix_s;
+    return sub->issued.part == NULL || now_unix_s(now) >= sub->renew_unix_s;
 }
 
 static void connect(struct subscription *sub, struct now now)
@@ -205,8 +201,7 @@ static void refuse(struct subscription *sub, const char *error, struct now now)
 {
     sub->num_nacks++;
     bool had_rules = sub->next.state != NULL || sub->next.version != 0;
-    if (sub->csr_key != NULL &&
-        (sub->next.issued.identity != NULL || sub->next.certificate_error)) {
+    if (sub->csr_key != NULL && (sub->next.issued.part != NULL || sub->next.certificate_error)) {
         csr_refused(sub, now);
     }
     answer(sub, error, now);
@@ -217,7 +212,6 @@ static void refuse(struct subscription *sub, const char *error, struct now now)
         sub->empty_by_ms = now.ms + SUBSCRIPTION_EMPTY_MS_MAX;
     }
     try_clear(&sub->next);
-    sub->hooks.refused(sub->hooks.ctx, error);
 }
 
 static void accept(struct subscription *sub, struct now now)
@@ -225,16 +219,14 @@ static void accept(struct subscription *sub, struct now now)
     bool is_new_state = sub->next.state != NULL;
     bool is_of_stream = sub->next.nonce != NULL;
     if (is_new_state) {
-        if (sub->state != NULL) {
-            tabard__v1__state__free_unpacked(sub->state, NULL);
-        }
+        part_unref(sub->state);
         sub->state = sub->next.state;
         sub->version = sub->next.version;
         sub->next.state = NULL;
         sub->has_base = is_of_stream;
         sub->confirmed_unix_s = now_unix_s(now);
     }
-    if (sub->next.issued.identity != NULL) {
+    if (sub->next.issued.part != NULL) {
         pa_certificate_clear(&sub->issued);
         sub->issued = sub->next.issued;
         sub->next.issued = (struct pa_certificate){0};
@@ -264,23 +256,41 @@ static void accept(struct subscription *sub, struct now now)
     sub->hooks.accepted(sub->hooks.ctx, is_new_state);
 }
 
-static bool offer(struct subscription *sub, struct err *err)
+// The slots of a state and a certificate, each of which may be missing.
+static void fill_slots(struct slots *out, struct part *state, struct part *certificate)
 {
-    const struct pa_certificate *issued =
-        sub->next.issued.identity != NULL ? &sub->next.issued : &sub->issued;
-    struct subscription_offer what = {.state =
-                                          sub->next.state != NULL ? sub->next.state : sub->state,
-                                      .issued = issued->identity,
-                                      .issued_key = issued->key};
-    if (what.state == NULL) {
-        return err_set(err, "there is no state yet: it has to come with the certificate or before");
+    *out = (struct slots){{NULL}};
+    if (state != NULL) {
+        slots_fill(out, SNAPSHOT_BUNDLES, state);
+        slots_fill(out, SNAPSHOT_RULES, state);
     }
-    return sub->hooks.offer(sub->hooks.ctx, &what, err);
+    if (certificate != NULL) {
+        slots_fill(out, SNAPSHOT_IDENTITY, certificate);
+    }
 }
 
-bool subscription_offer_again(struct subscription *sub, struct err *err)
+void subscription_held(const struct subscription *sub, struct slots *out)
 {
-    return offer(sub, err);
+    fill_slots(out, sub->state, sub->issued.part);
+}
+
+Tabard__V1__State *subscription_state(const struct subscription *sub)
+{
+    return sub->state != NULL ? (Tabard__V1__State *)sub->state->message : NULL;
+}
+
+static bool offer(struct subscription *sub, struct err *err)
+{
+    struct slots slots;
+    const struct subscription_try *next = &sub->next;
+    if (next->state == NULL && sub->state == NULL) {
+        return err_set(err, "there is no state yet: it has to come with the certificate or before");
+    }
+    fill_slots(&slots, next->state != NULL ? next->state : sub->state,
+               next->issued.part != NULL ? next->issued.part : sub->issued.part);
+    bool ok = sub->hooks.offer(sub->hooks.ctx, &slots, err);
+    slots_cleanup(&slots);
+    return ok;
 }
 
 // Takes the response apart into what is to be tried. false sets err.
@@ -299,14 +309,15 @@ static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *res
         return false;
     }
     if (next->version != 0) {
-        next->state = pa_response_apply(response, sub->state, err);
-        if (next->state == NULL) {
+        Tabard__V1__State *state = pa_response_apply(response, subscription_state(sub), err);
+        if (state == NULL) {
             return false;
         }
+        next->state = part_new(&state->base, NULL);
     }
     if (response->certificate_error[0] != '\0') {
-        next->certificate_error = strdup(response->certificate_error);
-        return next->certificate_error != NULL || err_set(err, "out of memory");
+        next->certificate_error = must_strdup(response->certificate_error);
+        return true;
     }
     return response->certificate == NULL ||
            pa_certificate_take(&next->issued, response->certificate, sub->csr_key, expected_id(sub),
@@ -333,14 +344,15 @@ void subscription_response(struct subscription *sub, const uint8_t *bytes, size_
         give_up(sub, text, now);
         return;
     }
-    sub->next = (struct subscription_try){.is_set = true, .nonce = strdup(response->nonce)};
+    sub->next = (struct subscription_try){.is_set = true, .nonce = must_strdup(response->nonce)};
     bool ok = prepare(sub, response, &err);
-    bool has_news = sub->next.state != NULL || sub->next.issued.identity != NULL;
+    bool has_news = sub->next.state != NULL || sub->next.issued.part != NULL;
     tabard__v1__subscribe_response__free_unpacked(response, NULL);
     if (ok && !has_news) {
         accept(sub, now); // no more than the refusal of a certificate
     } else if (!ok || !offer(sub, &err)) {
         refuse(sub, err_text(&err, text, sizeof text), now);
+        sub->hooks.refused(sub->hooks.ctx, text);
     }
 }
 
@@ -371,8 +383,7 @@ static bool is_over(uint64_t deadline_ms, struct now now)
 // A certificate that is over serves nobody, and one from files may be there.
 static void expire(struct subscription *sub, struct now now)
 {
-    if (sub->issued.identity == NULL || now_unix_s(now) < sub->issued.not_after ||
-        sub->next.is_set) {
+    if (sub->issued.part == NULL || now_unix_s(now) < sub->issued.not_after || sub->next.is_set) {
         return;
     }
     char *spiffe_id = sub->issued.spiffe_id;
@@ -380,6 +391,25 @@ static void expire(struct subscription *sub, struct now now)
     pa_certificate_clear(&sub->issued);
     sub->issued.spiffe_id = spiffe_id;
     sub->hooks.expired(sub->hooks.ctx);
+}
+
+// What has not come in time; NULL: nothing is late.
+static const char *overdue(const struct subscription *sub, struct now now)
+{
+    if (is_over(sub->leave_by_ms, now)) {
+        return "the server said that it goes, and stayed";
+    }
+    if (is_over(sub->empty_by_ms, now)) {
+        return "nothing usable came after a refusal";
+    }
+    // While a response is on its way into force, what comes next is not read: no answer is late.
+    if (sub->next.is_set) {
+        return NULL;
+    }
+    if (is_over(sub->answer_by_ms, now)) {
+        return "no response to the first request";
+    }
+    return is_over(sub->csr_by_ms, now) ? "no answer to a certificate_request" : NULL;
 }
 
 void subscription_tick(struct subscription *sub, struct now now)
@@ -394,13 +424,7 @@ void subscription_tick(struct subscription *sub, struct now now)
         }
         return;
     }
-    // While a response is on its way into force, what comes next is not read: no answer is late.
-    const char *why = is_over(sub->leave_by_ms, now)    ? "the server said that it goes, and stayed"
-                      : is_over(sub->empty_by_ms, now)  ? "nothing usable came after a refusal"
-                      : sub->next.is_set                ? NULL
-                      : is_over(sub->answer_by_ms, now) ? "no response to the first request"
-                      : is_over(sub->csr_by_ms, now)    ? "no answer to a certificate_request"
-                                                        : NULL;
+    const char *why = overdue(sub, now);
     if (why != NULL) {
         give_up(sub, why, now);
         return;

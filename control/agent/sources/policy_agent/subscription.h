@@ -14,19 +14,14 @@
 
 #include "base/err.h"
 #include "base/now.h"
+#include "control/agent/sources/policy_agent/pa_certificate.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
-#define SUBSCRIPTION_LASTED_MS      10000 // a shorter stream's end counts as a failure twice
+#define SUBSCRIPTION_LASTED_MS                                                                     \
+    10000 // after a stream that lasted less, the short first wait is skipped
 #define SUBSCRIPTION_ANSWER_MS_MAX  30000 // to a first request, to a certificate_request
 #define SUBSCRIPTION_EMPTY_MS_MAX   30000 // a refused response, and nothing to serve by: start anew
 #define SUBSCRIPTION_LEAVING_MS_MAX 30000 // after the server said that it goes
-
-// What is to be tried: borrowed for the call.
-struct subscription_offer {
-    const Tabard__V1__State *state;
-    const Tabard__V1__Identity *issued; // NULL: none yet
-    EVP_PKEY *issued_key;
-};
 
 struct subscription_hooks {
     void *ctx;
@@ -36,22 +31,16 @@ struct subscription_hooks {
     void (*close)(void *ctx); // ends the stream; subscription_ended does not come
     bool (*send)(void *ctx, const Tabard__V1__SubscribeRequest *request, struct err *err);
     void (*fill_node)(void *ctx, Tabard__V1__Node *out); // texts borrowed until the next call
-    // Checks an offer and sends it on its way; subscription_settled says what became of it. false
-    // sets err: it is not good.
-    bool (*offer)(void *ctx, const struct subscription_offer *offer, struct err *err);
+    // Has what a response brings tried; subscription_settled says what became of it. false sets
+    // err: it is not good.
+    bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
     void (*accepted)(void *ctx, bool is_new_state); // an offer came into force
-    void (*refused)(void *ctx, const char *text);   // a response was; it is answered already
-    void (*failed)(void *ctx, const char *text);    // the stream ended or never was
-    void (*expired)(void *ctx);                     // the issued certificate is over, and forgotten
+    // A response, or a certificate_request, was refused before there was an offer. What it
+    // deserves is answered already.
+    void (*refused)(void *ctx, const char *text);
+    void (*failed)(void *ctx, const char *text); // the stream ended or never was
+    void (*expired)(void *ctx);                  // the issued certificate is over, and forgotten
     uint32_t (*random)(void *ctx);
-};
-
-struct pa_certificate {
-    Tabard__V1__Identity *identity; // owned; NULL: none
-    EVP_PKEY *key;                  // owned
-    char *spiffe_id;                // owned; stays when the rest has expired
-    int64_t not_before;
-    int64_t not_after;
 };
 
 // A response on its way into force.
@@ -59,7 +48,7 @@ struct subscription_try {
     bool is_set;
     char *nonce; // owned; NULL: the stream that it came from has ended
     uint64_t version;
-    Tabard__V1__State *state; // owned; NULL: none in it
+    struct part *state; // counted; a State; NULL: none in it
     struct pa_certificate issued;
     char *certificate_error; // owned; NULL: none in it
 };
@@ -71,7 +60,7 @@ struct subscription {
     bool shows_certificate; // as TLS does: without, each stream begins with a certificate_request
     bool is_started;
 
-    Tabard__V1__State *state; // owned; the last that was accepted; NULL: none
+    struct part *state;       // counted; a State: the last that was accepted; NULL: none
     uint64_t version;         // its
     int64_t confirmed_unix_s; // when a policy agent last stood behind it
     struct pa_certificate issued;
@@ -111,9 +100,9 @@ void subscription_restore(struct subscription *sub, Tabard__V1__State *state, ui
 void subscription_start(struct subscription *sub, struct now now);
 void subscription_stop(struct subscription *sub, struct now now);
 
-// subscription_offer_again offers what is held, or tried, after something else has changed. false
-// sets err, also when there is nothing.
-bool subscription_offer_again(struct subscription *sub, struct err *err);
+// subscription_held fills slots with what was accepted, or restored; NULL slots stay empty.
+void subscription_held(const struct subscription *sub, struct slots *out);
+Tabard__V1__State *subscription_state(const struct subscription *sub); // held; NULL: none
 
 // While subscription_is_busy no response may be given to it.
 bool subscription_is_busy(const struct subscription *sub);

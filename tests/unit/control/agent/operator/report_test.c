@@ -8,7 +8,7 @@
 #include "base/must.h"
 #include "proxy/conn/stats.h"
 
-static struct assembled_crl crl = {.trust_domain = "demo.example", .next_update = 1900000000};
+static struct assembly_crl crl = {.trust_domain = "demo.example", .next_update = 1900000000};
 
 static struct report_facts some_facts(void)
 {
@@ -167,13 +167,13 @@ Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
         "\ntabard_policy_agent_store_failures_total 1\n",
     };
     struct report_facts facts = some_facts();
-    const struct report_policy policy = {.address = "unix:/pa",
-                                         .version = 7,
-                                         .state_age_s = 90,
-                                         .num_failures = 3,
-                                         .num_nacks = 2,
-                                         .num_store_failures = 1,
-                                         .last_error = "\"gone\""};
+    const struct source_facts policy = {.address = "unix:/pa",
+                                        .version = 7,
+                                        .state_age_s = 90,
+                                        .num_failures = 3,
+                                        .num_nacks = 2,
+                                        .num_store_failures = 1,
+                                        .last_error = "\"gone\""};
     char *without = metrics_text(&facts, NULL);
     cr_expect_null(strstr(without, "policy_agent"));
     facts.policy = &policy;

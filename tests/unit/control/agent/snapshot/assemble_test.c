@@ -1,512 +1,189 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Slots that several sources filled, made into one snapshot. What one mesh.yaml comes to is in
+// mesh_test.
 #include "control/agent/snapshot/assemble.h"
 
 #include <criterion/criterion.h>
-#include <openssl/nid.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/pb_copy.h"
 #include "control/agent/proxy/keyring.h"
-#include "tests/support/bad_cert.h"
+#include "proto/contract.h"
+#include "tabard/v1/policy_agent.pb-c.h"
 #include "tests/unit/control/agent/folder.h"
 
-Test(assemble, a_good_folder_becomes_a_snapshot_and_its_key, .timeout = 20)
-{
+// The world of folder.h as messages, to be spoilt before they become parts.
+struct world {
     struct folder folder;
-    folder_init(&folder);
-    struct assembled out;
+    Tabard__V1__Snapshot identity;
+    Tabard__V1__Identity own;
+    ProtobufCBinaryData chain[2];
+    Tabard__V1__State state;
+    Tabard__V1__TrustBundle bundle;
+    Tabard__V1__TrustBundle *bundles[1];
+    ProtobufCBinaryData root;
+    Tabard__V1__Policy policy;
+    Tabard__V1__Policy *policies[1];
+    Tabard__V1__Policy__Rule rule;
+    Tabard__V1__Policy__Rule *rules[1];
+    char *principals[1];
+    Tabard__V1__MeshConfig local;
+    Tabard__V1__Settings settings;
+};
+
+static void world_init(struct world *world)
+{
+    *world = (struct world){.identity = TABARD__V1__SNAPSHOT__INIT,
+                            .own = TABARD__V1__IDENTITY__INIT,
+                            .state = TABARD__V1__STATE__INIT,
+                            .bundle = TABARD__V1__TRUST_BUNDLE__INIT,
+                            .policy = TABARD__V1__POLICY__INIT,
+                            .rule = TABARD__V1__POLICY__RULE__INIT,
+                            .local = TABARD__V1__MESH_CONFIG__INIT,
+                            .settings = TABARD__V1__SETTINGS__INIT};
+    folder_init(&world->folder);
+    X509 *leaf = folder_leaf(&world->folder, world->folder.key);
+    cr_assert(mint_cert_der(&world->chain[0].data, &world->chain[0].len, leaf));
+    cr_assert(mint_cert_der(&world->chain[1].data, &world->chain[1].len,
+                            world->folder.intermediate.cert));
+    X509_free(leaf);
+    world->own.n_chain = 2;
+    world->own.chain = world->chain;
+    world->identity.identity = &world->own;
+    cr_assert(mint_cert_der(&world->root.data, &world->root.len, world->folder.root.cert));
+    world->bundle.trust_domain = (char *)FOLDER_DOMAIN;
+    world->bundle.n_roots = 1;
+    world->bundle.roots = &world->root;
+    world->bundles[0] = &world->bundle;
+    world->state.n_trust_bundles = 1;
+    world->state.trust_bundles = world->bundles;
+    world->principals[0] = (char *)FOLDER_ID;
+    world->rule.n_principals = 1;
+    world->rule.principals = world->principals;
+    world->rules[0] = &world->rule;
+    world->policy.name = (char *)"p";
+    world->policy.action = TABARD__V1__POLICY__ACTION__ALLOW;
+    world->policy.mode = TABARD__V1__POLICY__MODE__ENFORCE;
+    world->policy.n_rules = 1;
+    world->policy.rules = world->rules;
+    world->policies[0] = &world->policy;
+    world->state.n_policies = 1;
+    world->state.policies = world->policies;
+    world->settings.drain_seconds = 7;
+    world->local.settings = &world->settings;
+}
+
+static void world_cleanup(struct world *world)
+{
+    free(world->root.data);
+    free(world->chain[0].data);
+    free(world->chain[1].data);
+    folder_cleanup(&world->folder);
+}
+
+static void fill(struct slots *slots, enum snapshot_part which, const ProtobufCMessage *message,
+                 EVP_PKEY *key)
+{
+    if (key != NULL) {
+        EVP_PKEY_up_ref(key);
+    }
+    struct part *part = part_new(pb_copy(message), key);
+    slots_fill(slots, which, part);
+    part_unref(part);
+}
+
+static struct slots slots_of(const struct world *world, EVP_PKEY *key)
+{
+    struct slots slots = {{NULL}};
+    fill(&slots, SNAPSHOT_IDENTITY, &world->identity.base, key);
+    fill(&slots, SNAPSHOT_BUNDLES, &world->state.base, NULL);
+    fill(&slots, SNAPSHOT_RULES, &world->state.base, NULL);
+    fill(&slots, SNAPSHOT_LOCAL, &world->local.base, NULL);
+    return slots;
+}
+
+Test(assemble, slots_of_different_messages_make_one_snapshot, .timeout = 20)
+{
+    struct world world;
+    struct assembly out;
+    struct assembly again;
     struct err err = {{0}, {0}};
-    cr_assert(mesh_load(folder.mesh, folder.now, &out, &err), "%s", err.text);
     uint8_t id[CONTRACT_KEY_ID_LEN];
-    cr_assert(keyring_key_id(id, folder.key));
-    cr_expect_eq(out.snapshot->generation, 0);
-    cr_expect_eq(out.snapshot->identity->n_chain, 2);
-    cr_expect_eq(out.snapshot->identity->key_id.len, sizeof id);
-    cr_expect_eq(memcmp(out.snapshot->identity->key_id.data, id, sizeof id), 0);
-    cr_expect_eq(EVP_PKEY_cmp(out.key, folder.key), 1);
+    world_init(&world);
+    struct slots slots = slots_of(&world, world.folder.key);
+    cr_assert(assemble(&out, &slots, world.folder.now, &err), "%s", err.text);
+    cr_assert(assemble(&again, &slots, world.folder.now, &err), "%s", err.text);
+    slots_cleanup(&slots); // the assemblies go on holding what they are made of
     cr_expect_str_eq(out.spiffe_id, FOLDER_ID);
-    cr_expect_eq(out.not_after, folder.now + 3600);
-    cr_expect_eq(out.not_before, folder.now - 60);
-    cr_expect_eq(out.drain_seconds, 5);
-    cr_expect_eq(out.inbound_port, 0, "no interception");
     cr_expect_eq(out.snapshot->n_policies, 1);
     cr_expect_eq(out.snapshot->n_trust_bundles, 1);
-    cr_expect_eq(out.num_crls, 0);
-    assembled_cleanup(&out);
-    folder_cleanup(&folder);
+    cr_expect_eq(out.drain_seconds, 7);
+    cr_assert(keyring_key_id(id, world.folder.key));
+    cr_expect_eq(out.snapshot->identity->key_id.len, sizeof id);
+    cr_expect_eq(memcmp(out.snapshot->identity->key_id.data, id, sizeof id), 0);
+    cr_expect_eq(memcmp(out.digest, again.digest, sizeof out.digest), 0);
+    assembly_cleanup(&out);
+    assembly_cleanup(&again);
+    world_cleanup(&world);
 }
 
-Test(assemble, the_digest_changes_with_the_content_alone, .timeout = 20)
+Test(assemble, a_part_that_is_not_good_is_refused_by_its_field, .timeout = 20)
 {
-    struct folder folder;
-    folder_init(&folder);
-    struct assembled first;
-    struct assembled second;
-    cr_assert(mesh_load(folder.mesh, folder.now, &first, NULL));
-    char text[2048];
-    snprintf(text, sizeof text, "# a comment\n%s\n", folder_mesh_yaml);
-    folder_write(&folder, "mesh.yaml", text);
-    cr_assert(mesh_load(folder.mesh, folder.now, &second, NULL));
-    cr_expect_eq(memcmp(first.digest, second.digest, 32), 0, "a comment is no change");
-    assembled_cleanup(&second);
-    snprintf(text, sizeof text,
-             "%sforwards: [{listen: \"127.0.0.1:7000\", destination: "
-             "\"127.0.0.1:9443\"}]\n",
-             folder_mesh_yaml);
-    folder_write(&folder, "mesh.yaml", text);
-    struct err err = {{0}, {0}};
-    cr_assert(mesh_load(folder.mesh, folder.now, &second, &err), "%s", err.text);
-    cr_expect_neq(memcmp(first.digest, second.digest, 32), 0, "a forward is one");
-    assembled_cleanup(&second);
-    assembled_cleanup(&first);
-    folder_cleanup(&folder);
-}
-
-Test(assemble, interception_and_crls_are_noted, .timeout = 20)
-{
-    struct folder folder;
-    folder_init(&folder);
-    folder_write(&folder, "mesh.yaml",
-                 "identity: {certificate: web.pem, key: web.key}\n"
-                 "trust_bundles: [{trust_domain: demo.example, roots: roots.pem, crls: crl.pem}]\n"
-                 "settings: {interception: {inbound_port: 25006}}\n");
-    folder_write_crl(&folder, "crl.pem", &folder.root, folder.now + 500);
-    struct assembled out;
-    struct err err = {{0}, {0}};
-    cr_assert(mesh_load(folder.mesh, folder.now, &out, &err), "%s", err.text);
-    cr_expect_eq(out.outbound_port, 15001);
-    cr_expect_eq(out.inbound_port, 25006);
-    cr_expect_eq(out.num_crls, 1);
-    cr_expect_str_eq(out.crls[0].trust_domain, FOLDER_DOMAIN);
-    cr_expect_eq(out.crls[0].next_update, folder.now + 500);
-    cr_expect_eq(out.drain_seconds, 30, "the default");
-    assembled_cleanup(&out);
-    folder_cleanup(&folder);
-}
-
-// What is spoilt in a good folder, and what the refusal says. `find` in mesh.yaml becomes `put`, or
-// spoil changes a file.
-struct row {
-    const char *name;
-    const char *find;
-    const char *put;
-    void (*spoil)(struct folder *folder);
-    const char *words[3];
-};
-
-static void write_bad_leaf(struct folder *folder, const struct bad_leaf *bad)
-{
-    X509 *leaf = bad_leaf_new(&folder->intermediate, folder->key, FOLDER_ID, folder->now, bad);
-    folder_write_chain(folder, "web.pem", leaf, folder->intermediate.cert);
-    X509_free(leaf);
-}
-
-static void spoil_expired(struct folder *folder)
-{
-    write_bad_leaf(folder, &(struct bad_leaf){.has_times = true,
-                                              .not_before = folder->now - 7200,
-                                              .not_after = folder->now - 60});
-}
-static void spoil_not_yet_valid(struct folder *folder)
-{
-    write_bad_leaf(folder, &(struct bad_leaf){.has_times = true,
-                                              .not_before = folder->now + 60,
-                                              .not_after = folder->now + 7200});
-}
-static void spoil_no_uri(struct folder *folder)
-{
-    write_bad_leaf(folder, &(struct bad_leaf){.no_san = true});
-}
-static void spoil_two_uris(struct folder *folder)
-{
-    static const char *const uris[] = {FOLDER_ID, "spiffe://demo.example/other"};
-    write_bad_leaf(folder, &(struct bad_leaf){.has_uris = true, .uris = uris, .num_uris = 2});
-}
-static void spoil_ca_leaf(struct folder *folder)
-{
-    write_bad_leaf(folder, &(struct bad_leaf){.is_ca = true});
-}
-static void spoil_other_domain(struct folder *folder)
-{
-    static const char *const uris[] = {"spiffe://other.example/web"};
-    write_bad_leaf(folder, &(struct bad_leaf){.has_uris = true, .uris = uris, .num_uris = 1});
-}
-static void spoil_no_intermediate(struct folder *folder)
-{
-    X509 *leaf = folder_leaf(folder, folder->key);
-    folder_write_chain(folder, "web.pem", leaf, NULL);
-    X509_free(leaf);
-}
-static void spoil_intermediate_first(struct folder *folder)
-{
-    X509 *leaf = folder_leaf(folder, folder->key);
-    folder_write_chain(folder, "web.pem", folder->intermediate.cert, leaf);
-    X509_free(leaf);
-}
-static void write_root_of(struct folder *folder, const char *domain)
-{
-    struct mint_ca other = {0};
-    cr_assert(mint_root_init(&other, MINT_KEY_ED25519, domain, folder->now - 60, folder->now + 3600,
-                             NULL));
-    folder_write_chain(folder, "roots.pem", other.cert, NULL);
-    mint_ca_cleanup(&other);
-}
-static void spoil_bundle_of_another_ca(struct folder *folder)
-{
-    write_root_of(folder, FOLDER_DOMAIN);
-}
-static void spoil_bundle_of_another_domain(struct folder *folder)
-{
-    write_root_of(folder, "other.example");
-}
-static void spoil_other_key(struct folder *folder)
-{
-    EVP_PKEY *key = folder_key(MINT_KEY_ED25519);
-    folder_write_key(folder, "web.key", key);
-    EVP_PKEY_free(key);
-}
-static void spoil_other_kind_of_key(struct folder *folder)
-{
-    EVP_PKEY *key = folder_key(MINT_KEY_P256);
-    folder_write_key(folder, "web.key", key);
-    EVP_PKEY_free(key);
-}
-static void spoil_weak_key(struct folder *folder)
-{
-    EVP_PKEY *key = bad_key_rsa(1024);
-    folder_write_key(folder, "web.key", key);
-    EVP_PKEY_free(key);
-}
-static void spoil_garbage_key(struct folder *folder)
-{
-    folder_write(folder, "web.key",
-                 "-----BEGIN PRIVATE KEY-----\n@@@\n-----END PRIVATE KEY-----\n");
-}
-static void spoil_encrypted_key(struct folder *folder)
-{
-    folder_write(
-        folder, "web.key",
-        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: "
-        "AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\nAAAA\n-----END RSA PRIVATE KEY-----\n");
-}
-static void spoil_certificate_as_key(struct folder *folder)
-{
-    X509 *leaf = folder_leaf(folder, folder->key);
-    folder_write_chain(folder, "web.key", leaf, NULL);
-    X509_free(leaf);
-}
-static void spoil_empty_key(struct folder *folder)
-{
-    folder_write(folder, "web.key", "");
-}
-static void spoil_garbage_roots(struct folder *folder)
-{
-    folder_write(folder, "roots.pem",
-                 "-----BEGIN CERTIFICATE-----\n@@\n-----END CERTIFICATE-----\n");
-}
-static void spoil_random_roots(struct folder *folder)
-{
-    folder_write_bytes(folder, "roots.pem", "\x00\xff\x17\x00pem?", 8);
-}
-static void spoil_leaf_as_root(struct folder *folder)
-{
-    X509 *leaf = folder_leaf(folder, folder->key);
-    folder_write_chain(folder, "roots.pem", leaf, NULL);
-    X509_free(leaf);
-}
-static void spoil_missing_certificate(struct folder *folder)
-{
-    folder_remove(folder, "web.pem");
-}
-static void spoil_missing_key(struct folder *folder)
-{
-    folder_remove(folder, "web.key");
-}
-static void spoil_missing_mesh(struct folder *folder)
-{
-    folder_remove(folder, "mesh.yaml");
-}
-static void spoil_folder_for_key(struct folder *folder)
-{
-    char path[512];
-    folder_remove(folder, "web.key");
-    snprintf(path, sizeof path, "%s/web.key", folder->path);
-    cr_assert_eq(mkdir(path, 0700), 0);
-}
-static void spoil_fifo_for_roots(struct folder *folder)
-{
-    char path[512];
-    folder_remove(folder, "roots.pem");
-    snprintf(path, sizeof path, "%s/roots.pem", folder->path);
-    cr_assert_eq(mkfifo(path, 0600), 0);
-}
-static void spoil_link_to_itself(struct folder *folder)
-{
-    char path[512];
-    folder_remove(folder, "web.pem");
-    snprintf(path, sizeof path, "%s/web.pem", folder->path);
-    cr_assert_eq(symlink("web.pem", path), 0);
-}
-static void write_large(struct folder *folder, const char *name, const char *begin)
-{
-    size_t len = 10u << 20;
-    char *text = malloc(len);
-    cr_assert_not_null(text);
-    memset(text, 'x', len);
-    memcpy(text, begin, strlen(begin));
-    text[len - 1] = '\n';
-    folder_write_bytes(folder, name, text, len);
-    free(text);
-}
-static void spoil_large_mesh(struct folder *folder)
-{
-    write_large(folder, "mesh.yaml", "# ");
-}
-static void spoil_large_roots(struct folder *folder)
-{
-    write_large(folder, "roots.pem", "# ");
-}
-static void spoil_empty_mesh(struct folder *folder)
-{
-    folder_write(folder, "mesh.yaml", "");
-}
-static void spoil_stale_crl(struct folder *folder)
-{
-    folder_write_crl(folder, "crl.pem", &folder->root, folder->now - 60);
-}
-static void spoil_foreign_crl(struct folder *folder)
-{
-    folder_write_crl(folder, "crl.pem", &folder->intermediate, folder->now + 60);
-}
-static void spoil_certificate_as_crl(struct folder *folder)
-{
-    folder_write_chain(folder, "crl.pem", folder->root.cert, NULL);
-}
-
-#define WITH_CRLS "roots: roots.pem}", "roots: roots.pem, crls: crl.pem}"
-
-static const struct row rows[] = {
-    {"mesh.yaml vanished",
-     NULL,
-     NULL,
-     spoil_missing_mesh,
-     {"mesh.yaml: No such file or directory"}},
-    {"an empty file", NULL, NULL, spoil_empty_mesh, {"mesh.yaml"}},
-    {"10 MB of mesh.yaml", NULL, NULL, spoil_large_mesh, {"mesh.yaml", "8 MiB"}},
-    {"broken YAML", "[{trust_domain", "[[{trust_domain", NULL, {"mesh.yaml:"}},
-    {"unknown field", "policies:", "polices:", NULL, {"mesh.yaml:4:1", "polices", "policies"}},
-    {"wrong enum",
-     "action: ALLOW",
-     "action: PERMIT",
-     NULL,
-     {"mesh.yaml:6:11: policies[0].action", "PERMIT", "ALLOW"}},
-    {"no action", "  action: ALLOW\n", "", NULL, {"mesh.yaml:5:3: policies[0].action"}},
-    {"port 70000", "[8080]", "[70000]", NULL, {"mesh.yaml:8:11: policies[0].ports[0]", "70000"}},
-    {"IPv6 zone",
-     "principals: [\"spiffe://demo.example/ns/shop/sa/web\"]",
-     "source_ips: [\"fe80::1%eth0\"]",
-     NULL,
-     {"mesh.yaml:9:", "policies[0].rules[0].source_ips[0]", "fe80::1%eth0"}},
-    {"host bits",
-     "principals: [\"spiffe://demo.example/ns/shop/sa/web\"]",
-     "source_ips: [\"10.1.2.3/16\"]",
-     NULL,
-     {"mesh.yaml:9:", "policies[0].rules[0].source_ips[0]", "10.1.0.0/16"}},
-    {"no rules in an ALLOW",
-     "rules: [{principals: [\"spiffe://demo.example/ns/shop/sa/web\"]}]",
-     "rules: []",
-     NULL,
-     {"mesh.yaml:", "policies[0].rules"}},
-    {"a port twice",
-     "listen: \"127.0.0.1:0\"}",
-     "listen: \"127.0.0.1:0\"}, {port: 8080, mode: MTLS}",
-     NULL,
-     {"mesh.yaml:3:", "inbound_ports[1]", "8080"}},
-    {"no identity",
-     "identity: {certificate: web.pem, key: web.key}\n",
-     "",
-     NULL,
-     {"mesh.yaml:", "identity: missing"}},
-    {"no key named", ", key: web.key", "", NULL, {"mesh.yaml:1:1: identity.key: missing"}},
-    {"no bundles",
-     "trust_bundles: [{trust_domain: demo.example, roots: roots.pem}]\n",
-     "",
-     NULL,
-     {"mesh.yaml:", "trust_bundles: missing"}},
-    {"no roots named", ", roots: roots.pem", "", NULL, {"mesh.yaml:2:", "trust_bundles[0].roots"}},
-    {"a bundle twice",
-     "roots: roots.pem}",
-     "roots: roots.pem}, {trust_domain: demo.example, roots: roots.pem}",
-     NULL,
-     {"mesh.yaml:2:", "trust_bundles[1].trust_domain", "demo.example"}},
-    {"a file that isn't there",
-     NULL,
-     NULL,
-     spoil_missing_certificate,
-     {"mesh.yaml:1:25: identity.certificate: web.pem: No such file or directory", "looked for"}},
-    {"no key file",
-     NULL,
-     NULL,
-     spoil_missing_key,
-     {"mesh.yaml:1:39: identity.key: web.key: No such file or directory"}},
-    {"a folder for a file",
-     NULL,
-     NULL,
-     spoil_folder_for_key,
-     {"identity.key: web.key: is a directory"}},
-    {"a FIFO for a file",
-     NULL,
-     NULL,
-     spoil_fifo_for_roots,
-     {"mesh.yaml:2:53: trust_bundles[0].roots: roots.pem: is a FIFO"}},
-    {"a device for a file",
-     "roots: roots.pem",
-     "roots: /dev/zero",
-     NULL,
-     {"trust_bundles[0].roots: /dev/zero: is a device"}},
-    {"a link to itself",
-     NULL,
-     NULL,
-     spoil_link_to_itself,
-     {"identity.certificate: web.pem: Too many levels of symbolic links"}},
-    {"10 MB of roots",
-     NULL,
-     NULL,
-     spoil_large_roots,
-     {"trust_bundles[0].roots: roots.pem", "8 MiB"}},
-    {"key of another certificate",
-     NULL,
-     NULL,
-     spoil_other_key,
-     {"mesh.yaml:1:39: identity.key: web.key does not belong to web.pem"}},
-    {"key of another kind",
-     NULL,
-     NULL,
-     spoil_other_kind_of_key,
-     {"identity.key: web.key does not belong to web.pem"}},
-    {"weak key", NULL, NULL, spoil_weak_key, {"identity.key: web.key", "1024"}},
-    {"garbage key", NULL, NULL, spoil_garbage_key, {"identity.key: web.key: no private key"}},
-    {"encrypted key",
-     NULL,
-     NULL,
-     spoil_encrypted_key,
-     {"identity.key: web.key: the key is encrypted"}},
-    {"certificate as key",
-     NULL,
-     NULL,
-     spoil_certificate_as_key,
-     {"identity.key: web.key: no private key"}},
-    {"empty key", NULL, NULL, spoil_empty_key, {"identity.key: web.key: no private key"}},
-    {"expired leaf",
-     NULL,
-     NULL,
-     spoil_expired,
-     {"mesh.yaml:1:25: identity.certificate: web.pem", "expired", "valid now"}},
-    {"leaf not yet valid",
-     NULL,
-     NULL,
-     spoil_not_yet_valid,
-     {"identity.certificate: web.pem", "valid", "valid now"}},
-    {"leaf without URI",
-     NULL,
-     NULL,
-     spoil_no_uri,
-     {"identity.certificate: web.pem", "exactly one URI SAN"}},
-    {"leaf with two URIs",
-     NULL,
-     NULL,
-     spoil_two_uris,
-     {"identity.certificate: web.pem", "exactly one URI SAN"}},
-    {"CA as leaf", NULL, NULL, spoil_ca_leaf, {"identity.certificate: web.pem", "CA"}},
-    {"leaf of another domain",
-     NULL,
-     NULL,
-     spoil_other_domain,
-     {"identity.certificate: web.pem", "other.example", "trust_bundles"}},
-    {"no intermediate",
-     NULL,
-     NULL,
-     spoil_no_intermediate,
-     {"identity.certificate: web.pem", "every intermediate"}},
-    {"intermediate before leaf", NULL, NULL, spoil_intermediate_first, {"identity.", "web.pem"}},
-    {"bundle of another CA",
-     NULL,
-     NULL,
-     spoil_bundle_of_another_ca,
-     {"identity.certificate: web.pem", "trust_bundles"}},
-    {"bundle of another domain",
-     NULL,
-     NULL,
-     spoil_bundle_of_another_domain,
-     {"mesh.yaml:2:53: trust_bundles[0].roots[0]: roots.pem", "other.example"}},
-    {"garbage roots", NULL, NULL, spoil_garbage_roots, {"trust_bundles[0].roots: roots.pem:1: "}},
-    {"random bytes for roots",
-     NULL,
-     NULL,
-     spoil_random_roots,
-     {"trust_bundles[0].roots: roots.pem"}},
-    {"leaf as root",
-     NULL,
-     NULL,
-     spoil_leaf_as_root,
-     {"trust_bundles[0].roots[0]: roots.pem", "CA"}},
-    {"stale CRL", WITH_CRLS, spoil_stale_crl, {"trust_bundles[0].crls[0]: crl.pem"}},
-    {"CRL of another CA", WITH_CRLS, spoil_foreign_crl, {"trust_bundles[0].crls[0]: crl.pem"}},
-    {"certificate as CRL", WITH_CRLS, spoil_certificate_as_crl, {"trust_bundles[0].crls: crl.pem"}},
-    {"no CRL file", WITH_CRLS, NULL, {"trust_bundles[0].crls: crl.pem: No such file or directory"}},
-};
-
-static void replace(struct folder *folder, const struct row *row)
-{
-    char text[4096];
-    const char *at = strstr(folder_mesh_yaml, row->find);
-    cr_assert_not_null(at, "%s: mesh.yaml has no \"%s\"", row->name, row->find);
-    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - folder_mesh_yaml), folder_mesh_yaml,
-             row->put, at + strlen(row->find));
-    folder_write(folder, "mesh.yaml", text);
-}
-
-Test(assemble, what_is_bad_is_refused_by_file_line_and_field, .timeout = 60)
-{
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct folder folder;
-        folder_init(&folder);
-        if (rows[i].find != NULL) {
-            replace(&folder, &rows[i]);
-        }
-        if (rows[i].spoil != NULL) {
-            rows[i].spoil(&folder);
-        }
-        struct assembled out;
+    static const char *const words[] = {
+        "trust_bundles: missing",
+        "trust_bundles[0].roots",
+        "policies[0].action",
+        "policies[0].rules[0].principals[0]",
+        "identity.chain: no certificate",
+        "identity.key_id: the certificate was issued for another key",
+        "identity.chain: ",
+        "settings.",
+    };
+    struct world world;
+    EVP_PKEY *other = folder_key(MINT_KEY_P256);
+    world_init(&world);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         struct err err = {{0}, {0}};
-        cr_expect(!mesh_load(folder.mesh, folder.now, &out, &err), "%s", rows[i].name);
-        for (size_t j = 0; j < 3 && rows[i].words[j] != NULL; j++) {
-            cr_expect(strstr(err.text, rows[i].words[j]) != NULL, "%s: \"%s\" lacks \"%s\"",
-                      rows[i].name, err.text, rows[i].words[j]);
-        }
-        cr_expect(strchr(err.text, '\n') == NULL, "%s: more than one line", rows[i].name);
-        cr_expect_null(out.snapshot, "%s", rows[i].name);
-        cr_expect_null(out.key, "%s", rows[i].name);
-        folder_cleanup(&folder);
+        struct assembly out;
+        char text[1024];
+        world.state.n_trust_bundles = i == 0 ? 0 : 1;
+        world.bundle.n_roots = i == 1 ? 0 : 1;
+        world.policy.action =
+            i == 2 ? (Tabard__V1__Policy__Action)0 : TABARD__V1__POLICY__ACTION__ALLOW;
+        world.principals[0] = (char *)(i == 3 ? "spiffe://demo.example/a//b" : FOLDER_ID);
+        world.own.n_chain = i == 4 ? 0 : 2;
+        world.settings.drain_seconds = i == 7 ? UINT32_MAX : 7;
+        struct slots slots = slots_of(&world, i == 5 ? other : world.folder.key);
+        time_t now = world.folder.now + (i == 6 ? 7200 : 0); // the leaf has expired by then
+        cr_expect_not(assemble(&out, &slots, now, &err), "%s", words[i]);
+        cr_expect_null(out.snapshot);
+        err_text(&err, text, sizeof text);
+        cr_expect(strstr(text, words[i]) != NULL, "\"%s\" lacks \"%s\"", text, words[i]);
+        cr_expect_not(assemble_check(&slots, now, NULL), "%s", words[i]);
+        slots_cleanup(&slots);
     }
+    EVP_PKEY_free(other);
+    world_cleanup(&world);
 }
 
-Test(assemble, an_unreadable_file_is_named_with_the_reason, .timeout = 20)
+Test(assemble, an_empty_slot_is_refused_and_can_be_checked_around, .timeout = 20)
 {
-    if (geteuid() == 0) {
-        cr_skip_test("root reads everything: run as another user to test an unreadable file");
+    struct world world;
+    struct assembly out;
+    world_init(&world);
+    for (unsigned i = 0; i < SNAPSHOT_NUM_PARTS; i++) {
+        struct err err = {{0}, {0}};
+        struct slots slots = slots_of(&world, world.folder.key);
+        part_unref(slots.parts[i]);
+        slots.parts[i] = NULL;
+        cr_expect_not(assemble(&out, &slots, world.folder.now, &err));
+        cr_expect(strstr(err.text, "yet") != NULL, "%s", err.text);
+        cr_expect(assemble_check(&slots, world.folder.now, &err), "%s", err.text);
+        slots_cleanup(&slots);
     }
-    struct folder folder;
-    folder_init(&folder);
-    char path[512];
-    snprintf(path, sizeof path, "%s/web.key", folder.path);
-    cr_assert_eq(chmod(path, 0), 0);
-    struct assembled out;
-    struct err err = {{0}, {0}};
-    cr_expect(!mesh_load(folder.mesh, folder.now, &out, &err));
-    cr_expect(strstr(err.text, "identity.key: web.key: Permission denied") != NULL, "%s", err.text);
-    folder_cleanup(&folder);
+    world_cleanup(&world);
 }

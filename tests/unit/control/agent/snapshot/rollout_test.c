@@ -32,9 +32,9 @@ static bool on_send(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err 
     return true;
 }
 
-static bool on_claim(void *ctx, const struct assembled *assembled, struct err *err)
+static bool on_claim(void *ctx, const struct assembly *assembly, struct err *err)
 {
-    (void)assembled;
+    (void)assembly;
     return !((struct stage *)ctx)->claim_fails || err_set(err, "claimed by another");
 }
 
@@ -56,14 +56,14 @@ static void stage_cleanup(struct stage *stage)
 // Offers an update whose content is `content`.
 static void offer(struct stage *stage, uint8_t content)
 {
-    struct assembled assembled = {.not_before = NOW_UNIX - 100, .not_after = NOW_UNIX + 300};
-    assembled.snapshot = malloc(sizeof *assembled.snapshot);
-    tabard__v1__snapshot__init(assembled.snapshot);
-    assembled.key = folder_key(MINT_KEY_ED25519);
-    memset(assembled.digest, content, sizeof assembled.digest);
-    snprintf(assembled.spiffe_id, sizeof assembled.spiffe_id, "spiffe://demo.example/%u", content);
-    rollout_offer(&stage->rollout, &assembled, stage->now);
-    cr_expect_null(assembled.snapshot, "it was taken over");
+    struct assembly assembly = {.not_before = NOW_UNIX - 100, .not_after = NOW_UNIX + 300};
+    assembly.snapshot = malloc(sizeof *assembly.snapshot);
+    tabard__v1__snapshot__init(assembly.snapshot);
+    assembly.key = folder_key(MINT_KEY_ED25519);
+    memset(assembly.digest, content, sizeof assembly.digest);
+    snprintf(assembly.spiffe_id, sizeof assembly.spiffe_id, "spiffe://demo.example/%u", content);
+    rollout_offer(&stage->rollout, &assembly, stage->now);
+    cr_expect_null(assembly.snapshot, "it was taken over");
 }
 
 static void up(struct stage *stage)

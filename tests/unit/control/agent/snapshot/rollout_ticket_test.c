@@ -10,6 +10,7 @@
 #include "tests/unit/control/agent/folder.h"
 
 #define NOW_UNIX 1790000000
+#define SOURCE   1
 
 struct stage {
     struct rollout rollout;
@@ -31,15 +32,16 @@ static bool on_send(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err 
     return !stage->send_fails || err_set(err, "not sent");
 }
 
-static bool on_claim(void *ctx, const struct assembled *assembled, struct err *err)
+static bool on_claim(void *ctx, const struct assembly *assembly, struct err *err)
 {
-    (void)assembled;
+    (void)assembly;
     return !((struct stage *)ctx)->claim_fails || err_set(err, "claimed by another");
 }
 
-static void on_settled(void *ctx, uint64_t ticket, const char *error)
+static void on_settled(void *ctx, size_t source, uint64_t ticket, const char *error)
 {
     struct stage *stage = ctx;
+    cr_expect_eq(source, SOURCE);
     stage->num_settled++;
     stage->settled = ticket;
     snprintf(stage->error, sizeof stage->error, "%s", error);
@@ -63,14 +65,14 @@ static void stage_cleanup(struct stage *stage)
 
 static void offer(struct stage *stage, uint8_t content, uint64_t ticket)
 {
-    struct assembled assembled = {
-        .not_before = NOW_UNIX - 100, .not_after = NOW_UNIX + 300, .ticket = ticket};
-    assembled.snapshot = malloc(sizeof *assembled.snapshot);
-    tabard__v1__snapshot__init(assembled.snapshot);
-    assembled.key = folder_key(MINT_KEY_ED25519);
-    memset(assembled.digest, content, sizeof assembled.digest);
-    rollout_offer(&stage->rollout, &assembled, stage->now);
-    assembled_cleanup(&assembled);
+    struct assembly assembly = {
+        .not_before = NOW_UNIX - 100, .not_after = NOW_UNIX + 300, .tickets = {[SOURCE] = ticket}};
+    assembly.snapshot = malloc(sizeof *assembly.snapshot);
+    tabard__v1__snapshot__init(assembly.snapshot);
+    assembly.key = folder_key(MINT_KEY_ED25519);
+    memset(assembly.digest, content, sizeof assembly.digest);
+    rollout_offer(&stage->rollout, &assembly, stage->now);
+    assembly_cleanup(&assembly);
 }
 
 static void pass(struct stage *stage, uint64_t ms)
@@ -171,5 +173,38 @@ Test(rollout_ticket, the_newest_offer_is_the_one_that_is_answered, .timeout = 10
     offer(&stage, 3, 5);
     rollout_answer(&stage.rollout, 3, "", stage.now);
     cr_expect_eq(stage.num_settled, 3);
+    stage_cleanup(&stage);
+}
+
+Test(rollout_ticket, in_two_offers_is_in_force_with_the_first_and_refused_with_the_last,
+     .timeout = 10)
+{
+    for (int is_first_good = 0; is_first_good < 2; is_first_good++) {
+        struct stage stage;
+        stage_init(&stage);
+        rollout_proxy_up(&stage.rollout, stage.now);
+        offer(&stage, 1, 7);
+        offer(&stage, 2, 7); // the same try, beside a local change
+        rollout_answer(&stage.rollout, 1, is_first_good ? "" : "no", stage.now);
+        expect(&stage, is_first_good ? 1 : 0, is_first_good ? 7 : 0, "");
+        rollout_answer(&stage.rollout, 2, "neither", stage.now);
+        expect(&stage, 1, 7, is_first_good ? "" : "neither");
+        stage_cleanup(&stage);
+    }
+}
+
+Test(rollout_ticket, once_answered_leaves_the_rest_to_be_tried_again, .timeout = 10)
+{
+    struct stage stage;
+    stage_init(&stage);
+    rollout_proxy_up(&stage.rollout, stage.now);
+    offer(&stage, 1, 7);
+    offer(&stage, 2, 7);
+    rollout_answer(&stage.rollout, 1, "", stage.now);
+    rollout_answer(&stage.rollout, 2, "no", stage.now); // the local change, which nobody waits for
+    size_t num_sent = stage.num_sent;
+    pass(&stage, 2 * ROLLOUT_RETRY_MS_MAX);
+    cr_expect_eq(stage.num_sent, num_sent + 1);
+    expect(&stage, 1, 7, "");
     stage_cleanup(&stage);
 }

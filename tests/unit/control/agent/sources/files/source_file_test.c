@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "control/agent/sources/sources.h"
 #include "tests/unit/control/agent/folder.h"
 #include "tests/unit/support/loop.h"
 
@@ -83,14 +84,14 @@ Test(mesh_files, a_swapped_volume_is_read_from_one_side_or_the_other, .timeout =
     cr_assert_eq(pthread_create(&thread, NULL, on_swapper, &swapper), 0);
     unsigned num_good = 0;
     for (unsigned i = 0; i < 400; i++) {
-        struct assembled out;
+        struct mesh out;
         struct err err = {{0}, {0}};
-        if (mesh_load(folder.mesh, folder.now, &out, &err)) {
+        if (mesh_load(&out, folder.mesh, sources_fields, folder.now, &err)) {
             num_good++;
         } else {
             cr_expect(strstr(err.text, "kept changing") != NULL, "%s", err.text);
         }
-        assembled_cleanup(&out);
+        mesh_cleanup(&out);
     }
     atomic_store(&swapper.is_over, true);
     pthread_join(thread, NULL);
@@ -105,14 +106,14 @@ Test(mesh_files, a_change_is_seen_by_path_through_links, .timeout = 20)
     folder_init(&folder);
     make_volume(&folder);
     struct mesh_files files = {0};
-    cr_assert(mesh_files_read(&files, folder.mesh, NULL));
+    cr_assert(mesh_files_read(&files, folder.mesh, sources_fields, NULL));
     cr_expect_eq(files.num_files, 4);
     cr_expect(!mesh_files_moved(&files));
     swap_volume(&folder, 1);
     cr_expect(mesh_files_moved(&files));
     mesh_files_cleanup(&files);
     folder_remove(&folder, "mesh.yaml");
-    cr_assert(!mesh_files_read(&files, folder.mesh, NULL));
+    cr_assert(!mesh_files_read(&files, folder.mesh, sources_fields, NULL));
     cr_expect(!mesh_files_moved(&files), "what is missing stays missing");
     folder_write(&folder, "mesh.yaml", folder_mesh_yaml);
     cr_expect(mesh_files_moved(&files), "and what comes is a change");
@@ -130,11 +131,11 @@ struct watch {
     char failure[1024];
 };
 
-static void on_loaded(void *ctx, struct assembled *assembled)
+static void on_loaded(void *ctx, struct mesh *mesh)
 {
     struct watch *watch = ctx;
     watch->num_loaded++;
-    memcpy(watch->digest, assembled->digest, sizeof watch->digest);
+    memcpy(watch->digest, mesh->assembly.digest, sizeof watch->digest);
 }
 
 static void on_failed(void *ctx, const char *text)
@@ -150,10 +151,8 @@ static void watch_init(struct watch *watch, const struct folder *folder)
     log_init("test", LOG_LEVEL_ERROR + 1);
     cr_assert_eq(uv_loop_init(&watch->loop), 0);
     watch->source = source_file_new(
-        &watch->loop, folder->mesh,
-        &(struct source_file_hooks){.ctx = watch, .on_loaded = on_loaded, .on_failed = on_failed},
-        NULL);
-    cr_assert_not_null(watch->source);
+        &watch->loop, folder->mesh, sources_fields,
+        &(struct source_file_hooks){.ctx = watch, .on_loaded = on_loaded, .on_failed = on_failed});
 }
 
 static void watch_cleanup(struct watch *watch)

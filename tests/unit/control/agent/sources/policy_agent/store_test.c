@@ -42,7 +42,7 @@ static bool put(const struct folder *folder, uint64_t version, const char *desti
     one.name = (char *)destination;
     state.n_destinations = 1;
     state.destinations = destinations;
-    const struct stored what = {.state = &state, .version = version, .unix_s = 1800000000};
+    const struct stored_state what = {.state = &state, .version = version, .unix_s = 1800000000};
     size_t len = 0;
     uint8_t *bytes = store_pack(&what, "node", &len);
     cr_assert_not_null(bytes);
@@ -54,7 +54,7 @@ static bool put(const struct folder *folder, uint64_t version, const char *desti
 Test(store, gives_back_what_was_stored_to_its_owner_alone, .timeout = 20)
 {
     struct folder folder;
-    struct stored out;
+    struct stored_state out;
     struct err err = {{0}, {0}};
     struct stat st;
     bool is_missing = false;
@@ -97,7 +97,7 @@ Test(store, refuses_every_flipped_bit_and_every_cut, .timeout = 60)
     cr_assert_eq(stat(folder.state, &st), 0);
     for (int is_cut = 0; is_cut < 2; is_cut++) {
         for (long at = 0; at < st.st_size; at++) {
-            struct stored out;
+            struct stored_state out;
             struct err err = {{0}, {0}};
             bool is_missing = true;
             spoil(folder.state, at, is_cut == 1);
@@ -132,7 +132,7 @@ Test(store, refuses_what_is_not_its_own_or_older, .timeout = 20)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct folder folder;
-        struct stored out;
+        struct stored_state out;
         struct err err = {{0}, {0}};
         bool is_missing = false;
         folder_init(&folder);
@@ -159,7 +159,7 @@ Test(store, refuses_what_is_not_its_own_or_older, .timeout = 20)
 Test(store, keeps_the_old_file_when_the_new_one_does_not_fit, .timeout = 20)
 {
     struct folder folder;
-    struct stored out;
+    struct stored_state out;
     struct err err = {{0}, {0}};
     bool is_missing = false;
     char name[5000];
@@ -193,7 +193,7 @@ Test(store, a_folder_that_cannot_be_made_is_an_error, .timeout = 20)
 Test(store, a_link_in_the_place_of_the_file_is_not_followed, .timeout = 20)
 {
     struct folder folder;
-    struct stored out;
+    struct stored_state out;
     struct err err = {{0}, {0}};
     bool is_missing = true;
     folder_init(&folder);

@@ -68,12 +68,15 @@ static void on_fill_node(void *ctx, Tabard__V1__Node *out)
     out->id = (char *)"node";
 }
 
-static bool on_offer(void *ctx, const struct subscription_offer *offer, struct err *err)
+static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
 {
     struct play *play = ctx;
     play->num_offers++;
-    play->num_destinations = offer->state->n_destinations;
-    play->has_issued = offer->issued != NULL;
+    cr_assert_eq(slots->parts[SNAPSHOT_RULES], slots->parts[SNAPSHOT_BUNDLES]);
+    const Tabard__V1__State *state =
+        (const Tabard__V1__State *)slots->parts[SNAPSHOT_RULES]->message;
+    play->num_destinations = state->n_destinations;
+    play->has_issued = slots->parts[SNAPSHOT_IDENTITY] != NULL;
     return play->offer_error == NULL || err_set_at(err, "policies[0]", "%s", play->offer_error);
 }
 
@@ -279,7 +282,7 @@ Test(subscription, refuses_what_the_proxy_refuses_and_keeps_the_old, .timeout = 
     cr_expect_str_eq(play.sent->result->nonce, "n2");
     cr_expect_str_eq(error_sent(&play), "port 1 is taken");
     cr_expect_eq(play.sub.version, 5);
-    cr_expect_str_eq(play.sub.state->destinations[0]->name, "a");
+    cr_expect_str_eq(subscription_state(&play.sub)->destinations[0]->name, "a");
     cr_expect_eq(play.sub.num_nacks, 1);
     play_cleanup(&play);
 }
@@ -342,7 +345,7 @@ Test(subscription, merges_deltas_into_the_state_until_one_is_refused, .timeout =
     RESPOND(&play, .nonce = "n3", .version = 7, .removed = "a");
     cr_expect_eq(play.num_destinations, 1);
     subscription_settled(&play.sub, "", play.now);
-    cr_expect_str_eq(play.sub.state->destinations[0]->name, "b");
+    cr_expect_str_eq(subscription_state(&play.sub)->destinations[0]->name, "b");
     RESPOND(&play, .nonce = "n4", .version = 8, .put = "b", .removed = "unknown");
     cr_expect_eq(play.num_destinations, 1, "the same name takes the place");
     subscription_settled(&play.sub, "no", play.now);
@@ -385,7 +388,7 @@ Test(subscription, takes_a_certificate_for_its_own_key_and_identity_only, .timeo
         } else {
             cr_expect(strstr(error_sent(&play), rows[i].words) != NULL, "%s: %s", rows[i].name,
                       error_sent(&play));
-            cr_expect_null(play.sub.issued.identity);
+            cr_expect_null(play.sub.issued.part);
             pass(&play, 0);
             cr_expect_not_null(play.sent->certificate_request, "%s: asked again", rows[i].name);
         }
@@ -610,7 +613,7 @@ Test(subscription, an_expired_certificate_is_forgotten_but_not_whose_it_was, .ti
     cr_expect_eq(play.num_expired, 0);
     pass(&play, 20 * 1000);
     cr_expect_eq(play.num_expired, 1);
-    cr_expect_null(play.sub.issued.identity);
+    cr_expect_null(play.sub.issued.part);
     pass(&play, 1000);
     cr_expect_eq(play.num_expired, 1, "once");
     play.is_refusing_to_open = false;

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/feed.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "control/agent/sources/files/source_file.h"
+#include "control/agent/sources/sources.h"
+
+#define FILES_ROW 0 // of the board; a source of the table has the row after its place there
+
+static void on_news(uv_timer_t *timer);
+
+static void look_at_board_soon(struct feed *feed)
+{
+    if (feed->files != NULL) {
+        uv_timer_start(&feed->news, on_news, 0, 0);
+    }
+}
+
+void feed_settled(struct feed *feed, size_t source, uint64_t number, const char *error)
+{
+    board_settled(&feed->board, source, number, error);
+    look_at_board_soon(feed);
+}
+
+// Offers what the board holds. false sets err; what is not whole yet is offered later.
+static bool offer_board(struct feed *feed, struct err *err)
+{
+    struct slots slots;
+    struct assembly assembly = {0};
+    uint64_t tickets[SOURCES_MAX];
+    board_slots(&feed->board, &slots, tickets);
+    bool ok = !slots_are_whole(&slots) || assemble(&assembly, &slots, time(NULL), err);
+    slots_cleanup(&slots);
+    if (assembly.snapshot != NULL) {
+        memcpy(assembly.tickets, tickets, sizeof tickets);
+        feed->hooks.offer(feed->hooks.ctx, &assembly);
+        assembly_cleanup(&assembly);
+    }
+    return ok;
+}
+
+static void on_news(uv_timer_t *timer)
+{
+    struct feed *feed = timer->data;
+    for (size_t i = 0; i < feed->num_sources; i++) {
+        struct feed_source *source = &feed->sources[i];
+        char error[1024];
+        if (board_take(&feed->board, source->row, error, sizeof error) && source->source != NULL) {
+            source->kind->settled(source->source, error);
+        }
+    }
+    if (feed->board.has_news) {
+        // Together with a try now, and without it once the try is over, whatever came of it.
+        feed->board.has_news = board_is_trying(&feed->board);
+        struct err err = {{0}, {0}};
+        char text[1024];
+        if (!offer_board(feed, &err)) {
+            feed->hooks.failed(feed->hooks.ctx, err_text(&err, text, sizeof text));
+        }
+    }
+}
+
+static void on_put(void *ctx, const struct slots *slots)
+{
+    struct feed_source *source = ctx;
+    board_put(&source->feed->board, source->row, slots);
+    look_at_board_soon(source->feed);
+}
+
+static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
+{
+    struct feed_source *source = ctx;
+    board_try(&source->feed->board, source->row, slots);
+    bool ok = offer_board(source->feed, err);
+    if (!ok) {
+        board_drop(&source->feed->board, source->row);
+    }
+    return ok;
+}
+
+static void on_refused(void *ctx, const char *text)
+{
+    const struct feed *feed = ((const struct feed_source *)ctx)->feed;
+    feed->hooks.failed(feed->hooks.ctx, text);
+}
+
+// Starts, configures or ends a source, as mesh.yaml says.
+static void configure(struct feed_source *source, void *access, struct part *identity)
+{
+    struct feed *feed = source->feed;
+    if (access == NULL) {
+        source->kind->close(source->source);
+        source->source = NULL;
+        board_put(&feed->board, source->row, &(struct slots){{NULL}});
+        return;
+    }
+    if (source->source == NULL) {
+        source->source = source->kind->start(
+            feed->loop,
+            &(struct source_hooks){
+                .ctx = source, .put = on_put, .offer = on_offer, .refused = on_refused});
+    }
+    source->kind->configure(source->source, access, identity);
+}
+
+static void on_loaded(void *ctx, struct mesh *mesh)
+{
+    struct feed *feed = ctx;
+    board_put(&feed->board, FILES_ROW, &mesh->slots);
+    for (size_t i = 0; i < feed->num_sources; i++) {
+        configure(&feed->sources[i], mesh->accesses[i], mesh->slots.parts[SNAPSHOT_IDENTITY]);
+        mesh->accesses[i] = NULL;
+    }
+    if (mesh->assembly.snapshot != NULL) {
+        // mesh.yaml is the whole truth, and was assembled where it was read.
+        feed->board.has_news = false;
+        feed->hooks.offer(feed->hooks.ctx, &mesh->assembly);
+    } else {
+        look_at_board_soon(feed);
+    }
+}
+
+static void on_failed(void *ctx, const char *text)
+{
+    const struct feed *feed = ctx;
+    feed->hooks.failed(feed->hooks.ctx, text);
+}
+
+void feed_start(struct feed *feed, uv_loop_t *loop, const char *mesh_path,
+                const struct feed_hooks *hooks)
+{
+    feed->hooks = *hooks;
+    feed->loop = loop;
+    uv_timer_init(loop, &feed->news);
+    feed->news.data = feed;
+    for (size_t i = 0; sources_kinds[i] != NULL; i++) {
+        feed->sources[feed->num_sources++] =
+            (struct feed_source){.feed = feed, .kind = sources_kinds[i], .row = i + 1};
+    }
+    feed->files = source_file_new(
+        loop, mesh_path, sources_fields,
+        &(struct source_file_hooks){.ctx = feed, .on_loaded = on_loaded, .on_failed = on_failed});
+}
+
+void feed_reload(struct feed *feed)
+{
+    if (feed->files != NULL) {
+        source_file_reload(feed->files);
+    }
+}
+
+const char *feed_facts(const struct feed *feed, struct source_facts *out)
+{
+    for (size_t i = 0; i < feed->num_sources; i++) {
+        const struct feed_source *source = &feed->sources[i];
+        if (source->source != NULL) {
+            source->kind->facts(source->source, out);
+            return source->kind->field->name;
+        }
+    }
+    return NULL;
+}
+
+void feed_close(struct feed *feed)
+{
+    if (feed->files == NULL) {
+        return;
+    }
+    source_file_close(feed->files);
+    feed->files = NULL;
+    for (size_t i = 0; i < feed->num_sources; i++) {
+        feed->sources[i].kind->close(feed->sources[i].source);
+        feed->sources[i].source = NULL;
+    }
+    uv_close((uv_handle_t *)&feed->news, NULL);
+}
+
+void feed_cleanup(struct feed *feed)
+{
+    board_cleanup(&feed->board);
+}

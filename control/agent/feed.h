@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The sources at work: mesh.yaml's files, and whom else mesh.yaml asks for. They fill the slots of
+// a board, and every change of it becomes one assembly for the rollout. The agent calls feed_start
+// once, feed_settled for each answer of the rollout, feed_close in a drain or at the end. Owned by
+// the agent; its loop thread; bounded by SOURCES_MAX.
+#ifndef TABARD_CONTROL_AGENT_FEED_H
+#define TABARD_CONTROL_AGENT_FEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "control/agent/snapshot/assemble.h"
+#include "control/agent/snapshot/board.h"
+#include "control/agent/snapshot/source.h"
+
+struct feed_hooks {
+    void *ctx;
+    void (*offer)(void *ctx, struct assembly *assembly); // to be taken over, or is cleaned up
+    void (*failed)(void *ctx, const char *text);         // something that will not be offered
+};
+
+// A source beside the files.
+struct feed_source {
+    struct feed *feed;              // borrowed
+    const struct source_kind *kind; // borrowed
+    size_t row;                     // of the board; the files have row 0
+    void *source;                   // owned; NULL: mesh.yaml doesn't ask for it
+};
+
+// Zero state: feed_close does nothing.
+struct feed {
+    struct feed_hooks hooks;
+    uv_loop_t *loop;           // borrowed
+    uv_timer_t news;           // looks at the board, outside of whatever callback brought news
+    struct source_file *files; // owned; NULL when closed
+    struct feed_source sources[SOURCES_MAX];
+    size_t num_sources;
+    struct board board;
+};
+
+// feed_start takes the zero state, which must stay where it is, and begins to read mesh.yaml.
+void feed_start(struct feed *feed, uv_loop_t *loop, const char *mesh_path,
+                const struct feed_hooks *hooks);
+void feed_reload(struct feed *feed); // reads mesh.yaml now; nothing when closed
+
+// feed_settled notes what became of a source's try (rollout.h) and passes it on in the next turn
+// of the loop.
+void feed_settled(struct feed *feed, size_t source, uint64_t number, const char *error);
+
+// feed_facts fills in what the first source beside the files shows the operator, and returns its
+// name; NULL: mesh.yaml asks for none.
+const char *feed_facts(const struct feed *feed, struct source_facts *out);
+
+// feed_close ends the sources; no hook is called any more. feed_cleanup frees the rest after the
+// loop has run out.
+void feed_close(struct feed *feed);
+void feed_cleanup(struct feed *feed);
+
+#endif

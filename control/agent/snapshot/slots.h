@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What sources of configuration have to say: each fills slots, one for each part of a Snapshot
+// (proxy/rules/snapshot_join.h), and knows nothing of who fills the others. A part is counted and
+// never changed; the last reference frees it. One thread at a time.
+#ifndef TABARD_CONTROL_AGENT_SNAPSHOT_SLOTS_H
+#define TABARD_CONTROL_AGENT_SNAPSHOT_SLOTS_H
+
+#include <openssl/base.h>
+#include <stdbool.h>
+
+#include "proxy/rules/snapshot_join.h"
+
+struct part {
+    unsigned num_refs;
+    ProtobufCMessage *message; // owned; a MeshConfig, a State, a Snapshot: see snapshot_join
+    EVP_PKEY *key;             // owned; of the identity in the message; NULL where there is none
+};
+
+// part_new takes over both.
+struct part *part_new(ProtobufCMessage *message, EVP_PKEY *key);
+struct part *part_ref(struct part *part);
+void part_unref(struct part *part); // NULL is allowed
+
+// part_identity returns the identity in a part; NULL: none, or no part.
+const Tabard__V1__Identity *part_identity(const struct part *part);
+
+// Zero state: all empty.
+struct slots {
+    struct part *parts[SNAPSHOT_NUM_PARTS]; // counted; NULL: empty
+};
+
+// slots_fill puts a part, of which it counts a reference, in place of what was there.
+void slots_fill(struct slots *slots, enum snapshot_part which, struct part *part);
+void slots_copy(struct slots *out, const struct slots *from); // over the zero state
+void slots_cleanup(struct slots *slots);
+bool slots_are_whole(const struct slots *slots); // none is empty
+
+#endif

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a source of configuration is. mesh.yaml's files are the first, and every other one is asked
+// for by a field of mesh.yaml: a source_field says what that field means, a source_kind is the
+// source at work. control/agent/sources/sources.h is the table of both. The file source calls
+// name_files and access_new while it reads, off the loop; the agent calls the rest on the loop:
+// start, configure each time mesh.yaml was read, settled after an offer, close.
+#ifndef TABARD_CONTROL_AGENT_SNAPSHOT_SOURCE_H
+#define TABARD_CONTROL_AGENT_SNAPSHOT_SOURCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "control/agent/snapshot/slots.h"
+
+#define SOURCES_MAX 8 // the files, and those of the table
+
+struct mesh_files;
+
+struct source_field {
+    const char *name;   // of the source, in sentences: "policy agent"
+    const char *field;  // of MeshConfig
+    unsigned fills;     // a bit for each part that the source fills: 1 << SNAPSHOT_RULES
+    unsigned stands_in; // of these, the parts that mesh.yaml may fill until the source does
+    // Reads the files that the field names. false sets err, located in mesh.yaml.
+    bool (*name_files)(struct mesh_files *files, struct err *err);
+    // Takes the field out of mesh.yaml and checks it. NULL sets err, located in mesh.yaml.
+    void *(*access_new)(struct mesh_files *files, time_t now, struct err *err);
+    void (*access_free)(void *access);                 // NULL is allowed
+    const char *(*access_address)(const void *access); // whom it leads to
+};
+
+struct source_hooks {
+    void *ctx;
+    // What the source has to say now. Nobody is told what comes of it; it is tried until it goes.
+    void (*put)(void *ctx, const struct slots *slots);
+    // Something new to be tried: `settled` says once what became of it, and until then nothing is
+    // put or offered. In force, it stays; refused, what was put or in force before does. false
+    // sets err, at the field of Snapshot: it is not good, and settled does not come.
+    bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
+    void (*refused)(void *ctx, const char *text); // an update that never became an offer
+};
+
+struct source_facts {
+    const char *address;
+    bool is_connected; // and the other end stands behind what is in force
+    uint64_t version;  // held; 0: none
+    int64_t state_age_s;
+    uint64_t num_failures;
+    uint64_t num_nacks;
+    uint64_t num_store_failures;
+    const char *last_error; // empty: none
+};
+
+struct uv_loop_s;
+
+struct source_kind {
+    const struct source_field *field;
+    void *(*start)(struct uv_loop_s *loop, const struct source_hooks *hooks);
+    // Takes over the access; `identity` (NULL: none) is what mesh.yaml's own files prove.
+    void (*configure)(void *source, void *access, struct part *identity);
+    void (*settled)(void *source, const char *error);
+    void (*facts)(const void *source,
+                  struct source_facts *out); // texts borrowed until the next call
+    void (*close)(void *source);             // no hook is called any more; NULL is allowed
+};
+
+#endif

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What mesh.yaml and its files come to: the slots that they fill, and whom else mesh.yaml asks to
+// fill some. The file source reads one at each change, and `tabardctl check` once. Pure but for
+// the reading; owned by the caller; any thread, one at a time.
+#ifndef TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_H
+#define TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_H
+
+#include <stdbool.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "control/agent/snapshot/assemble.h"
+#include "control/agent/snapshot/source.h"
+#include "control/agent/sources/files/mesh_files.h"
+
+// Zero state: {0}.
+struct mesh {
+    struct slots slots;
+    struct assembly assembly; // of the slots, where they are whole; else the zero state
+    // Of each field of the table that mesh.yaml has, what its access_new made; else NULL.
+    void *accesses[SOURCES_MAX];              // owned
+    const struct source_field *const *fields; // borrowed, for ever
+};
+
+// mesh_read makes slots of the files and checks them, all or nothing. It takes what it needs out
+// of files->config: afterwards files is only good for mesh_files_moved and mesh_files_cleanup.
+// false sets err, located in mesh.yaml; *out is then the zero state.
+bool mesh_read(struct mesh *out, struct mesh_files *files, const struct source_field *const *fields,
+               time_t now, struct err *err);
+
+// mesh_load reads the mesh.yaml at `path` and its files in one go.
+bool mesh_load(struct mesh *out, const char *path, const struct source_field *const *fields,
+               time_t now, struct err *err);
+void mesh_cleanup(struct mesh *mesh);
+
+#endif
