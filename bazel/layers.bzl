@@ -2,11 +2,13 @@
 """Which folder sees which. One folder is one layer: its files include only their own folder and those named here.
 
 BUILD files take their visibility from this table, and ./dev lint holds every #include to it. Tests see everything.
-A folder stands below the line that names it.
+A folder stands below the lines of those it sees. What sees base sees the folders below base too.
 """
 
 LAYERS = {
     "base": [],
+    "base/data": ["base"],
+    "base/pb": ["base", "base/data"],
     "proto": ["base"],
     "certs": ["base", "proto"],
     "certs/ca": ["base", "certs"],
@@ -116,12 +118,17 @@ HEADERS = {
     "nghttp2/nghttp2.h": ["net/..."],
     "microhttpd.h": ["control/host/http"],
     "nftables/libnftables.h": ["control/ctl/intercept"],
-    "yaml.h": ["base/pb_text"],
+    "yaml.h": ["base/pb/pb_text"],
 }
+
+def sees(folder, other):
+    """Whether a folder may include the headers of another one."""
+    below_base = other.startswith("base/") and not folder.startswith("base")
+    return other in LAYERS[folder] or below_base and "base" in LAYERS[folder]
 
 def seen_by(folder):
     """The visibility of a folder's targets: the folders above it, and the tests."""
     if folder not in LAYERS:
         fail(folder + " has no row in bazel/layers.bzl")
-    above = ["//%s:__pkg__" % other for other in LAYERS if folder in LAYERS[other]]
+    above = ["//%s:__pkg__" % other for other in LAYERS if sees(other, folder)]
     return above + ["//tests:__subpackages__"]

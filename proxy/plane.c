@@ -7,7 +7,7 @@
 #include <uv.h>
 
 #include "base/log.h"
-#include "base/pb_copy.h"
+#include "base/pb/pb_copy.h"
 #include "proto/contract.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/link/link.h"

@@ -10,7 +10,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-#include "base/hex.h"
+#include "base/data/hex.h"
 #include "certs/bundle.h"
 #include "certs/cert_time.h"
 #include "certs/key.h"

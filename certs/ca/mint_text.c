@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hex.h"
+#include "base/data/hex.h"
 #include "certs/ca/mint.h"
 
 #define SERIAL_DIGITS_MAX 40 // RFC 5280 allows 20 bytes

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "certs/identity.h"
 #include "control/ctl/ctl.h"
 #include "base/flags.h"

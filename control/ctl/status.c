@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/flags.h"
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "control/ctl/ask.h"
 #include "control/ctl/ctl.h"
 #include "proto/contract.h"

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
-#include "base/keymap.h"
+#include "base/data/keymap.h"
 
 // name_check refuses an empty name, one of more than len_max bytes, and spaces, quotes,
 // backslashes, #, =, and anything but printable ASCII. false sets err, with err.where "name".

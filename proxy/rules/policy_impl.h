@@ -7,8 +7,8 @@
 #ifndef TABARD_PROXY_RULES_POLICY_IMPL_H
 #define TABARD_PROXY_RULES_POLICY_IMPL_H
 
-#include "base/array.h"
-#include "base/keymap.h"
+#include "base/data/array.h"
+#include "base/data/keymap.h"
 #include "proxy/rules/policy.h"
 
 // A rule is found through keys: each principal it names (or, without principals, each block of

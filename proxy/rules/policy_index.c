@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/must.h"
-#include "base/pb_copy.h"
-#include "base/pb_text.h"
+#include "base/pb/pb_copy.h"
+#include "base/pb/pb_text.h"
 #include "proxy/rules/name.h"
 #include "proxy/rules/policy_impl.h"
 

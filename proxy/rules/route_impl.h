@@ -6,8 +6,8 @@
 #ifndef TABARD_PROXY_RULES_ROUTE_IMPL_H
 #define TABARD_PROXY_RULES_ROUTE_IMPL_H
 
-#include "base/array.h"
-#include "base/keymap.h"
+#include "base/data/array.h"
+#include "base/data/keymap.h"
 #include "proxy/rules/route.h"
 
 #define ROUTE_KEYS_MAX 4000000u // of one index: blocks times ports, summed over the destinations

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/must.h"
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 
 static void snapshot_free(struct snapshot *snapshot)
 {

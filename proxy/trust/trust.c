@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/must.h"
-#include "base/pb_copy.h"
+#include "base/pb/pb_copy.h"
 
 static void trust_free(struct trust *trust)
 {

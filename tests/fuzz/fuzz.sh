@@ -15,7 +15,7 @@ more=
 [ "$name" != policy ] || more="base/budget.c control/agent/sources/policy_agent/pa_response.c control/agent/sources/policy_agent/pa_text.c $out/gen/tabard/v1/policy_agent.pb-c.c"
 # shellcheck disable=SC2086 # more is a list
 clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -I"$out/gen" \
-    "tests/fuzz/${name}_fuzz.c" base/addr.c base/array.c base/err.c base/keymap.c base/log.c base/pb_text*.c \
+    "tests/fuzz/${name}_fuzz.c" base/addr.c base/data/array.c base/err.c base/data/keymap.c base/log.c base/pb/pb_text*.c \
     certs/identity.c proxy/rules/name.c proxy/rules/policy*.c proxy/rules/route*.c proxy/rules/snapshot_join.c "$out/gen/tabard/v1/mesh.pb-c.c" $more \
     -lyaml -lprotobuf-c -lm -o "$out/${name}_fuzz"
 exec "$out/${name}_fuzz" "$@" "$out/corpus" "tests/fuzz/seeds/$name"

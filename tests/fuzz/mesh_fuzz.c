@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
 #include "proxy/rules/snapshot_join.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

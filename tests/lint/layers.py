@@ -13,7 +13,7 @@ GENERATED = {"tabard/v1": "proto"}
 def read_tables():
     tables = {}
     exec(tree.read(TABLE), tables)  # of Starlark only what Python has too
-    return tables["LAYERS"], tables["HEADERS"]
+    return tables
 
 
 def unordered(layers):
@@ -33,7 +33,8 @@ def may_include(file, places):
                for place in places)
 
 
-def findings(layers, headers):
+def findings(tables):
+    layers, headers, sees = tables["LAYERS"], tables["HEADERS"], tables["sees"]
     yield from unordered(layers)
     for file in tree.files("*.c", "*.h"):
         folder = os.path.dirname(file)
@@ -51,9 +52,9 @@ def findings(layers, headers):
                     yield f"{where}: {included} is not for {folder} ({TABLE})"
                 continue
             seen = GENERATED.get(os.path.dirname(included), os.path.dirname(included))
-            if seen != folder and seen not in layers[folder]:
+            if seen != folder and not sees(folder, seen):
                 yield f"{where}: {folder} doesn't see {seen or included} ({TABLE})"
 
 
 if __name__ == "__main__":
-    tree.report(findings(*read_tables()))
+    tree.report(findings(read_tables()))

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/utf8.h"
+#include "base/data/utf8.h"
 
 #define REFUSED_NAME PROXY_METRICS_PREFIX "proxy_metrics_refused_total"
 

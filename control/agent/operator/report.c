@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "control/host/metrics.h"
 #include "tabard/v1/admin.pb-c.h"
 

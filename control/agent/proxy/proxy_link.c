@@ -7,7 +7,7 @@
 
 #include "base/frame.h"
 #include "base/log.h"
-#include "base/pb_budget.h"
+#include "base/pb/pb_budget.h"
 
 // Unsent bytes at which a socket counts as not read. Two snapshots may be on their way: one in
 // force again after a restart and the next.

@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "base/must.h"
-#include "base/pb_copy.h"
+#include "base/pb/pb_copy.h"
 #include "certs/bundle.h"
 #include "certs/verify.h"
 #include "control/agent/proxy/keyring.h"

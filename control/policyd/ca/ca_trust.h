@@ -13,9 +13,9 @@
 #include <openssl/x509.h>
 
 #include "base/err.h"
-#include "base/keymap.h"
+#include "base/data/keymap.h"
 #include "certs/bundle.h"
-#include "base/pb_wire.h"
+#include "base/pb/pb_wire.h"
 
 // Texts of files, NUL-terminated, borrowed; NULL: there is none.
 struct ca_trust_texts {

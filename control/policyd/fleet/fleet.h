@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 #include "base/addr.h"
-#include "base/array.h"
+#include "base/data/array.h"
 #include "base/err.h"
 #include "certs/identity.h"
 #include "control/policyd/fleet/multimap.h"
-#include "base/pb_wire.h"
+#include "base/pb/pb_wire.h"
 #include "tabard/v1/fleet.pb-c.h"
 
 #define FLEET_PIECES_MAX              1024

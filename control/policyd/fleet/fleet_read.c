@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/must.h"
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "control/policyd/fleet/fleet_impl.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"

@@ -7,8 +7,8 @@
 #ifndef TABARD_CONTROL_POLICYD_FLEET_MULTIMAP_H
 #define TABARD_CONTROL_POLICYD_FLEET_MULTIMAP_H
 
-#include "base/array.h"
-#include "base/keymap.h"
+#include "base/data/array.h"
+#include "base/data/keymap.h"
 #include "certs/identity.h"
 
 // Zero state: empty.

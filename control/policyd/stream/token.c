@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/hex.h"
+#include "base/data/hex.h"
 #include "base/file.h"
 
 #define RANDOM_LEN   32

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/hex.h"
+#include "base/data/hex.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "certs/identity.h"

@@ -18,7 +18,7 @@
 #include "control/policyd/fleet/fleet.h"
 #include "control/policyd/world/registry.h"
 #include "control/policyd/ca/ca_trust.h"
-#include "base/pb_wire.h"
+#include "base/pb/pb_wire.h"
 
 #define WORLD_LOG_MAX 64
 

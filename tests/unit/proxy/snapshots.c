@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "certs/ca/mint.h"
 #include "proto/contract.h"
 

@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "control/agent/snapshot/source.h"
 #include "tabard/v1/mesh.pb-c.h"
 

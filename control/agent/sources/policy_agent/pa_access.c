@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/must.h"
-#include "base/pb_copy.h"
+#include "base/pb/pb_copy.h"
 #include "certs/identity.h"
 
 #define UNIX_PREFIX "unix:"

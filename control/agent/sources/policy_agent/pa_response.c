@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/keymap.h"
-#include "base/pb_budget.h"
-#include "base/pb_copy.h"
-#include "base/pb_text.h"
+#include "base/data/keymap.h"
+#include "base/pb/pb_budget.h"
+#include "base/pb/pb_copy.h"
+#include "base/pb/pb_text.h"
 
 Tabard__V1__SubscribeResponse *pa_response_parse(const uint8_t *bytes, size_t len, struct err *err)
 {

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/now.h"
-#include "base/pb_copy.h"
+#include "base/pb/pb_copy.h"
 #include "base/version.h"
 #include "control/agent/sources/policy_agent/pa_stream.h"
 #include "control/agent/sources/policy_agent/store_writer.h"

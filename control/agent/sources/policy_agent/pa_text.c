@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
-#include "base/utf8.h"
+#include "base/data/utf8.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
 
 enum wire_type { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };

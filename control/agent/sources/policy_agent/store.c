@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
 
 // magic, SHA-256 of all that follows, Unix time, length of the owner, owner, SubscribeResponse

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 
 #define NUM(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 
 #define NUM(array) (sizeof(array) / sizeof((array)[0]))
 

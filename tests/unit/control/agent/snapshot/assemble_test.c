@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pb_copy.h"
+#include "base/pb/pb_copy.h"
 #include "control/agent/proxy/keyring.h"
 #include "proto/contract.h"
 #include "tabard/v1/policy_agent.pb-c.h"

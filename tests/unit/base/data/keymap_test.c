@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/keymap.h"
+#include "base/data/keymap.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

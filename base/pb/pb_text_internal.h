@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 
 #define PB_TEXT_PATH_MAX 160 // of a path's text with its NUL; the same as err.where
 

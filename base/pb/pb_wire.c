@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/pb_wire.h"
+#include "base/pb/pb_wire.h"
 
 enum wire_type { WIRE_VARINT = 0, WIRE_LEN = 2 };
 

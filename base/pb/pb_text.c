@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include <yaml.h>
 
 #include "base/must.h"
-#include "base/pb_text_internal.h"
+#include "base/pb/pb_text_internal.h"
 
 #define FIELDS_MAX 64 // of one message; a schema with more would need a longer `lines`
 

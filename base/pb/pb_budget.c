@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/pb_budget.h"
+#include "base/pb/pb_budget.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/hex.h"
+#include "base/data/hex.h"
 
 const char *hex_text(const uint8_t *bytes, size_t len, char *buf)
 {

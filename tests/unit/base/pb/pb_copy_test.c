@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/pb_copy.h"
+#include "base/pb/pb_copy.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/array.h"
+#include "base/data/array.h"
 
 #include <criterion/criterion.h>
 

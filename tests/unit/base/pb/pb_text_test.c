@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

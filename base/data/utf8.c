@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/utf8.h"
+#include "base/data/utf8.h"
 
 size_t utf8_decode(const uint8_t *text, size_t len, uint32_t *out_character)
 {

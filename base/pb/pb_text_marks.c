@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/must.h"
-#include "base/pb_text_internal.h"
+#include "base/pb/pb_text_internal.h"
 
 uint32_t pb_text_marks_add(struct pb_text_marks *marks, struct pb_text_mark mark)
 {

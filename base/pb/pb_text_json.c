@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "base/pb_text_internal.h"
-#include "base/utf8.h"
+#include "base/data/bytes.h"
+#include "base/pb/pb_text_internal.h"
+#include "base/data/utf8.h"
 
 static void put_line(struct bytes *out, unsigned depth)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/hex.h"
+#include "base/data/hex.h"
 
 #include <criterion/criterion.h>
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/must.h"
-#include "base/pb_text_internal.h"
+#include "base/pb/pb_text_internal.h"
 
 void *pb_text_field_at(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/bytes.h"
+#include "base/data/bytes.h"
 
 // pb_wire_put_field appends a field of type bytes, string or message; pb_wire_put_number a varint
 // field; pb_wire_put_message packs a message as a field.

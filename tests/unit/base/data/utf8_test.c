@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/utf8.h"
+#include "base/data/utf8.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pb_text.h"
+#include "base/pb/pb_text.h"
 #include "scalars.pb-c.h"
 
 #define NUM(array) (sizeof(array) / sizeof((array)[0]))

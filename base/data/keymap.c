@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/keymap.h"
+#include "base/data/keymap.h"
 
 #include <stdlib.h>
 #include <string.h>
