@@ -17,7 +17,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COPY = ROOT / "out" / "mutate"
 PASSED, FAILED_TO_BUILD, FAILED_TESTS = 0, 1, 3  # how bazel test ends
-TEST_SECONDS_MAX = 100
+TEST_SECONDS_MAX = 60
 
 # What isn't code, and what can't be seen by a test: logs, releases, checks of what is always so.
 MASKED = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|^#(?:\\\n|[^\n])*|'
@@ -99,7 +99,7 @@ def line_of(text, at):
 
 def try_changes(file, tried, seed):
     """Tries some changes of one file; prints those that survive. Returns how many counted and how many were caught."""
-    text = (ROOT / file).read_text()
+    text = (COPY / file).read_text()
     all_changes = sorted(set(changes(text)))
     random.Random(f"{seed} {file}").shuffle(all_changes)
     near, far = tests_of(file)
