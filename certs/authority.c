@@ -1,39 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "certs/authority.h"
+
 #include <openssl/mem.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 
-#include "certs/bundle_impl.h"
+#include "base/must.h"
 #include "certs/identity.h"
+#include "certs/cert.h"
 
-bool bundle_key_digest(uint8_t out[32], const X509 *cert)
+void authority_key_digest(uint8_t out[32], const X509 *cert)
 {
     uint8_t *der = NULL;
     int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY((X509 *)cert), &der);
-    if (len <= 0) {
-        return false;
-    }
+    must_have(len > 0 ? der : NULL);
     SHA256(der, (size_t)len, out);
     OPENSSL_free(der);
-    return true;
 }
 
-bool bundle_spiffe_id_check(X509 *cert, const char *domain, size_t domain_len, struct err *err)
+bool authority_id_check(X509 *cert, const char *domain, size_t domain_len, struct err *err)
 {
-    int critical = 0;
-    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, &critical, NULL);
-    if (names == NULL) {
-        return critical == -1 || err_set(err, "its subjectAltName can't be read");
+    struct cert_uris uris;
+    if (!cert_uris_read(&uris, cert)) {
+        return err_set(err, "its subjectAltName can't be read");
     }
     bool ok = true;
-    for (size_t i = 0; ok && i < sk_GENERAL_NAME_num(names); i++) {
-        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_URI) {
-            continue;
-        }
-        const char *text = (const char *)ASN1_STRING_get0_data(name->d.ia5);
-        size_t len = (size_t)ASN1_STRING_length(name->d.ia5);
+    for (size_t i = 0; ok && i < uris.num; i++) {
+        size_t len = 0;
+        const char *text = cert_uri(&uris, i, &len);
         if (len < 9 || memcmp(text, "spiffe://", 9) != 0) {
             continue; // some other URI of the operator's
         }
@@ -50,11 +45,11 @@ bool bundle_spiffe_id_check(X509 *cert, const char *domain, size_t domain_len, s
                          (int)id.text_len, id.text, (int)domain_len, domain);
         }
     }
-    GENERAL_NAMES_free(names);
+    cert_uris_cleanup(&uris);
     return ok;
 }
 
-bool bundle_signer_check(X509 *cert, struct err *err)
+bool authority_check(X509 *cert, struct err *err)
 {
     uint32_t flags = X509_get_extension_flags(cert);
     if ((flags & EXFLAG_INVALID) != 0) {

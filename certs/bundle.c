@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+#include "certs/authority.h"
 #include "certs/bundle_impl.h"
-#include "certs/cert_time.h"
+#include "certs/cert.h"
 #include "certs/identity.h"
 
 #define ROOT_BYTES_MAX (64u << 10)
@@ -48,8 +50,8 @@ static bool read_root(struct bundle_root *out, const ProtobufCBinaryData *der,
         !cert_time_read(&out->not_after, X509_get0_notAfter(out->cert))) {
         return err_set(err, "its validity is not a pair of times");
     }
-    return bundle_signer_check(out->cert, err) &&
-           bundle_spiffe_id_check(out->cert, bundle->domain, bundle->domain_len, err);
+    return authority_check(out->cert, err) &&
+           authority_id_check(out->cert, bundle->domain, bundle->domain_len, err);
 }
 
 static int digest_compare(const void *a, const void *b)
@@ -90,10 +92,7 @@ static bool read_roots(struct trust_bundle *out, const Tabard__V1__TrustBundle *
         return err_set_at(err, "roots", "%zu certificates; a trust bundle has 1 to %d",
                           source->n_roots, TRUST_BUNDLE_ROOTS_MAX);
     }
-    out->roots = calloc(source->n_roots, sizeof out->roots[0]);
-    if (out->roots == NULL) {
-        return err_set(err, "out of memory");
-    }
+    out->roots = must_alloc(source->n_roots, sizeof out->roots[0]);
     for (size_t i = 0; i < source->n_roots; i++) {
         out->num_roots = i + 1;
         if (!read_root(&out->roots[i], &source->roots[i], out, err)) {
@@ -113,13 +112,10 @@ static bool read_crls(struct trust_bundle *out, const Tabard__V1__TrustBundle *s
     if (source->n_crls == 0) {
         return true;
     }
-    out->crls = calloc(source->n_crls, sizeof out->crls[0]);
-    if (out->crls == NULL) {
-        return err_set(err, "out of memory");
-    }
+    out->crls = must_alloc(source->n_crls, sizeof out->crls[0]);
     for (size_t i = 0; i < source->n_crls; i++) {
         const ProtobufCBinaryData *der = &source->crls[i];
-        if (!bundle_crl_read(&out->crls[i], der->data, der->len, out, now, err)) {
+        if (!crl_read(&out->crls[i], der->data, der->len, out, now, err)) {
             return err_prefix_where(err, "crls[%zu]", i);
         }
         out->num_crls = i + 1;
@@ -134,11 +130,8 @@ static bool read_bundle(struct trust_bundle *out, const Tabard__V1__TrustBundle 
     if (!spiffe_trust_domain_check(source->trust_domain, len, err)) {
         return err_prefix_where(err, "trust_domain");
     }
-    out->domain = strdup(source->trust_domain);
+    out->domain = must_strdup(source->trust_domain);
     out->domain_len = len;
-    if (out->domain == NULL) {
-        return err_set(err, "out of memory");
-    }
     if (!read_roots(out, source, err) || !read_crls(out, source, now, err)) {
         return false;
     }
@@ -154,14 +147,8 @@ struct trust_bundles *trust_bundles_new(Tabard__V1__TrustBundle *const *bundles,
                    TRUST_BUNDLES_MAX);
         return NULL;
     }
-    struct trust_bundles *out = calloc(1, sizeof *out);
-    struct trust_bundle *items = calloc(num_bundles == 0 ? 1 : num_bundles, sizeof *items);
-    if (out == NULL || items == NULL) {
-        free(out);
-        free(items);
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct trust_bundles *out = must_alloc(1, sizeof *out);
+    struct trust_bundle *items = must_alloc(num_bundles, sizeof *items);
     out->items = items;
     bool ok = true;
     for (size_t i = 0; ok && i < num_bundles; i++) {
@@ -199,7 +186,7 @@ void trust_bundles_free(struct trust_bundles *bundles)
             X509_free(bundle->roots[j].cert);
         }
         for (size_t j = 0; j < bundle->num_crls; j++) {
-            bundle_crl_cleanup(&bundle->crls[j]);
+            crl_cleanup(&bundle->crls[j]);
         }
         free(bundle->roots);
         free(bundle->crls);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Trust bundles: for each trust domain the roots and CRLs that prove its peers (SPIFFE Trust Domain
-// and Bundle, section 3), and PEM to DER. Roots of different trust domains are never pooled. A
-// trust_bundles is immutable once built and may be read by any thread; its owner frees it. Bounded
-// by the *_MAX below. It verifies nobody; see certs/verify.h.
+// and Bundle, section 3). Roots of different trust domains are never pooled. A trust_bundles is
+// immutable once built and may be read by any thread; its owner frees it. Bounded by the *_MAX
+// below. It verifies nobody; see certs/verify.h.
 #ifndef TABARD_CERTS_BUNDLE_H
 #define TABARD_CERTS_BUNDLE_H
 
@@ -45,20 +45,5 @@ const uint8_t *trust_bundle_digest(const struct trust_bundle *bundle); // 32 byt
 // trust_bundle_next_update is the earliest nextUpdate of the bundle's CRLs: until then, verdicts
 // hold. Without CRLs it is the end of time.
 time_t trust_bundle_next_update(const struct trust_bundle *bundle);
-
-// A list of DER blobs, owned. Zero state: {0}.
-struct der_list {
-    uint8_t **items; // owned, malloc each
-    size_t *lens;
-    size_t num;
-};
-void der_list_cleanup(struct der_list *list);
-
-// der_list_from_pem reads every PEM block labelled `label` ("CERTIFICATE", "X509 CRL"), at most
-// num_max. A block of another label, text that looks like a damaged block, or no block at all is an
-// error. `what` names the source in err
-// ("bundle/roots.pem"). Each blob is checked to parse.
-bool der_list_from_pem(struct der_list *out, const char *label, const char *pem, size_t pem_len,
-                       size_t num_max, const char *what, struct err *err);
 
 #endif

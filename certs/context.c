@@ -3,11 +3,9 @@
 
 #include <openssl/bytestring.h>
 #include <openssl/err.h>
-#include <openssl/pool.h>
 #include <openssl/x509.h>
-#include <pthread.h>
-#include <string.h>
 
+#include "base/must.h"
 #include "certs/key.h"
 #include "certs/verify.h"
 
@@ -37,23 +35,6 @@ _Static_assert(sizeof alpn_wire == 1 + CONTEXT_ALPN_LEN,
 // What a client offers. HTTP servers that know no mesh (nginx, Go's) refuse a list of which they
 // know no name, so the list ends with one that they know.
 static const char alpn_offer[] = "\x08tabard/1\x08http/1.1";
-
-static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
-static CRYPTO_BUFFER_POOL *pool;
-
-static void pool_make(void)
-{
-    pool = CRYPTO_BUFFER_POOL_new();
-}
-
-// The certificates of live connections are held once each in the process, however many connections
-// share them. The pool has its own lock and lives as long as the process, since contexts of several
-// generations hold buffers of it.
-static CRYPTO_BUFFER_POOL *shared_pool(void)
-{
-    pthread_once(&pool_once, pool_make);
-    return pool;
-}
 
 static bool err_of_library(struct err *err, const char *what)
 {
@@ -103,18 +84,21 @@ bool context_has_mesh_alpn(const SSL_CLIENT_HELLO *hello)
     return false;
 }
 
-// What both sides have in common. TLS 1.3 has no renegotiation and BoringSSL refuses HelloRequest
+// What all contexts have in common. TLS 1.3 has no renegotiation and BoringSSL refuses HelloRequest
 // by default. Its TLS 1.3 cipher suites can't be configured and need not be: they are AES-128-GCM,
 // AES-256-GCM and ChaCha20-Poly1305.
-static bool set_common(SSL_CTX *ctx, const struct context_hooks *hooks, struct err *err)
+static bool set_common(SSL_CTX *ctx, const struct context_options *options, struct err *err)
 {
-    SSL_CTX_set0_buffer_pool(ctx, shared_pool());
+    int mode = SSL_VERIFY_PEER;
+    if (!options->is_certificate_optional) {
+        mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    }
+    SSL_CTX_set0_buffer_pool(ctx, chain_pool());
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     SSL_CTX_set_early_data_enabled(ctx, 0);
     SSL_CTX_set_max_cert_list(ctx, VERIFY_CHAIN_BYTES_MAX);
-    SSL_CTX_set_custom_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-                              hooks->on_verify);
+    SSL_CTX_set_custom_verify(ctx, mode, options->hooks.on_verify);
     if (!SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) ||
         !SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) || !SSL_CTX_set_num_tickets(ctx, 0) ||
         !SSL_CTX_set1_curves_list(ctx, groups) ||
@@ -125,110 +109,87 @@ static bool set_common(SSL_CTX *ctx, const struct context_hooks *hooks, struct e
     return true;
 }
 
-static SSL_CTX *context_new(CRYPTO_BUFFER *const *chain, size_t num_certs,
-                            const struct context_hooks *hooks, struct err *err)
+// What makes a handshake the mesh's own.
+static bool set_mesh(SSL_CTX *ctx, enum context_role role, struct err *err)
 {
-    SSL_CTX *ctx = SSL_CTX_new(TLS_with_buffers_method());
-    if (ctx == NULL) {
-        err_of_library(err, "no TLS context");
-        return NULL;
+    if (role == CONTEXT_SERVER) {
+        SSL_CTX_set_alpn_select_cb(ctx, on_alpn_select, NULL);
+        return true;
     }
-    if (!set_common(ctx, hooks, err)) {
-        SSL_CTX_free(ctx);
-        return NULL;
+    // GREASE keeps other implementations tolerant of what we don't know yet (RFC 8701).
+    SSL_CTX_set_grease_enabled(ctx, 1);
+    // Zero means success here, unlike everywhere else in this library.
+    if (SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)alpn_offer, sizeof alpn_offer - 1) != 0) {
+        return err_of_library(err, "the ALPN name was not taken");
     }
-    if (!SSL_CTX_set_chain_and_key(ctx, chain, num_certs, NULL, hooks->key_method)) {
-        err_of_library(err, "the certificate chain was not taken");
-        err_prefix_where(err, "identity.chain");
-        SSL_CTX_free(ctx);
-        return NULL;
-    }
-    return ctx;
+    return true;
 }
 
-static bool check_cert(const ProtobufCBinaryData *der, size_t index, struct err *err)
+static bool check_cert(const CRYPTO_BUFFER *buffer, bool is_leaf, struct err *err)
 {
-    bool ok = false;
-    EVP_PKEY *key = NULL;
-    const uint8_t *end = der->data;
-    X509 *cert = der->len > VERIFY_CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
-    if (cert == NULL || end != der->data + der->len) {
-        err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CHAIN_BYTES_MAX);
-        goto out;
+    const uint8_t *der = CRYPTO_BUFFER_data(buffer);
+    size_t len = CRYPTO_BUFFER_len(buffer);
+    const uint8_t *end = der;
+    X509 *cert = len == 0 || len > VERIFY_CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)len);
+    bool ok = true;
+    if (cert == NULL || end != der + len) {
+        ok = err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CHAIN_BYTES_MAX);
+    } else if (is_leaf) {
+        // Only the leaf's key signs handshakes; those above it are the verifier's matter.
+        EVP_PKEY *key = X509_get_pubkey(cert);
+        ok = key_check(key, err);
+        EVP_PKEY_free(key);
     }
-    // Only the leaf's key signs handshakes; those above it are the verifier's matter.
-    if (index == 0) {
-        key = X509_get_pubkey(cert);
-        if (!key_check(key, err)) {
-            goto out;
-        }
-    }
-    ok = true;
-out:
-    if (!ok) {
-        err_prefix_where(err, "identity.chain[%zu]", index);
-    }
-    EVP_PKEY_free(key);
     X509_free(cert);
     ERR_clear_error();
     return ok;
 }
 
-bool context_pair_init(struct context_pair *out, const Tabard__V1__Identity *identity,
+static bool set_identity(SSL_CTX *ctx, const struct context_options *options, struct err *err)
+{
+    const struct chain *chain = options->chain;
+    for (size_t i = 0; i < chain->num; i++) {
+        if (!check_cert(chain->certs[i], i == 0, err)) {
+            return err_prefix_where(err, "chain[%zu]", i);
+        }
+    }
+    const SSL_PRIVATE_KEY_METHOD *method = options->key == NULL ? options->hooks.key_method : NULL;
+    if (!SSL_CTX_set_chain_and_key(ctx, chain->certs, chain->num, options->key, method)) {
+        err_of_library(err, "the certificate chain was not taken");
+        return err_prefix_where(err, "chain");
+    }
+    return true;
+}
+
+SSL_CTX *context_new(const struct context_options *options, struct err *err)
+{
+    SSL_CTX *ctx = must_have(SSL_CTX_new(TLS_with_buffers_method()));
+    bool ok = set_common(ctx, options, err) &&
+              (!options->is_mesh || set_mesh(ctx, options->role, err)) &&
+              (options->chain == NULL || set_identity(ctx, options, err));
+    if (!ok) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    if (options->hooks.on_client_hello != NULL) {
+        SSL_CTX_set_select_certificate_cb(ctx, options->hooks.on_client_hello);
+    }
+    return ctx;
+}
+
+bool context_pair_init(struct context_pair *out, const struct chain *chain,
                        const struct context_hooks *hooks, struct err *err)
 {
-    *out = (struct context_pair){0};
-    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX] = {0};
-    bool ok = false;
-    if (identity == NULL || identity->n_chain == 0) {
-        err_set_at(err, "identity.chain", "no certificate: a sidecar needs its own");
-        goto out;
-    }
-    if (identity->n_chain > VERIFY_CHAIN_MAX) {
-        err_set_at(err, "identity.chain", "%zu certificates, more than the %d that a peer accepts",
-                   identity->n_chain, VERIFY_CHAIN_MAX);
-        goto out;
-    }
-    for (size_t i = 0; i < identity->n_chain; i++) {
-        const ProtobufCBinaryData *der = &identity->chain[i];
-        if (!check_cert(der, i, err)) {
-            goto out;
-        }
-        chain[i] = CRYPTO_BUFFER_new(der->data, der->len, shared_pool());
-        if (chain[i] == NULL) {
-            err_set(err, "out of memory");
-            goto out;
-        }
-    }
-    out->server = context_new(chain, identity->n_chain, hooks, err);
-    if (out->server == NULL) {
-        goto out;
-    }
-    out->client = context_new(chain, identity->n_chain, hooks, err);
+    struct context_options options = {
+        .role = CONTEXT_SERVER, .is_mesh = true, .chain = chain, .hooks = *hooks};
+    *out = (struct context_pair){.server = context_new(&options, err)};
+    options.role = CONTEXT_CLIENT;
+    out->client = out->server == NULL ? NULL : context_new(&options, err);
     if (out->client == NULL) {
-        goto out;
-    }
-    SSL_CTX_set_alpn_select_cb(out->server, on_alpn_select, NULL);
-    if (hooks->on_client_hello != NULL) {
-        SSL_CTX_set_select_certificate_cb(out->server, hooks->on_client_hello);
-    }
-    // GREASE keeps other implementations tolerant of what we don't know yet (RFC 8701).
-    SSL_CTX_set_grease_enabled(out->client, 1);
-    // Zero means success here, unlike everywhere else in this library.
-    if (SSL_CTX_set_alpn_protos(out->client, (const uint8_t *)alpn_offer, sizeof alpn_offer - 1) !=
-        0) {
-        err_of_library(err, "the ALPN name was not taken");
-        goto out;
-    }
-    ok = true;
-out:
-    for (size_t i = 0; i < VERIFY_CHAIN_MAX; i++) {
-        CRYPTO_BUFFER_free(chain[i]);
-    }
-    if (!ok) {
         context_pair_cleanup(out);
+        return false;
     }
-    return ok;
+    return true;
 }
 
 void context_pair_cleanup(struct context_pair *pair)

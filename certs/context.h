@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two SSL_CTX of one generation: how every mesh handshake is spoken. TLS 1.3 only, three AEAD
-// suites, no tickets, no session cache, no early data, both sides present certificates (RFC 8446;
-// NIST SP 800-52r2). The pair is owned by a snapshot and immutable once built; any thread may make
-// an SSL of it. It holds no private key: the signatures come through the private-key method it is
-// given.
+// TLS contexts: how every handshake is spoken, the mesh's and those between a sidecar and its
+// policy agent. TLS 1.3 only, three AEAD suites, one list of groups and one of signature
+// algorithms, no tickets, no session cache, no early data (RFC 8446; NIST SP 800-52r2). A context
+// is the caller's and immutable once built; any thread may make an SSL of it. Whom a peer's chain
+// proves is the hooks' business; see certs/verify.h.
 #ifndef TABARD_CERTS_CONTEXT_H
 #define TABARD_CERTS_CONTEXT_H
 
@@ -12,30 +12,45 @@
 #include <stdbool.h>
 
 #include "base/err.h"
-#include "tabard/v1/mesh.pb-c.h"
+#include "certs/chain.h"
 
 #define CONTEXT_ALPN     "tabard/1"
 #define CONTEXT_ALPN_LEN 8
 
-struct context_pair {
-    SSL_CTX *server; // owned
-    SSL_CTX *client; // owned
-};
+enum context_role { CONTEXT_SERVER, CONTEXT_CLIENT };
 
 // What the caller plugs in. on_verify decides on the peer's chain (SSL_get0_peer_certificates)
 // inside the handshake.
 struct context_hooks {
-    const SSL_PRIVATE_KEY_METHOD *key_method; // borrowed for the pair's life
+    const SSL_PRIVATE_KEY_METHOD *key_method; // borrowed for the context's life; see `key`
     enum ssl_verify_result_t (*on_verify)(SSL *ssl, uint8_t *out_alert);
     // NULL, or sees each ClientHello before anything else is decided.
     enum ssl_select_cert_result_t (*on_client_hello)(const SSL_CLIENT_HELLO *hello);
 };
 
-// context_pair_init builds both contexts for `identity`, whose chain is copied. Refused: an empty
-// or too long chain, DER that doesn't parse, a leaf key of a kind that the mesh doesn't sign with
-// (Ed25519, ECDSA P-256 and P-384, RSA of 2048 bits and more). false sets err; *out is then the
+struct context_options {
+    enum context_role role;
+    bool is_mesh;                 // offers or chooses CONTEXT_ALPN
+    bool is_certificate_optional; // of a server: a client may show none
+    const struct chain *chain;    // NULL: a client that shows no certificate
+    EVP_PKEY *key;                // signs for the chain; NULL: hooks.key_method does
+    struct context_hooks hooks;
+};
+
+// context_new refuses a chain with what is no DER certificate in it, and a leaf key of a kind that
+// the mesh doesn't sign with (see certs/key.h) or that is not `key`. NULL sets err, whose path is
+// "chain" or below it.
+SSL_CTX *context_new(const struct context_options *options, struct err *err);
+
+// The two contexts of a sidecar in the mesh.
+struct context_pair {
+    SSL_CTX *server; // owned
+    SSL_CTX *client; // owned
+};
+
+// context_pair_init makes both for one chain. false sets err as context_new does; *out is then the
 // zero state.
-bool context_pair_init(struct context_pair *out, const Tabard__V1__Identity *identity,
+bool context_pair_init(struct context_pair *out, const struct chain *chain,
                        const struct context_hooks *hooks, struct err *err);
 void context_pair_cleanup(struct context_pair *pair);
 

@@ -1,33 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "certs/crl.h"
+
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+#include "certs/authority.h"
 #include "certs/bundle_impl.h"
-#include "certs/cert_time.h"
+#include "certs/cert.h"
 #include "certs/key.h"
-
-bool serial_read(struct serial *out, const ASN1_INTEGER *number)
-{
-    *out = (struct serial){0};
-    int len = ASN1_STRING_length(number);
-    if (len < 0 || len > SERIAL_LEN_MAX) {
-        return false;
-    }
-    out->len = (uint8_t)len;
-    out->is_negative = ASN1_STRING_type(number) == V_ASN1_NEG_INTEGER;
-    if (len > 0) {
-        memcpy(out->bytes, ASN1_STRING_get0_data(number), (size_t)len);
-    }
-    return true;
-}
 
 static int serial_compare(const void *a, const void *b)
 {
-    return memcmp(a, b, sizeof(struct serial));
+    return memcmp(a, b, sizeof(struct cert_serial));
 }
 
-bool bundle_crl_has_serial(const struct bundle_crl *crl, const struct serial *serial)
+bool crl_has_serial(const struct crl *crl, const struct cert_serial *serial)
 {
     return crl->num_serials > 0 && bsearch(serial, crl->serials, crl->num_serials,
                                            sizeof crl->serials[0], serial_compare) != NULL;
@@ -50,7 +39,7 @@ static bool check_extensions(const X509_CRL *crl, struct err *err)
     return true;
 }
 
-static bool check_times(struct bundle_crl *out, const X509_CRL *crl, time_t now, struct err *err)
+static bool check_times(struct crl *out, const X509_CRL *crl, time_t now, struct err *err)
 {
     time_t this_update;
     if (!cert_time_read(&this_update, X509_CRL_get0_lastUpdate(crl))) {
@@ -74,7 +63,7 @@ static bool check_times(struct bundle_crl *out, const X509_CRL *crl, time_t now,
 }
 
 // Finds the root whose name and key made the CRL and remembers both.
-static bool find_issuer(struct bundle_crl *out, X509_CRL *crl, const struct trust_bundle *bundle,
+static bool find_issuer(struct crl *out, X509_CRL *crl, const struct trust_bundle *bundle,
                         struct err *err)
 {
     if (!key_signature_check(X509_CRL_get_signature_nid(crl), err)) {
@@ -90,33 +79,30 @@ static bool find_issuer(struct bundle_crl *out, X509_CRL *crl, const struct trus
         bool is_signer = key != NULL && X509_CRL_verify(crl, key) == 1;
         EVP_PKEY_free(key);
         if (is_signer) {
-            out->issuer = X509_NAME_dup(X509_CRL_get_issuer(crl));
-            return (out->issuer != NULL && bundle_key_digest(out->key_digest, root)) ||
-                   err_set(err, "out of memory");
+            out->issuer = must_have(X509_NAME_dup(X509_CRL_get_issuer(crl)));
+            authority_key_digest(out->key_digest, root);
+            return true;
         }
     }
     return err_set(err, "no root of its bundle that may sign CRLs made its signature");
 }
 
-static bool read_serials(struct bundle_crl *out, X509_CRL *crl, struct err *err)
+static bool read_serials(struct crl *out, X509_CRL *crl, struct err *err)
 {
     STACK_OF(X509_REVOKED) *revoked = X509_CRL_get_REVOKED(crl);
     size_t num = revoked == NULL ? 0 : sk_X509_REVOKED_num(revoked);
     if (num == 0) {
         return true;
     }
-    out->serials = calloc(num, sizeof out->serials[0]);
-    if (out->serials == NULL) {
-        return err_set(err, "out of memory");
-    }
+    out->serials = must_alloc(num, sizeof out->serials[0]);
     for (size_t i = 0; i < num; i++) {
         const X509_REVOKED *entry = sk_X509_REVOKED_value(revoked, i);
         if (X509_REVOKED_get_ext_by_critical(entry, 1, -1) >= 0) {
             return err_set(err, "entry %zu has a critical extension that is not understood", i);
         }
-        if (!serial_read(&out->serials[i], X509_REVOKED_get0_serialNumber(entry))) {
+        if (!cert_serial_read(&out->serials[i], X509_REVOKED_get0_serialNumber(entry))) {
             return err_set(err, "entry %zu has a serial number of more than %d bytes", i,
-                           SERIAL_LEN_MAX);
+                           CERT_SERIAL_LEN_MAX);
         }
     }
     qsort(out->serials, num, sizeof out->serials[0], serial_compare);
@@ -124,10 +110,10 @@ static bool read_serials(struct bundle_crl *out, X509_CRL *crl, struct err *err)
     return true;
 }
 
-bool bundle_crl_read(struct bundle_crl *out, const uint8_t *der, size_t der_len,
-                     const struct trust_bundle *bundle, time_t now, struct err *err)
+bool crl_read(struct crl *out, const uint8_t *der, size_t der_len,
+              const struct trust_bundle *bundle, time_t now, struct err *err)
 {
-    *out = (struct bundle_crl){0};
+    *out = (struct crl){0};
     if (der_len > CRL_BYTES_MAX) {
         return err_set(err, "a CRL of %zu bytes, more than %u", der_len, CRL_BYTES_MAX);
     }
@@ -146,15 +132,15 @@ bool bundle_crl_read(struct bundle_crl *out, const uint8_t *der, size_t der_len,
          find_issuer(out, crl, bundle, err) && read_serials(out, crl, err);
 out:
     if (!ok) {
-        bundle_crl_cleanup(out);
+        crl_cleanup(out);
     }
     X509_CRL_free(crl);
     return ok;
 }
 
-void bundle_crl_cleanup(struct bundle_crl *crl)
+void crl_cleanup(struct crl *crl)
 {
     X509_NAME_free(crl->issuer);
     free(crl->serials);
-    *crl = (struct bundle_crl){0};
+    *crl = (struct crl){0};
 }

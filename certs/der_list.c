@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE // memmem
+#include "certs/der_list.h"
+
 #include <openssl/base64.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "certs/bundle.h"
+#include "base/must.h"
 
 #define LABEL_LEN_MAX 64
 
@@ -31,23 +33,13 @@ void der_list_cleanup(struct der_list *list)
     *list = (struct der_list){0};
 }
 
-static bool push(struct der_list *list, uint8_t *der, size_t der_len)
+static void push(struct der_list *list, const uint8_t *der, size_t der_len)
 {
-    uint8_t **items = realloc(list->items, (list->num + 1) * sizeof *items);
-    if (items != NULL) {
-        list->items = items;
-    }
-    size_t *lens = realloc(list->lens, (list->num + 1) * sizeof *lens);
-    if (lens != NULL) {
-        list->lens = lens;
-    }
-    if (items == NULL || lens == NULL) {
-        return false;
-    }
-    list->items[list->num] = der;
+    list->items = must_grow(list->items, list->num + 1, sizeof *list->items);
+    list->lens = must_grow(list->lens, list->num + 1, sizeof *list->lens);
+    list->items[list->num] = must_copy(der, der_len);
     list->lens[list->num] = der_len;
     list->num++;
-    return true;
 }
 
 // Takes the next line, without its end and without blanks around it. false at the end of the text.
@@ -133,14 +125,10 @@ static bool read_block(struct reader *reader, struct der_list *out, struct err *
     size_t begin = reader->line;
     // The base64 text is at most what is left; the DER needs no more room than that.
     size_t room = reader->rest_len + 4;
-    char *text = malloc(room);
-    uint8_t *der = malloc(room);
+    char *text = must_alloc(room, 1);
+    uint8_t *der = must_alloc(room, 1);
     bool ok = false;
     size_t text_len = 0;
-    if (text == NULL || der == NULL) {
-        err_set(err, "out of memory");
-        goto out;
-    }
     const char *line;
     size_t len;
     bool has_end = false;
@@ -179,13 +167,7 @@ static bool read_block(struct reader *reader, struct der_list *out, struct err *
         err_at(reader, begin, err);
         goto out;
     }
-    uint8_t *fitted = realloc(der, der_len == 0 ? 1 : der_len);
-    der = fitted == NULL ? der : fitted;
-    if (!push(out, der, der_len)) {
-        err_set(err, "out of memory");
-        goto out;
-    }
-    der = NULL;
+    push(out, der, der_len);
     ok = true;
 out:
     free(text);

@@ -7,8 +7,10 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "base/must.h"
+#include "certs/authority.h"
 #include "certs/bundle_impl.h"
-#include "certs/cert_time.h"
+#include "certs/cert.h"
 #include "certs/key.h"
 
 #define SUBJECT_TEXT_MAX 200
@@ -17,7 +19,7 @@
 struct verification {
     X509 *certs[VERIFY_CHAIN_MAX]; // owned; what the peer sent, leaf first
     size_t num_certs;
-    GENERAL_NAMES *leaf_names; // owned; `id` borrows its text from here
+    struct cert_uris leaf_uris; // owned; `id` borrows its text from here
     struct spiffe_id id;
     const struct trust_bundle *bundle; // borrowed; of the leaf's own trust domain
     STACK_OF(X509) * built;            // owned; leaf to root, as far as it could be built
@@ -56,7 +58,7 @@ static enum verify_failure fail_at(enum verify_failure failure, size_t depth, X5
 }
 
 // The length of a Certificate message with these in it, and no extension.
-static size_t message_len(const CRYPTO_BUFFER *const *chain, size_t num_certs)
+static size_t message_len(CRYPTO_BUFFER *const *chain, size_t num_certs)
 {
     size_t len = 1 + 3;
     for (size_t i = 0; i < num_certs; i++) {
@@ -65,7 +67,7 @@ static size_t message_len(const CRYPTO_BUFFER *const *chain, size_t num_certs)
     return len;
 }
 
-static enum verify_failure parse(struct verification *v, const CRYPTO_BUFFER *const *chain,
+static enum verify_failure parse(struct verification *v, CRYPTO_BUFFER *const *chain,
                                  size_t num_certs, struct err *err)
 {
     if (num_certs == 0) {
@@ -104,20 +106,10 @@ static enum verify_failure parse(struct verification *v, const CRYPTO_BUFFER *co
 // allowed and ignored.
 static enum verify_failure read_leaf_id(struct verification *v, struct err *err)
 {
-    int critical = 0;
-    v->leaf_names = X509_get_ext_d2i(v->certs[0], NID_subject_alt_name, &critical, NULL);
-    if (v->leaf_names == NULL && critical != -1) {
+    if (!cert_uris_read(&v->leaf_uris, v->certs[0])) {
         return fail(VERIFY_UNPARSABLE, err, "the leaf's subjectAltName can't be read");
     }
-    size_t num_uris = 0;
-    const ASN1_IA5STRING *uri = NULL;
-    for (size_t i = 0; v->leaf_names != NULL && i < sk_GENERAL_NAME_num(v->leaf_names); i++) {
-        const GENERAL_NAME *name = sk_GENERAL_NAME_value(v->leaf_names, i);
-        if (name->type == GEN_URI) {
-            uri = name->d.ia5;
-            num_uris++;
-        }
-    }
+    size_t num_uris = v->leaf_uris.num;
     if (num_uris == 0) {
         return fail(VERIFY_NO_URI_SAN, err, "the leaf has no URI subjectAltName, so no SPIFFE id");
     }
@@ -126,8 +118,9 @@ static enum verify_failure read_leaf_id(struct verification *v, struct err *err)
                     "the leaf has %zu URI subjectAltNames; an X.509-SVID has exactly one",
                     num_uris);
     }
-    if (!spiffe_workload_parse(&v->id, (const char *)ASN1_STRING_get0_data(uri),
-                               (size_t)ASN1_STRING_length(uri), err)) {
+    size_t len = 0;
+    const char *text = cert_uri(&v->leaf_uris, 0, &len);
+    if (!spiffe_workload_parse(&v->id, text, len, err)) {
         err_prefix(err, "the leaf's URI subjectAltName");
         return VERIFY_BAD_SPIFFE_ID;
     }
@@ -179,24 +172,24 @@ static enum verify_failure check_key(X509 *cert, size_t depth, struct err *err)
     return is_accepted ? VERIFY_OK : fail_at(VERIFY_WEAK_KEY, depth, cert, err);
 }
 
+static void push(STACK_OF(X509) * stack, X509 *cert)
+{
+    must_have(sk_X509_push(stack, cert) != 0 ? stack : NULL);
+}
+
 // The roots that are valid now stand first: a renewed root keeps its name and often its key, and
 // the first match wins.
 static STACK_OF(X509) * trusted_stack(const struct trust_bundle *bundle, time_t now)
 {
-    STACK_OF(X509) *stack = sk_X509_new_null();
-    bool ok = stack != NULL;
+    STACK_OF(X509) *stack = must_have(sk_X509_new_null());
     for (int want_valid = 1; want_valid >= 0; want_valid--) {
-        for (size_t i = 0; ok && i < bundle->num_roots; i++) {
+        for (size_t i = 0; i < bundle->num_roots; i++) {
             const struct bundle_root *root = &bundle->roots[i];
             bool is_valid = root->not_before <= now && now <= root->not_after;
             if (is_valid == (want_valid == 1)) {
-                ok = sk_X509_push(stack, root->cert) != 0;
+                push(stack, root->cert);
             }
         }
-    }
-    if (!ok) {
-        sk_X509_free(stack);
-        return NULL;
     }
     return stack;
 }
@@ -249,19 +242,14 @@ static enum verify_failure map_failure(X509_STORE_CTX *ctx, struct err *err)
 // here (check_leaf_use, check_authorities).
 static enum verify_failure build_chain(struct verification *v, struct err *err)
 {
-    enum verify_failure failure = VERIFY_UNTRUSTED_CHAIN;
-    STACK_OF(X509) *untrusted = sk_X509_new_null();
+    STACK_OF(X509) *untrusted = must_have(sk_X509_new_null());
     STACK_OF(X509) *trusted = trusted_stack(v->bundle, v->now);
-    X509_STORE *empty = X509_STORE_new();
-    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    bool ok = untrusted != NULL && trusted != NULL && empty != NULL && ctx != NULL;
-    for (size_t i = 1; ok && i < v->num_certs; i++) {
-        ok = sk_X509_push(untrusted, v->certs[i]) != 0;
+    X509_STORE *empty = must_have(X509_STORE_new());
+    X509_STORE_CTX *ctx = must_have(X509_STORE_CTX_new());
+    for (size_t i = 1; i < v->num_certs; i++) {
+        push(untrusted, v->certs[i]);
     }
-    if (!ok || !X509_STORE_CTX_init(ctx, empty, v->certs[0], untrusted)) {
-        err_set(err, "out of memory");
-        goto out;
-    }
+    must_have(X509_STORE_CTX_init(ctx, empty, v->certs[0], untrusted) == 1 ? ctx : NULL);
 #if BORINGSSL_API_VERSION >= 32
     X509_STORE_CTX_set0_trusted_stack(ctx, trusted);
 #else
@@ -273,13 +261,12 @@ static enum verify_failure build_chain(struct verification *v, struct err *err)
     X509_STORE_CTX_set_depth(ctx, VERIFY_CHAIN_MAX);
     bool is_trusted = X509_verify_cert(ctx) == 1;
     v->built = X509_STORE_CTX_get1_chain(ctx);
-    failure = check_strength(v, is_trusted, err);
+    enum verify_failure failure = check_strength(v, is_trusted, err);
     if (failure == VERIFY_OK && !is_trusted) {
         failure = map_failure(ctx, err);
     } else if (failure == VERIFY_OK && (v->built == NULL || sk_X509_num(v->built) < 2)) {
         failure = fail(VERIFY_UNTRUSTED_CHAIN, err, "the leaf is its own root");
     }
-out:
     X509_STORE_CTX_free(ctx);
     X509_STORE_free(empty);
     sk_X509_free(trusted);
@@ -294,8 +281,8 @@ static enum verify_failure check_authorities(struct verification *v, struct err 
     size_t num = sk_X509_num(v->built);
     for (size_t i = 0; i < num; i++) {
         X509 *cert = sk_X509_value(v->built, i);
-        if (i > 0 && (!bundle_signer_check(cert, err) ||
-                      !bundle_spiffe_id_check(cert, v->id.domain, v->id.domain_len, err))) {
+        if (i > 0 && (!authority_check(cert, err) ||
+                      !authority_id_check(cert, v->id.domain, v->id.domain_len, err))) {
             return fail_at(VERIFY_UNTRUSTED_CHAIN, i, cert, err);
         }
         time_t not_after;
@@ -316,27 +303,25 @@ static enum verify_failure check_revoked(const struct verification *v, X509 *cer
                                          struct err *err)
 {
     uint8_t digest[32];
-    struct serial serial;
+    struct cert_serial serial;
     bool has_crl = false;
     bool has_fresh = false;
-    if (!bundle_key_digest(digest, issuer)) {
-        return fail(VERIFY_UNTRUSTED_CHAIN, err, "out of memory");
-    }
+    authority_key_digest(digest, issuer);
     // Longer serials than RFC 5280 allows can't stand in a CRL that was accepted, and so could
     // never be revoked.
-    if (!serial_read(&serial, X509_get0_serialNumber(cert))) {
+    if (!cert_serial_read(&serial, X509_get0_serialNumber(cert))) {
         return fail(VERIFY_UNPARSABLE, err, "its serial number has more than %d bytes",
-                    SERIAL_LEN_MAX);
+                    CERT_SERIAL_LEN_MAX);
     }
     for (size_t i = 0; i < v->bundle->num_crls; i++) {
-        const struct bundle_crl *crl = &v->bundle->crls[i];
+        const struct crl *crl = &v->bundle->crls[i];
         if (memcmp(crl->key_digest, digest, sizeof digest) != 0 ||
             X509_NAME_cmp(crl->issuer, X509_get_subject_name(issuer)) != 0) {
             continue;
         }
         has_crl = true;
         has_fresh = has_fresh || crl->next_update >= v->now;
-        if (bundle_crl_has_serial(crl, &serial)) {
+        if (crl_has_serial(crl, &serial)) {
             return fail(VERIFY_REVOKED, err, "revoked by its issuer's CRL");
         }
     }
@@ -362,7 +347,7 @@ static enum verify_failure check_revocation(const struct verification *v, struct
     return VERIFY_OK;
 }
 
-static enum verify_failure check_all(struct verification *v, const CRYPTO_BUFFER *const *chain,
+static enum verify_failure check_all(struct verification *v, CRYPTO_BUFFER *const *chain,
                                      size_t num_certs, const struct trust_bundles *bundles,
                                      struct err *err)
 {
@@ -393,7 +378,7 @@ static enum verify_failure check_all(struct verification *v, const CRYPTO_BUFFER
     return check_revocation(v, err);
 }
 
-enum verify_failure verify_peer(struct verified_peer *out, const CRYPTO_BUFFER *const *chain,
+enum verify_failure verify_peer(struct verified_peer *out, CRYPTO_BUFFER *const *chain,
                                 size_t num_certs, const struct trust_bundles *bundles, time_t now,
                                 struct err *err)
 {
@@ -408,7 +393,7 @@ enum verify_failure verify_peer(struct verified_peer *out, const CRYPTO_BUFFER *
         memcpy(out->bundle_digest, v.bundle->digest, sizeof out->bundle_digest);
     }
     sk_X509_pop_free(v.built, X509_free);
-    GENERAL_NAMES_free(v.leaf_names);
+    cert_uris_cleanup(&v.leaf_uris);
     for (size_t i = 0; i < v.num_certs; i++) {
         X509_free(v.certs[i]);
     }

@@ -61,7 +61,7 @@ struct verified_peer {
 // the check. Both roles use it: the extended key usage, if present, must hold clientAuth and
 // serverAuth. Revocation: every certificate of the chain that was built is looked up in the CRL of
 // its issuer where the bundle has one; a CRL past its nextUpdate at `now` is VERIFY_CRL_STALE.
-enum verify_failure verify_peer(struct verified_peer *out, const CRYPTO_BUFFER *const *chain,
+enum verify_failure verify_peer(struct verified_peer *out, CRYPTO_BUFFER *const *chain,
                                 size_t num_certs, const struct trust_bundles *bundles, time_t now,
                                 struct err *err);
 

@@ -12,7 +12,8 @@
 
 #include "base/data/hex.h"
 #include "certs/bundle.h"
-#include "certs/cert_time.h"
+#include "certs/cert.h"
+#include "certs/der_list.h"
 #include "certs/key.h"
 #include "certs/ca/mint.h"
 

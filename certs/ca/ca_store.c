@@ -17,9 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "certs/bundle.h"
 #include "base/file.h"
-#include "certs/cert_time.h"
+#include "certs/der_list.h"
+#include "certs/cert.h"
 
 #define REVOKED_LINE_MAX 80
 

@@ -11,8 +11,8 @@
 
 #include "base/err.h"
 #include "base/version.h"
-#include "certs/bundle.h"
 #include "base/file.h"
+#include "certs/der_list.h"
 #include "certs/ca/ca_flags.h"
 #include "certs/ca/ca_show.h"
 #include "certs/ca/ca_store.h"

@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "certs/cert_time.h"
+#include "base/must.h"
+#include "certs/cert.h"
 #include "certs/identity.h"
 #include "certs/key.h"
 #include "certs/ca/mint_ext.h"
@@ -224,19 +225,18 @@ void mint_ca_cleanup(struct mint_ca *ca)
 
 char *mint_ca_trust_domain(const X509 *ca_cert, struct err *err)
 {
-    GENERAL_NAMES *names = X509_get_ext_d2i(ca_cert, NID_subject_alt_name, NULL, NULL);
+    struct cert_uris uris;
     char *out = NULL;
-    for (size_t i = 0; out == NULL && names != NULL && i < sk_GENERAL_NAME_num(names); i++) {
-        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+    cert_uris_read(&uris, ca_cert); // one that can't be read names none
+    for (size_t i = 0; out == NULL && i < uris.num; i++) {
         struct spiffe_id id;
-        if (name->type == GEN_URI &&
-            spiffe_id_parse(&id, (const char *)ASN1_STRING_get0_data(name->d.ia5),
-                            (size_t)ASN1_STRING_length(name->d.ia5), NULL) &&
-            id.path_len == 0) {
-            out = strndup(id.domain, id.domain_len);
+        size_t len = 0;
+        const char *text = cert_uri(&uris, i, &len);
+        if (spiffe_id_parse(&id, text, len, NULL) && id.path_len == 0) {
+            out = must_have(strndup(id.domain, id.domain_len));
         }
     }
-    GENERAL_NAMES_free(names);
+    cert_uris_cleanup(&uris);
     if (out == NULL) {
         err_set(err, "the CA's certificate names no trust domain (a URI subjectAltName like "
                      "spiffe://prod.example)");

@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 #include "base/log.h"
-#include "certs/verify.h"
+#include "certs/chain.h"
 
 enum {
     // What one record may add to its plaintext in `out`: header, content type, tag, and a KeyUpdate
@@ -126,16 +126,8 @@ static const SSL_PRIVATE_KEY_METHOD *key_method; // set with the hooks, before a
 
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {
-    const STACK_OF(CRYPTO_BUFFER) *sent = SSL_get0_peer_certificates(ssl);
-    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX + 1]; // one more, so that too long is seen as that
-    size_t num = sent == NULL ? 0 : sk_CRYPTO_BUFFER_num(sent);
-    if (num > VERIFY_CHAIN_MAX + 1) {
-        num = VERIFY_CHAIN_MAX + 1;
-    }
-    for (size_t i = 0; i < num; i++) {
-        chain[i] = sk_CRYPTO_BUFFER_value(sent, i);
-    }
-    return hooks_in_use.on_verify(SSL_get_app_data(ssl), chain, num, out_alert)
+    struct chain chain = chain_lent(SSL_get0_peer_certificates(ssl));
+    return hooks_in_use.on_verify(SSL_get_app_data(ssl), chain.certs, chain.num, out_alert)
                ? ssl_verify_ok
                : ssl_verify_invalid;
 }

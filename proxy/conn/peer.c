@@ -151,8 +151,7 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
         return VERIFY_OK;
     }
     struct verified_peer found;
-    enum verify_failure failure =
-        verify_peer(&found, (const CRYPTO_BUFFER *const *)chain, num_certs, bundles, now, err);
+    enum verify_failure failure = verify_peer(&found, chain, num_certs, bundles, now, err);
     if (failure != VERIFY_OK) {
         return failure;
     }
@@ -188,10 +187,9 @@ static void recheck_one(struct peer *peer, const struct trust_bundles *bundles, 
         return;
     }
     struct verified_peer found;
-    const CRYPTO_BUFFER *const *chain = (const CRYPTO_BUFFER *const *)peer->chain;
-    peer->failure = verify_peer(&found, chain, peer->num_certs, bundles, peer->seen_at, NULL);
+    peer->failure = verify_peer(&found, peer->chain, peer->num_certs, bundles, peer->seen_at, NULL);
     if (peer->failure != VERIFY_OK &&
-        verify_peer(&found, chain, peer->num_certs, bundles, now, NULL) == VERIFY_OK) {
+        verify_peer(&found, peer->chain, peer->num_certs, bundles, now, NULL) == VERIFY_OK) {
         peer->failure = VERIFY_OK; // as a new handshake would find it
     }
     memcpy(peer->bundle_digest, digest, sizeof peer->bundle_digest);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/trust/trust.h"
 
-#include <openssl/pool.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
+#include "certs/chain.h"
 
 static void trust_free(struct trust *trust)
 {
@@ -25,36 +25,27 @@ void trust_unref(struct trust *trust)
 }
 
 // Proves our own chain against our own bundle, as a peer would.
-static bool identity_check(struct trust *trust, const Tabard__V1__Identity *identity, time_t now,
-                           struct err *err)
+static bool check_chain(struct trust *trust, const struct chain *chain, time_t now, struct err *err)
 {
-    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX];
-    size_t num = 0;
-    bool ok = false;
-    if (identity->n_chain > VERIFY_CHAIN_MAX) {
-        return err_set_at(err, "identity.chain", "%zu certificates are more than %d",
-                          identity->n_chain, VERIFY_CHAIN_MAX);
-    }
-    for (; num < identity->n_chain; num++) {
-        chain[num] = CRYPTO_BUFFER_new(identity->chain[num].data, identity->chain[num].len, NULL);
-        if (chain[num] == NULL) {
-            err_set(err, "out of memory for the identity's chain");
-            goto out;
-        }
-    }
-    ok = verify_peer(&trust->self, (const CRYPTO_BUFFER *const *)chain, num, trust->bundles, now,
-                     err) == VERIFY_OK;
-    if (!ok) {
+    if (verify_peer(&trust->self, chain->certs, chain->num, trust->bundles, now, err) !=
+        VERIFY_OK) {
         err_prefix(err, "our own certificate would not be accepted by a peer");
-        err_prefix_where(err, "identity.chain");
-        goto out;
+        return err_prefix_where(err, "chain");
     }
-    ok = spiffe_workload_parse(&trust->self_id, trust->self.id, trust->self.id_len, err);
-out:
-    while (num > 0) {
-        CRYPTO_BUFFER_free(chain[--num]);
+    return spiffe_workload_parse(&trust->self_id, trust->self.id, trust->self.id_len, err);
+}
+
+static bool take_identity(struct trust *trust, const Tabard__V1__Identity *identity,
+                          const struct context_hooks *hooks, time_t now, struct err *err)
+{
+    struct chain chain;
+    if (!chain_init(&chain, identity->chain, identity->n_chain, err)) {
+        return err_prefix_where(err, "identity.chain");
     }
-    return ok;
+    bool ok = check_chain(trust, &chain, now, err) &&
+              context_pair_init(&trust->contexts, &chain, hooks, err);
+    chain_cleanup(&chain);
+    return ok || err_prefix_where(err, "identity");
 }
 
 // SHA-256 over the identity and the trust bundles, as they were sent.
@@ -105,8 +96,7 @@ struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previ
     memcpy(trust->source_digest, digest, sizeof trust->source_digest);
     memcpy(trust->key_id, identity->key_id.data, sizeof trust->key_id);
     trust->bundles = trust_bundles_new(message->trust_bundles, message->n_trust_bundles, now, err);
-    if (trust->bundles == NULL || !identity_check(trust, identity, now, err) ||
-        !context_pair_init(&trust->contexts, identity, hooks, err)) {
+    if (trust->bundles == NULL || !take_identity(trust, identity, hooks, now, err)) {
         trust_free(trust);
         return NULL;
     }

@@ -13,6 +13,8 @@
 
 #include "base/log.h"
 #include "certs/bundle.h"
+#include "certs/chain.h"
+#include "certs/der_list.h"
 #include "certs/identity.h"
 #include "certs/ca/mint.h"
 #include "certs/ca/mint_ext.h"
@@ -113,19 +115,17 @@ static bool run_crl(const uint8_t *data, size_t len)
 
 static bool run_chain(const uint8_t *data, size_t len)
 {
-    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX + 1];
-    size_t num = 0;
+    struct chain chain = {.num = 0};
     CBS in, cert;
     CBS_init(&in, data, len);
-    while (num <= VERIFY_CHAIN_MAX && CBS_get_u16_length_prefixed(&in, &cert)) {
-        chain[num] = CRYPTO_BUFFER_new(CBS_data(&cert), CBS_len(&cert), NULL);
-        invariant(chain[num] != NULL);
-        num++;
+    while (chain.num <= VERIFY_CHAIN_MAX && CBS_get_u16_length_prefixed(&in, &cert)) {
+        CRYPTO_BUFFER *buffer = CRYPTO_BUFFER_new(CBS_data(&cert), CBS_len(&cert), NULL);
+        invariant(buffer != NULL);
+        chain.certs[chain.num++] = buffer;
     }
     struct verified_peer peer;
     struct err err = {0};
-    enum verify_failure failure =
-        verify_peer(&peer, (const CRYPTO_BUFFER *const *)chain, num, bundles, NOW, &err);
+    enum verify_failure failure = verify_peer(&peer, chain.certs, chain.num, bundles, NOW, &err);
     if (failure == VERIFY_OK) {
         struct spiffe_id id;
         invariant(spiffe_workload_parse(&id, peer.id, peer.id_len, NULL));
@@ -134,9 +134,7 @@ static bool run_chain(const uint8_t *data, size_t len)
         invariant(err.text[0] != '\0');
     }
     invariant(ERR_peek_error() == 0);
-    for (size_t i = 0; i < num; i++) {
-        CRYPTO_BUFFER_free(chain[i]);
-    }
+    chain_cleanup(&chain);
     return failure == VERIFY_OK;
 }
 

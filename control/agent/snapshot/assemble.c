@@ -13,6 +13,7 @@
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
 #include "certs/bundle.h"
+#include "certs/cert.h"
 #include "certs/verify.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/agent/snapshot/credentials.h"
@@ -54,7 +55,7 @@ static void note_crls(struct assembly *out, const Tabard__V1__TrustBundle *bundl
         const uint8_t *der = bundle->crls[i].data;
         X509_CRL *parsed = d2i_X509_CRL(NULL, &der, (long)bundle->crls[i].len);
         time_t next = 0;
-        if (parsed != NULL && credentials_time(&next, X509_CRL_get0_nextUpdate(parsed)) &&
+        if (parsed != NULL && cert_time_read(&next, X509_CRL_get0_nextUpdate(parsed)) &&
             (crl->next_update == 0 || next < crl->next_update)) {
             crl->next_update = next;
         }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/snapshot/credentials.h"
 
-#include <openssl/asn1.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/pool.h>
 
+#include "certs/cert.h"
+#include "certs/chain.h"
 #include "certs/key.h"
 #include "control/agent/proxy/keyring.h"
 
@@ -48,24 +48,13 @@ EVP_PKEY *credentials_key_read(const char *pem, size_t pem_len, struct err *err)
     return key;
 }
 
-bool credentials_time(time_t *out, const ASN1_TIME *time)
-{
-    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-    int days = 0;
-    int seconds = 0;
-    bool ok = epoch != NULL && time != NULL && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1;
-    ASN1_TIME_free(epoch);
-    *out = (time_t)days * 86400 + seconds;
-    return ok;
-}
-
 bool credentials_leaf_read(const Tabard__V1__Identity *identity, EVP_PKEY **out_key,
                            time_t *out_not_before, struct err *err)
 {
     const uint8_t *der = identity->chain[0].data;
     X509 *leaf = d2i_X509(NULL, &der, (long)identity->chain[0].len);
     *out_key = leaf != NULL ? X509_get_pubkey(leaf) : NULL;
-    bool ok = (*out_key != NULL && credentials_time(out_not_before, X509_get0_notBefore(leaf))) ||
+    bool ok = (*out_key != NULL && cert_time_read(out_not_before, X509_get0_notBefore(leaf))) ||
               err_set(err, "the leaf's public key or validity doesn't parse");
     X509_free(leaf);
     ERR_clear_error();
@@ -97,23 +86,12 @@ static const char *hint(enum verify_failure failure)
 bool credentials_chain_verify(struct verified_peer *out, const Tabard__V1__Identity *identity,
                               const struct trust_bundles *bundles, time_t now, struct err *err)
 {
-    CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX] = {NULL};
+    struct chain chain;
     struct err why = {{0}, {0}};
-    enum verify_failure failure = VERIFY_UNPARSABLE;
-    bool ok = identity->n_chain <= VERIFY_CHAIN_MAX;
-    for (size_t i = 0; ok && i < identity->n_chain; i++) {
-        chain[i] = CRYPTO_BUFFER_new(identity->chain[i].data, identity->chain[i].len, NULL);
-        ok = chain[i] != NULL;
+    if (!chain_init(&chain, identity->chain, identity->n_chain, err)) {
+        return false;
     }
-    if (!ok) {
-        err_set(err, "out of memory, or more than %d certificates", VERIFY_CHAIN_MAX);
-    } else {
-        failure = verify_peer(out, (const CRYPTO_BUFFER *const *)chain, identity->n_chain, bundles,
-                              now, &why);
-        ok = failure == VERIFY_OK || err_set(err, "%s%s", why.text, hint(failure));
-    }
-    for (size_t i = 0; i < VERIFY_CHAIN_MAX; i++) {
-        CRYPTO_BUFFER_free(chain[i]);
-    }
-    return ok;
+    enum verify_failure failure = verify_peer(out, chain.certs, chain.num, bundles, now, &why);
+    chain_cleanup(&chain);
+    return failure == VERIFY_OK || err_set(err, "%s%s", why.text, hint(failure));
 }

@@ -30,7 +30,4 @@ bool credentials_leaf_read(const Tabard__V1__Identity *identity, EVP_PKEY **out_
 bool credentials_chain_verify(struct verified_peer *out, const Tabard__V1__Identity *identity,
                               const struct trust_bundles *bundles, time_t now, struct err *err);
 
-// credentials_time gives an ASN.1 time (may be NULL: false) in seconds since 1970.
-bool credentials_time(time_t *out, const ASN1_TIME *time);
-
 #endif

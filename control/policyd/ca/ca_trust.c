@@ -149,13 +149,15 @@ struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, time_t now, st
     return trust;
 }
 
-bool ca_trust_is_revoked(const struct ca_trust *trust, const uint8_t *serial, size_t serial_len)
+bool ca_trust_is_revoked(const struct ca_trust *trust, const struct cert_serial *serial)
 {
-    if (serial_len == 0) {
+    if (serial->len == 0) {
         return false;
     }
-    ASN1_INTEGER *number = must_have(ASN1_INTEGER_new());
-    bool is_revoked = ASN1_STRING_set(number, serial, (int)serial_len) != 1; // out of memory
+    ASN1_INTEGER *number = must_have(
+        ASN1_STRING_type_new(serial->is_negative ? V_ASN1_NEG_INTEGER : V_ASN1_INTEGER));
+    must_have(ASN1_STRING_set(number, serial->bytes, serial->len) == 1 ? number : NULL);
+    bool is_revoked = false;
     for (size_t i = 0; i < trust->crls.num && !is_revoked; i++) {
         X509_REVOKED *entry = NULL;
         is_revoked = X509_CRL_get0_by_serial(trust->parsed[i], &entry, number) != 0;

@@ -16,6 +16,8 @@
 #include "base/data/keymap.h"
 #include "certs/bundle.h"
 #include "base/pb/pb_wire.h"
+#include "certs/cert.h"
+#include "certs/der_list.h"
 
 // Texts of files, NUL-terminated, borrowed; NULL: there is none.
 struct ca_trust_texts {
@@ -37,7 +39,7 @@ struct ca_trust {
 struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, time_t now, struct err *err);
 void ca_trust_free(struct ca_trust *trust);
 
-// ca_trust_is_revoked says whether any CRL names this serial number (its DER content octets).
-bool ca_trust_is_revoked(const struct ca_trust *trust, const uint8_t *serial, size_t serial_len);
+// ca_trust_is_revoked says whether any CRL names this serial number; one of no bytes is none.
+bool ca_trust_is_revoked(const struct ca_trust *trust, const struct cert_serial *serial);
 
 #endif

@@ -104,7 +104,6 @@ static void report(struct issuer *issuer, struct issue_job *job)
                                   .chain_lens = job->chain.lens,
                                   .num_certs = job->chain.num_certs,
                                   .serial = job->chain.serial,
-                                  .serial_len = job->chain.serial_len,
                                   .not_after = job->chain.not_after};
     issuer->stats.num_issued += job->is_ok;
     issuer->stats.num_refused += !job->is_ok;

@@ -14,12 +14,12 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "certs/cert.h"
 
 #define ISSUE_WAITING_MAX    4096
 #define ISSUE_BURST_MAX      1000 // requests at once, of all sidecars
 #define ISSUE_PER_SECOND_MAX 250  // and in the long run
 #define ISSUE_CSR_BYTES_MAX  16384
-#define ISSUE_SERIAL_MAX     32
 #define ISSUE_CRL_SECONDS    86400 // life of a CRL that is written anew
 
 struct issuer;    // opaque
@@ -40,8 +40,7 @@ struct issue_result {
     uint8_t **chain;   // DER, leaf first; borrowed for the call
     size_t *chain_lens;
     size_t num_certs;
-    const uint8_t *serial;
-    size_t serial_len;
+    struct cert_serial serial;
     int64_t not_after;
 };
 

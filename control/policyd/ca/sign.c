@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "certs/bundle.h"
 #include "base/file.h"
-#include "certs/cert_time.h"
+#include "certs/der_list.h"
+#include "certs/cert.h"
 
 static struct mint_leaf leaf_of(const struct ca_store *store, const struct issue_request *request,
                                 time_t now)
@@ -31,13 +31,9 @@ static struct mint_leaf leaf_of(const struct ca_store *store, const struct issue
 static bool fill(struct signed_chain *out, const struct ca_store *store, X509 *leaf,
                  const struct mint_leaf *names, struct err *err)
 {
-    const ASN1_INTEGER *serial = X509_get0_serialNumber(leaf);
-    size_t serial_len = (size_t)ASN1_STRING_length(serial);
-    if (serial_len > sizeof out->serial) {
-        return err_set(err, "a serial number of %zu bytes", serial_len);
+    if (!cert_serial_read(&out->serial, X509_get0_serialNumber(leaf))) {
+        return err_set(err, "a serial number of more than %d bytes", CERT_SERIAL_LEN_MAX);
     }
-    memcpy(out->serial, ASN1_STRING_get0_data(serial), serial_len);
-    out->serial_len = serial_len;
     out->not_after = names->not_after;
     bool ok = true;
     for (size_t i = 0; ok && i <= store->num_above; i++) {

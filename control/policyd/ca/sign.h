@@ -14,8 +14,7 @@ struct signed_chain {
     uint8_t *certs[STORE_CHAIN_MAX + 1]; // owned
     size_t lens[STORE_CHAIN_MAX + 1];
     size_t num_certs;
-    uint8_t serial[ISSUE_SERIAL_MAX];
-    size_t serial_len;
+    struct cert_serial serial;
     time_t not_after;
 };
 

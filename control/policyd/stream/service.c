@@ -221,17 +221,13 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
     registry_dir_refresh(service->registry);
 }
 
-static bool is_revoked(const struct ca_trust *trust, const struct session_serial *serial)
-{
-    return ca_trust_is_revoked(trust, serial->bytes, serial->len);
-}
-
 void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t began_ns)
 {
     service_wake(service, began_ns);
     world_set_trust(&service->world, trust);
     for (struct session *session = service->sessions; session != NULL; session = session->next) {
-        if (is_revoked(trust, &session->shown) || is_revoked(trust, &session->issued)) {
+        if (ca_trust_is_revoked(trust, &session->shown) ||
+            ca_trust_is_revoked(trust, &session->issued)) {
             session_finish(session, SERVICE_END_REVOKED, GRPC_PERMISSION_DENIED,
                            "the certificate is revoked");
         }

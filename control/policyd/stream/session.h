@@ -8,15 +8,11 @@
 #define TABARD_CONTROL_POLICYD_STREAM_SESSION_H
 
 #include "base/bucket.h"
+#include "certs/cert.h"
 #include "control/policyd/stream/service.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 #define SESSION_NODE_MAX 64 // of a node's id, in the log
-
-struct session_serial {
-    uint8_t bytes[ISSUE_SERIAL_MAX];
-    uint8_t len;
-};
 
 struct session {
     struct viewer viewer; // first: a viewer is its session
@@ -43,8 +39,8 @@ struct session {
     bool loses_claim; // its addresses don't stay when it is gone
     uint64_t due_ms;  // when waiting for anything ends
     struct push *push;
-    struct session_serial shown;  // the certificate of its connection
-    struct session_serial issued; // and the one it got last here
+    struct cert_serial shown;  // the certificate of its connection; of no bytes: none
+    struct cert_serial issued; // and the one it got last here
 };
 
 // session_finish ends a stream with words for the sidecar, a line in the log, and a count.

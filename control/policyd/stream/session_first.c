@@ -50,7 +50,6 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
     struct admission admission;
     struct err err = {{0}, {0}};
     struct err tls_err = {{0}, {0}};
-    size_t serial_len = 0;
     struct admit_request asked = {.dir = service->dir,
                                   .certificate_error = "",
                                   .is_unix = peer->is_unix,
@@ -59,13 +58,12 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
                                   .wanted_id = wanted_of(request),
                                   .now = time(NULL)};
     if (tls_has_certificate(peer)) {
-        if (tls_peer(&verified, session->shown.bytes, &serial_len, peer,
-                     service->world.trust->bundles, asked.now, &tls_err)) {
+        if (tls_peer(&verified, &session->shown, peer, service->world.trust->bundles, asked.now,
+                     &tls_err)) {
             asked.certificate_id = verified.id;
         } else {
             asked.certificate_error = tls_err.text;
         }
-        session->shown.len = (uint8_t)serial_len;
     }
     enum admit_result result = admit(&admission, service->world.fleet, &asked, &err);
     service->stats.admitted[result]++;
@@ -75,7 +73,7 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
         return false;
     }
     if (admission.proof != ADMIT_BY_CERTIFICATE) {
-        session->shown.len = 0;
+        session->shown = (struct cert_serial){.len = 0};
     }
     session->proof = admission.proof;
     session->uid = peer->uid;
@@ -201,8 +199,7 @@ static void on_issued(void *ctx, const struct issue_result *result)
         bytes_cleanup(&session->answer);
         pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE, chain.at, chain.len);
         session->service->stats.num_certificates++;
-        session->issued.len = (uint8_t)result->serial_len;
-        memcpy(session->issued.bytes, result->serial, result->serial_len);
+        session->issued = result->serial;
         log_info("msg=issued stream=%" PRIu64 " id=%s not_after=%" PRId64, session->number,
                  session->id, result->not_after);
         bytes_cleanup(&chain);

@@ -8,6 +8,7 @@
 #ifndef TABARD_CONTROL_POLICYD_STREAM_TLS_H
 #define TABARD_CONTROL_POLICYD_STREAM_TLS_H
 
+#include "certs/cert.h"
 #include "certs/verify.h"
 #include "net/http2/transport.h"
 #include "control/policyd/ca/sign.h"
@@ -23,10 +24,9 @@ SSL_CTX *tls_context(const char *ca_dir, const char *trust_domain, time_t now, s
 // tls_has_certificate says whether a peer showed a certificate.
 bool tls_has_certificate(const struct grpc_peer *peer);
 
-// tls_peer verifies what the peer showed. out_serial gets the leaf's, as ca_trust_is_revoked wants
-// it. false sets err.
-bool tls_peer(struct verified_peer *out, uint8_t out_serial[ISSUE_SERIAL_MAX],
-              size_t *out_serial_len, const struct grpc_peer *peer,
-              const struct trust_bundles *bundles, time_t now, struct err *err);
+// tls_peer verifies what the peer showed; out_serial gets the leaf's. false sets err.
+bool tls_peer(struct verified_peer *out, struct cert_serial *out_serial,
+              const struct grpc_peer *peer, const struct trust_bundles *bundles, time_t now,
+              struct err *err);
 
 #endif

@@ -74,15 +74,10 @@ static const SSL_PRIVATE_KEY_METHOD key_method = {on_sign, on_decrypt, on_comple
 
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {
-    const STACK_OF(CRYPTO_BUFFER) *sent = SSL_get0_peer_certificates(ssl);
-    const CRYPTO_BUFFER *chain[VERIFY_CHAIN_MAX];
-    size_t num = sent == NULL ? 0 : sk_CRYPTO_BUFFER_num(sent);
-    for (size_t i = 0; i < num && i < VERIFY_CHAIN_MAX; i++) {
-        chain[i] = sk_CRYPTO_BUFFER_value(sent, i);
-    }
+    struct chain chain = chain_lent(SSL_get0_peer_certificates(ssl));
     struct verified_peer peer;
     struct err err = {0};
-    enum verify_failure failure = verify_peer(&peer, chain, num, t.bundles, NOW, &err);
+    enum verify_failure failure = verify_peer(&peer, chain.certs, chain.num, t.bundles, NOW, &err);
     if (SSL_is_server(ssl)) {
         t.server_says = failure;
         t.client_peer = peer;
@@ -134,20 +129,23 @@ static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hel
 static const struct context_hooks hooks = {
     .key_method = &key_method, .on_verify = on_verify, .on_client_hello = on_client_hello};
 
-// An Identity message of one certificate, borrowed.
+static struct chain chain_of(X509 *leaf)
+{
+    ProtobufCBinaryData der;
+    struct chain chain;
+    struct err err = {0};
+    cr_assert(mint_cert_der(&der.data, &der.len, leaf));
+    cr_assert(chain_init(&chain, &der, 1, &err), "%s", err.text);
+    free(der.data);
+    return chain;
+}
+
 static void pair_init(struct context_pair *out, X509 *leaf)
 {
-    uint8_t *der;
-    size_t len;
-    cr_assert(mint_cert_der(&der, &len, leaf));
-    ProtobufCBinaryData chain = {.data = der, .len = len};
-    Tabard__V1__Identity identity;
-    tabard__v1__identity__init(&identity);
-    identity.n_chain = 1;
-    identity.chain = &chain;
+    struct chain chain = chain_of(leaf);
     struct err err = {0};
-    cr_assert(context_pair_init(out, &identity, &hooks, &err), "%s: %s", err.where, err.text);
-    free(der);
+    cr_assert(context_pair_init(out, &chain, &hooks, &err), "%s: %s", err.where, err.text);
+    chain_cleanup(&chain);
 }
 
 static void set_up(void)
@@ -427,8 +425,8 @@ Test(context, no_ticket_is_sent_and_no_session_comes_back)
     SSL_CTX_free(ctx);
 }
 
-// Chains that can't be an identity, each with the field that is named.
-Test(context, a_bad_identity_is_refused_by_its_field)
+// Chains that can't be an identity, each with the certificate that is named.
+Test(context, a_bad_chain_is_refused_by_its_certificate)
 {
     struct err err = {0};
     EVP_PKEY *weak = bad_key_rsa(1024);
@@ -451,23 +449,19 @@ Test(context, a_bad_identity_is_refused_by_its_field)
         ProtobufCBinaryData first, second;
         const char *where, *words;
     } rows[] = {
-        {"nothing", 0, empty, empty, "identity.chain", "no certificate"},
-        {"eleven", 11, good, good, "identity.chain", "11 certificates"},
-        {"empty", 1, empty, empty, "identity.chain[0]", "not one DER certificate"},
-        {"cut", 1, cut, empty, "identity.chain[0]", "not one DER certificate"},
-        {"a byte after it", 1, trailing, empty, "identity.chain[0]", "not one DER certificate"},
-        {"cut second", 2, good, cut, "identity.chain[1]", "not one DER certificate"},
-        {"weak", 1, frail, empty, "identity.chain[0]", "RSA 1024"},
+        {"empty", 1, empty, empty, "chain[0]", "not one DER certificate"},
+        {"cut", 1, cut, empty, "chain[0]", "not one DER certificate"},
+        {"a byte after it", 1, trailing, empty, "chain[0]", "not one DER certificate"},
+        {"cut second", 2, good, cut, "chain[1]", "not one DER certificate"},
+        {"weak", 1, frail, empty, "chain[0]", "RSA 1024"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        ProtobufCBinaryData chain[11] = {rows[i].first, rows[i].second, good, good, good, good,
-                                         good,          good,           good, good, good};
-        Tabard__V1__Identity identity;
-        tabard__v1__identity__init(&identity);
-        identity.n_chain = rows[i].num;
-        identity.chain = chain;
+        ProtobufCBinaryData ders[2] = {rows[i].first, rows[i].second};
+        struct chain chain;
         struct context_pair pair;
-        cr_expect_not(context_pair_init(&pair, &identity, &hooks, &err), "%s", rows[i].name);
+        cr_assert(chain_init(&chain, ders, rows[i].num, &err), "%s", err.text);
+        cr_expect_not(context_pair_init(&pair, &chain, &hooks, &err), "%s", rows[i].name);
+        chain_cleanup(&chain);
         cr_expect_null(pair.server);
         cr_expect_null(pair.client);
         cr_expect_str_eq(err.where, rows[i].where, "%s: %s", rows[i].name, err.text);
@@ -479,4 +473,66 @@ Test(context, a_bad_identity_is_refused_by_its_field)
     X509_free(leaf);
     X509_free(weak_leaf);
     EVP_PKEY_free(weak);
+}
+
+static SSL_CTX *control_context(enum context_role role, const struct chain *chain, EVP_PKEY *key)
+{
+    struct err err = {0};
+    const struct context_options options = {.role = role,
+                                            .is_certificate_optional = role == CONTEXT_SERVER,
+                                            .chain = chain,
+                                            .key = key,
+                                            .hooks = {.on_verify = on_verify}};
+    SSL_CTX *ctx = context_new(&options, &err);
+    cr_assert_not_null(ctx, "%s: %s", err.where, err.text);
+    return ctx;
+}
+
+// How a sidecar and its policy agent speak: a client that has no certificate yet shows none.
+Test(context, a_server_may_leave_the_client_its_choice_and_both_may_sign_with_a_key)
+{
+    EVP_PKEY *keys[2];
+    X509 *leaves[2] = {fixture_leaf(&t.root, SERVER_ID, &keys[0]),
+                       fixture_leaf(&t.root, CLIENT_ID, &keys[1])};
+    struct chain chains[2] = {chain_of(leaves[0]), chain_of(leaves[1])};
+    SSL_CTX *server = control_context(CONTEXT_SERVER, &chains[0], keys[0]);
+    SSL_CTX *with = control_context(CONTEXT_CLIENT, &chains[1], keys[1]);
+    SSL_CTX *without = control_context(CONTEXT_CLIENT, NULL, NULL);
+    struct talk talk;
+    cr_expect(talk_start(&talk, with, server));
+    cr_expect_eq(t.server_says, VERIFY_OK);
+    cr_expect_str_eq(t.client_peer.id, CLIENT_ID);
+    cr_expect(has_alpn(talk.client, ""), "it is not the mesh's");
+    talk_end(&talk);
+    cr_expect(talk_start(&talk, without, server));
+    cr_expect_null(SSL_get0_peer_certificates(talk.server));
+    talk_end(&talk);
+    cr_expect_not(talk_start(&talk, without, t.server.server), "the mesh demands one");
+    cr_expect_eq(talk.server_reason, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE);
+    talk_end(&talk);
+    SSL_CTX *const all[] = {server, with, without};
+    for (size_t i = 0; i < 3; i++) {
+        SSL_CTX_free(all[i]);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        chain_cleanup(&chains[i]);
+        X509_free(leaves[i]);
+        EVP_PKEY_free(keys[i]);
+    }
+}
+
+Test(context, a_key_that_is_not_the_leafs_is_refused)
+{
+    struct err err = {0};
+    X509 *leaf = fixture_leaf(&t.root, SERVER_ID, NULL);
+    struct chain chain = chain_of(leaf);
+    const struct context_options options = {.role = CONTEXT_SERVER,
+                                            .chain = &chain,
+                                            .key = t.client_key,
+                                            .hooks = {.on_verify = on_verify}};
+    cr_expect_null(context_new(&options, &err));
+    cr_expect_str_eq(err.where, "chain", "%s", err.text);
+    cr_expect(strstr(err.text, "was not taken") != NULL, "%s", err.text);
+    chain_cleanup(&chain);
+    X509_free(leaf);
 }

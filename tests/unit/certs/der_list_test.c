@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "certs/der_list.h"
 #include "tests/unit/certs/fixture.h"
 
 static char *cert_pem;
@@ -26,7 +27,7 @@ static void tear_down(void)
     free(crl_pem);
 }
 
-TestSuite(pem, .init = set_up, .fini = tear_down, .timeout = 10);
+TestSuite(der_list, .init = set_up, .fini = tear_down, .timeout = 10);
 
 static bool read_certs(const char *text, size_t num_max, size_t *out_num, struct err *err)
 {
@@ -61,7 +62,7 @@ static char *replaced(const char *text, const char *old, const char *new)
     return out;
 }
 
-Test(pem, every_block_is_read_whatever_stands_between)
+Test(der_list, every_block_is_read_whatever_stands_between)
 {
     struct err err = {0};
     size_t num;
@@ -88,7 +89,7 @@ Test(pem, every_block_is_read_whatever_stands_between)
     cr_expect(read_certs(cert_pem, 1, &num, &err), "%s", err.text);
 }
 
-Test(pem, what_is_damaged_is_named_with_its_line)
+Test(der_list, what_is_damaged_is_named_with_its_line)
 {
     const struct {
         const char *name;
@@ -135,7 +136,7 @@ Test(pem, what_is_damaged_is_named_with_its_line)
     }
 }
 
-Test(pem, a_file_that_is_cut_anywhere_is_never_taken_for_less)
+Test(der_list, a_file_that_is_cut_anywhere_is_never_taken_for_less)
 {
     char *two = joined(cert_pem, cert_pem, "");
     size_t whole = strlen(two);

@@ -127,8 +127,7 @@ enum verify_failure fixture_verify(struct verified_peer *out, const struct trust
         cr_assert_not_null(chain[num++]);
         free(der);
     }
-    enum verify_failure failure =
-        verify_peer(out, (const CRYPTO_BUFFER *const *)chain, num, bundles, now, err);
+    enum verify_failure failure = verify_peer(out, chain, num, bundles, now, err);
     for (size_t i = 0; i < num; i++) {
         CRYPTO_BUFFER_free(chain[i]);
     }

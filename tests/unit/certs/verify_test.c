@@ -456,8 +456,8 @@ static void *on_worker(void *arg)
     struct worker *worker = arg;
     for (int i = 0; i < 200; i++) {
         struct verified_peer peer;
-        worker->num_ok += verify_peer(&peer, (const CRYPTO_BUFFER *const *)worker->chain, 2,
-                                      worker->bundles, NOW, NULL) == VERIFY_OK;
+        worker->num_ok +=
+            verify_peer(&peer, worker->chain, 2, worker->bundles, NOW, NULL) == VERIFY_OK;
     }
     return NULL;
 }
@@ -555,7 +555,7 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
     X509 *leaf = fixture_leaf(&w.root, ID, NULL);
     cr_assert(mint_cert_der(&der, &len, leaf));
     CRYPTO_BUFFER *good = CRYPTO_BUFFER_new(der, len, NULL);
-    const CRYPTO_BUFFER *many[VERIFY_CHAIN_MAX + 1];
+    CRYPTO_BUFFER *many[VERIFY_CHAIN_MAX + 1];
     for (size_t i = 0; i < VERIFY_CHAIN_MAX + 1; i++) {
         many[i] = good;
     }
@@ -569,10 +569,9 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
     uint8_t *big = calloc(1, room + 1);
     CRYPTO_BUFFER *full = CRYPTO_BUFFER_new(big, room, NULL);
     CRYPTO_BUFFER *too_full = CRYPTO_BUFFER_new(big, room + 1, NULL);
-    failure = verify_peer(&peer, (const CRYPTO_BUFFER *[]){good, full}, 2, w.bundles, NOW, &err);
+    failure = verify_peer(&peer, (CRYPTO_BUFFER *[]){good, full}, 2, w.bundles, NOW, &err);
     expect_failure(VERIFY_UNPARSABLE, failure, err, "certificate 1", "zeros, but no more than fit");
-    failure =
-        verify_peer(&peer, (const CRYPTO_BUFFER *[]){good, too_full}, 2, w.bundles, NOW, &err);
+    failure = verify_peer(&peer, (CRYPTO_BUFFER *[]){good, too_full}, 2, w.bundles, NOW, &err);
     expect_failure(VERIFY_TOO_LONG, failure, err, "takes 32769 bytes", "a byte more than fit");
     CRYPTO_BUFFER_free(full);
     CRYPTO_BUFFER_free(too_full);
@@ -586,12 +585,12 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
     CRYPTO_BUFFER *trailing = CRYPTO_BUFFER_new(big, len + 1, NULL);
     static const char *const names[] = {"garbage", "cut", "empty"};
     for (size_t i = 0; i < 3; i++) {
-        const CRYPTO_BUFFER *second[] = {good, bad[i]};
+        CRYPTO_BUFFER *second[] = {good, bad[i]};
         failure = verify_peer(&peer, second, 2, w.bundles, NOW, &err);
         expect_failure(VERIFY_UNPARSABLE, failure, err, "certificate 1", names[i]);
         CRYPTO_BUFFER_free(bad[i]);
     }
-    const CRYPTO_BUFFER *one[] = {trailing};
+    CRYPTO_BUFFER *one[] = {trailing};
     failure = verify_peer(&peer, one, 1, w.bundles, NOW, &err);
     expect_failure(VERIFY_UNPARSABLE, failure, err, "1 bytes follow", "a byte too many");
     CRYPTO_BUFFER_free(trailing);

@@ -8,6 +8,7 @@
 
 #include "base/must.h"
 #include "certs/bundle.h"
+#include "certs/der_list.h"
 #include "certs/verify.h"
 #include "control/agent/snapshot/credentials.h"
 

@@ -11,6 +11,7 @@
 
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
+#include "certs/der_list.h"
 #include "certs/identity.h"
 
 #define UNIX_PREFIX "unix:"

@@ -4,37 +4,33 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/must.h"
-#include "certs/cert_time.h"
+#include "certs/cert.h"
 #include "certs/identity.h"
 #include "certs/verify.h"
 
 // The one URI of a leaf, malloc'd. NULL sets err.
 static char *read_id(const X509 *leaf, struct err *err)
 {
-    GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
-    const ASN1_STRING *uri = NULL;
-    size_t num = 0;
-    for (size_t i = 0; names != NULL && i < sk_GENERAL_NAME_num(names); i++) {
-        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type == GEN_URI) {
-            uri = name->d.ia5;
-            num++;
+    struct cert_uris uris;
+    struct spiffe_id id;
+    char *out = NULL;
+    if (!cert_uris_read(&uris, leaf)) {
+        err_set(err, "its subjectAltName can't be read");
+    } else if (uris.num != 1) {
+        err_set(err, "%zu URI SANs; a workload certificate has exactly one, its SPIFFE id",
+                uris.num);
+    } else {
+        size_t len = 0;
+        const char *text = cert_uri(&uris, 0, &len);
+        if (spiffe_workload_parse(&id, text, len, err)) {
+            out = must_have(strndup(id.text, id.text_len));
         }
     }
-    char *out = NULL;
-    struct spiffe_id id;
-    if (num != 1) {
-        err_set(err, "%zu URI SANs; a workload certificate has exactly one, its SPIFFE id", num);
-    } else if (spiffe_workload_parse(&id, (const char *)ASN1_STRING_get0_data(uri),
-                                     (size_t)ASN1_STRING_length(uri), err)) {
-        out = must_have(strndup(id.text, id.text_len));
-    }
-    GENERAL_NAMES_free(names);
+    cert_uris_cleanup(&uris);
     return out;
 }
 

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is read out of a certificate: its times, its serial number, the URIs of its
+// subjectAltName. CRLs have the first two as well.
+#ifndef TABARD_CERTS_CERT_H
+#define TABARD_CERTS_CERT_H
+
+#include <openssl/asn1.h>
+#include <openssl/x509v3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+// cert_time_read gives an ASN.1 time in seconds since 1970. false: it is absent (NULL) or not a
+// time, and *out is as it was.
+bool cert_time_read(time_t *out, const ASN1_TIME *time);
+
+// A serial number is the content of its DER INTEGER; RFC 5280 allows 20 bytes, and longer ones are
+// refused. Two are equal when all their bytes are.
+#define CERT_SERIAL_LEN_MAX 20
+struct cert_serial {
+    uint8_t len; // 0: none
+    bool is_negative;
+    uint8_t bytes[CERT_SERIAL_LEN_MAX];
+};
+
+// cert_serial_read copies an ASN.1 serial number. false: it is longer than CERT_SERIAL_LEN_MAX, and
+// *out is none.
+bool cert_serial_read(struct cert_serial *out, const ASN1_INTEGER *number);
+
+// The URIs of a subjectAltName, where SPIFFE ids stand (X509-SVID, section 2); names of other kinds
+// are passed over. Zero state: no URIs.
+struct cert_uris {
+    GENERAL_NAMES *names; // owned
+    size_t num;
+};
+
+// cert_uris_read: a certificate without a subjectAltName has no URIs. false: it has one that can't
+// be read, or two of them; *out is then the zero state.
+bool cert_uris_read(struct cert_uris *out, const X509 *cert);
+void cert_uris_cleanup(struct cert_uris *uris);
+
+// cert_uri returns the text of a URI (index < num), borrowed. It may hold any byte, and no NUL ends
+// it.
+const char *cert_uri(const struct cert_uris *uris, size_t index, size_t *out_len);
+
+#endif
