@@ -154,8 +154,8 @@ bool ca_trust_is_revoked(const struct ca_trust *trust, const struct cert_serial 
     if (serial->len == 0) {
         return false;
     }
-    ASN1_INTEGER *number = must_have(
-        ASN1_STRING_type_new(serial->is_negative ? V_ASN1_NEG_INTEGER : V_ASN1_INTEGER));
+    ASN1_INTEGER *number =
+        must_have(ASN1_STRING_type_new(serial->is_negative ? V_ASN1_NEG_INTEGER : V_ASN1_INTEGER));
     must_have(ASN1_STRING_set(number, serial->bytes, serial->len) == 1 ? number : NULL);
     bool is_revoked = false;
     for (size_t i = 0; i < trust->crls.num && !is_revoked; i++) {
