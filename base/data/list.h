@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A list of structs that embed a link each: no memory of its own, and a struct leaves from the
+// middle at once. The head is a link too; LIST_OF gets from a link to its struct. One thread.
+#ifndef TABARD_BASE_LIST_H
+#define TABARD_BASE_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+// Zero state: a link that is in no list. A head needs list_init.
+struct list {
+    struct list *prev;
+    struct list *next;
+};
+
+#define LIST_OF(link, type, member) ((type *)((char *)(link)-offsetof(type, member)))
+
+static inline void list_init(struct list *head)
+{
+    head->prev = head->next = head;
+}
+
+static inline bool list_is_empty(const struct list *head)
+{
+    return head->next == head;
+}
+
+static inline bool list_is_linked(const struct list *link)
+{
+    return link->next != NULL;
+}
+
+// list_push puts a link that is in no list at the end.
+static inline void list_push(struct list *head, struct list *link)
+{
+    link->prev = head->prev;
+    link->next = head;
+    head->prev->next = link;
+    head->prev = link;
+}
+
+// list_remove takes a link out of its list, if it is in one.
+static inline void list_remove(struct list *link)
+{
+    if (list_is_linked(link)) {
+        link->prev->next = link->next;
+        link->next->prev = link->prev;
+        link->prev = link->next = NULL;
+    }
+}
+
+// list_pop takes the first link out. NULL: the list is empty.
+static inline struct list *list_pop(struct list *head)
+{
+    struct list *first = list_is_empty(head) ? NULL : head->next;
+    if (first != NULL) {
+        list_remove(first);
+    }
+    return first;
+}
+
+#endif
