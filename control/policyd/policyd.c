@@ -207,10 +207,10 @@ static bool start(struct policyd *policyd, struct err *err)
                                         .ctx = service};
     config.limits.message_bytes_max = SERVICE_MESSAGE_MAX;
     config.limits.held_bytes_max = 4 * SERVICE_MESSAGE_MAX;
-    config.limits.window_bytes = SERVICE_MESSAGE_MAX;
+    config.limits.h2.window_bytes = SERVICE_MESSAGE_MAX;
     config.limits.connections_max = POLICYD_CONNS_MAX;
-    config.limits.streams_max = POLICYD_CALLS_MAX;
-    config.limits.keepalive_ms = 60000;
+    config.limits.h2.streams_max = POLICYD_CALLS_MAX;
+    config.limits.h2.keepalive_ms = 60000;
     if (!version_open(&service->version, dir, service_now_us(), err)) {
         return false;
     }

@@ -1,51 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "net/grpc/call_impl.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "net/http2/conn.h"
+#include "base/must.h"
+#include "net/grpc/call_impl.h"
 
-struct grpc_call *call_new(struct grpc_conn *conn, bool is_server)
+struct grpc_call *call_new(struct grpc_conn *conn, const struct h2_stream_hooks *hooks)
 {
-    struct grpc_call *call = calloc(1, sizeof *call);
-    if (call != NULL) {
-        call->conn = conn;
-        call->is_server = is_server;
-        call->http_status = is_server ? 200 : 0;
-        call->reader.message_bytes_max = conn->limits.message_bytes_max;
-        call->next = conn->calls;
-        if (call->next != NULL) {
-            call->next->prev = call;
-        }
-        conn->calls = call;
-        conn->num_calls++;
-        conn->idle_since_ms = 0;
-    }
+    struct grpc_call *call = must_alloc(1, sizeof *call);
+    call->stream.hooks = hooks;
+    call->conn = conn;
+    call->reader.message_bytes_max = conn->limits.message_bytes_max;
     return call;
 }
 
 void call_free(struct grpc_call *call)
 {
     call_drop_queue(call);
-    grpc_metadata_cleanup(&call->headers);
-    grpc_metadata_cleanup(&call->trailers);
-    grpc_metadata_cleanup(&call->headers_out);
-    grpc_metadata_cleanup(&call->trailers_out);
+    call_headers_cleanup(&call->headers);
     grpc_reader_cleanup(&call->reader);
     free(call->message);
     free(call);
+}
+
+void call_on_release(struct h2_stream *stream)
+{
+    call_free(call_of(stream));
+}
+
+void call_bite(struct grpc_call *call, enum grpc_limit limit)
+{
+    call->conn->bites->num[limit]++;
 }
 
 // Counts what the call's reader holds now against the connection's limit. false: it is over.
 static bool count_held(struct grpc_call *call)
 {
     struct grpc_conn *conn = call->conn;
-    conn->held_bytes += call->reader.cap - call->held_counted;
-    call->held_counted = call->reader.cap;
+    conn->held_bytes += call->reader.bytes.cap - call->held_counted;
+    call->held_counted = call->reader.bytes.cap;
     return conn->held_bytes <= conn->limits.held_bytes_max;
 }
 
@@ -58,37 +54,40 @@ static void drop_received(struct grpc_call *call)
 
 void call_decide(struct grpc_call *call, enum grpc_code code, const char *message, bool is_local)
 {
-    if (!call->has_status) {
-        call->has_status = true;
+    if (call->ending == CALL_GOES_ON) {
+        call->ending = CALL_DECIDED;
         call->code = code;
         call->is_local = is_local;
-        size_t len = message == NULL ? 0 : strlen(message);
-        len = len < GRPC_STATUS_MESSAGE_MAX ? len : GRPC_STATUS_MESSAGE_MAX - 1;
-        call->message = len == 0 ? NULL : calloc(1, len + 1); // without memory: without words
-        if (call->message != NULL) {
+        size_t len = message == NULL ? 0 : strnlen(message, GRPC_STATUS_MESSAGE_MAX - 1);
+        if (len > 0) {
+            call->message = must_alloc(len + 1, 1);
             memcpy(call->message, message, len);
         }
     }
 }
 
-// Takes back what was decided: a status that did not get through, or that came behind bytes that
-// are no messages.
-static void undecide(struct grpc_call *call)
+void call_undecide(struct grpc_call *call)
 {
-    call->has_status = false;
+    call->ending = CALL_GOES_ON;
     free(call->message);
     call->message = NULL;
 }
 
+void call_leave(struct grpc_call *call, uint32_t code)
+{
+    h2_stream_leave(&call->stream, code);
+    call_drop_queue(call);
+}
+
 static void end_hard(struct grpc_call *call, enum grpc_code code, const char *message)
 {
-    if (call->is_server && !call->is_hard) {
-        undecide(call); // the client does not hear it
+    if (call_is_server(call) && call->ending != CALL_ENDS_HARD) {
+        call_undecide(call); // the client does not hear it
     }
     call_decide(call, code, message, true);
-    call->is_hard = true;
-    call_leave_stream(call, NGHTTP2_CANCEL);
-    conn_call_is_ready(call->conn, call);
+    call->ending = CALL_ENDS_HARD;
+    call_leave(call, H2_CANCEL);
+    h2_stream_wake(&call->stream);
 }
 
 void call_end_hard(struct grpc_call *call, enum grpc_code code, const char *format, ...)
@@ -108,105 +107,39 @@ void call_end(struct grpc_call *call, enum grpc_code code, const char *format, .
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    if (call->is_server) {
+    if (call_is_server(call)) {
         grpc_call_finish(call, code, message);
         drop_received(call);
-    } else if (!call->has_status) {
+    } else if (call->ending == CALL_GOES_ON) {
         end_hard(call, code, message);
     }
 }
 
-void call_take_header(struct grpc_call *call, const char *name, size_t name_len, const char *value,
-                      size_t value_len)
+void call_on_data(struct h2_stream *stream, const uint8_t *bytes, size_t len)
 {
-    struct grpc_metadata *list = call->has_headers ? &call->trailers : &call->headers;
-    if (!call->is_server && name_len == 7 && memcmp(name, ":status", 7) == 0) {
-        call->http_status = (unsigned)strtoul(value, NULL, 10); // nghttp2 has seen three digits
-        return;
-    }
-    if (list->list_bytes + name_len + value_len + 32 > call->conn->limits.header_bytes_max) {
-        if (!call->headers_too_large) {
-            conn_bite(call->conn, GRPC_LIMIT_header_bytes_max);
-        }
-        call->headers_too_large = true;
-    } else if (!grpc_metadata_append(list, name, name_len, value, value_len)) {
-        call->headers_too_large = true;
-    }
-}
-
-void call_take_headers_end(struct grpc_call *call, bool is_end_stream)
-{
-    if (!call->is_server && !call->has_headers && call->http_status < 200) {
-        grpc_metadata_cleanup(&call->headers); // 1xx: the real answer is still to come
-        return;
-    }
-    call->is_remote_done = call->is_remote_done || is_end_stream;
-    if (!call->has_headers) {
-        call->has_headers = true;
-        call->has_news = true;
-        if (!call->is_server) {
-            call_judge_response(call);
-        }
-    } else if (!call->is_server) {
-        call_judge_trailers(call);
-    }
-    conn_call_is_ready(call->conn, call);
-}
-
-void call_take_bytes(struct grpc_call *call, const uint8_t *bytes, size_t len)
-{
-    if (call->has_status) { // nobody wants them any more
-        nghttp2_session_consume_stream(call->conn->session, call->stream_id, len);
+    struct grpc_call *call = call_of(stream);
+    if (call->ending != CALL_GOES_ON) { // nobody wants them any more
+        h2_stream_consume(stream, len);
         return;
     }
     call->unconsumed += len;
     if (!grpc_reader_push(&call->reader, bytes, len)) {
         call_end(call, GRPC_RESOURCE_EXHAUSTED, "out of memory for a message");
     } else if (!count_held(call)) {
-        conn_bite(call->conn, GRPC_LIMIT_held_bytes_max);
+        call_bite(call, GRPC_LIMIT_held_bytes_max);
         call_end(call, GRPC_RESOURCE_EXHAUSTED,
                  "the connection's unfinished messages are over held_bytes_max (%u)",
                  call->conn->limits.held_bytes_max);
     }
-    conn_call_is_ready(call->conn, call);
-}
-
-void call_take_end_stream(struct grpc_call *call)
-{
-    call->is_remote_done = true;
-    if (!call->is_server) {
-        call_decide(call, GRPC_UNKNOWN, "the server ended the call without a status", true);
-        call_leave_stream(call, NGHTTP2_NO_ERROR);
-    }
-    conn_call_is_ready(call->conn, call);
-}
-
-void call_take_close(struct grpc_call *call, uint32_t error_code)
-{
-    char message[96];
-    snprintf(message, sizeof message, "the %s reset the call: %s",
-             call->is_server ? "client" : "server", nghttp2_http2_strerror(error_code));
-    call->is_stream_closed = true;
-    if (call->is_server) {
-        if (!call->is_sending_over) { // whatever was decided, the client doesn't know it
-            undecide(call);
-            call_decide(call, GRPC_CANCELLED, message, false);
-        }
-        call->is_hard = true;
-    } else if (!call->has_status) {
-        call->is_unprocessed = error_code == NGHTTP2_REFUSED_STREAM;
-        call_decide(call, grpc_code_of_reset(error_code), message, false);
-        call->is_hard = true;
-    }
-    conn_call_is_ready(call->conn, call);
+    h2_stream_wake(stream);
 }
 
 // Ends a call whose bytes are no messages. A client's status may have come already behind them: it
 // is worth nothing.
 static void refuse_bytes(struct grpc_call *call, enum grpc_code code, const char *message)
 {
-    if (!call->is_server) {
-        undecide(call);
+    if (!call_is_server(call)) {
+        call_undecide(call);
     }
     drop_received(call);
     call_end(call, code, "%s", message);
@@ -215,18 +148,16 @@ static void refuse_bytes(struct grpc_call *call, enum grpc_code code, const char
 static void refuse_message(struct grpc_call *call, enum grpc_reader_result result, size_t len)
 {
     char message[128];
-    struct grpc_metadata_item encoding;
     switch (result) {
     case GRPC_READER_TOO_LONG:
-        conn_bite(call->conn, GRPC_LIMIT_message_bytes_max);
+        call_bite(call, GRPC_LIMIT_message_bytes_max);
         snprintf(message, sizeof message,
                  "a message of %zu bytes is over the limit message_bytes_max (%u)", len,
                  call->conn->limits.message_bytes_max);
         refuse_bytes(call, GRPC_RESOURCE_EXHAUSTED, message);
         break;
     case GRPC_READER_COMPRESSED:
-        if (call->is_server && grpc_metadata_find(&call->headers, "grpc-encoding", &encoding) &&
-            strcmp(encoding.value, "identity") != 0) {
+        if (call_is_server(call) && call->headers.has_encoding && !call->headers.is_identity) {
             refuse_bytes(call, GRPC_UNIMPLEMENTED,
                          "the message is compressed; only identity is understood");
         } else {
@@ -245,18 +176,33 @@ static void give_back_window(struct grpc_call *call)
 {
     size_t held = call->is_paused ? grpc_reader_held(&call->reader) : 0;
     if (call->unconsumed > held) {
-        size_t len = call->unconsumed - held;
+        h2_stream_consume(&call->stream, call->unconsumed - held);
         call->unconsumed = held;
-        if (!call->is_stream_closed) {
-            nghttp2_session_consume_stream(call->conn->session, call->stream_id, len);
-        }
     }
 }
 
 static bool wants_messages(const struct grpc_call *call)
 {
-    return !call->is_dead && !call->is_paused && !call->is_hard &&
-           !(call->is_server && call->has_status);
+    enum call_ending too_late = call_is_server(call) ? CALL_DECIDED : CALL_ENDS_HARD;
+    return call->told < CALL_TOLD_END && !call->is_paused && call->ending < too_late;
+}
+
+static bool is_whole(const struct grpc_call *call)
+{
+    return call->stream.receiving >= H2_RECEIVING_DONE;
+}
+
+// Sees what is left that no message was made of.
+static void check_rest(struct grpc_call *call)
+{
+    if (is_whole(call) && (call_is_server(call) || call->code == GRPC_OK || call->is_local)) {
+        refuse_bytes(call, GRPC_INTERNAL, "the stream ended in the middle of a message");
+    } else if (is_whole(call)) {
+        drop_received(call); // the status says enough
+    } else if (call->recv_since_ms == 0) {
+        call->recv_since_ms = h2_stream_now(&call->stream);
+        h2_stream_due(&call->stream, call->recv_since_ms + call->conn->limits.message_ms);
+    }
 }
 
 static void deliver_messages(struct grpc_call *call)
@@ -267,7 +213,6 @@ static void deliver_messages(struct grpc_call *call)
     while (wants_messages(call) && result == GRPC_READER_MESSAGE) {
         result = grpc_reader_next(&call->reader, &body, &len);
         if (result == GRPC_READER_MESSAGE) {
-            call->num_received++;
             call->recv_since_ms = 0;
             if (call->hooks->on_message != NULL) {
                 call->hooks->on_message(call, body, len);
@@ -277,107 +222,152 @@ static void deliver_messages(struct grpc_call *call)
         }
     }
     if (wants_messages(call) && grpc_reader_held(&call->reader) > 0) {
-        if (call->is_remote_done && (call->is_server || call->code == GRPC_OK || call->is_local)) {
-            refuse_bytes(call, GRPC_INTERNAL, "the stream ended in the middle of a message");
-        } else if (call->is_remote_done) {
-            drop_received(call); // the status says enough
-        } else if (call->recv_since_ms == 0) {
-            call->recv_since_ms = conn_now(call->conn);
-            conn_due(call->conn, call->recv_since_ms + call->conn->limits.message_ms);
-        }
+        check_rest(call);
     }
     count_held(call);
     give_back_window(call);
 }
 
-void call_deliver_end(struct grpc_call *call)
+static void deliver_end(struct grpc_call *call)
 {
-    struct grpc_conn *conn = call->conn;
-    invariant(call->has_status && !call->is_dead);
-    call->is_dead = true;
+    const struct grpc_status status = {.code = call->code,
+                                       .message = call->message != NULL ? call->message : "",
+                                       .is_local = call->is_local,
+                                       .is_unprocessed = call->is_unprocessed};
+    invariant(call->ending != CALL_GOES_ON && call->told < CALL_TOLD_END);
+    call->told = CALL_TOLD_END;
     drop_received(call);
-    *(call->prev != NULL ? &call->prev->next : &conn->calls) = call->next;
-    if (call->next != NULL) {
-        call->next->prev = call->prev;
-    }
-    call->next = conn->dead;
-    conn->dead = call;
-    if (--conn->num_calls == 0 && conn->is_server) {
-        conn->idle_since_ms = conn_now(conn);
-        if (conn->limits.idle_ms > 0) {
-            conn_due(conn, conn->idle_since_ms + conn->limits.idle_ms);
-        }
-    }
-    struct grpc_status status = {.code = call->code,
-                                 .message = call->message != NULL ? call->message : "",
-                                 .is_local = call->is_local,
-                                 .is_unprocessed = call->is_unprocessed};
+    h2_stream_release(&call->stream);
     if (call->hooks != NULL && call->hooks->on_end != NULL) {
         call->hooks->on_end(call, &status);
     }
 }
 
-void call_settle(struct grpc_call *call)
+static void deliver_headers(struct grpc_call *call)
 {
-    if (call->is_dead) {
+    call->told = CALL_TOLD_HEADERS;
+    if (call_is_server(call)) {
+        if (call->ending == CALL_GOES_ON) {
+            call_route(call);
+        }
+    } else if (call->ending != CALL_ENDS_HARD && call->hooks->on_headers != NULL) {
+        call->hooks->on_headers(call);
+    }
+}
+
+void call_on_turn(struct h2_stream *stream)
+{
+    struct grpc_call *call = call_of(stream);
+    if (call->told == CALL_TOLD_END) {
         return;
     }
-    if (call->has_news) {
-        call->has_news = false;
-        if (call->is_server && !call->has_status) {
-            call->conn->hooks->on_request(call->conn->owner, call);
-        } else if (!call->is_server && !call->is_hard && call->hooks->on_headers != NULL) {
-            call->hooks->on_headers(call);
-        }
+    if (call->told < CALL_TOLD_HEADERS && stream->receiving > H2_RECEIVING_HEADERS) {
+        deliver_headers(call);
     }
     deliver_messages(call);
-    if (wants_messages(call) && call->is_server && call->is_remote_done &&
-        !call->is_half_close_told) {
-        call->is_half_close_told = true;
+    if (wants_messages(call) && call_is_server(call) && is_whole(call) &&
+        call->told < CALL_TOLD_HALF_CLOSE) {
+        call->told = CALL_TOLD_HALF_CLOSE;
         if (call->hooks->on_half_close != NULL) {
             call->hooks->on_half_close(call);
         }
     }
-    if (call->is_drained && !call->is_dead) {
-        call->is_drained = false;
-        if (!call->has_status && call->hooks->on_drained != NULL) {
+    if (call->room == CALL_DRAINED && call->told < CALL_TOLD_END) {
+        call->room = CALL_HAS_ROOM;
+        if (call->ending == CALL_GOES_ON && call->hooks->on_drained != NULL) {
             call->hooks->on_drained(call);
         }
     }
-    bool has_all = !call->is_server && call->is_remote_done && grpc_reader_held(&call->reader) == 0;
-    if (!call->is_dead && call->has_status && (call->is_hard || has_all)) {
-        call_deliver_end(call);
+    bool has_all = !call_is_server(call) && is_whole(call) && grpc_reader_held(&call->reader) == 0;
+    if (call->told < CALL_TOLD_END && call->ending != CALL_GOES_ON &&
+        (call->ending == CALL_ENDS_HARD || has_all)) {
+        deliver_end(call);
     }
 }
 
-void call_check_deadlines(struct grpc_call *call, uint64_t now_ms, uint64_t *next_ms)
+// Says whether a time has come, else notes it as the next to look at. 0: there is none.
+static bool is_due(uint64_t at_ms, uint64_t now_ms, uint64_t *next_ms)
 {
-    const struct grpc_limits *limits = &call->conn->limits;
-    const uint64_t late[] = {
-        call->has_status ? 0 : call->deadline_ms,
-        call->recv_since_ms == 0 || limits->message_ms == 0
-            ? 0
-            : call->recv_since_ms + limits->message_ms,
-        call->send_since_ms == 0 || limits->send_stall_ms == 0
-            ? 0
-            : call->send_since_ms + limits->send_stall_ms,
-    };
-    for (size_t i = 0; i < sizeof late / sizeof *late; i++) {
-        if (late[i] > now_ms && late[i] < *next_ms) {
-            *next_ms = late[i];
-        }
+    if (at_ms != 0 && now_ms < at_ms && at_ms < *next_ms) {
+        *next_ms = at_ms;
     }
-    if (late[0] != 0 && now_ms >= late[0]) {
+    return at_ms != 0 && now_ms >= at_ms;
+}
+
+uint64_t call_on_time(struct h2_stream *stream, uint64_t now_ms)
+{
+    struct grpc_call *call = call_of(stream);
+    uint32_t message_ms = call->conn->limits.message_ms;
+    uint64_t next_ms = UINT64_MAX;
+    if (is_due(call->ending == CALL_GOES_ON ? call->deadline_ms : 0, now_ms, &next_ms)) {
         call_end(call, GRPC_DEADLINE_EXCEEDED, "the call's deadline has passed");
     }
-    if (late[1] != 0 && now_ms >= late[1]) {
-        conn_bite(call->conn, GRPC_LIMIT_message_ms);
+    if (is_due(call->recv_since_ms == 0 || message_ms == 0 ? 0 : call->recv_since_ms + message_ms,
+               now_ms, &next_ms)) {
+        call_bite(call, GRPC_LIMIT_message_ms);
         call_end(call, GRPC_DEADLINE_EXCEEDED,
-                 "a message was not complete within message_ms (%u ms)", limits->message_ms);
+                 "a message was not complete within message_ms (%u ms)", message_ms);
     }
-    if (late[2] != 0 && now_ms >= late[2]) {
-        conn_bite(call->conn, GRPC_LIMIT_send_stall_ms);
-        call_end_hard(call, GRPC_UNAVAILABLE, "the peer took nothing within send_stall_ms (%u ms)",
-                      limits->send_stall_ms);
+    return next_ms;
+}
+
+void *grpc_call_ctx(const struct grpc_call *call)
+{
+    return call->ctx;
+}
+
+void grpc_call_set_ctx(struct grpc_call *call, void *ctx)
+{
+    call->ctx = ctx;
+}
+
+void grpc_call_pause(struct grpc_call *call)
+{
+    call->is_paused = true;
+    call->recv_since_ms = 0;
+}
+
+void grpc_call_resume(struct grpc_call *call)
+{
+    if (call->is_paused) {
+        call->is_paused = false;
+        h2_stream_wake(&call->stream);
     }
+}
+
+const struct h2_peer *grpc_call_peer(const struct grpc_call *call)
+{
+    return h2_conn_peer(call->conn->h2);
+}
+
+struct grpc_conn *grpc_conn_new(void *owner, const struct grpc_limits *limits,
+                                struct grpc_bites *bites)
+{
+    struct grpc_conn *conn = must_alloc(1, sizeof *conn);
+    conn->owner = owner;
+    conn->limits = *limits;
+    conn->bites = bites;
+    return conn;
+}
+
+static void drop_call(struct h2_stream *stream, void *ctx)
+{
+    struct grpc_call *call = call_of(stream);
+    const struct grpc_status *status = ctx;
+    end_hard(call, status->code, status->message);
+    deliver_end(call);
+}
+
+void grpc_conn_abandon(struct grpc_conn *conn, enum grpc_code code, const char *why)
+{
+    struct grpc_status status = {.code = code, .message = why};
+    list_remove(&conn->link);
+    conn->owner = NULL;
+    h2_conn_abandon(conn->h2, drop_call, &status);
+}
+
+void grpc_conn_free(struct grpc_conn *conn)
+{
+    list_remove(&conn->link);
+    free(conn);
 }

@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "net/grpc/metadata.h"
 #include "net/grpc/status.h"
 #include "net/http2/transport.h"
 
@@ -34,6 +33,15 @@ struct grpc_call_hooks {
     void (*on_end)(struct grpc_call *call, const struct grpc_status *status);
 };
 
+// What a server does with the calls of one path.
+struct grpc_method {
+    const char *path; // "/package.Service/Method"; compared whole
+    // Starts a call: its headers and its peer are there. It may finish the call at once. ctx is the
+    // server's.
+    void (*on_start)(void *ctx, struct grpc_call *call);
+    struct grpc_call_hooks hooks;
+};
+
 void *grpc_call_ctx(const struct grpc_call *call);
 void grpc_call_set_ctx(struct grpc_call *call, void *ctx);
 
@@ -49,16 +57,8 @@ bool grpc_call_can_send(const struct grpc_call *call);
 void grpc_call_pause(struct grpc_call *call);
 void grpc_call_resume(struct grpc_call *call);
 
-// What the peer sent: a server's call has the request's headers and ":path", a client's the
-// response's headers and, in on_end, its trailers (those of a trailers-only answer are there too).
-const struct grpc_metadata *grpc_call_headers(const struct grpc_call *call);
-const struct grpc_metadata *grpc_call_trailers(const struct grpc_call *call);
-
-// grpc_call_num_received counts messages: a back-off may start anew once it isn't 0, not before.
-uint64_t grpc_call_num_received(const struct grpc_call *call);
-
 // grpc_call_peer says who is at the other end of the call's connection.
-const struct grpc_peer *grpc_call_peer(const struct grpc_call *call);
+const struct h2_peer *grpc_call_peer(const struct grpc_call *call);
 
 // A client's: grpc_call_half_close says that no more messages will come; grpc_call_cancel ends the
 // call with CANCELLED.
@@ -66,10 +66,7 @@ void grpc_call_half_close(struct grpc_call *call);
 void grpc_call_cancel(struct grpc_call *call);
 
 // A server's: grpc_call_send_headers sends the response's headers before the first message does.
-// The two lists, to which grpc_metadata_add_* may add, go out with the headers and with the status.
 void grpc_call_send_headers(struct grpc_call *call);
-struct grpc_metadata *grpc_call_headers_out(struct grpc_call *call);
-struct grpc_metadata *grpc_call_trailers_out(struct grpc_call *call);
 
 // grpc_call_finish, a server's, ends the call behind the messages queued, with this status. Only
 // the first end counts. `message` is UTF-8 of at most GRPC_STATUS_MESSAGE_MAX bytes (cut), or NULL.

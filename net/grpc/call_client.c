@@ -1,137 +1,129 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "net/grpc/call_impl.h"
-
 #include <stdio.h>
 #include <string.h>
 
-#include "net/http2/conn.h"
+#include "net/grpc/call_impl.h"
 
-// Takes grpc-status and grpc-message out of a list. false: there is no grpc-status.
-static bool take_status(struct grpc_call *call, const struct grpc_metadata *list)
+// Takes grpc-status and grpc-message out of the list that came. false: there is no grpc-status.
+static bool take_status(struct grpc_call *call)
 {
-    struct grpc_metadata_item item;
-    if (!grpc_metadata_find(list, "grpc-status", &item)) {
-        return false;
+    if (call->headers.has_code) {
+        call_decide(call, call->headers.code, call->headers.message, false);
     }
-    enum grpc_code code;
-    grpc_code_parse(&code, item.value, item.value_len);
-    char message[GRPC_STATUS_MESSAGE_MAX] = "";
-    if (grpc_metadata_find(list, "grpc-message", &item)) {
-        grpc_message_decode(message, sizeof message, item.value, item.value_len);
-    }
-    call_decide(call, code, message, false);
-    return true;
+    return call->headers.has_code;
 }
 
-static bool is_grpc_type(const struct grpc_metadata *headers)
+static void judge_response(struct grpc_call *call)
 {
-    struct grpc_metadata_item item;
-    static const char type[] = "application/grpc";
-    size_t len = sizeof type - 1;
-    return grpc_metadata_find(headers, "content-type", &item) &&
-           strncmp(item.value, type, len) == 0 &&
-           (item.value[len] == '\0' || item.value[len] == '+' || item.value[len] == ';');
-}
-
-static bool check_size(struct grpc_call *call)
-{
-    if (call->headers_too_large) {
-        call_end_hard(call, GRPC_RESOURCE_EXHAUSTED,
-                      "the server's headers are over header_bytes_max (%u)",
-                      call->conn->limits.header_bytes_max);
-    }
-    return !call->headers_too_large;
-}
-
-void call_judge_response(struct grpc_call *call)
-{
-    if (call->has_status || !check_size(call)) {
-        return;
-    }
-    if (call->is_remote_done && take_status(call, &call->headers)) {
-        call->has_news = false; // trailers-only: what came are trailers
-        call->trailers = call->headers;
-        call->headers = (struct grpc_metadata){.num = 0};
-        call_leave_stream(call, NGHTTP2_NO_ERROR);
-    } else if (call->http_status != 200) {
-        call_end_hard(call, grpc_code_of_http(call->http_status), "the server answered HTTP %u",
-                      call->http_status);
-    } else if (!is_grpc_type(&call->headers)) {
+    const struct h2_stream *stream = &call->stream;
+    bool is_end = stream->receiving == H2_RECEIVING_DONE;
+    if (is_end && take_status(call)) {
+        call->told = CALL_TOLD_HEADERS; // trailers-only: what came are trailers
+        call_leave(call, H2_NO_ERROR);
+    } else if (stream->status != 200) {
+        call_end_hard(call, grpc_code_of_http(stream->status), "the server answered HTTP %u",
+                      stream->status);
+    } else if (!call->headers.is_grpc_type) {
         call_end_hard(call, GRPC_UNKNOWN,
                       "the server's answer is no gRPC: its content-type differs");
-    } else if (call->is_remote_done) {
+    } else if (is_end) {
         call_end_hard(call, GRPC_UNKNOWN, "the server ended the call without a status");
+    }
+    call_headers_cleanup(&call->headers); // a status stands in trailers only
+}
+
+static void judge_trailers(struct grpc_call *call)
+{
+    if (!take_status(call)) {
+        call_decide(call, GRPC_UNKNOWN, "the server's trailers hold no grpc-status", true);
+    }
+    call_leave(call, H2_NO_ERROR);
+}
+
+static void on_header(struct h2_stream *stream, const char *name, size_t name_len,
+                      const char *value, size_t value_len)
+{
+    call_headers_take(&call_of(stream)->headers, name, name_len, value, value_len);
+}
+
+static void on_headers(struct h2_stream *stream, bool is_trailers)
+{
+    struct grpc_call *call = call_of(stream);
+    if (call->ending == CALL_GOES_ON && stream->is_list_too_large) {
+        call_end_hard(call, GRPC_RESOURCE_EXHAUSTED,
+                      "the server's headers are over header_bytes_max (%u)",
+                      call->conn->limits.h2.header_bytes_max);
+    } else if (call->ending == CALL_GOES_ON && is_trailers) {
+        judge_trailers(call);
+    } else if (call->ending == CALL_GOES_ON) {
+        judge_response(call);
+    }
+    h2_stream_wake(stream);
+}
+
+static void on_end(struct h2_stream *stream)
+{
+    struct grpc_call *call = call_of(stream);
+    call_decide(call, GRPC_UNKNOWN, "the server ended the call without a status", true);
+    call_leave(call, H2_NO_ERROR);
+    h2_stream_wake(stream);
+}
+
+static void on_reset(struct grpc_call *call, const struct h2_close *close)
+{
+    char message[96];
+    snprintf(message, sizeof message, "the server reset the call: %s", close->why);
+    if (call->ending == CALL_GOES_ON) {
+        call->is_unprocessed = close->is_unprocessed;
+        call_decide(call, grpc_code_of_reset(close->code), message, false);
+        call->ending = CALL_ENDS_HARD;
     }
 }
 
-void call_judge_trailers(struct grpc_call *call)
+static void on_close(struct h2_stream *stream, const struct h2_close *close)
 {
-    if (call->has_status || !check_size(call)) {
-        return;
+    struct grpc_call *call = call_of(stream);
+    if (call->ending == CALL_GOES_ON) {
+        call->is_unprocessed = close->is_unprocessed;
     }
-    if (!take_status(call, &call->trailers)) {
-        call_decide(call, GRPC_UNKNOWN, "the server's trailers hold no grpc-status", true);
+    switch (close->kind) {
+    case H2_CLOSE_STREAM:
+        on_reset(call, close);
+        break;
+    case H2_CLOSE_CONN:
+        call_end_hard(call, GRPC_UNAVAILABLE, "the connection was lost: %s", close->why);
+        break;
+    case H2_CLOSE_UNSENT:
+        call_end_hard(call, GRPC_UNAVAILABLE, "headers were not sent: %s", close->why);
+        break;
+    case H2_CLOSE_STALLED:
+        call_end_hard(call, GRPC_UNAVAILABLE, "%s", close->why);
+        break;
     }
-    call_leave_stream(call, NGHTTP2_NO_ERROR);
+    h2_stream_wake(stream);
+}
+
+const struct h2_stream_hooks call_client_hooks = {.on_header = on_header,
+                                                  .on_headers = on_headers,
+                                                  .on_data = call_on_data,
+                                                  .on_end = on_end,
+                                                  .on_close = on_close,
+                                                  .waiting = call_waiting,
+                                                  .on_take = call_on_take,
+                                                  .on_turn = call_on_turn,
+                                                  .on_time = call_on_time,
+                                                  .on_release = call_on_release};
+
+void grpc_call_half_close(struct grpc_call *call)
+{
+    if (!call_is_server(call) && call->ending == CALL_GOES_ON) {
+        h2_stream_finish(&call->stream);
+    }
 }
 
 void grpc_call_cancel(struct grpc_call *call)
 {
-    if (!call->is_server) {
+    if (!call_is_server(call)) {
         call_end(call, GRPC_CANCELLED, "cancelled");
     }
-}
-
-void *grpc_call_ctx(const struct grpc_call *call)
-{
-    return call->ctx;
-}
-
-void grpc_call_set_ctx(struct grpc_call *call, void *ctx)
-{
-    call->ctx = ctx;
-}
-
-void grpc_call_pause(struct grpc_call *call)
-{
-    call->is_paused = true;
-    call->recv_since_ms = 0;
-}
-
-void grpc_call_resume(struct grpc_call *call)
-{
-    if (call->is_paused) {
-        call->is_paused = false;
-        conn_call_is_ready(call->conn, call);
-    }
-}
-
-const struct grpc_metadata *grpc_call_headers(const struct grpc_call *call)
-{
-    return &call->headers;
-}
-
-const struct grpc_metadata *grpc_call_trailers(const struct grpc_call *call)
-{
-    return &call->trailers;
-}
-
-struct grpc_metadata *grpc_call_headers_out(struct grpc_call *call)
-{
-    return &call->headers_out;
-}
-
-struct grpc_metadata *grpc_call_trailers_out(struct grpc_call *call)
-{
-    return &call->trailers_out;
-}
-
-uint64_t grpc_call_num_received(const struct grpc_call *call)
-{
-    return call->num_received;
-}
-
-const struct grpc_peer *grpc_call_peer(const struct grpc_call *call)
-{
-    return &call->conn->transport.peer;
 }

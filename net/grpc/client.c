@@ -2,9 +2,9 @@
 #include "net/grpc/client.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "net/http2/conn.h"
+#include "base/must.h"
+#include "net/grpc/call_impl.h"
 
 struct grpc_channel {
     struct grpc_channel_config config;
@@ -13,27 +13,29 @@ struct grpc_channel {
     char *authority;
     char *user_agent;
     struct grpc_bites bites;
-    struct grpc_conn *conns;   // every one that is not closed
+    struct list conns;         // every one that is not closed, the oldest first
     struct grpc_conn *current; // of these, the one for new calls; NULL: down
     unsigned num_conns;
 };
 
-static bool accepts_peer(void *owner, const struct grpc_peer *peer, struct err *err)
+static bool accepts_peer(void *owner, const struct h2_peer *peer, struct err *err)
 {
-    struct grpc_channel *channel = owner;
+    struct grpc_channel *channel = ((struct grpc_conn *)owner)->owner;
     return channel->config.accepts_peer == NULL ||
            channel->config.accepts_peer(channel->config.ctx, peer, err);
 }
 
-static void on_open(void *owner, struct grpc_conn *conn)
+static void on_open(void *owner, struct h2_conn *h2)
 {
-    struct grpc_channel *channel = owner;
+    struct grpc_conn *conn = owner;
+    struct grpc_channel *channel = conn->owner;
+    (void)h2;
     if (conn == channel->current && channel->config.on_ready != NULL) {
         channel->config.on_ready(channel->config.ctx);
     }
 }
 
-static void go_down(struct grpc_channel *channel, struct grpc_conn *conn, const char *why)
+static void go_down(struct grpc_channel *channel, const struct grpc_conn *conn, const char *why)
 {
     if (conn == channel->current) {
         channel->current = NULL;
@@ -43,30 +45,30 @@ static void go_down(struct grpc_channel *channel, struct grpc_conn *conn, const 
     }
 }
 
-static void on_going_away(void *owner, struct grpc_conn *conn, const char *why)
+static void on_going_away(void *owner, struct h2_conn *h2, const char *why)
 {
-    go_down(owner, conn, *why != '\0' ? why : "the server is shutting down (GOAWAY)");
+    struct grpc_conn *conn = owner;
+    (void)h2;
+    go_down(conn->owner, conn, *why != '\0' ? why : "the server is shutting down (GOAWAY)");
 }
 
-static void forget(struct grpc_channel *channel, struct grpc_conn *conn)
+static void on_closed(void *owner, struct h2_conn *h2, const char *why)
 {
-    *(conn->prev != NULL ? &conn->prev->next : &channel->conns) = conn->next;
-    if (conn->next != NULL) {
-        conn->next->prev = conn->prev;
+    struct grpc_conn *conn = owner;
+    struct grpc_channel *channel = conn->owner;
+    (void)h2;
+    if (channel != NULL) {
+        list_remove(&conn->link);
+        channel->num_conns--;
+        go_down(channel, conn, *why != '\0' ? why : "the connection ended");
     }
-    channel->num_conns--;
+    grpc_conn_free(conn);
 }
 
-static void on_closed(void *owner, struct grpc_conn *conn, const char *why)
-{
-    forget(owner, conn);
-    go_down(owner, conn, *why != '\0' ? why : "the connection ended");
-}
-
-static const struct conn_hooks conn_hooks = {.accepts_peer = accepts_peer,
-                                             .on_open = on_open,
-                                             .on_going_away = on_going_away,
-                                             .on_closed = on_closed};
+static const struct h2_conn_hooks conn_hooks = {.accepts_peer = accepts_peer,
+                                                .on_open = on_open,
+                                                .on_going_away = on_going_away,
+                                                .on_closed = on_closed};
 
 static void free_channel(struct grpc_channel *channel)
 {
@@ -80,40 +82,37 @@ static void free_channel(struct grpc_channel *channel)
     free(channel);
 }
 
-// Copies a text, if there is one. false: out of memory.
-static bool copy(char **out, const char *text)
+static char *copy(const char *text, const char *usual)
 {
-    *out = text == NULL ? NULL : strdup(text);
-    return text == NULL || *out != NULL;
+    text = text != NULL ? text : usual;
+    return text != NULL ? must_strdup(text) : NULL;
 }
 
 struct grpc_channel *grpc_channel_new(const struct grpc_channel_config *config, struct err *err)
 {
-    if (config->limits.keepalive_ms > 0 &&
-        config->limits.keepalive_ms < GRPC_CHANNEL_KEEPALIVE_MS_MIN) {
+    if (config->limits.h2.keepalive_ms > 0 &&
+        config->limits.h2.keepalive_ms < GRPC_CHANNEL_KEEPALIVE_MS_MIN) {
         err_set(err, "keepalive_ms: %u is less than the %u that servers bear",
-                config->limits.keepalive_ms, GRPC_CHANNEL_KEEPALIVE_MS_MIN);
+                config->limits.h2.keepalive_ms, GRPC_CHANNEL_KEEPALIVE_MS_MIN);
         return NULL;
     }
-    struct grpc_channel *channel = calloc(1, sizeof *channel);
-    if (channel == NULL) {
-        err_set(err, "out of memory for a channel");
-        return NULL;
-    }
+    struct grpc_channel *channel = must_alloc(1, sizeof *channel);
+    list_init(&channel->conns);
     channel->config = *config;
     if (config->ssl_ctx != NULL) {
         SSL_CTX_up_ref(config->ssl_ctx);
     }
-    if (!copy(&channel->unix_path, config->target.unix_path) ||
-        !copy(&channel->server_name, config->server_name) ||
-        !copy(&channel->authority, config->authority != NULL ? config->authority : "localhost") ||
-        !copy(&channel->user_agent, config->user_agent != NULL ? config->user_agent : "grpc-c")) {
-        free_channel(channel);
-        err_set(err, "out of memory for a channel");
-        return NULL;
-    }
+    channel->unix_path = copy(config->target.unix_path, NULL);
+    channel->server_name = copy(config->server_name, NULL);
+    channel->authority = copy(config->authority, "localhost");
+    channel->user_agent = copy(config->user_agent, "grpc-c");
     channel->config.target.unix_path = channel->unix_path;
     return channel;
+}
+
+static struct grpc_conn *oldest(const struct grpc_channel *channel)
+{
+    return LIST_OF(channel->conns.next, struct grpc_conn, link);
 }
 
 void grpc_channel_free(struct grpc_channel *channel)
@@ -122,24 +121,10 @@ void grpc_channel_free(struct grpc_channel *channel)
         return;
     }
     channel->current = NULL;
-    while (channel->conns != NULL) {
-        struct grpc_conn *conn = channel->conns;
-        forget(channel, conn);
-        conn_abandon(conn, GRPC_CANCELLED, "the channel was closed");
+    while (!list_is_empty(&channel->conns)) {
+        grpc_conn_abandon(oldest(channel), GRPC_CANCELLED, "the channel was closed");
     }
     free_channel(channel);
-}
-
-// The calls of the oldest connection that only finishes its calls must give way: a server that
-// sends GOAWAY each time must not make us keep connections without end.
-static void drop_oldest(struct grpc_channel *channel)
-{
-    struct grpc_conn *oldest = channel->conns;
-    while (oldest->next != NULL) {
-        oldest = oldest->next;
-    }
-    forget(channel, oldest);
-    conn_abandon(oldest, GRPC_UNAVAILABLE, "too many connections are draining");
 }
 
 bool grpc_channel_connect(struct grpc_channel *channel, struct err *err)
@@ -147,20 +132,25 @@ bool grpc_channel_connect(struct grpc_channel *channel, struct err *err)
     if (channel->current != NULL) {
         return true;
     }
+    // The calls of the oldest connection that only finishes its calls must give way: a server that
+    // sends GOAWAY each time must not make us keep connections without end.
     if (channel->num_conns >= GRPC_CHANNEL_DRAINING_MAX) {
-        drop_oldest(channel);
+        channel->num_conns--;
+        grpc_conn_abandon(oldest(channel), GRPC_UNAVAILABLE, "too many connections are draining");
     }
-    struct grpc_conn *conn = conn_connect(
-        channel->config.loop, &channel->config.target, channel->config.ssl_ctx,
-        channel->server_name, &channel->config.limits, &channel->bites, &conn_hooks, channel, err);
-    if (conn == NULL) {
+    struct grpc_conn *conn = grpc_conn_new(channel, &channel->config.limits, &channel->bites);
+    const struct h2_conn_config config = {.loop = channel->config.loop,
+                                          .limits = channel->config.limits.h2,
+                                          .bites = channel->bites.num,
+                                          .hooks = &conn_hooks,
+                                          .owner = conn};
+    conn->h2 = h2_conn_connect(&config, &channel->config.target, channel->config.ssl_ctx,
+                               channel->server_name, err);
+    if (conn->h2 == NULL) {
+        grpc_conn_free(conn);
         return false;
     }
-    conn->next = channel->conns;
-    if (conn->next != NULL) {
-        conn->next->prev = conn;
-    }
-    channel->conns = conn;
+    list_push(&channel->conns, &conn->link);
     channel->num_conns++;
     channel->current = conn;
     return true;
@@ -168,7 +158,7 @@ bool grpc_channel_connect(struct grpc_channel *channel, struct err *err)
 
 bool grpc_channel_is_ready(const struct grpc_channel *channel)
 {
-    return channel->current != NULL && channel->current->is_open;
+    return channel->current != NULL && h2_conn_is_open(channel->current->h2);
 }
 
 void grpc_channel_disconnect(struct grpc_channel *channel)
@@ -176,9 +166,7 @@ void grpc_channel_disconnect(struct grpc_channel *channel)
     struct grpc_conn *conn = channel->current;
     if (conn != NULL) {
         channel->current = NULL;
-        conn->is_going_away = true;
-        nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
-        conn_wake(conn);
+        h2_conn_disconnect(conn->h2);
     }
 }
 
@@ -191,17 +179,12 @@ void grpc_channel_set_tls(struct grpc_channel *channel, SSL_CTX *ssl_ctx)
     channel->config.ssl_ctx = ssl_ctx;
 }
 
-const struct grpc_bites *grpc_channel_bites(const struct grpc_channel *channel)
-{
-    return &channel->bites;
-}
-
-// Hands the request's headers to nghttp2, in the order that PROTOCOL-HTTP2.md gives.
-static bool submit_request(struct grpc_channel *channel, struct grpc_call *call,
-                           const struct grpc_call_start *start)
+// Opens the call's stream with the request's headers, in the order that PROTOCOL-HTTP2.md gives.
+static bool request(struct grpc_channel *channel, struct grpc_call *call,
+                    const struct grpc_call_start *start)
 {
     char timeout[GRPC_TIMEOUT_TEXT_MAX];
-    const char *const fixed[][2] = {
+    const struct h2_header headers[] = {
         {":method", "POST"},
         {":scheme", channel->config.ssl_ctx != NULL ? "https" : "http"},
         {":path", start->path},
@@ -213,14 +196,8 @@ static bool submit_request(struct grpc_channel *channel, struct grpc_call *call,
         {"grpc-accept-encoding", "identity"},
         {"user-agent", channel->user_agent},
     };
-    size_t num = 0;
-    nghttp2_nv *nv = call_nv(fixed, sizeof fixed / sizeof *fixed, start->metadata, NULL, &num);
-    if (nv != NULL) {
-        call->stream_id = nghttp2_submit_request(channel->current->session, NULL, nv, num,
-                                                 &conn_data_provider, call);
-    }
-    free(nv);
-    return nv != NULL && call->stream_id > 0;
+    return h2_stream_request(&call->stream, call->conn->h2, headers,
+                             sizeof headers / sizeof *headers);
 }
 
 struct grpc_call *grpc_channel_call(struct grpc_channel *channel,
@@ -231,46 +208,22 @@ struct grpc_call *grpc_channel_call(struct grpc_channel *channel,
         err_set(err, "path \"%s\" has no leading slash", start->path);
         return NULL;
     }
-    if (conn == NULL || conn->is_lost || conn->is_going_away || conn->is_over) {
+    if (conn == NULL || !h2_conn_takes_streams(conn->h2)) {
         err_set(err, "the channel isn't connected");
         return NULL;
     }
-    struct grpc_call *call = call_new(conn, false);
-    if (call == NULL) {
-        err_set(err, "out of memory for a call");
-        return NULL;
-    }
+    struct grpc_call *call = call_new(conn, &call_client_hooks);
     call->ctx = start->ctx;
-    if (!submit_request(channel, call, start)) {
+    call->hooks = start->hooks;
+    if (!request(channel, call, start)) {
         // Stream numbers run out after 2^30 calls; the channel goes on over a new connection.
         err_set(err, "the connection takes no more calls");
-        call->is_stream_closed = true;
-        call_decide(call, GRPC_UNAVAILABLE, NULL, true);
-        call_deliver_end(call); // without hooks: nobody hears it
-        conn_wake(conn);
+        call_free(call);
         return NULL;
     }
-    call->hooks = start->hooks;
     if (start->deadline_ms > 0) {
-        call->deadline_ms = conn_now(conn) + start->deadline_ms;
-        conn_due(conn, call->deadline_ms);
+        call->deadline_ms = h2_stream_now(&call->stream) + start->deadline_ms;
+        h2_stream_due(&call->stream, call->deadline_ms);
     }
-    conn_wake(conn);
-    return call;
-}
-
-struct grpc_call *grpc_channel_unary(struct grpc_channel *channel,
-                                     const struct grpc_call_start *start, const uint8_t *bytes,
-                                     size_t len, struct err *err)
-{
-    struct grpc_call *call = grpc_channel_call(channel, start, err);
-    if (call == NULL) {
-        return NULL;
-    }
-    if (!grpc_call_send(call, bytes, len, err)) {
-        grpc_call_cancel(call);
-        return call; // it ends with CANCELLED, as every call that was started ends
-    }
-    grpc_call_half_close(call);
     return call;
 }

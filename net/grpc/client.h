@@ -15,7 +15,7 @@
 
 #include "base/err.h"
 #include "net/grpc/call.h"
-#include "net/http2/limits.h"
+#include "net/grpc/limits.h"
 
 #define GRPC_CHANNEL_DRAINING_MAX 4
 #define GRPC_CHANNEL_KEEPALIVE_MS_MIN                                                              \
@@ -24,17 +24,17 @@
 struct grpc_channel; // opaque
 
 struct grpc_channel_config {
-    uv_loop_t *loop;           // borrowed
-    struct grpc_target target; // its path is copied; it is looked up at each connect
-    SSL_CTX *ssl_ctx;          // counted; NULL: in the clear. It verifies the server by itself
-    const char *server_name;   // for TLS, or NULL; copied
-    const char *authority;  // copied; NULL: "localhost", what every server takes on a Unix socket
-    const char *user_agent; // copied; NULL: "grpc-c"
+    uv_loop_t *loop;         // borrowed
+    struct h2_target target; // its path is copied; it is looked up at each connect
+    SSL_CTX *ssl_ctx;        // counted; NULL: in the clear. It verifies the server by itself
+    const char *server_name; // for TLS, or NULL; copied
+    const char *authority;   // copied; NULL: "localhost", what every server takes on a Unix socket
+    const char *user_agent;  // copied; NULL: "grpc-c"
     struct grpc_limits limits;
     void *ctx;
     // Each of these may be NULL. accepts_peer may refuse the server, after TLS and before any call:
     // a Unix socket's owner, say. false sets err.
-    bool (*accepts_peer)(void *ctx, const struct grpc_peer *peer, struct err *err);
+    bool (*accepts_peer)(void *ctx, const struct h2_peer *peer, struct err *err);
     void (*on_ready)(void *ctx); // the server speaks HTTP/2
     // No more calls can be started until grpc_channel_connect: the connection ended, or the server
     // sent GOAWAY (calls under way go on then). Once for each connect, ready or not. why is foreign
@@ -63,13 +63,10 @@ void grpc_channel_disconnect(struct grpc_channel *channel);
 // grpc_channel_set_tls is for connections to come: another SSL_CTX, counted.
 void grpc_channel_set_tls(struct grpc_channel *channel, SSL_CTX *ssl_ctx);
 
-const struct grpc_bites *grpc_channel_bites(const struct grpc_channel *channel);
-
 struct grpc_call_start {
-    const char *path;                     // "/package.Service/Method"
-    const struct grpc_metadata *metadata; // copied; NULL: none
-    uint64_t deadline_ms;                 // from now; the server is told. 0: none
-    const struct grpc_call_hooks *hooks;  // borrowed until on_end
+    const char *path;                    // "/package.Service/Method"
+    uint64_t deadline_ms;                // from now; the server is told. 0: none
+    const struct grpc_call_hooks *hooks; // borrowed until on_end
     void *ctx;
 };
 
@@ -77,10 +74,5 @@ struct grpc_call_start {
 // connects. NULL sets err: the channel has no connection, or the path has no leading slash.
 struct grpc_call *grpc_channel_call(struct grpc_channel *channel,
                                     const struct grpc_call_start *start, struct err *err);
-
-// grpc_channel_unary starts a call with its one message and half-closes it.
-struct grpc_call *grpc_channel_unary(struct grpc_channel *channel,
-                                     const struct grpc_call_start *start, const uint8_t *bytes,
-                                     size_t len, struct err *err);
 
 #endif

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/grpc/message.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-#define CAP_MIN 512
 
 void grpc_reader_cleanup(struct grpc_reader *reader)
 {
-    free(reader->bytes);
+    bytes_cleanup(&reader->bytes);
     *reader = (struct grpc_reader){.message_bytes_max = reader->message_bytes_max};
 }
 
@@ -23,7 +20,7 @@ void grpc_prefix_write(uint8_t out[GRPC_PREFIX_LEN], uint32_t body_len)
 
 size_t grpc_reader_held(const struct grpc_reader *reader)
 {
-    return reader->len - reader->at;
+    return reader->bytes.len - reader->at;
 }
 
 // Moves what is left to the front, so that the space of messages already taken is used again.
@@ -31,35 +28,21 @@ static void compact(struct grpc_reader *reader)
 {
     size_t held = grpc_reader_held(reader);
     if (reader->at > 0 && held > 0) {
-        memmove(reader->bytes, reader->bytes + reader->at, held);
+        memmove(reader->bytes.at, reader->bytes.at + reader->at, held);
     }
     reader->at = 0;
-    reader->len = held;
+    reader->bytes.len = held;
 }
 
 bool grpc_reader_push(struct grpc_reader *reader, const uint8_t *bytes, size_t len)
 {
-    if (len == 0) {
-        return true;
-    }
-    if (reader->len + len > reader->cap) {
+    if (reader->bytes.len + len > reader->bytes.cap) {
         compact(reader);
     }
-    size_t need = reader->len + len;
-    if (need > reader->cap) {
-        size_t cap = reader->cap < CAP_MIN ? CAP_MIN : 2 * reader->cap;
-        if (cap < need) {
-            cap = need;
-        }
-        uint8_t *grown = realloc(reader->bytes, cap);
-        if (grown == NULL) {
-            return false;
-        }
-        reader->bytes = grown;
-        reader->cap = cap;
+    if (!bytes_reserve(&reader->bytes, len)) {
+        return false;
     }
-    memcpy(reader->bytes + reader->len, bytes, len);
-    reader->len += len;
+    bytes_push(&reader->bytes, bytes, len);
     return true;
 }
 
@@ -73,7 +56,7 @@ enum grpc_reader_result grpc_reader_next(struct grpc_reader *reader, const uint8
         grpc_reader_cleanup(reader); // an idle call holds no memory
         return GRPC_READER_MORE;
     }
-    const uint8_t *prefix = reader->bytes + reader->at;
+    const uint8_t *prefix = reader->bytes.at + reader->at;
     if (prefix[0] != 0) {
         return prefix[0] == 1 ? GRPC_READER_COMPRESSED : GRPC_READER_BAD_FLAG;
     }

@@ -12,14 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/data/bytes.h"
+
 #define GRPC_PREFIX_LEN 5
 
 // Zero state: {.message_bytes_max = n}.
 struct grpc_reader {
-    uint8_t *bytes; // owned, malloc; NULL while empty
-    size_t at;      // where the first message not yet taken starts
-    size_t len;
-    size_t cap;
+    struct bytes bytes; // empty, and without memory, when idle
+    size_t at;          // where the first message not yet taken starts
     size_t message_bytes_max;
 };
 

@@ -2,11 +2,11 @@
 #include "net/grpc/server.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/http2/conn.h"
+#include "base/must.h"
+#include "net/grpc/call_impl.h"
 
 struct listener {
     union {
@@ -23,8 +23,9 @@ struct listener {
 struct grpc_server {
     struct grpc_server_config config;
     struct grpc_server_stats stats;
+    struct grpc_service service;
     struct listener *listeners; // owned
-    struct grpc_conn *conns;
+    struct list conns;
     uv_timer_t grace;
     void (*on_done)(void *ctx);
     unsigned handles_open;
@@ -32,84 +33,17 @@ struct grpc_server {
     bool is_freed;
 };
 
-static bool accepts_peer(void *owner, const struct grpc_peer *peer, struct err *err)
+static bool accepts_peer(void *owner, const struct h2_peer *peer, struct err *err)
 {
-    struct grpc_server *server = owner;
+    struct grpc_server *server = ((struct grpc_conn *)owner)->owner;
     return server->config.accepts_peer == NULL ||
            server->config.accepts_peer(server->config.ctx, peer, err);
 }
 
-static bool is_grpc_request(const struct grpc_metadata *headers, struct grpc_call *call)
+static struct h2_stream *on_request(void *owner, struct h2_conn *h2)
 {
-    static const char type[] = "application/grpc";
-    size_t len = sizeof type - 1;
-    struct grpc_metadata_item item;
-    if (!grpc_metadata_find(headers, ":method", &item) || strcmp(item.value, "POST") != 0) {
-        call->http_status = 405;
-        grpc_call_finish(call, GRPC_INTERNAL, "gRPC is spoken with POST only");
-        return false;
-    }
-    if (!grpc_metadata_find(headers, "content-type", &item) ||
-        strncmp(item.value, type, len) != 0 ||
-        (item.value[len] != '\0' && item.value[len] != '+' && item.value[len] != ';')) {
-        call->http_status = 415;
-        grpc_call_finish(call, GRPC_INTERNAL, "the content-type is not application/grpc");
-        return false;
-    }
-    return true;
-}
-
-// Takes the client's deadline. false: the call is finished, because it is malformed.
-static bool take_timeout(struct grpc_call *call)
-{
-    struct grpc_metadata_item item;
-    uint64_t ms = 0;
-    if (!grpc_metadata_find(&call->headers, "grpc-timeout", &item)) {
-        return true;
-    }
-    if (!grpc_timeout_parse(&ms, item.value, item.value_len)) {
-        grpc_call_finish(call, GRPC_INTERNAL, "malformed grpc-timeout");
-        return false;
-    }
-    call->deadline_ms = conn_now(call->conn) + ms;
-    conn_due(call->conn, call->deadline_ms);
-    return true;
-}
-
-static void on_request(void *owner, struct grpc_call *call)
-{
-    struct grpc_server *server = owner;
-    struct grpc_metadata_item path;
-    if (call->headers_too_large) {
-        call_end(call, GRPC_RESOURCE_EXHAUSTED, "the headers are over header_bytes_max (%u)",
-                 call->conn->limits.header_bytes_max);
-        return;
-    }
-    if (!is_grpc_request(&call->headers, call) || !take_timeout(call)) {
-        return;
-    }
-    bool has_path = grpc_metadata_find(&call->headers, ":path", &path);
-    for (size_t i = 0; has_path && i < server->config.num_methods; i++) {
-        const struct grpc_method *method = &server->config.methods[i];
-        if (strcmp(method->path, path.value) == 0) {
-            server->stats.num_calls++;
-            call->hooks = &method->hooks;
-            if (method->on_start != NULL) {
-                method->on_start(server->config.ctx, call);
-            }
-            return;
-        }
-    }
-    grpc_call_finish(call, GRPC_UNIMPLEMENTED, "no such method");
-}
-
-static void forget(struct grpc_server *server, struct grpc_conn *conn)
-{
-    *(conn->prev != NULL ? &conn->prev->next : &server->conns) = conn->next;
-    if (conn->next != NULL) {
-        conn->next->prev = conn->prev;
-    }
-    server->stats.num_connections--;
+    (void)h2;
+    return &call_new(owner, &call_server_hooks)->stream;
 }
 
 static void on_grace_closed(uv_handle_t *handle)
@@ -150,33 +84,25 @@ static void on_nothing_left(uv_timer_t *timer)
     }
 }
 
-static void on_closed(void *owner, struct grpc_conn *conn, const char *why)
+static void on_closed(void *owner, struct h2_conn *h2, const char *why)
 {
-    struct grpc_server *server = owner;
-    forget(server, conn);
-    if (server->is_shutting_down && server->conns == NULL) {
-        uv_timer_start(&server->grace, on_nothing_left, 0, 0);
+    struct grpc_conn *conn = owner;
+    struct grpc_server *server = conn->owner;
+    list_remove(&conn->link);
+    if (server != NULL) {
+        server->stats.num_connections--;
+        if (server->is_shutting_down && list_is_empty(&server->conns)) {
+            uv_timer_start(&server->grace, on_nothing_left, 0, 0);
+        }
+        if (server->config.on_disconnect != NULL) {
+            server->config.on_disconnect(server->config.ctx, h2_conn_peer(h2), why);
+        }
     }
-    if (server->config.on_disconnect != NULL) {
-        server->config.on_disconnect(server->config.ctx, &conn->transport.peer, why);
-    }
+    grpc_conn_free(conn);
 }
 
-static const struct conn_hooks conn_hooks = {
+static const struct h2_conn_hooks conn_hooks = {
     .accepts_peer = accepts_peer, .on_request = on_request, .on_closed = on_closed};
-
-// Takes a connection off the queue only to close it, so that the client sees it at once.
-static void refuse(struct listener *listener)
-{
-    struct grpc_server *server = listener->server;
-    struct grpc_conn *conn = conn_accept(&listener->stream, NULL, &server->config.limits,
-                                         &server->stats.bites, &conn_hooks, NULL, NULL);
-    if (conn != NULL) {
-        conn->is_lost = true; // says nothing: the client may expect TLS
-        conn_abandon(conn, GRPC_UNAVAILABLE, "too many connections");
-    }
-    server->stats.num_refused++;
-}
 
 static void on_connection(uv_stream_t *stream, int status)
 {
@@ -189,20 +115,24 @@ static void on_connection(uv_stream_t *stream, int status)
     }
     if (server->stats.num_connections >= server->config.limits.connections_max) {
         server->stats.bites.num[GRPC_LIMIT_connections_max]++;
-        refuse(listener);
-        return;
-    }
-    struct grpc_conn *conn = conn_accept(stream, listener->ssl_ctx, &server->config.limits,
-                                         &server->stats.bites, &conn_hooks, server, NULL);
-    if (conn == NULL) {
         server->stats.num_refused++;
+        h2_conn_refuse(stream);
         return;
     }
-    conn->next = server->conns;
-    if (conn->next != NULL) {
-        conn->next->prev = conn;
+    struct grpc_conn *conn = grpc_conn_new(server, &server->config.limits, &server->stats.bites);
+    const struct h2_conn_config config = {.loop = server->config.loop,
+                                          .limits = server->config.limits.h2,
+                                          .bites = server->stats.bites.num,
+                                          .hooks = &conn_hooks,
+                                          .owner = conn};
+    conn->service = &server->service;
+    conn->h2 = h2_conn_accept(&config, stream, listener->ssl_ctx, NULL);
+    if (conn->h2 == NULL) {
+        server->stats.num_refused++;
+        grpc_conn_free(conn);
+        return;
     }
-    server->conns = conn;
+    list_push(&server->conns, &conn->link);
     server->stats.num_connections++;
 }
 
@@ -214,12 +144,13 @@ struct grpc_server *grpc_server_new(const struct grpc_server_config *config, str
             return NULL;
         }
     }
-    struct grpc_server *server = calloc(1, sizeof *server);
-    if (server == NULL) {
-        err_set(err, "out of memory for a server");
-        return NULL;
-    }
+    struct grpc_server *server = must_alloc(1, sizeof *server);
+    list_init(&server->conns);
     server->config = *config;
+    server->service = (struct grpc_service){.methods = config->methods,
+                                            .num_methods = config->num_methods,
+                                            .ctx = config->ctx,
+                                            .num_calls = &server->stats.num_calls};
     uv_timer_init(config->loop, &server->grace);
     server->grace.data = server;
     server->handles_open = 1;
@@ -250,12 +181,11 @@ bool grpc_server_listen(struct grpc_server *server, int fd, SSL_CTX *ssl_ctx, st
 {
     int domain = -1;
     socklen_t len = sizeof domain;
-    struct listener *listener = calloc(1, sizeof *listener);
-    if (listener == NULL || getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0) {
-        free(listener);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0) {
         close(fd);
-        return err_set(err, "no socket to listen on, or out of memory");
+        return err_set(err, "no socket to listen on");
     }
+    struct listener *listener = must_alloc(1, sizeof *listener);
     listener->server = server;
     if (ssl_ctx != NULL) {
         SSL_CTX_up_ref(ssl_ctx);
@@ -289,10 +219,10 @@ void grpc_server_set_tls(struct grpc_server *server, SSL_CTX *ssl_ctx)
 // Ends every connection that is left; on_end of their calls is called inside.
 static void abandon_all(struct grpc_server *server)
 {
-    while (server->conns != NULL) {
-        struct grpc_conn *conn = server->conns;
-        forget(server, conn);
-        conn_abandon(conn, GRPC_UNAVAILABLE, "the server is shutting down");
+    while (!list_is_empty(&server->conns)) {
+        struct grpc_conn *conn = LIST_OF(server->conns.next, struct grpc_conn, link);
+        server->stats.num_connections--;
+        grpc_conn_abandon(conn, GRPC_UNAVAILABLE, "the server is shutting down");
     }
 }
 
@@ -311,10 +241,10 @@ void grpc_server_shutdown(struct grpc_server *server, uint64_t grace_ms, void (*
     server->is_shutting_down = true;
     server->on_done = on_done;
     stop_listening(server);
-    for (struct grpc_conn *conn = server->conns; conn != NULL; conn = conn->next) {
-        conn_shutdown(conn);
+    for (struct list *link = server->conns.next; link != &server->conns; link = link->next) {
+        h2_conn_shutdown(LIST_OF(link, struct grpc_conn, link)->h2);
     }
-    if (server->conns == NULL) {
+    if (list_is_empty(&server->conns)) {
         uv_timer_start(&server->grace, on_nothing_left, 0, 0);
     } else {
         uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);

@@ -14,17 +14,9 @@
 
 #include "base/err.h"
 #include "net/grpc/call.h"
-#include "net/http2/limits.h"
+#include "net/grpc/limits.h"
 
 struct grpc_server; // opaque
-
-struct grpc_method {
-    const char *path; // "/package.Service/Method"; compared whole
-    // Starts a call: its headers and its peer are there. It may finish the call at once. ctx is the
-    // server's.
-    void (*on_start)(void *ctx, struct grpc_call *call);
-    struct grpc_call_hooks hooks;
-};
 
 struct grpc_server_config {
     uv_loop_t *loop;                   // borrowed
@@ -34,9 +26,9 @@ struct grpc_server_config {
     void *ctx;
     // Each of these may be NULL. accepts_peer may refuse a client, after TLS and before a byte of
     // HTTP/2 is believed: by its Unix credentials, or its certificates. false sets err.
-    bool (*accepts_peer)(void *ctx, const struct grpc_peer *peer, struct err *err);
+    bool (*accepts_peer)(void *ctx, const struct h2_peer *peer, struct err *err);
     // A connection ended. why is foreign text, empty after a good end: log it quoted.
-    void (*on_disconnect)(void *ctx, const struct grpc_peer *peer, const char *why);
+    void (*on_disconnect)(void *ctx, const struct h2_peer *peer, const char *why);
 };
 
 struct grpc_server_stats {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/grpc/status.h"
 
-#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "net/http2/stream.h"
 
 const char *grpc_code_name(enum grpc_code code)
 {
@@ -59,13 +60,13 @@ enum grpc_code grpc_code_of_http(unsigned http_status)
 enum grpc_code grpc_code_of_reset(uint32_t error_code)
 {
     switch (error_code) {
-    case NGHTTP2_REFUSED_STREAM:
+    case H2_REFUSED_STREAM:
         return GRPC_UNAVAILABLE;
-    case NGHTTP2_CANCEL:
+    case H2_CANCEL:
         return GRPC_CANCELLED;
-    case NGHTTP2_ENHANCE_YOUR_CALM:
+    case H2_ENHANCE_YOUR_CALM:
         return GRPC_RESOURCE_EXHAUSTED;
-    case NGHTTP2_INADEQUATE_SECURITY:
+    case H2_INADEQUATE_SECURITY:
         return GRPC_PERMISSION_DENIED;
     default:
         return GRPC_INTERNAL;

@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "net/http2/conn.h"
+#include "net/http2/conn_impl.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 
-uint64_t conn_now(const struct grpc_conn *conn)
+uint64_t h2_conn_now(const struct h2_conn *conn)
 {
     return uv_now(conn->timer.loop);
 }
 
-void conn_bite(struct grpc_conn *conn, enum grpc_limit limit)
+void h2_conn_bite(struct h2_conn *conn, enum h2_limit limit)
 {
-    conn->bites->num[limit]++;
+    conn->bites[limit]++;
 }
 
-static void vreason(struct grpc_conn *conn, const char *format, va_list args)
+static void vreason(struct h2_conn *conn, const char *format, va_list args)
 {
     if (conn->why[0] == '\0') {
         vsnprintf(conn->why, sizeof conn->why, format, args);
     }
 }
 
-void conn_reason(struct grpc_conn *conn, const char *format, ...)
+void h2_conn_reason(struct h2_conn *conn, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -32,151 +34,134 @@ void conn_reason(struct grpc_conn *conn, const char *format, ...)
     va_end(args);
 }
 
-void conn_fail(struct grpc_conn *conn, uint32_t error_code, const char *format, ...)
+void h2_conn_fail(struct h2_conn *conn, uint32_t code, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vreason(conn, format, args);
     va_end(args);
-    conn_goes_away(conn);
-    nghttp2_session_terminate_session(conn->session, error_code);
-    conn_wake(conn);
+    h2_conn_leave(conn);
+    nghttp2_session_terminate_session(conn->session, code);
+    h2_conn_wake(conn);
 }
 
-void conn_goes_away(struct grpc_conn *conn)
+// A life only goes on.
+static void advance_life(struct h2_conn *conn, enum h2_life life)
 {
-    if (!conn->is_going_away) {
-        conn->is_going_away = true;
-        conn->has_going_away_news = true;
-    }
+    conn->life = conn->life < life ? life : conn->life;
+}
+
+void h2_conn_leave(struct h2_conn *conn)
+{
+    advance_life(conn, H2_LEAVING);
+}
+
+void h2_conn_lose(struct h2_conn *conn)
+{
+    advance_life(conn, H2_LOST);
 }
 
 static void on_idle(uv_idle_t *idle)
 {
-    struct grpc_conn *conn = idle->data;
+    struct h2_conn *conn = idle->data;
     uv_idle_stop(idle);
-    conn_advance(conn);
+    h2_conn_advance(conn);
 }
 
-void conn_wake(struct grpc_conn *conn)
+void h2_conn_wake(struct h2_conn *conn)
 {
-    if (!conn->is_advancing && !conn->is_stopped) {
+    if (!conn->is_advancing && conn->life < H2_STOPPED) {
         uv_idle_start(&conn->idle, on_idle);
     }
 }
 
-void conn_call_is_ready(struct grpc_conn *conn, struct grpc_call *call)
+static void give_turns(struct h2_conn *conn)
 {
-    if (!call->is_ready && !call->is_dead) {
-        call->is_ready = true;
-        call->next_ready = NULL;
-        if (conn->ready_last != NULL) {
-            conn->ready_last->next_ready = call;
-        } else {
-            conn->ready_first = call;
-        }
-        conn->ready_last = call;
-    }
-    conn_wake(conn);
-}
-
-static void settle_calls(struct grpc_conn *conn)
-{
-    while (conn->ready_first != NULL && !conn->is_over) {
-        struct grpc_call *call = conn->ready_first;
-        conn->ready_first = call->next_ready;
-        if (conn->ready_first == NULL) {
-            conn->ready_last = NULL;
-        }
-        call->is_ready = false;
-        call_settle(call);
+    while (!list_is_empty(&conn->ready) && conn->life < H2_OVER) {
+        struct h2_stream *stream = LIST_OF(list_pop(&conn->ready), struct h2_stream, ready_link);
+        stream->hooks->on_turn(stream);
     }
 }
 
-static void bury_calls(struct grpc_conn *conn)
+static void give_back_released(struct h2_conn *conn)
 {
-    while (conn->dead != NULL) {
-        struct grpc_call *call = conn->dead;
-        conn->dead = call->next;
-        call_free(call);
+    while (!list_is_empty(&conn->released)) {
+        struct h2_stream *stream = LIST_OF(list_pop(&conn->released), struct h2_stream, link);
+        list_remove(&stream->ready_link);
+        stream->hooks->on_release(stream);
     }
 }
 
-// Ends what can get nothing more from the peer. A call that only waits for its user to take
-// messages stays.
-static void end_open_calls(struct grpc_conn *conn)
+// Tells the streams that can get nothing more from the peer. One that is GONE already only waits
+// for its user, and stays.
+static void close_streams(struct h2_conn *conn)
 {
-    for (struct grpc_call *call = conn->calls; call != NULL; call = call->next) {
-        if (!call->is_stream_closed) {
-            if (call->is_server) { // a status that was decided has not reached the client for
-                                   // certain
-                call->has_status = false;
-                free(call->message);
-                call->message = NULL;
-            }
-            call->is_unprocessed = !call->has_status && !call->is_server && !call->is_request_sent;
-            call->is_stream_closed = true;
-            call_end_hard(call, call->is_server ? GRPC_CANCELLED : GRPC_UNAVAILABLE,
-                          "the connection was lost: %s",
-                          conn->why[0] != '\0' ? conn->why : "the peer closed it");
+    const char *why = conn->why[0] != '\0' ? conn->why : "the peer closed it";
+    for (struct list *link = conn->streams.next; link != &conn->streams;) {
+        struct h2_stream *stream = LIST_OF(link, struct h2_stream, link);
+        link = link->next;
+        if (stream->receiving != H2_RECEIVING_GONE) {
+            h2_stream_close(stream, H2_CLOSE_CONN, H2_NO_ERROR, why);
         }
     }
 }
 
 // Takes from nghttp2 while the transport has room. Returns whether there may be more.
-static bool pull_output(struct grpc_conn *conn)
+static bool pull_output(struct h2_conn *conn)
 {
     while (transport_has_room(&conn->transport)) {
         const uint8_t *bytes = NULL;
         ssize_t len = nghttp2_session_mem_send(conn->session, &bytes);
         if (len < 0) {
-            conn_reason(conn, "nghttp2: %s", nghttp2_strerror((int)len));
-            conn->is_lost = true;
-        }
-        if (len <= 0) {
+            h2_conn_reason(conn, "nghttp2: %s", nghttp2_strerror((int)len));
+            h2_conn_lose(conn);
             return false;
         }
         transport_write(&conn->transport, bytes, (size_t)len);
+        if (len == 0 && transport_has_room(&conn->transport)) {
+            return false;
+        }
     }
     return true;
 }
 
-static void tell_owner(struct grpc_conn *conn)
+static void tell_owner(struct h2_conn *conn)
 {
-    if (conn->has_open_news) {
-        conn->has_open_news = false;
-        if (conn->owner != NULL && conn->hooks->on_open != NULL) {
-            conn->hooks->on_open(conn->owner, conn);
+    const struct h2_conn_hooks *hooks = conn->hooks;
+    if (conn->told < H2_TOLD_OPEN && conn->is_open) {
+        conn->told = H2_TOLD_OPEN;
+        if (!conn->is_abandoned && hooks->on_open != NULL) {
+            hooks->on_open(conn->owner, conn);
         }
     }
-    if (conn->has_going_away_news) {
-        conn->has_going_away_news = false;
-        if (conn->owner != NULL && conn->hooks->on_going_away != NULL) {
-            conn->hooks->on_going_away(conn->owner, conn, conn->why);
+    if (conn->told < H2_TOLD_LEAVING && conn->life >= H2_LEAVING) {
+        conn->told = H2_TOLD_LEAVING;
+        if (!conn->is_abandoned && hooks->on_going_away != NULL) {
+            hooks->on_going_away(conn->owner, conn, conn->why);
         }
     }
 }
 
 // Sees whether HTTP/2 is done here, and closes in good order: everything out, our FIN, theirs.
-static void check_done(struct grpc_conn *conn)
+static void check_done(struct h2_conn *conn)
 {
-    if (!conn->is_lost &&
+    if (conn->life < H2_LOST &&
         (nghttp2_session_want_read(conn->session) || nghttp2_session_want_write(conn->session))) {
         return;
     }
-    conn_goes_away(conn);
-    end_open_calls(conn);
-    settle_calls(conn);
-    if (!conn->is_lost && conn->linger_since_ms == 0 && conn->calls == NULL &&
+    h2_conn_leave(conn);
+    close_streams(conn);
+    give_turns(conn);
+    if (conn->life < H2_LOST && conn->linger_since_ms == 0 && list_is_empty(&conn->streams) &&
         transport_is_idle(&conn->transport)) {
         conn->opening_since_ms = 0;
-        conn->linger_since_ms = conn_now(conn);
-        conn_due(conn, conn->linger_since_ms + conn->limits.linger_ms);
+        conn->linger_since_ms = h2_conn_now(conn);
+        h2_conn_due(conn, conn->linger_since_ms + conn->limits.linger_ms);
         transport_finish(&conn->transport);
     }
 }
 
-static void on_handle_closed(struct grpc_conn *conn)
+static void on_handle_closed(struct h2_conn *conn)
 {
     if (--conn->handles_open == 0) {
         nghttp2_session_del(conn->session);
@@ -194,91 +179,92 @@ static void on_transport_closed(void *ctx)
     on_handle_closed(ctx);
 }
 
-// Runs once no call is left, or after conn_abandon.
-static void stop(struct grpc_conn *conn)
+// Runs once no stream is left.
+static void stop(struct h2_conn *conn)
 {
-    invariant(conn->calls == NULL && !conn->is_stopped);
-    conn->is_stopped = true;
-    bury_calls(conn);
-    if (conn->owner != NULL) {
+    invariant(list_is_empty(&conn->streams) && conn->life < H2_STOPPED);
+    conn->life = H2_STOPPED;
+    give_back_released(conn);
+    if (conn->hooks != NULL) {
         conn->hooks->on_closed(conn->owner, conn, conn->why);
-        conn->owner = NULL;
     }
     transport_close(&conn->transport);
     uv_close((uv_handle_t *)&conn->idle, on_uv_closed);
     uv_close((uv_handle_t *)&conn->timer, on_uv_closed);
 }
 
-void conn_advance(struct grpc_conn *conn)
+void h2_conn_advance(struct h2_conn *conn)
 {
-    if (conn->is_advancing || conn->is_stopped) {
+    if (conn->is_advancing || conn->life == H2_STOPPED) {
         return;
     }
     bool has_more = false;
     conn->is_advancing = true;
     tell_owner(conn);
     do {
-        settle_calls(conn);
-        if (!conn->is_over && !conn->is_lost) {
+        give_turns(conn);
+        if (conn->life < H2_LOST) {
             has_more = pull_output(conn);
         }
-    } while (conn->ready_first != NULL && !conn->is_over);
-    if (!conn->is_over) {
+    } while (!list_is_empty(&conn->ready) && conn->life < H2_OVER);
+    if (conn->life < H2_OVER) {
         transport_flush(&conn->transport);
         check_done(conn);
         tell_owner(conn);
-        conn->is_over = conn->is_over || (conn->is_lost && conn->calls == NULL);
+        if (conn->life == H2_LOST && list_is_empty(&conn->streams)) {
+            conn->life = H2_OVER;
+        }
     }
-    bury_calls(conn);
+    give_back_released(conn);
     conn->is_advancing = false;
-    if (conn->is_over) {
+    if (conn->life == H2_OVER) {
         stop(conn);
     } else if (has_more && transport_has_room(&conn->transport)) {
-        conn_wake(conn); // the kernel took it all, so no on_written comes; others have their turn
+        h2_conn_wake(conn); // the kernel took it all: no on_written comes; others have their turn
     }
 }
 
 static void on_open(void *ctx)
 {
-    struct grpc_conn *conn = ctx;
+    struct h2_conn *conn = ctx;
     struct err err = {{0}, {0}};
-    if (conn->owner != NULL && conn->hooks->accepts_peer != NULL &&
+    if (!conn->is_abandoned && conn->hooks->accepts_peer != NULL &&
         !conn->hooks->accepts_peer(conn->owner, &conn->transport.peer, &err)) {
-        conn_reason(conn, "the peer is refused: %s", err.text);
-        conn->is_lost = true;
+        h2_conn_reason(conn, "the peer is refused: %s", err.text);
+        h2_conn_lose(conn);
     }
-    conn_wake(conn);
+    h2_conn_wake(conn);
 }
 
 static void on_bytes(void *ctx, const uint8_t *bytes, size_t len)
 {
-    struct grpc_conn *conn = ctx;
-    conn->heard_ms = conn_now(conn);
-    if (conn->is_lost || conn->linger_since_ms != 0) {
-        conn_wake(conn);
+    struct h2_conn *conn = ctx;
+    conn->heard_ms = h2_conn_now(conn);
+    if (conn->life >= H2_LOST || conn->linger_since_ms != 0) {
+        h2_conn_wake(conn);
         return;
     }
     ssize_t taken = nghttp2_session_mem_recv(conn->session, bytes, len);
     if (taken < 0) {
-        conn_reason(conn, "the peer broke HTTP/2: %s", nghttp2_strerror((int)taken));
-        conn->is_lost = true;
+        h2_conn_reason(conn, "the peer broke HTTP/2: %s", nghttp2_strerror((int)taken));
+        h2_conn_lose(conn);
     }
-    conn_advance(conn);
+    h2_conn_advance(conn);
 }
 
 static void on_written(void *ctx)
 {
-    struct grpc_conn *conn = ctx;
-    conn_advance(conn);
+    struct h2_conn *conn = ctx;
+    h2_conn_advance(conn);
 }
 
 static void on_end(void *ctx, const char *why)
 {
-    struct grpc_conn *conn = ctx;
-    conn_reason(conn, "%s", why);
-    conn->is_lost = true;
-    conn_advance(conn); // does nothing inside itself; then its own end sees is_lost
-    conn_wake(conn);
+    struct h2_conn *conn = ctx;
+    h2_conn_reason(conn, "%s", why);
+    h2_conn_lose(conn);
+    h2_conn_advance(conn); // does nothing inside itself; then its own end sees the life
+    h2_conn_wake(conn);
 }
 
 static const struct transport_hooks transport_hooks = {.on_open = on_open,
@@ -287,116 +273,150 @@ static const struct transport_hooks transport_hooks = {.on_open = on_open,
                                                        .on_end = on_end,
                                                        .on_closed = on_transport_closed};
 
-static struct grpc_conn *conn_new(uv_loop_t *loop, bool is_server, const struct grpc_limits *limits,
-                                  struct grpc_bites *bites, const struct conn_hooks *hooks,
-                                  void *owner, struct err *err)
+static struct h2_conn *conn_new(const struct h2_conn_config *config, bool is_server)
 {
-    struct grpc_conn *conn = calloc(1, sizeof *conn);
-    if (conn == NULL) {
-        err_set(err, "out of memory for a connection");
-        return NULL;
-    }
+    struct h2_conn *conn = must_alloc(1, sizeof *conn);
     conn->is_server = is_server;
-    conn->limits = *limits;
-    conn->bites = bites;
-    conn->hooks = hooks;
-    conn->owner = owner;
+    conn->limits = config->limits;
+    conn->bites = config->bites;
+    conn->hooks = config->hooks;
+    conn->owner = config->owner;
     conn->transport.hooks = &transport_hooks;
     conn->transport.ctx = conn;
-    conn->control_tokens = limits->control_frames_burst;
-    conn->control_refill_ms = uv_now(loop);
+    list_init(&conn->streams);
+    list_init(&conn->ready);
+    list_init(&conn->released);
+    conn->control_tokens = config->limits.control_frames_burst;
+    conn->control_refill_ms = uv_now(config->loop);
     conn->armed_ms = UINT64_MAX;
-    if (!conn_session_new(conn, err)) {
-        nghttp2_session_del(conn->session);
-        free(conn);
-        return NULL;
-    }
-    uv_idle_init(loop, &conn->idle);
-    uv_timer_init(loop, &conn->timer);
+    h2_session_new(conn);
+    uv_idle_init(config->loop, &conn->idle);
+    uv_timer_init(config->loop, &conn->timer);
     conn->idle.data = conn;
     conn->timer.data = conn;
     conn->handles_open = 3;
-    conn->opening_since_ms = conn->heard_ms = conn_now(conn);
+    conn->opening_since_ms = conn->heard_ms = h2_conn_now(conn);
     if (is_server) {
-        conn->idle_since_ms = conn_now(conn);
+        conn->idle_since_ms = h2_conn_now(conn);
     }
-    conn_due(conn, conn->opening_since_ms + limits->open_ms);
+    h2_conn_due(conn, conn->opening_since_ms + config->limits.open_ms);
     return conn;
 }
 
 // Ends a connection that its owner never got.
-static void discard(struct grpc_conn *conn)
+static void discard(struct h2_conn *conn)
 {
-    conn->owner = NULL;
-    conn->is_over = true;
+    conn->hooks = NULL;
+    conn->life = H2_OVER;
     stop(conn);
 }
 
-struct grpc_conn *conn_connect(uv_loop_t *loop, const struct grpc_target *target, SSL_CTX *ssl_ctx,
-                               const char *server_name, const struct grpc_limits *limits,
-                               struct grpc_bites *bites, const struct conn_hooks *hooks,
-                               void *owner, struct err *err)
+struct h2_conn *h2_conn_connect(const struct h2_conn_config *config, const struct h2_target *target,
+                                SSL_CTX *ssl_ctx, const char *server_name, struct err *err)
 {
-    struct grpc_conn *conn = conn_new(loop, false, limits, bites, hooks, owner, err);
-    if (conn != NULL &&
-        !transport_connect(&conn->transport, loop, target, ssl_ctx, server_name, err)) {
+    struct h2_conn *conn = conn_new(config, false);
+    if (!transport_connect(&conn->transport, config->loop, target, ssl_ctx, server_name, err)) {
         discard(conn);
         return NULL;
     }
     return conn;
 }
 
-struct grpc_conn *conn_accept(uv_stream_t *listener, SSL_CTX *ssl_ctx,
-                              const struct grpc_limits *limits, struct grpc_bites *bites,
-                              const struct conn_hooks *hooks, void *owner, struct err *err)
+struct h2_conn *h2_conn_accept(const struct h2_conn_config *config, uv_stream_t *listener,
+                               SSL_CTX *ssl_ctx, struct err *err)
 {
-    struct grpc_conn *conn = conn_new(listener->loop, true, limits, bites, hooks, owner, err);
-    if (conn != NULL && !transport_accept(&conn->transport, listener, ssl_ctx, err)) {
+    struct h2_conn *conn = conn_new(config, true);
+    if (!transport_accept(&conn->transport, listener, ssl_ctx, err)) {
         discard(conn);
         return NULL;
     }
-    if (conn != NULL && conn->transport.is_open) {
+    if (conn->transport.is_open) {
         on_open(conn);
     }
     return conn;
 }
 
-void conn_shutdown(struct grpc_conn *conn)
+void h2_conn_refuse(uv_stream_t *listener)
 {
-    if (conn->is_going_away || conn->is_lost || !conn->is_server) {
-        return;
-    }
-    conn->is_going_away = true;
-    nghttp2_submit_shutdown_notice(conn->session);
-    conn->shutdown_since_ms = conn_now(conn);
-    conn_due(conn, conn->shutdown_since_ms + conn->limits.keepalive_answer_ms);
-    conn_wake(conn);
+    const struct h2_conn_config config = {.loop = listener->loop, .limits = h2_limits_default()};
+    struct h2_conn *conn = conn_new(&config, true);
+    transport_accept(&conn->transport, listener, NULL, NULL);
+    discard(conn);
 }
 
-void conn_abandon(struct grpc_conn *conn, enum grpc_code code, const char *why)
+void h2_conn_shutdown(struct h2_conn *conn)
 {
-    if (conn->is_stopped) {
+    if (conn->life >= H2_LEAVING || !conn->is_server) {
+        return;
+    }
+    h2_conn_leave(conn);
+    conn->told = H2_TOLD_LEAVING; // it knows, and a server need not know that it is open
+    nghttp2_submit_shutdown_notice(conn->session);
+    conn->shutdown_since_ms = h2_conn_now(conn);
+    h2_conn_due(conn, conn->shutdown_since_ms + conn->limits.keepalive_answer_ms);
+    h2_conn_wake(conn);
+}
+
+void h2_conn_disconnect(struct h2_conn *conn)
+{
+    if (conn->life < H2_LEAVING) {
+        h2_conn_leave(conn);
+        conn->told = H2_TOLD_LEAVING;
+        nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
+        h2_conn_wake(conn);
+    }
+}
+
+void h2_conn_abandon(struct h2_conn *conn, void (*drop)(struct h2_stream *stream, void *ctx),
+                     void *ctx)
+{
+    if (conn->life == H2_STOPPED) {
         return;
     }
     bool was_advancing = conn->is_advancing;
     conn->is_advancing = true;
-    conn->owner = NULL; // before any callback: the owner is going
-    conn->own_bites = *conn->bites;
-    conn->bites = &conn->own_bites;
+    conn->is_abandoned = true; // before any hook: the owner is going
+    memcpy(conn->own_bites, conn->bites, sizeof conn->own_bites);
+    conn->bites = conn->own_bites;
     nghttp2_session_terminate_session(conn->session, NGHTTP2_NO_ERROR);
-    while (conn->calls != NULL) {
-        struct grpc_call *call = conn->calls;
-        call->is_stream_closed = true;
-        call_end_hard(call, code, "%s", why);
-        call_deliver_end(call);
+    while (!list_is_empty(&conn->streams)) {
+        struct h2_stream *stream = LIST_OF(conn->streams.next, struct h2_stream, link);
+        stream->receiving = H2_RECEIVING_GONE;
+        drop(stream, ctx);
+        invariant(conn->streams.next != &stream->link);
     }
-    if (!conn->is_lost) {
+    if (conn->life < H2_LOST) {
         pull_output(conn);
         transport_flush(&conn->transport);
     }
-    conn->is_over = true;
+    advance_life(conn, H2_OVER);
     conn->is_advancing = was_advancing;
     if (!was_advancing) {
         stop(conn);
     }
+}
+
+bool h2_conn_is_open(const struct h2_conn *conn)
+{
+    return conn->is_open;
+}
+
+bool h2_conn_takes_streams(const struct h2_conn *conn)
+{
+    return conn->life == H2_LIVE && !conn->is_server;
+}
+
+bool h2_conn_is_server(const struct h2_conn *conn)
+{
+    return conn->is_server;
+}
+
+void *h2_conn_owner(const struct h2_conn *conn)
+{
+    return conn->owner;
+}
+
+const struct h2_peer *h2_conn_peer(const struct h2_conn *conn)
+{
+    return &conn->transport.peer;
 }

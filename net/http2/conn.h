@@ -1,123 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One HTTP/2 connection: nghttp2's session over a transport, the calls on it, its limits and its
-// end (RFC 9113). Heap; it frees itself after on_closed, or after conn_abandon; the loop's thread
-// only; bounded by struct grpc_limits. nghttp2's callbacks record; conn_advance tells users, sends
-// and ends. It routes nothing and never reconnects. Internal to net/grpc.
+// One HTTP/2 connection (RFC 9113), client or server: nghttp2's session over a transport, the
+// streams on it, its limits, its floods, its deadlines and its end. Heap; it frees itself after
+// on_closed; the loop's thread only; bounded by struct h2_limits.
+// nghttp2's callbacks record; one function tells the users, sends and ends. It knows nothing of
+// what streams carry and never reconnects.
 #ifndef TABARD_NET_HTTP2_CONN_H
 #define TABARD_NET_HTTP2_CONN_H
 
-#include <nghttp2/nghttp2.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
 #include "base/err.h"
-#include "net/grpc/call_impl.h"
 #include "net/http2/limits.h"
+#include "net/http2/stream.h"
 #include "net/http2/transport.h"
 
-struct grpc_conn;
+struct h2_conn; // opaque
 
-// The owner's: a channel or a server.
-struct conn_hooks {
-    // May refuse the peer, with err, before a byte of HTTP/2 is believed. NULL: everybody is
-    // welcome.
-    bool (*accepts_peer)(void *owner, const struct grpc_peer *peer, struct err *err);
-    void (*on_open)(void *owner, struct grpc_conn *conn);    // the peer's SETTINGS came
-    void (*on_request)(void *owner, struct grpc_call *call); // a server's; sets call->hooks
-    void (*on_going_away)(void *owner, struct grpc_conn *conn,
-                          const char *why); // open no calls; why may be empty
-    void (*on_closed)(void *owner, struct grpc_conn *conn,
-                      const char *why); // the last; no call is left
+// The owner's. All but on_closed may be NULL.
+struct h2_conn_hooks {
+    // May refuse the peer, with err, before a byte of HTTP/2 is believed.
+    bool (*accepts_peer)(void *owner, const struct h2_peer *peer, struct err *err);
+    // The peer's SETTINGS came.
+    void (*on_open)(void *owner, struct h2_conn *conn);
+    // A server's: a stream was opened; returns what becomes of it, with hooks. NULL refuses it.
+    // Called inside nghttp2, as the first hooks of a stream.
+    struct h2_stream *(*on_request)(void *owner, struct h2_conn *conn);
+    // Open no more streams. why may be empty.
+    void (*on_going_away)(void *owner, struct h2_conn *conn, const char *why);
+    // The last one, also after h2_conn_abandon: no stream is left, and the connection frees itself.
+    void (*on_closed)(void *owner, struct h2_conn *conn, const char *why);
 };
 
-struct grpc_conn {
-    struct transport transport;
-    uv_idle_t idle; // conn_wake: runs before the loop waits, whoever woke it
-    uv_timer_t timer;
-    unsigned handles_open;
-    nghttp2_session *session;       // owned
-    const struct conn_hooks *hooks; // borrowed
-    void *owner;                    // borrowed; NULL after conn_abandon
-    struct grpc_conn *prev;         // in the owner's list
-    struct grpc_conn *next;
-    struct grpc_limits limits;
-    struct grpc_bites *bites; // borrowed, the owner's; own_bites after conn_abandon
-    struct grpc_bites own_bites;
-
-    struct grpc_call *calls; // owned
-    unsigned num_calls;
-    struct grpc_call *ready_first;
-    struct grpc_call *ready_last;
-    struct grpc_call *dead; // owned, until conn_advance ends
-    size_t held_bytes;
-
-    uint64_t armed_ms; // the timer's loop time; UINT64_MAX: not armed
-    uint64_t opening_since_ms;
-    uint64_t idle_since_ms; // 0: there are calls
-    uint64_t heard_ms;      // bytes came last
-    uint64_t ping_since_ms; // our PING waits for its answer since
-    uint64_t shutdown_since_ms;
-    uint64_t linger_since_ms;
-    uint32_t control_tokens;
-    uint64_t control_refill_ms;
-
-    char why[256]; // the reason of its end, the first one
-    bool is_server;
-    bool is_open;       // the peer's SETTINGS came
-    bool is_going_away; // a GOAWAY came, or ours is under way
-    bool has_open_news; // and the owner doesn't know
-    bool has_going_away_news;
-    bool is_advancing;
-    bool is_lost; // nothing more comes or goes
-    bool is_over; // to be stopped
-    bool is_stopped;
+struct h2_conn_config {
+    uv_loop_t *loop;                   // borrowed
+    struct h2_limits limits;           // copied
+    uint64_t *bites;                   // borrowed: how often each limit has bitten, H2_LIMIT_NUM
+    const struct h2_conn_hooks *hooks; // borrowed
+    void *owner;                       // borrowed until on_closed
 };
 
-// conn_connect and conn_accept: NULL sets err, and everything is cleaned up. limits are copied, the
-// rest borrowed.
-struct grpc_conn *conn_connect(uv_loop_t *loop, const struct grpc_target *target, SSL_CTX *ssl_ctx,
-                               const char *server_name, const struct grpc_limits *limits,
-                               struct grpc_bites *bites, const struct conn_hooks *hooks,
-                               void *owner, struct err *err);
-struct grpc_conn *conn_accept(uv_stream_t *listener, SSL_CTX *ssl_ctx,
-                              const struct grpc_limits *limits, struct grpc_bites *bites,
-                              const struct conn_hooks *hooks, void *owner, struct err *err);
+// h2_conn_connect and h2_conn_accept: NULL sets err, and everything is cleaned up. A TLS context is
+// counted; NULL: in the clear. server_name, which may be NULL, is for TLS.
+struct h2_conn *h2_conn_connect(const struct h2_conn_config *config, const struct h2_target *target,
+                                SSL_CTX *ssl_ctx, const char *server_name, struct err *err);
+struct h2_conn *h2_conn_accept(const struct h2_conn_config *config, uv_stream_t *listener,
+                               SSL_CTX *ssl_ctx, struct err *err);
 
-// conn_shutdown lets the calls under way finish and takes no new ones: GOAWAY with 2^31-1, and the
-// real number after a round trip (RFC 9113, section 6.8).
-void conn_shutdown(struct grpc_conn *conn);
+// h2_conn_refuse takes a connection off the listener's queue only to close it without a word.
+void h2_conn_refuse(uv_stream_t *listener);
 
-// conn_abandon ends every call (on_end is called inside) with `code`, sends GOAWAY as far as the
-// kernel takes it, and frees the connection; the owner hears no more of it.
-void conn_abandon(struct grpc_conn *conn, enum grpc_code code, const char *why);
+// h2_conn_shutdown, a server's, lets the streams under way finish and takes no new ones: GOAWAY
+// with 2^31-1, and the real number after a round trip (RFC 9113, section 6.8).
+void h2_conn_shutdown(struct h2_conn *conn);
 
-// conn_fail ends the connection with an HTTP/2 error, which the peer is told.
-void conn_fail(struct grpc_conn *conn, uint32_t error_code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+// h2_conn_disconnect, a client's, opens no more streams and closes when those under way are over.
+// on_going_away does not come.
+void h2_conn_disconnect(struct h2_conn *conn);
 
-// conn_advance does all that there is to do: tells users, sends, ends. Not for use inside callbacks
-// of nghttp2.
-void conn_advance(struct grpc_conn *conn);
+// h2_conn_abandon calls `drop` for every stream, which is GONE by then and must be released inside,
+// sends GOAWAY as far as the kernel takes it, and closes the connection: on_closed comes inside, or
+// after the hook that this was called in. No other hook comes. `bites` are not written any more.
+void h2_conn_abandon(struct h2_conn *conn, void (*drop)(struct h2_stream *stream, void *ctx),
+                     void *ctx);
 
-// conn_goes_away: no more calls are started on it; the owner is told once.
-void conn_goes_away(struct grpc_conn *conn);
+// h2_conn_is_open: the peer's SETTINGS came. h2_conn_takes_streams: a client's stream may be
+// opened, also while the connection is made.
+bool h2_conn_is_open(const struct h2_conn *conn);
+bool h2_conn_takes_streams(const struct h2_conn *conn);
+bool h2_conn_is_server(const struct h2_conn *conn);
 
-// For calls.
-void conn_wake(struct grpc_conn *conn);
-void conn_call_is_ready(struct grpc_conn *conn, struct grpc_call *call);
-void conn_due(struct grpc_conn *conn, uint64_t at_ms); // look at the deadlines then
-uint64_t conn_now(const struct grpc_conn *conn);
-void conn_bite(struct grpc_conn *conn, enum grpc_limit limit);
-
-// In session.c.
-extern const nghttp2_data_provider conn_data_provider;
-bool conn_session_new(struct grpc_conn *conn, struct err *err);
-void conn_reason(struct grpc_conn *conn, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-// In deadlines.c: ends what has waited for too long and arms the timer for the next.
-void conn_check_deadlines(struct grpc_conn *conn);
+void *h2_conn_owner(const struct h2_conn *conn);
+const struct h2_peer *h2_conn_peer(const struct h2_conn *conn);
 
 #endif

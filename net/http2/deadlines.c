@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "net/http2/conn.h"
+#include "net/http2/conn_impl.h"
+
+#include <stdio.h>
 
 static void on_timer(uv_timer_t *timer)
 {
-    struct grpc_conn *conn = timer->data;
+    struct h2_conn *conn = timer->data;
     conn->armed_ms = UINT64_MAX;
-    conn_check_deadlines(conn);
-    conn_advance(conn);
+    h2_conn_check_deadlines(conn);
+    h2_conn_advance(conn);
 }
 
 // The timer is never moved to a later time: it is cheaper to look once in vain than to move it with
 // every message.
-void conn_due(struct grpc_conn *conn, uint64_t at_ms)
+void h2_conn_due(struct h2_conn *conn, uint64_t at_ms)
 {
-    if (at_ms < conn->armed_ms && !conn->is_stopped) {
-        uint64_t now = conn_now(conn);
+    if (at_ms < conn->armed_ms && conn->life < H2_STOPPED) {
+        uint64_t now = h2_conn_now(conn);
         conn->armed_ms = at_ms;
         uv_timer_start(&conn->timer, on_timer, at_ms > now ? at_ms - now : 0, 0);
     }
@@ -36,19 +38,19 @@ static bool is_late(uint64_t since_ms, uint32_t max_ms, uint64_t now_ms, uint64_
     return false;
 }
 
-static void lose(struct grpc_conn *conn, enum grpc_limit limit, const char *why, uint32_t ms)
+static void lose(struct h2_conn *conn, enum h2_limit limit, const char *why, uint32_t ms)
 {
-    conn_bite(conn, limit);
-    conn_reason(conn, "%s within %s (%u ms)", why, grpc_limit_name(limit), ms);
-    conn->is_lost = true;
+    h2_conn_bite(conn, limit);
+    h2_conn_reason(conn, "%s within %s (%u ms)", why, h2_limit_name(limit), ms);
+    h2_conn_lose(conn);
 }
 
-static void check_keepalive(struct grpc_conn *conn, uint64_t now, uint64_t *next)
+static void check_keepalive(struct h2_conn *conn, uint64_t now, uint64_t *next)
 {
-    const struct grpc_limits *limits = &conn->limits;
+    const struct h2_limits *limits = &conn->limits;
     if (is_late(conn->ping_since_ms, limits->keepalive_answer_ms, now, next) ||
         is_late(conn->shutdown_since_ms, limits->keepalive_answer_ms, now, next)) {
-        lose(conn, GRPC_LIMIT_keepalive_answer_ms, "no answer to a PING",
+        lose(conn, H2_LIMIT_keepalive_answer_ms, "no answer to a PING",
              limits->keepalive_answer_ms);
         return;
     }
@@ -60,33 +62,51 @@ static void check_keepalive(struct grpc_conn *conn, uint64_t now, uint64_t *next
     }
 }
 
-void conn_check_deadlines(struct grpc_conn *conn)
+static void check_stream(struct h2_stream *stream, uint64_t now, uint64_t *next)
 {
-    const struct grpc_limits *limits = &conn->limits;
-    uint64_t now = conn_now(conn);
+    const struct h2_limits *limits = &stream->conn->limits;
+    if (is_late(stream->send_since_ms, limits->send_stall_ms, now, next)) {
+        char why[96];
+        h2_conn_bite(stream->conn, H2_LIMIT_send_stall_ms);
+        snprintf(why, sizeof why, "the peer took nothing within send_stall_ms (%u ms)",
+                 limits->send_stall_ms);
+        h2_stream_leave(stream, H2_CANCEL);
+        h2_stream_close(stream, H2_CLOSE_STALLED, H2_CANCEL, why);
+    } else if (stream->hooks->on_time != NULL) {
+        uint64_t due = stream->hooks->on_time(stream, now);
+        *next = due < *next ? due : *next;
+    }
+}
+
+void h2_conn_check_deadlines(struct h2_conn *conn)
+{
+    const struct h2_limits *limits = &conn->limits;
+    uint64_t now = h2_conn_now(conn);
     uint64_t next = UINT64_MAX;
     if (is_late(conn->opening_since_ms, limits->open_ms, now, &next)) {
-        lose(conn, GRPC_LIMIT_open_ms, "the peer didn't start HTTP/2", limits->open_ms);
+        lose(conn, H2_LIMIT_open_ms, "the peer didn't start HTTP/2", limits->open_ms);
     }
     if (conn->transport.is_writing &&
         is_late(conn->transport.write_since_ms, limits->send_stall_ms, now, &next)) {
-        lose(conn, GRPC_LIMIT_send_stall_ms, "the peer read nothing", limits->send_stall_ms);
+        lose(conn, H2_LIMIT_send_stall_ms, "the peer read nothing", limits->send_stall_ms);
     }
     if (is_late(conn->linger_since_ms, limits->linger_ms, now, &next)) {
-        conn->is_lost = true; // the usual end of a peer that waits for us to close
+        h2_conn_lose(conn); // the usual end of a peer that waits for us to close
     }
-    if (conn->is_server && !conn->is_going_away &&
+    if (conn->is_server && conn->life < H2_LEAVING &&
         is_late(conn->idle_since_ms, limits->idle_ms, now, &next)) {
-        conn_bite(conn, GRPC_LIMIT_idle_ms);
-        conn_reason(conn, "no call within idle_ms (%u ms)", limits->idle_ms);
-        conn_shutdown(conn);
+        h2_conn_bite(conn, H2_LIMIT_idle_ms);
+        h2_conn_reason(conn, "no stream within idle_ms (%u ms)", limits->idle_ms);
+        h2_conn_shutdown(conn);
         is_late(now, limits->keepalive_answer_ms, now, &next);
     }
     check_keepalive(conn, now, &next);
-    for (struct grpc_call *call = conn->calls; call != NULL; call = call->next) {
-        call_check_deadlines(call, now, &next);
+    for (struct list *link = conn->streams.next; link != &conn->streams;) {
+        struct h2_stream *stream = LIST_OF(link, struct h2_stream, link);
+        link = link->next;
+        check_stream(stream, now, &next);
     }
     if (next != UINT64_MAX) {
-        conn_due(conn, next);
+        h2_conn_due(conn, next);
     }
 }

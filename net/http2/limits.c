@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/http2/limits.h"
 
-struct grpc_limits grpc_limits_default(void)
+struct h2_limits h2_limits_default(void)
 {
-    return (struct grpc_limits){
+    return (struct h2_limits){
 #define X(name, default_value) .name = default_value,
-        GRPC_LIMITS(X)
+        H2_LIMITS(X)
 #undef X
     };
 }
 
-const char *grpc_limit_name(enum grpc_limit limit)
+const char *h2_limit_name(enum h2_limit limit)
 {
     static const char *const names[] = {
 #define X(name, default_value) #name,
-        GRPC_LIMITS(X)
+        H2_LIMITS(X)
 #undef X
     };
-    return (unsigned)limit < GRPC_LIMIT_NUM ? names[limit] : "unknown";
+    return (unsigned)limit < H2_LIMIT_NUM ? names[limit] : "unknown";
 }

@@ -18,38 +18,10 @@ void transport_end(struct transport *transport, const char *why)
     }
 }
 
-bool transport_put(struct transport *transport, const uint8_t *bytes, size_t len)
-{
-    struct transport_bytes *out = &transport->out;
-    if (out->cap - out->len < len) {
-        size_t cap = 2 * out->cap > out->len + len ? 2 * out->cap : out->len + len;
-        uint8_t *grown = realloc(out->bytes, cap);
-        if (grown == NULL) {
-            return false;
-        }
-        out->bytes = grown;
-        out->cap = cap;
-    }
-    memcpy(out->bytes + out->len, bytes, len);
-    out->len += len;
-    return true;
-}
-
-static void drop(struct transport_bytes *bytes)
-{
-    free(bytes->bytes);
-    *bytes = (struct transport_bytes){.len = 0};
-}
-
 void transport_write(struct transport *transport, const uint8_t *bytes, size_t len)
 {
-    if (transport->is_ended || transport->is_closing || transport->is_finished) {
-        return;
-    }
-    bool is_fine = transport->ssl == NULL ? transport_put(transport, bytes, len)
-                                          : transport_tls_write(transport, bytes, len);
-    if (!is_fine) {
-        transport_end(transport, "out of memory, or TLS can't write");
+    if (!transport->is_ended && !transport->is_closing && !transport->is_finished) {
+        bytes_push(transport->ssl != NULL ? &transport->plain : &transport->out, bytes, len);
     }
 }
 
@@ -63,7 +35,7 @@ static void on_write(uv_write_t *request, int status)
 {
     struct transport *transport = request->data;
     transport->is_writing = false;
-    drop(&transport->writing);
+    bytes_cleanup(&transport->writing);
     if (transport->is_closing) {
         return;
     }
@@ -80,28 +52,28 @@ static void on_write(uv_write_t *request, int status)
 // Hands `out` to the kernel: at once as far as it takes it, the rest as a write request.
 static void write_out(struct transport *transport)
 {
-    uv_buf_t buf = uv_buf_init((char *)transport->out.bytes, (unsigned)transport->out.len);
+    uv_buf_t buf = uv_buf_init((char *)transport->out.at, (unsigned)transport->out.len);
     int written = uv_try_write(&transport->stream, &buf, 1);
     if (written == UV_EAGAIN) {
         written = 0;
     }
     if (written < 0) {
-        drop(&transport->out);
+        bytes_cleanup(&transport->out);
         transport_end(transport, uv_strerror(written));
         return;
     }
     if ((size_t)written == transport->out.len) {
-        drop(&transport->out);
+        bytes_cleanup(&transport->out);
         return;
     }
     transport->writing = transport->out;
-    transport->out = (struct transport_bytes){.len = 0};
-    buf = uv_buf_init((char *)transport->writing.bytes + written,
+    transport->out = (struct bytes){0};
+    buf = uv_buf_init((char *)transport->writing.at + written,
                       (unsigned)(transport->writing.len - (size_t)written));
     transport->write.data = transport;
     int status = uv_write(&transport->write, &transport->stream, &buf, 1, on_write);
     if (status < 0) {
-        drop(&transport->writing);
+        bytes_cleanup(&transport->writing);
         transport_end(transport, uv_strerror(status));
         return;
     }
@@ -112,6 +84,9 @@ static void write_out(struct transport *transport)
 void transport_flush(struct transport *transport)
 {
     if (transport->is_writing || transport->is_ended || transport->is_closing) {
+        return;
+    }
+    if (transport->plain.len > 0 && !transport_tls_seal(transport)) {
         return;
     }
     if (transport->out.len > 0) {
@@ -126,18 +101,22 @@ void transport_flush(struct transport *transport)
 
 bool transport_has_room(const struct transport *transport)
 {
-    return transport->is_open && !transport->is_ended && transport->out.len < TRANSPORT_ROOM_BYTES;
+    return transport->is_open && !transport->is_ended &&
+           transport->plain.len + transport->out.len < TRANSPORT_ROOM_BYTES;
 }
 
 bool transport_is_idle(const struct transport *transport)
 {
-    return !transport->is_writing && transport->out.len == 0;
+    return !transport->is_writing && transport->plain.len == 0 && transport->out.len == 0;
 }
 
 void transport_finish(struct transport *transport)
 {
     if (!transport->is_open || transport->is_finished || transport->is_ended ||
         transport->is_closing) {
+        return;
+    }
+    if (transport->plain.len > 0 && !transport_tls_seal(transport)) {
         return;
     }
     if (transport->ssl != NULL) {
@@ -152,8 +131,9 @@ static void on_close(uv_handle_t *handle)
     struct transport *transport = handle->data;
     SSL_free(transport->ssl);
     transport->ssl = NULL;
-    drop(&transport->out);
-    drop(&transport->writing);
+    bytes_cleanup(&transport->plain);
+    bytes_cleanup(&transport->out);
+    bytes_cleanup(&transport->writing);
     transport->hooks->on_closed(transport->ctx);
 }
 
@@ -200,7 +180,7 @@ static void learn_peer(struct transport *transport)
 {
     uv_os_fd_t fd = -1;
     uv_fileno(&transport->handle, &fd);
-    struct grpc_peer *peer = &transport->peer;
+    struct h2_peer *peer = &transport->peer;
     if (peer->is_unix) {
         struct ucred credentials = {.pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
         socklen_t len = sizeof credentials;
@@ -247,7 +227,7 @@ static void on_connect(uv_connect_t *request, int status)
 static void init_handle(struct transport *transport, uv_loop_t *loop, bool is_unix)
 {
     transport->peer =
-        (struct grpc_peer){.is_unix = is_unix, .pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
+        (struct h2_peer){.is_unix = is_unix, .pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
     if (is_unix) {
         uv_pipe_init(loop, &transport->pipe, 0);
     } else {
@@ -256,9 +236,8 @@ static void init_handle(struct transport *transport, uv_loop_t *loop, bool is_un
     transport->handle.data = transport;
 }
 
-bool transport_connect(struct transport *transport, uv_loop_t *loop,
-                       const struct grpc_target *target, SSL_CTX *ssl_ctx, const char *server_name,
-                       struct err *err)
+bool transport_connect(struct transport *transport, uv_loop_t *loop, const struct h2_target *target,
+                       SSL_CTX *ssl_ctx, const char *server_name, struct err *err)
 {
     init_handle(transport, loop, target->unix_path != NULL);
     if (ssl_ctx != NULL && !transport_tls_start(transport, ssl_ctx, false, server_name, err)) {

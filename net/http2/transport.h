@@ -2,9 +2,8 @@
 //
 // One byte stream between two hosts or two processes: TCP or a Unix socket, in the clear or under
 // TLS. Embedded in a connection, which frees it after on_closed; the loop's thread only. What waits
-// to be written is bounded by its user, who stops at !transport_has_room; reading is bounded by
-// what its user lets the peer send. It knows no HTTP. It has no timers: every deadline is its
-// user's. The program must ignore SIGPIPE.
+// to be written is bounded by its user, who stops at !transport_has_room. It has no timers: every
+// deadline is its user's. The program must ignore SIGPIPE.
 #ifndef TABARD_NET_HTTP2_TRANSPORT_H
 #define TABARD_NET_HTTP2_TRANSPORT_H
 
@@ -16,18 +15,19 @@
 #include <uv.h>
 
 #include "base/addr.h"
+#include "base/data/bytes.h"
 #include "base/err.h"
 
 #define TRANSPORT_ROOM_BYTES 65536
 
 // Where to connect to.
-struct grpc_target {
+struct h2_target {
     const char *unix_path; // at most 107 bytes; NULL: TCP
     struct addr addr;
 };
 
 // Who is at the other end, as far as the kernel and TLS tell.
-struct grpc_peer {
+struct h2_peer {
     bool is_unix;
     pid_t pid; // of a Unix peer, when it connected or listened; -1: unknown
     uid_t uid;
@@ -44,12 +44,6 @@ struct transport_hooks {
     void (*on_closed)(void *ctx);               // after transport_close: its memory is free
 };
 
-struct transport_bytes {
-    uint8_t *bytes; // owned
-    size_t len;
-    size_t cap;
-};
-
 struct transport {
     union {
         uv_handle_t handle;
@@ -63,12 +57,13 @@ struct transport {
     const struct transport_hooks *hooks; // borrowed
     void *ctx;                           // borrowed
     SSL *ssl;                            // owned; NULL in the clear
-    struct grpc_peer peer;
+    struct h2_peer peer;
     const uint8_t *in; // what TLS may read now, borrowed from the read under way
     size_t in_len;
-    struct transport_bytes out;     // to be written next
-    struct transport_bytes writing; // with the kernel's help under way
-    uint64_t write_since_ms;        // loop time at which it got under way
+    struct bytes plain;      // under TLS: what is sealed next, so that small writes share a record
+    struct bytes out;        // to be written next
+    struct bytes writing;    // with the kernel's help under way
+    uint64_t write_since_ms; // loop time at which it got under way
     bool is_open;
     bool is_writing;
     bool is_ended;    // on_end was called, or will not be
@@ -80,9 +75,8 @@ struct transport {
 // transport_connect starts to connect. The TLS context may be NULL: in the clear. server_name, or
 // NULL, is what the ClientHello names. false sets err, and on_closed comes all the same after
 // transport_close, which the caller must call.
-bool transport_connect(struct transport *transport, uv_loop_t *loop,
-                       const struct grpc_target *target, SSL_CTX *ssl_ctx, const char *server_name,
-                       struct err *err);
+bool transport_connect(struct transport *transport, uv_loop_t *loop, const struct h2_target *target,
+                       SSL_CTX *ssl_ctx, const char *server_name, struct err *err);
 
 // transport_accept takes a connection off a listening stream. As transport_connect otherwise.
 bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CTX *ssl_ctx,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 
 #define RECORD_PLAINTEXT_MAX 16384 // RFC 8446, section 5.1
 
@@ -29,7 +30,9 @@ static int on_bio_read(BIO *bio, char *out, int len)
 static int on_bio_write(BIO *bio, const char *bytes, int len)
 {
     BIO_clear_retry_flags(bio);
-    return transport_put(BIO_get_data(bio), (const uint8_t *)bytes, (size_t)len) ? len : -1;
+    struct transport *transport = BIO_get_data(bio);
+    bytes_push(&transport->out, bytes, (size_t)len);
+    return len;
 }
 
 static long on_bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
@@ -54,13 +57,8 @@ bool transport_tls_start(struct transport *transport, SSL_CTX *ctx, bool is_serv
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_method);
-    SSL *ssl = SSL_new(ctx);
-    BIO *bio = BIO_new(method);
-    if (ssl == NULL || bio == NULL) {
-        SSL_free(ssl);
-        BIO_free(bio);
-        return err_set(err, "out of memory for a TLS connection");
-    }
+    SSL *ssl = must_have(SSL_new(ctx));
+    BIO *bio = must_have(BIO_new(method));
     BIO_set_data(bio, transport);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
@@ -113,7 +111,8 @@ static void handle_failure(struct transport *transport, int ret, const char *doi
     snprintf(why, sizeof why, "TLS %s failed: %s", doing,
              reason != NULL ? reason : "the connection broke");
     ERR_clear_error();
-    transport_flush(transport); // the alert, which tells the peer why
+    bytes_cleanup(&transport->plain); // can't be sealed any more
+    transport_flush(transport);       // the alert, which tells the peer why
     transport_end(transport, why);
 }
 
@@ -157,17 +156,20 @@ void transport_tls_step(struct transport *transport)
     }
 }
 
-bool transport_tls_write(struct transport *transport, const uint8_t *bytes, size_t len)
+bool transport_tls_seal(struct transport *transport)
 {
-    while (len > 0) {
+    struct bytes *plain = &transport->plain;
+    for (size_t at = 0; at < plain->len;) {
+        size_t part =
+            plain->len - at < RECORD_PLAINTEXT_MAX ? plain->len - at : RECORD_PLAINTEXT_MAX;
         ERR_clear_error();
-        int part = len < RECORD_PLAINTEXT_MAX ? (int)len : RECORD_PLAINTEXT_MAX;
-        int ret = SSL_write(transport->ssl, bytes, part);
+        int ret = SSL_write(transport->ssl, plain->at + at, (int)part);
         if (ret <= 0) {
+            transport_end(transport, "TLS can't write");
             return false;
         }
-        bytes += ret;
-        len -= (size_t)ret;
+        at += (size_t)ret;
     }
+    bytes_cleanup(plain); // an idle connection holds no memory
     return true;
 }

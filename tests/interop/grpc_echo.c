@@ -29,16 +29,6 @@ static uint32_t read_u32(const uint8_t *in)
     return (uint32_t)in[0] << 24 | (uint32_t)in[1] << 16 | (uint32_t)in[2] << 8 | in[3];
 }
 
-static void copy_back(struct grpc_call *call, const char *name)
-{
-    struct grpc_metadata_item item;
-    struct grpc_metadata *lists[] = {grpc_call_headers_out(call), grpc_call_trailers_out(call)};
-    for (size_t i = 0; grpc_metadata_find(grpc_call_headers(call), name, &item) && i < 2; i++) {
-        invariant(
-            grpc_metadata_append(lists[i], item.name, item.name_len, item.value, item.value_len));
-    }
-}
-
 static void on_start(void *ctx, struct grpc_call *call)
 {
     struct echo_call *echo = calloc(1, sizeof *echo);
@@ -49,8 +39,6 @@ static void on_start(void *ctx, struct grpc_call *call)
         echo->seen->last = call;
     }
     grpc_call_set_ctx(call, echo);
-    copy_back(call, "x-echo");
-    copy_back(call, "x-echo-bin");
 }
 
 static void on_end(struct grpc_call *call, const struct grpc_status *status)
@@ -83,23 +71,16 @@ static void reply(struct grpc_call *call, const uint8_t *bytes, size_t len)
 
 static void unary_on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
 {
-    const struct grpc_metadata *headers = grpc_call_headers(call);
-    struct grpc_metadata_item item;
-    enum grpc_code code = GRPC_OK;
-    char message[GRPC_STATUS_MESSAGE_MAX] = "";
-    size_t message_len = 0;
-    if (grpc_metadata_find(headers, "x-code", &item)) {
-        grpc_code_parse(&code, item.value, item.value_len);
-    }
-    if (grpc_metadata_find(headers, "x-message-bin", &item)) {
-        grpc_base64_decode((uint8_t *)message, sizeof message - 1, &message_len, item.value,
-                           item.value_len);
-        message[message_len] = '\0';
-    }
-    if (code == GRPC_OK) {
-        reply(call, bytes, len);
-    }
-    grpc_call_finish(call, code, message);
+    reply(call, bytes, len);
+    grpc_call_finish(call, GRPC_OK, NULL);
+}
+
+static void status_on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
+{
+    char words[GRPC_STATUS_MESSAGE_MAX];
+    bool is_fine = len > 0 && bytes[0] <= GRPC_UNAUTHENTICATED;
+    snprintf(words, sizeof words, "%.*s", is_fine ? (int)len - 1 : 0, (const char *)bytes + 1);
+    grpc_call_finish(call, is_fine ? (enum grpc_code)bytes[0] : GRPC_INVALID_ARGUMENT, words);
 }
 
 // Sends as much as there is room for; on_drained comes back for more.
@@ -173,6 +154,9 @@ const struct grpc_method echo_methods[] = {
     {.path = "/echo.Echo/Unary",
      .on_start = on_start,
      .hooks = {.on_message = unary_on_message, .on_half_close = on_half_close, .on_end = on_end}},
+    {.path = "/echo.Echo/Status",
+     .on_start = on_start,
+     .hooks = {.on_message = status_on_message, .on_half_close = on_half_close, .on_end = on_end}},
     {.path = "/echo.Echo/Numbers",
      .on_start = on_start,
      .hooks = {.on_message = numbers_on_message,

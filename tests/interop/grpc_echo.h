@@ -20,9 +20,8 @@ struct echo_seen {
     char last_message[256];
 };
 
-// "/echo.Echo/Unary"    answers with the request. Metadata "x-echo" and "x-echo-bin" come back in
-// headers and trailers;
-//                       "x-code" (and "x-message-bin") is the status to finish with
+// "/echo.Echo/Unary"    answers with the request
+// "/echo.Echo/Status"   ends with the code in the request's first byte and the words behind it
 // "/echo.Echo/Numbers"  is asked with two 32-bit big-endian numbers, how many messages and how long
 // each
 // "/echo.Echo/Chat"     echoes each message, until the client half-closes

@@ -42,10 +42,10 @@ static SSL_CTX *make_context(char **files)
     return ctx;
 }
 
-static struct grpc_target parse_target(const char *text)
+static struct h2_target parse_target(const char *text)
 {
     struct err err = {{0}, {0}};
-    struct grpc_target target = {.unix_path = NULL};
+    struct h2_target target = {.unix_path = NULL};
     if (strncmp(text, "unix:", 5) == 0) {
         target.unix_path = text + 5;
     } else if (!addr_parse(&target.addr, text, true, &err)) {
@@ -54,7 +54,7 @@ static struct grpc_target parse_target(const char *text)
     return target;
 }
 
-static int listen_on(const struct grpc_target *target)
+static int listen_on(const struct h2_target *target)
 {
     struct sockaddr_storage sa = {.ss_family = AF_UNIX};
     socklen_t len = sizeof(struct sockaddr_un);
@@ -97,7 +97,7 @@ static void on_signal(uv_signal_t *handle, int number)
     grpc_server_shutdown(server, 2000, on_shut);
 }
 
-static int serve(const struct grpc_target *target, SSL_CTX *ssl_ctx)
+static int serve(const struct h2_target *target, SSL_CTX *ssl_ctx)
 {
     struct err err = {{0}, {0}};
     struct grpc_server_config config = {.loop = &loop,
@@ -115,7 +115,7 @@ static int serve(const struct grpc_target *target, SSL_CTX *ssl_ctx)
     return 0;
 }
 
-static int call(const struct grpc_target *target, SSL_CTX *ssl_ctx)
+static int call(const struct h2_target *target, SSL_CTX *ssl_ctx)
 {
     struct err err = {{0}, {0}};
     struct grpc_channel_config config = {.loop = &loop,
@@ -142,7 +142,7 @@ int main(int argc, char **argv)
         die("usage", "grpc_peer serve|call TARGET [CHAIN KEY ROOTS]");
     }
     uv_loop_init(&loop);
-    struct grpc_target target = parse_target(argv[2]);
+    struct h2_target target = parse_target(argv[2]);
     SSL_CTX *ssl_ctx = argc == 6 ? make_context(argv + 3) : NULL;
     int status = strcmp(argv[1], "serve") == 0 ? serve(&target, ssl_ctx) : call(&target, ssl_ctx);
     if (ssl_ctx != NULL) {

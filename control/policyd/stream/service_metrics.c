@@ -4,7 +4,7 @@
 #include "base/version.h"
 #include "control/host/metrics.h"
 #include "control/policyd/stream/service.h"
-#include "net/http2/limits.h"
+#include "net/grpc/limits.h"
 
 #define NAME "tabard_policyd_"
 

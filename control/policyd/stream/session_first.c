@@ -45,7 +45,7 @@ static const char *wanted_of(const Tabard__V1__SubscribeRequest *request)
 static bool admit_session(struct session *session, const Tabard__V1__SubscribeRequest *request)
 {
     struct service *service = session->service;
-    const struct grpc_peer *peer = grpc_call_peer(session->call);
+    const struct h2_peer *peer = grpc_call_peer(session->call);
     struct verified_peer verified;
     struct admission admission;
     struct err err = {{0}, {0}};

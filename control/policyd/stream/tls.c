@@ -62,12 +62,12 @@ SSL_CTX *tls_context(const char *ca_dir, const char *trust_domain, time_t now, s
     return ctx;
 }
 
-static const STACK_OF(CRYPTO_BUFFER) * chain_of(const struct grpc_peer *peer)
+static const STACK_OF(CRYPTO_BUFFER) * chain_of(const struct h2_peer *peer)
 {
     return peer->ssl == NULL ? NULL : SSL_get0_peer_certificates(peer->ssl);
 }
 
-bool tls_has_certificate(const struct grpc_peer *peer)
+bool tls_has_certificate(const struct h2_peer *peer)
 {
     const STACK_OF(CRYPTO_BUFFER) *chain = chain_of(peer);
     return chain != NULL && sk_CRYPTO_BUFFER_num(chain) > 0;
@@ -83,9 +83,8 @@ static bool read_serial(const CRYPTO_BUFFER *leaf, struct cert_serial *out)
     return ok;
 }
 
-bool tls_peer(struct verified_peer *out, struct cert_serial *out_serial,
-              const struct grpc_peer *peer, const struct trust_bundles *bundles, time_t now,
-              struct err *err)
+bool tls_peer(struct verified_peer *out, struct cert_serial *out_serial, const struct h2_peer *peer,
+              const struct trust_bundles *bundles, time_t now, struct err *err)
 {
     struct chain chain = chain_lent(chain_of(peer));
     *out_serial = (struct cert_serial){.len = 0};

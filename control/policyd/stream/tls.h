@@ -22,11 +22,10 @@
 SSL_CTX *tls_context(const char *ca_dir, const char *trust_domain, time_t now, struct err *err);
 
 // tls_has_certificate says whether a peer showed a certificate.
-bool tls_has_certificate(const struct grpc_peer *peer);
+bool tls_has_certificate(const struct h2_peer *peer);
 
 // tls_peer verifies what the peer showed; out_serial gets the leaf's. false sets err.
-bool tls_peer(struct verified_peer *out, struct cert_serial *out_serial,
-              const struct grpc_peer *peer, const struct trust_bundles *bundles, time_t now,
-              struct err *err);
+bool tls_peer(struct verified_peer *out, struct cert_serial *out_serial, const struct h2_peer *peer,
+              const struct trust_bundles *bundles, time_t now, struct err *err);
 
 #endif

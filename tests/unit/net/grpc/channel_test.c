@@ -185,7 +185,7 @@ Test(channel, a_keepalive_that_servers_dont_bear_is_refused)
 {
     struct grpc_limits limits = grpc_limits_default();
     struct err err = {{0}, {0}};
-    limits.keepalive_ms = 10000;
+    limits.h2.keepalive_ms = 10000;
     const struct grpc_channel_config config = {.target = {.unix_path = "/x"}, .limits = limits};
     cr_expect_null(grpc_channel_new(&config, &err));
     cr_expect_not_null(strstr(err.text, "keepalive_ms"), "%s", err.text);
@@ -197,12 +197,12 @@ Test(channel, a_servers_keepalive_is_answered_and_a_silent_connection_lives)
     struct seen seen = {.num_ends = 0};
     struct grpc_limits limits = grpc_limits_default();
     struct grpc_limits pinging = limits;
-    pinging.keepalive_ms = 5;
-    pinging.keepalive_answer_ms = 5000;
+    pinging.h2.keepalive_ms = 5;
+    pinging.h2.keepalive_answer_ms = 5000;
     rig_start(&rig, false, &pinging, &limits);
     const struct grpc_call_start start = {
         .path = "/echo.Echo/Hold", .deadline_ms = 100, .hooks = &seen_hooks, .ctx = &seen};
-    cr_assert(grpc_channel_unary(rig.channel, &start, NULL, 0, NULL) != NULL);
+    rig_start_unary(&rig, &start);
     cr_assert(rig_wait(&rig, &seen.num_ends, 1));
     cr_expect_eq(seen.status.code, GRPC_DEADLINE_EXCEEDED, "%s", seen.message);
     cr_expect_eq(rig.num_disconnects, 0);

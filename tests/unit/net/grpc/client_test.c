@@ -183,21 +183,6 @@ Test(client, a_server_that_says_goaway_each_time_does_not_pile_up_connections)
     stop(&rig);
 }
 
-Test(client, a_call_that_ended_well_without_a_message_is_told_from_one_that_had_some)
-{
-    struct rig rig = {.num_ready = 0};
-    struct seen seen = {.num_ends = 0};
-    start(&rig);
-    rig_unary(&rig, "Chat", "x", 1, &seen);
-    raw_response(&raw, 1);
-    rig_settle(&rig);
-    cr_expect_eq(grpc_call_num_received(seen.call), 0, "a back-off must not start anew here");
-    raw_message(&raw, 0, 1, "x");
-    cr_assert(rig_wait(&rig, &seen.num_messages, 1));
-    cr_expect_eq(grpc_call_num_received(seen.call), 1);
-    stop(&rig);
-}
-
 Test(client, pings_are_answered_and_none_are_sent)
 {
     struct rig rig = {.num_ready = 0};
@@ -248,7 +233,7 @@ Test(client, the_window_is_given_back_as_messages_are_taken_and_not_before)
     struct seen seen = {.pauses_each = true};
     struct grpc_limits limits = grpc_limits_default();
     struct raw_frame frame;
-    limits.window_bytes = 1000;
+    limits.h2.window_bytes = 1000;
     start_with(&rig, &limits, NULL, 0);
     rig_unary(&rig, "Chat", "x", 1, &seen);
     cr_assert(raw_expect(&raw, NGHTTP2_HEADERS, 1, &frame));
@@ -276,7 +261,7 @@ Test(client, headers_and_trailers_over_the_limit_end_the_call_by_the_limits_name
         struct rig rig = {.num_ready = 0};
         struct seen seen = {.num_ends = 0};
         struct grpc_limits limits = grpc_limits_default();
-        limits.header_bytes_max = 600;
+        limits.h2.header_bytes_max = 600;
         start_with(&rig, &limits, NULL, 0);
         rig_unary(&rig, "Unary", "x", 1, &seen);
         const char *const response[] = {
@@ -313,7 +298,7 @@ Test(client, a_server_that_never_starts_http2_or_breaks_it_takes_the_channel_dow
         struct rig rig = {.num_ready = 0};
         struct seen seen = {.num_ends = 0};
         struct grpc_limits limits = grpc_limits_default();
-        limits.open_ms = 50;
+        limits.h2.open_ms = 50;
         rig_start(&rig, false, NULL, NULL);
         raw = (struct raw){.fd = -1};
         raw_listen(&raw, &rig);

@@ -39,7 +39,7 @@ Test(limits, headers_over_the_limit_end_the_call_by_the_limits_name)
     struct rig rig = {.num_ready = 0};
     struct grpc_limits limits = grpc_limits_default();
     char large[1000];
-    limits.header_bytes_max = 600;
+    limits.h2.header_bytes_max = 600;
     memset(large, 'x', sizeof large - 1);
     large[sizeof large - 1] = '\0';
     start(&rig, &limits, true);
@@ -49,7 +49,7 @@ Test(limits, headers_over_the_limit_end_the_call_by_the_limits_name)
         "x-large",          large,        NULL};
     raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, 1, pairs);
     raw_expect_status(&raw, 1, "8", "the headers");
-    cr_expect_eq(grpc_server_stats(rig.server)->bites.num[GRPC_LIMIT_header_bytes_max], 1);
+    cr_expect_eq(grpc_server_stats(rig.server)->bites.num[H2_LIMIT_header_bytes_max], 1);
     cr_expect_eq(rig.echo.num_started, 0);
     stop(&rig);
 }
@@ -87,9 +87,9 @@ Test(limits, floods_of_frames_without_a_message_are_answered_with_goaway)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct rig rig = {.num_ready = 0};
         struct grpc_limits limits = grpc_limits_default();
-        limits.control_frames_burst = 50;
-        limits.control_frames_per_second = 1;
-        limits.linger_ms = 10;
+        limits.h2.control_frames_burst = 50;
+        limits.h2.control_frames_per_second = 1;
+        limits.h2.linger_ms = 10;
         start(&rig, &limits, true);
         raw_request(&raw, 1, "Chat");
         for (int j = 0; j < 49 - (rows[i].type == NGHTTP2_SETTINGS); j++) {
@@ -105,7 +105,7 @@ Test(limits, floods_of_frames_without_a_message_are_answered_with_goaway)
         cr_expect_not_null(strstr(rig.disconnect_why, "control_frames_burst"), "%s: %s",
                            rows[i].name, rig.disconnect_why);
         cr_expect_eq(rig.echo.num_ended, 1, "%s: the call ends with it", rows[i].name);
-        cr_expect_eq(grpc_server_stats(rig.server)->bites.num[GRPC_LIMIT_control_frames_burst], 1);
+        cr_expect_eq(grpc_server_stats(rig.server)->bites.num[H2_LIMIT_control_frames_burst], 1);
         stop(&rig);
     }
 }
@@ -114,8 +114,8 @@ Test(limits, calls_that_are_opened_only_to_be_reset_are_a_flood_too)
 {
     struct rig rig = {.num_ready = 0};
     struct grpc_limits limits = grpc_limits_default();
-    limits.control_frames_burst = 50;
-    limits.control_frames_per_second = 1;
+    limits.h2.control_frames_burst = 50;
+    limits.h2.control_frames_per_second = 1;
     start(&rig, &limits, true);
     for (int32_t stream = 1; stream < 2000; stream += 2) {
         raw_request(&raw, stream, "Hold");
@@ -133,24 +133,24 @@ Test(limits, calls_that_are_opened_only_to_be_reset_are_a_flood_too)
 Test(limits, every_wait_has_its_deadline)
 {
     struct grpc_limits limits = grpc_limits_default();
-    limits.open_ms = limits.idle_ms = limits.message_ms = limits.send_stall_ms = 30;
-    limits.keepalive_answer_ms = 30;
-    limits.linger_ms = 30;
+    limits.h2.open_ms = limits.h2.idle_ms = limits.message_ms = limits.h2.send_stall_ms = 30;
+    limits.h2.keepalive_answer_ms = 30;
+    limits.h2.linger_ms = 30;
     static const struct {
         const char *name;
         bool starts;
         const char *method;
         const char *bytes;
         size_t len;
-        enum grpc_limit limit;
+        unsigned limit;
     } rows[] = {
-        {"a client that says nothing", false, NULL, NULL, 0, GRPC_LIMIT_open_ms},
-        {"half a magic", false, NULL, RAW_MAGIC, 10, GRPC_LIMIT_open_ms},
-        {"a client that calls nothing", true, NULL, NULL, 0, GRPC_LIMIT_idle_ms},
+        {"a client that says nothing", false, NULL, NULL, 0, H2_LIMIT_open_ms},
+        {"half a magic", false, NULL, RAW_MAGIC, 10, H2_LIMIT_open_ms},
+        {"a client that calls nothing", true, NULL, NULL, 0, H2_LIMIT_idle_ms},
         {"half a message", true, "Chat", "\0\0\0\0\x09xx", 7, GRPC_LIMIT_message_ms},
         {"half a prefix", true, "Chat", "\0\0", 2, GRPC_LIMIT_message_ms},
         {"a client without a window", true, "Numbers", "\0\0\0\0\x08\0\0\0\2\0\1\0\0", 13,
-         GRPC_LIMIT_send_stall_ms},
+         H2_LIMIT_send_stall_ms},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct rig rig = {.num_ready = 0};
@@ -179,8 +179,8 @@ Test(limits, a_client_that_doesnt_answer_a_ping_is_let_go)
 {
     struct rig rig = {.num_ready = 0};
     struct grpc_limits limits = grpc_limits_default();
-    limits.keepalive_ms = limits.keepalive_answer_ms = 20;
-    limits.open_ms = 60;
+    limits.h2.keepalive_ms = limits.h2.keepalive_answer_ms = 20;
+    limits.h2.open_ms = 60;
     start(&rig, &limits, true);
     raw_request(&raw, 1, "Hold");
     cr_assert(rig_wait(&rig, &rig.num_disconnects, 1));
@@ -214,7 +214,7 @@ Test(limits, more_calls_than_it_announced_are_refused)
 {
     struct rig rig = {.num_ready = 0};
     struct grpc_limits limits = grpc_limits_default();
-    limits.streams_max = 3;
+    limits.h2.streams_max = 3;
     start(&rig, &limits, false);
     raw_send(&raw, RAW_MAGIC, strlen(RAW_MAGIC));
     raw_frame(&raw, NGHTTP2_SETTINGS, 0, 0, NULL, 0);

@@ -65,7 +65,7 @@ Test(message, messages_come_out_whole_and_in_order_in_pieces_of_every_size)
             num = take_all(&reader, num);
         }
         cr_expect_eq(num, NUM_LENS, "pieces of %zu bytes", piece);
-        cr_expect_null(reader.bytes, "an empty reader holds memory");
+        cr_expect_null(reader.bytes.at, "an empty reader holds memory");
         grpc_reader_cleanup(&reader);
     }
 }
@@ -110,7 +110,7 @@ Test(message, what_is_wrong_is_seen_with_the_first_byte_that_shows_it)
             cr_expect_eq(grpc_reader_next(&reader, &body, &len), rows[i].result, "%s",
                          rows[i].name);
         }
-        cr_expect_leq(reader.cap, CAP, "%s: memory was made for what was only promised",
+        cr_expect_leq(reader.bytes.cap, CAP, "%s: memory was made for what was only promised",
                       rows[i].name);
         grpc_reader_cleanup(&reader);
     }
@@ -123,7 +123,7 @@ Test(message, a_promised_length_makes_no_memory)
     size_t len = 0;
     cr_assert(grpc_reader_push(&reader, (const uint8_t *)"\0\xff\xff\xff\xff", 5));
     cr_expect_eq(grpc_reader_next(&reader, &body, &len), GRPC_READER_MORE);
-    cr_expect_lt(reader.cap, 4096);
+    cr_expect_lt(reader.bytes.cap, 4096);
     cr_expect_eq(grpc_reader_held(&reader), 5);
     grpc_reader_cleanup(&reader);
 }

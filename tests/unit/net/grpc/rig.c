@@ -88,7 +88,7 @@ SSL_CTX *rig_context(void)
 }
 
 // The server's ctx is what the echo service wants, which stands first in the rig.
-static bool server_accepts(void *ctx, const struct grpc_peer *peer, struct err *err)
+static bool server_accepts(void *ctx, const struct h2_peer *peer, struct err *err)
 {
     struct rig *rig = ctx;
     rig->num_asked++;
@@ -96,7 +96,7 @@ static bool server_accepts(void *ctx, const struct grpc_peer *peer, struct err *
     return !rig->server_refuses || err_set(err, "the test's server wants nobody");
 }
 
-static bool client_accepts(void *ctx, const struct grpc_peer *peer, struct err *err)
+static bool client_accepts(void *ctx, const struct h2_peer *peer, struct err *err)
 {
     struct rig *rig = ctx;
     rig->num_asked++;
@@ -117,7 +117,7 @@ static void on_down(void *ctx, const char *why)
     snprintf(rig->down_why, sizeof rig->down_why, "%s", why);
 }
 
-static void on_disconnect(void *ctx, const struct grpc_peer *peer, const char *why)
+static void on_disconnect(void *ctx, const struct h2_peer *peer, const char *why)
 {
     struct rig *rig = ctx;
     (void)peer;
@@ -235,6 +235,14 @@ void rig_unary(struct rig *rig, const char *method, const void *bytes, size_t le
     rig_call(rig, method, seen);
     cr_assert(grpc_call_send(seen->call, bytes, len, &err), "%s", err.text);
     grpc_call_half_close(seen->call);
+}
+
+void rig_start_unary(struct rig *rig, const struct grpc_call_start *start)
+{
+    struct err err = {{0}, {0}};
+    struct grpc_call *call = grpc_channel_call(rig->channel, start, &err);
+    cr_assert(call != NULL && grpc_call_send(call, NULL, 0, &err), "%s", err.text);
+    grpc_call_half_close(call);
 }
 
 const uint8_t *rig_ask(uint32_t num, uint32_t len)

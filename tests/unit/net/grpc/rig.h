@@ -30,7 +30,7 @@ struct rig {
     unsigned num_disconnects;
     char disconnect_why[300];
     unsigned num_asked;
-    struct grpc_peer peer; // the last one that either side was asked about
+    struct h2_peer peer; // the last one that either side was asked about
     bool server_refuses;
     bool client_refuses;
     bool is_shut;
@@ -70,10 +70,13 @@ bool rig_wait(struct rig *rig, const unsigned *number, unsigned least);
 // rig_settle runs the loop until it has nothing to do at once.
 void rig_settle(struct rig *rig);
 
-// rig_call starts a call of "/echo.Echo/METHOD"; rig_unary sends one message and half-closes.
+// rig_call starts a call of "/echo.Echo/METHOD"; rig_unary sends one message and half-closes, and
+// rig_start_unary does so without bytes.
 struct grpc_call *rig_call(struct rig *rig, const char *method, struct seen *seen);
 void rig_unary(struct rig *rig, const char *method, const void *bytes, size_t len,
                struct seen *seen);
+
+void rig_start_unary(struct rig *rig, const struct grpc_call_start *start);
 
 // rig_ask is the message that Numbers wants. It lives until the next one.
 const uint8_t *rig_ask(uint32_t num, uint32_t len);

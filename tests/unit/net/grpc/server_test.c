@@ -244,7 +244,7 @@ Test(server, what_is_no_http2_ends_the_connection_with_a_reason)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct rig rig = {.num_ready = 0};
         struct grpc_limits limits = grpc_limits_default();
-        limits.linger_ms = 10;
+        limits.h2.linger_ms = 10;
         start(&rig, &limits, false);
         raw_send(&raw, rows[i].bytes, rows[i].len);
         cr_expect(raw_at_end(&raw), "%s: the connection stays", rows[i].name);
