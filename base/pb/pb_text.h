@@ -44,4 +44,11 @@ char *pb_text_to_json(const ProtobufCMessage *message);
 // may be NULL) gets the path.
 bool pb_text_has_unknown(const ProtobufCMessage *message, char *out_where);
 
+// pb_text_check_known refuses such a message: it would be taken for less than it says. false sets
+// err, with the path.
+bool pb_text_check_known(const ProtobufCMessage *message, struct err *err);
+
+// pb_text_is_set says whether a field holds anything but its zero: a list an item, say.
+bool pb_text_is_set(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
+
 #endif

@@ -131,10 +131,12 @@ static void put_value(struct bytes *out, const ProtobufCFieldDescriptor *field, 
     }
 }
 
-// Whether a field that is not repeated holds something to print.
-static bool is_present(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+bool pb_text_is_set(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
     const void *at = pb_text_field_at(message, field);
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        return *(const size_t *)((const char *)message + field->quantifier_offset) > 0;
+    }
     static const char zeros[sizeof(ProtobufCBinaryData)];
     if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0) {
         return *(const uint32_t *)((const char *)message + field->quantifier_offset) == field->id &&
@@ -181,11 +183,7 @@ static void put_message(struct bytes *out, const ProtobufCMessage *message, unsi
     bytes_push_text(out, "{");
     for (unsigned i = 0; i < descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
-        bool is_there =
-            field->label == PROTOBUF_C_LABEL_REPEATED
-                ? *(const size_t *)((const char *)message + field->quantifier_offset) > 0
-                : is_present(message, field);
-        if (is_there) {
+        if (pb_text_is_set(message, field)) {
             bytes_push_text(out, is_first ? "" : ",");
             put_line(out, depth + 1);
             put_field(out, message, field, depth + 1);
@@ -216,7 +214,7 @@ static bool has_unknown(const ProtobufCMessage *message, char *path, size_t path
         const ProtobufCFieldDescriptor *field = &message->descriptor->fields[i];
         bool is_repeated = field->label == PROTOBUF_C_LABEL_REPEATED;
         if ((field->type != PROTOBUF_C_TYPE_MESSAGE && field->type != PROTOBUF_C_TYPE_ENUM) ||
-            (!is_repeated && !is_present(message, field))) {
+            !pb_text_is_set(message, field)) {
             continue;
         }
         const char *at = pb_text_field_at(message, field);
@@ -254,4 +252,11 @@ bool pb_text_has_unknown(const ProtobufCMessage *message, char *out_where)
         memcpy(out_where, path, sizeof path);
     }
     return result;
+}
+
+bool pb_text_check_known(const ProtobufCMessage *message, struct err *err)
+{
+    char where[PB_TEXT_PATH_MAX];
+    return !pb_text_has_unknown(message, where) ||
+           err_set_at(err, where, "there is a field or value here that this version doesn't know");
 }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a policy_index looks inside: policy_index.c builds it, policy.c decides over it.
-// Immutable once built; any thread may read it.
-// Bounded by policy.h's *_MAX and the ones below.
-// Nobody else includes it.
+// How a policy_index looks inside: policy_index.c builds it, policy.c decides over it. Immutable
+// once built; any thread may read it. Bounded by policy.h's *_MAX and the ones below.
 #ifndef TABARD_PROXY_RULES_POLICY_IMPL_H
 #define TABARD_PROXY_RULES_POLICY_IMPL_H
 
@@ -62,18 +60,25 @@ struct index_list {
     uint32_t tail[NUM_INDEX_CLASSES];
 };
 
+// The index's arrays: what stands in each, and its name. `bits` holds the distinct prefix lengths
+// of the blocks that are keys, `blocks` (owned) the bytes of those keys.
+#define INDEX_ARRAYS(X)                                                                            \
+    X(struct indexed_policy, policies)                                                             \
+    X(struct indexed_rule, rules)                                                                  \
+    X(struct spiffe_pattern, patterns)                                                             \
+    X(struct cidr, cidrs)                                                                          \
+    X(uint16_t, ports)                                                                             \
+    X(struct index_entry, entries)                                                                 \
+    X(struct index_list, lists)                                                                    \
+    X(uint8_t, bits)                                                                               \
+    X(struct cidr *, blocks)
+
 struct policy_index {
-    struct array policies; // struct indexed_policy
-    struct array rules;    // struct indexed_rule
-    struct array patterns; // struct spiffe_pattern
-    struct array cidrs;    // struct cidr
-    struct array ports;    // uint16_t
-    struct array entries;  // struct index_entry
-    struct array lists;    // struct index_list
-    struct keymap names;   // a policy's name -> its number
-    struct keymap keys;    // a key with its kind and port as the tag -> a list's number
-    struct array bits;     // uint8_t: the distinct prefix lengths of the blocks that are keys
-    struct array blocks;   // struct cidr *, owned: the bytes of those keys
+#define X(type, name) struct array name;
+    INDEX_ARRAYS(X)
+#undef X
+    struct keymap names; // a policy's name -> its number
+    struct keymap keys;  // a key with its kind and port as the tag -> a list's number
 };
 
 static inline uint32_t index_tag(enum index_kind kind, uint16_t port)

@@ -7,6 +7,7 @@
 #include "base/pb/pb_text.h"
 #include "proxy/rules/name.h"
 #include "proxy/rules/policy_impl.h"
+#include "proxy/rules/policy_rule.h"
 
 void policy_index_free(struct policy_index *index)
 {
@@ -21,13 +22,9 @@ void policy_index_free(struct policy_index *index)
     for (uint32_t i = 0; i < index->blocks.num; i++) {
         free(blocks[i]);
     }
-    struct array *const arrays[] = {
-        &index->policies, &index->rules, &index->patterns, &index->cidrs,  &index->ports,
-        &index->entries,  &index->lists, &index->bits,     &index->blocks,
-    };
-    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
-        array_cleanup(arrays[i]);
-    }
+#define X(type, name) array_cleanup(&index->name);
+    INDEX_ARRAYS(X)
+#undef X
     keymap_cleanup(&index->names);
     keymap_cleanup(&index->keys);
     free(index);
@@ -178,7 +175,7 @@ static bool add_rule(struct policy_index *index, uint32_t policy, uint32_t numbe
         return false;
     }
     bool is_deny = ((struct indexed_policy *)index->policies.items)[policy].is_deny;
-    if (!is_deny && principals.num == 0 && indexed.source_ips.num == 0) {
+    if (!is_deny && !policy_rule_names_callers(rule)) {
         return err_set(err,
                        "a rule of an ALLOW must name principals or source_ips, or it would let "
                        "everybody in");
@@ -242,13 +239,8 @@ static bool check_enums(const Tabard__V1__Policy *policy, struct err *err)
 static bool add_policy(struct policy_index *index, const Tabard__V1__Policy *policy,
                        struct err *err)
 {
-    char where[sizeof err->where];
     uint32_t number = index->policies.num;
-    if (pb_text_has_unknown(&policy->base, where)) {
-        return err_set_at(err, where,
-                          "there is a field or value here that this version doesn't know");
-    }
-    if (!check_enums(policy, err)) {
+    if (!pb_text_check_known(&policy->base, err) || !check_enums(policy, err)) {
         return false;
     }
     if (policy->n_rules == 0) {

@@ -233,9 +233,7 @@ static bool add_inbounds(struct route_index *index, const Tabard__V1__Snapshot *
 
 struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct err *err)
 {
-    char where[sizeof err->where];
-    if (pb_text_has_unknown(&snapshot->base, where)) {
-        err_set_at(err, where, "there is a field or value here that this version doesn't know");
+    if (!pb_text_check_known(&snapshot->base, err)) {
         return NULL;
     }
     if (snapshot->n_forwards > FORWARDS_MAX) {

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/must.h"
-#include "base/pb/pb_text.h"
 
 static void snapshot_free(struct snapshot *snapshot)
 {
@@ -31,11 +30,6 @@ void snapshot_unref(struct snapshot *snapshot)
 struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message, const struct snapshot *previous,
                               const struct context_hooks *hooks, time_t now, struct err *err)
 {
-    char where[160];
-    if (pb_text_has_unknown(&message->base, where)) {
-        err_set_at(err, where, "holds something this version does not understand");
-        return NULL;
-    }
     struct snapshot *snapshot = must_alloc(1, sizeof *snapshot);
     atomic_init(&snapshot->num_refs, 1);
     snapshot->generation = message->generation;

@@ -53,7 +53,7 @@ struct fleet_rule {
     uint32_t first_pattern; // of the fleet's `patterns`: its not_principals
     uint32_t num_patterns;
     bool names_nobody; // no principals: it may match anybody
-    bool is_certain;   // no addresses decide whether it matches
+    bool is_certain;   // as policy_rule_is_certain says
 };
 
 struct fleet {

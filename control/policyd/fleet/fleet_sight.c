@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "control/policyd/fleet/fleet_impl.h"
+#include "proxy/rules/policy_rule.h"
 
 static void index_workloads(struct fleet *fleet)
 {
@@ -31,12 +32,11 @@ static bool index_rule(struct fleet *fleet, const Tabard__V1__Policy__Rule *spec
     struct spiffe_pattern pattern;
     uint32_t number = fleet->rules.num;
     struct fleet_rule *rule = array_add(&fleet->rules, sizeof *rule);
-    *rule =
-        (struct fleet_rule){.policy = policy,
-                            .first_pattern = fleet->patterns.num,
-                            .num_patterns = (uint32_t)spec->n_not_principals,
-                            .names_nobody = spec->n_principals == 0,
-                            .is_certain = spec->n_source_ips == 0 && spec->n_not_source_ips == 0};
+    *rule = (struct fleet_rule){.policy = policy,
+                                .first_pattern = fleet->patterns.num,
+                                .num_patterns = (uint32_t)spec->n_not_principals,
+                                .names_nobody = spec->n_principals == 0,
+                                .is_certain = policy_rule_is_certain(spec)};
     for (size_t i = 0; i < spec->n_not_principals; i++) {
         struct spiffe_pattern *not_this = array_add(&fleet->patterns, sizeof *not_this);
         if (!spiffe_pattern_parse(not_this, spec->not_principals[i],

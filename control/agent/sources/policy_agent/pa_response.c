@@ -38,12 +38,11 @@ Tabard__V1__SubscribeResponse *pa_response_parse(const uint8_t *bytes, size_t le
 bool pa_response_check(const Tabard__V1__SubscribeResponse *response,
                        const struct pa_expectation *expected, struct err *err)
 {
-    char where[160];
     bool has_rules = response->state != NULL || response->destinations != NULL;
     bool has_certificate_answer =
         response->certificate != NULL || response->certificate_error[0] != '\0';
-    if (pb_text_has_unknown(&response->base, where)) {
-        return err_set_at(err, where, "a field or value that this version doesn't know");
+    if (!pb_text_check_known(&response->base, err)) {
+        return false;
     }
     if (!has_rules && !has_certificate_answer) {
         return err_set(err, "the response says nothing: neither state, destinations nor "
