@@ -358,19 +358,16 @@ static bool begin(struct plane *plane, int control_fd, struct err *err)
     plane->on_int.data = plane;
     uv_signal_start(&plane->on_term, on_signal, SIGTERM);
     uv_signal_start(&plane->on_int, on_signal, SIGINT);
-    int error = link_init(&plane->link, &plane->loop, control_fd, CONTRACT_TO_PROXY_BYTES_MAX,
-                          on_message, on_link_gone, plane);
-    if (error != 0) {
-        return err_set(err,
-                       "descriptor %d is no socket to an agent (%s): tabard-proxy is started "
-                       "by tabard-agent",
-                       control_fd, uv_strerror(error));
+    if (!link_init(&plane->link, &plane->loop, control_fd, LINK_CONTROL, on_message, on_link_gone,
+                   plane, err)) {
+        return err_prefix(
+            err, "descriptor %d is no socket to tabard-agent, which alone starts tabard-proxy",
+            control_fd);
     }
     for (unsigned i = 0; i < plane->num_workers; i++) {
-        error = worker_start(&plane->workers[i], i, plane->num_workers, control_fd + 1 + (int)i,
-                             &plane->on_event);
-        if (error != 0) {
-            return err_set(err, "worker %u cannot start: %s", i, uv_strerror(error));
+        if (!worker_start(&plane->workers[i], i, plane->num_workers, control_fd + 1 + (int)i,
+                          &plane->on_event, err)) {
+            return err_prefix(err, "worker %u cannot start", i);
         }
     }
     return true;

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "proto/contract.h"
 
 enum {
     ACCEPT_LOG_MS = 1000,
@@ -299,14 +298,14 @@ static void *run(void *arg)
     return NULL;
 }
 
-int worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
-                 uv_async_t *on_event)
+bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
+                  uv_async_t *on_event, struct err *err)
 {
     *worker = (struct worker){.index = index, .num_workers = num_workers, .on_event = on_event};
     atomic_init(&worker->drain_seconds, -1);
     int error = uv_loop_init(&worker->loop);
     if (error != 0) {
-        return error;
+        return err_set(err, "an event loop: %s", uv_strerror(error));
     }
     worker->env.loop = &worker->loop;
     worker->env.on_conn_gone = on_conn_gone;
@@ -318,19 +317,18 @@ int worker_start(struct worker *worker, unsigned index, unsigned num_workers, in
     worker->wake.data = worker;
     uv_timer_init(&worker->loop, &worker->drain_timer);
     worker->drain_timer.data = worker;
-    error = link_init(&worker->link, &worker->loop, sign_fd, CONTRACT_SIGN_BYTES_MAX, on_message,
-                      on_link_gone, worker);
-    if (error != 0) {
-        return error;
+    if (!link_init(&worker->link, &worker->loop, sign_fd, LINK_SIGN, on_message, on_link_gone,
+                   worker, err)) {
+        return err_prefix(err, "descriptor %d, for its signatures", sign_fd);
     }
     // Signals are the main thread's.
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(&worker->thread, NULL, run, worker);
+    error = pthread_create(&worker->thread, NULL, run, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -result;
+    return error == 0 || err_set(err, "a thread: %s", strerror(error));
 }
 
 void worker_publish(struct worker *worker, struct generation *generation)

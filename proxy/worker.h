@@ -51,9 +51,9 @@ struct worker {
 };
 
 // worker_start makes the loop and the thread; it serves nothing before its first generation.
-// `sign_fd` is taken over. 0 or libuv's error code.
-int worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
-                 uv_async_t *on_event);
+// `sign_fd` is taken over. false sets err, and the process must end.
+bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
+                  uv_async_t *on_event, struct err *err);
 
 // worker_adopt puts a snapshot, of which it counts a reference, in force for the connections of one
 // of num_workers workers: the worker's share of the limits, then every known peer is checked

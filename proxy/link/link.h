@@ -1,47 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Frames to and from the agent over an inherited Unix socket (proto/tabard/v1/dataplane.proto).
-// Owned by the main thread (control) or by a worker (signing); one loop; bounded by the frame sizes
-// and LINK_QUEUE_BYTES_MAX. It carries messages and interprets none.
+// The proxy's ends of the sockets that it inherits from the agent (tabard/v1/dataplane.proto): the
+// main thread has the control socket, each worker its own for signatures. It carries messages and
+// interprets none.
 #ifndef TABARD_PROXY_LINK_LINK_H
 #define TABARD_PROXY_LINK_LINK_H
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <uv.h>
 
-#include "base/frame.h"
+#include "base/err.h"
+#include "net/pipe/frame_pipe.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
-#define LINK_QUEUE_BYTES_MAX                                                                       \
-    (32u << 20) // not yet taken by the agent: beyond this it counts as gone
+#define LINK_UNSENT_BYTES_MAX (32u << 20) // beyond this the agent counts as gone
+
+enum link_kind { LINK_CONTROL, LINK_SIGN };
 
 struct link {
-    uv_pipe_t pipe;
-    uv_prepare_t flush; // messages of one loop turn leave as one write
-    uv_write_t write;
-    struct frame_reader reader;
-    uint8_t *queue; // owned, malloc
-    size_t queue_len;
-    size_t queue_cap;
-    uint8_t *writing; // owned: the queue that libuv is writing
-    bool is_open;
+    struct frame_pipe pipe;
     // The message is borrowed until the call returns.
     void (*on_message)(void *ctx, const Tabard__V1__ToProxy *message);
-    void (*on_gone)(void *ctx); // once: the agent closed it, or broke the protocol
+    void (*on_gone)(void *ctx); // once: the agent closed it, broke the protocol or reads nothing
     void *ctx;
 };
 
-// link_init takes over `fd`. 0 or libuv's error code.
-int link_init(struct link *link, uv_loop_t *loop, int fd, size_t frame_bytes_max,
-              void (*on_message)(void *ctx, const Tabard__V1__ToProxy *message),
-              void (*on_gone)(void *ctx), void *ctx);
+// link_init takes over `fd`, also on failure. false sets err.
+bool link_init(struct link *link, uv_loop_t *loop, int fd, enum link_kind kind,
+               void (*on_message)(void *ctx, const Tabard__V1__ToProxy *message),
+               void (*on_gone)(void *ctx), void *ctx, struct err *err);
 
-// link_close closes the handles; the link's memory must stay until the loop has run their
-// callbacks.
+// link_close closes the socket; the link's memory must stay until the loop has run out.
 void link_close(struct link *link);
 
-// link_send queues one message. false: the link is gone, or out of memory.
+// link_send queues one message. false: the link is gone, perhaps only now (on_gone was called
+// then), or the message is longer than the agent takes.
 bool link_send(struct link *link, const Tabard__V1__FromProxy *message);
 
 #endif

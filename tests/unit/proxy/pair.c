@@ -120,8 +120,8 @@ static void signing_init(struct pair *pair, struct pair_end *end)
     end->agent->pipe.data = end->agent;
     cr_assert(uv_pipe_open(&end->agent->pipe, fds[1]) == 0);
     uv_read_start((uv_stream_t *)&end->agent->pipe, on_agent_alloc, on_agent_read);
-    cr_assert(link_init(&end->link, &pair->loop, fds[0], CONTRACT_SIGN_BYTES_MAX, on_link_message,
-                        on_link_gone, end) == 0);
+    cr_assert(link_init(&end->link, &pair->loop, fds[0], LINK_SIGN, on_link_message, on_link_gone,
+                        end, NULL));
     end->env.signer.link = &end->link;
 }
 

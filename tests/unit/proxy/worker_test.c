@@ -62,7 +62,9 @@ static void stage_init(struct stage *stage, unsigned num_workers)
     stage->agent_fd = fds[1];
     stage->app_fd = listen_anywhere();
     stage->app = bound_addr(stage->app_fd);
-    cr_assert(worker_start(&stage->worker, 0, num_workers, fds[0], &stage->on_event) == 0);
+    struct err err = {0};
+    cr_assert(worker_start(&stage->worker, 0, num_workers, fds[0], &stage->on_event, &err), "%s",
+              err.text);
 }
 
 static void stage_cleanup(struct stage *stage)

@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proto/contract.h"
 #include "proxy/link/signer.h"
 
 enum { INPUT_LEN = 130 }; // of a CertificateVerify with SHA-256
@@ -45,8 +44,7 @@ static int begin(uv_loop_t *loop)
     int fds[2];
     cr_assert(uv_loop_init(loop) == 0);
     cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
-    cr_assert(link_init(&agent_link, loop, fds[0], CONTRACT_SIGN_BYTES_MAX, on_message, on_gone,
-                        NULL) == 0);
+    cr_assert(link_init(&agent_link, loop, fds[0], LINK_SIGN, on_message, on_gone, NULL, NULL));
     signer = (struct signer){.link = &agent_link};
     job = (struct sign_job){.on_done = on_done};
     num_done = 0;
@@ -88,7 +86,7 @@ Test(signer, peers_that_come_and_go_cannot_fill_the_link_to_an_agent_that_is_slo
         num_asked += ask() == ssl_private_key_retry;
         signer_cancel(&signer, &job);
     }
-    cr_assert(agent_link.is_open, "the agent counts as gone only if it is");
+    cr_assert(agent_link.pipe.is_open, "the agent counts as gone only if it is");
     cr_assert(num_asked == SIGN_JOBS_MAX && signer.num_abandoned == SIGN_JOBS_MAX);
     for (uint32_t slot = 0; slot < SIGN_JOBS_MAX; slot++) {
         answer(slot, 1);
@@ -119,9 +117,9 @@ Test(signer, a_link_that_breaks_under_a_request_fails_it_once, .timeout = 20)
 {
     uv_loop_t loop;
     int agent_fd = begin(&loop);
-    agent_link.queue_len = LINK_QUEUE_BYTES_MAX; // as if so much were waiting
+    agent_link.pipe.spec.unsent_bytes_max = 0; // as if so much were waiting
     cr_assert(ask() == ssl_private_key_failure);
-    cr_assert(!agent_link.is_open && job.state == SIGN_FAILED);
+    cr_assert(!agent_link.pipe.is_open && job.state == SIGN_FAILED);
     uint32_t num_free = 0;
     for (uint32_t at = signer.first_free; at != 0 && num_free <= signer.num_slots; num_free++) {
         at = signer.slots[at - 1].next_free;
