@@ -2,28 +2,25 @@
 #include "control/agent/proxy/proxy_link.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/frame.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "base/pb/pb_budget.h"
+#include "net/pipe/frame_pipe.h"
 
 // Unsent bytes at which a socket counts as not read. Two snapshots may be on their way: one in
 // force again after a restart and the next.
-#define CONTROL_QUEUE_BYTES_MAX (2 * (size_t)CONTRACT_TO_PROXY_BYTES_MAX + (1u << 20))
-#define WORKER_QUEUE_BYTES_MAX  (1u << 20)
+#define CONTROL_UNSENT_BYTES_MAX (2 * (size_t)CONTRACT_TO_PROXY_BYTES_MAX + (1u << 20))
+#define WORKER_UNSENT_BYTES_MAX  (1u << 20)
 // What a message may take once unpacked: 2 bytes of an empty submessage become 100 and more.
 #define CONTROL_UNPACKED_BYTES_MAX (128u << 20)
 #define WORKER_UNPACKED_BYTES_MAX  (1u << 20)
-#define SCRATCH_LEN                65536
 
 struct link_socket {
-    uv_pipe_t pipe;
+    struct frame_pipe pipe;
     struct proxy_link *link; // borrowed
-    struct frame_reader reader;
     bool is_control;
-    bool is_paused; // a worker that doesn't take its signatures
 };
 
 struct inspect {
@@ -44,87 +41,22 @@ struct proxy_link {
     bool is_closing;
     bool is_broken;
     size_t num_sockets;
-    uint8_t scratch[SCRATCH_LEN]; // what libuv reads into: its callbacks never nest
     struct link_socket sockets[]; // the control socket first
 };
-
-// One frame on its way.
-struct write {
-    uv_write_t req;
-    uint8_t *bytes; // owned
-};
-
-static void break_link(struct proxy_link *link, bool is_eof, const char *why)
-{
-    if (!link->is_broken && !link->is_closing) {
-        link->is_broken = true;
-        link->hooks.on_broken(link->hooks.ctx, is_eof, why);
-    }
-}
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-    (void)suggested;
-    struct link_socket *socket = handle->data;
-    *buf = uv_buf_init((char *)socket->link->scratch, SCRATCH_LEN);
-}
-
-static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf);
-
-static void on_written(uv_write_t *req, int status)
-{
-    struct write *write = (struct write *)req;
-    uv_stream_t *stream = req->handle;
-    struct link_socket *socket = stream->data;
-    free(write->bytes);
-    free(write);
-    if (status == UV_ECANCELED || socket->link->is_closing) {
-        return;
-    }
-    if (status != 0) {
-        break_link(socket->link, status == UV_EPIPE || status == UV_ECONNRESET,
-                   uv_strerror(status));
-        return;
-    }
-    if (socket->is_paused && uv_stream_get_write_queue_size(stream) == 0) {
-        socket->is_paused = false;
-        uv_read_start(stream, on_alloc, on_read);
-    }
-}
 
 static bool send_message(struct link_socket *socket, const Tabard__V1__ToProxy *message,
                          struct err *err)
 {
-    size_t bytes_max = socket->is_control ? CONTRACT_TO_PROXY_BYTES_MAX : CONTRACT_SIGN_BYTES_MAX;
-    size_t queue_max = socket->is_control ? CONTROL_QUEUE_BYTES_MAX : WORKER_QUEUE_BYTES_MAX;
     size_t len = tabard__v1__to_proxy__get_packed_size(message);
     if (socket->link->is_broken || socket->link->is_closing) {
         return err_set(err, "the proxy is gone");
     }
-    if (len > bytes_max) {
-        return err_set(err, "a message of %zu bytes is over the limit of %zu", len, bytes_max);
+    uint8_t *body = frame_pipe_push(&socket->pipe, len, err);
+    if (body == NULL) {
+        return err_prefix(err, "the proxy's socket");
     }
-    uv_stream_t *stream = (uv_stream_t *)&socket->pipe;
-    if (uv_stream_get_write_queue_size(stream) + len > queue_max) {
-        return err_set(err, "the proxy doesn't read what it is sent");
-    }
-    struct write *write = calloc(1, sizeof *write);
-    uint8_t *bytes = malloc(FRAME_PREFIX_LEN + len);
-    if (write == NULL || bytes == NULL) {
-        free(write);
-        free(bytes);
-        return err_set(err, "out of memory");
-    }
-    frame_prefix_write(bytes, (uint32_t)len);
-    tabard__v1__to_proxy__pack(message, bytes + FRAME_PREFIX_LEN);
-    write->bytes = bytes;
-    uv_buf_t buf = uv_buf_init((char *)bytes, (unsigned)(FRAME_PREFIX_LEN + len));
-    int rc = uv_write(&write->req, stream, &buf, 1, on_written);
-    if (rc != 0) {
-        free(bytes);
-        free(write);
-        return err_set(err, "the proxy's socket: %s", uv_strerror(rc));
-    }
+    tabard__v1__to_proxy__pack(message, body);
+    frame_pipe_flush(&socket->pipe);
     return true;
 }
 
@@ -154,15 +86,7 @@ static bool answer_sign_request(struct link_socket *socket, const Tabard__V1__Si
     Tabard__V1__ToProxy message = TABARD__V1__TO_PROXY__INIT;
     message.kind_case = TABARD__V1__TO_PROXY__KIND_SIGN_RESULT;
     message.sign_result = &result;
-    if (!send_message(socket, &message, err)) {
-        return false;
-    }
-    uv_stream_t *stream = (uv_stream_t *)&socket->pipe;
-    if (uv_stream_get_write_queue_size(stream) > WORKER_QUEUE_BYTES_MAX / 2) {
-        socket->is_paused = true;
-        uv_read_stop(stream);
-    }
-    return true;
+    return send_message(socket, &message, err);
 }
 
 static void end_inspect(struct inspect *inspect, const Tabard__V1__InspectResult *result)
@@ -218,25 +142,15 @@ static bool on_frame(void *ctx, const uint8_t *body, size_t body_len, struct err
     }
     bool ok = dispatch(socket, message, err);
     tabard__v1__from_proxy__free_unpacked(message, &allocator);
-    // A hook may have closed the link: the frames that follow are nobody's.
-    return ok && (!socket->link->is_closing || err_set(err, "closed"));
+    return ok;
 }
 
-static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
+static void on_gone(void *ctx, bool is_eof, const char *why)
 {
-    struct link_socket *socket = stream->data;
-    struct err err = {{0}, {0}};
-    if (got < 0) {
-        uv_read_stop(stream);
-        bool is_eof = got == UV_EOF || got == UV_ECONNRESET;
-        break_link(socket->link, is_eof,
-                   is_eof ? "the proxy closed its socket" : uv_strerror((int)got));
-    } else if (got > 0 && !frame_reader_push(&socket->reader, (const uint8_t *)buf->base,
-                                             (size_t)got, on_frame, socket, &err)) {
-        if (!socket->link->is_closing) {
-            uv_read_stop(stream);
-        }
-        break_link(socket->link, false, err.text);
+    struct proxy_link *link = ((struct link_socket *)ctx)->link;
+    if (!link->is_broken && !link->is_closing) {
+        link->is_broken = true;
+        link->hooks.on_broken(link->hooks.ctx, is_eof, why);
     }
 }
 
@@ -310,16 +224,21 @@ bool proxy_link_send_drain(struct proxy_link *link, uint32_t seconds, struct err
     return send_message(&link->sockets[0], &message, err);
 }
 
-static void on_closed(uv_handle_t *handle)
+static void handle_closed(struct proxy_link *link)
 {
-    struct proxy_link *link =
-        handle->type == UV_TIMER ? handle->data : ((struct link_socket *)handle->data)->link;
     if (--link->handles_open == 0) {
-        for (size_t i = 0; i < link->num_sockets; i++) {
-            frame_reader_cleanup(&link->sockets[i].reader);
-        }
         free(link);
     }
+}
+
+static void on_socket_closed(void *ctx)
+{
+    handle_closed(((struct link_socket *)ctx)->link);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    handle_closed(handle->data);
 }
 
 void proxy_link_close(struct proxy_link *link)
@@ -333,49 +252,38 @@ void proxy_link_close(struct proxy_link *link)
             end_inspect(&link->inspects[i], NULL);
         }
     }
-    uv_close((uv_handle_t *)&link->deadline, on_closed);
+    uv_close((uv_handle_t *)&link->deadline, on_timer_closed);
     for (size_t i = 0; i < link->num_sockets; i++) {
-        uv_close((uv_handle_t *)&link->sockets[i].pipe, on_closed);
+        frame_pipe_close(&link->sockets[i].pipe);
     }
 }
 
 static bool socket_open(struct proxy_link *link, int fd, bool is_control, struct err *err)
 {
-    struct link_socket *socket = &link->sockets[link->num_sockets];
+    struct link_socket *socket = &link->sockets[link->num_sockets++];
+    struct frame_pipe_spec spec = {
+        .in_bytes_max = is_control ? CONTRACT_FROM_PROXY_BYTES_MAX : CONTRACT_SIGN_BYTES_MAX,
+        .out_bytes_max = is_control ? CONTRACT_TO_PROXY_BYTES_MAX : CONTRACT_SIGN_BYTES_MAX,
+        .unsent_bytes_max = is_control ? CONTROL_UNSENT_BYTES_MAX : WORKER_UNSENT_BYTES_MAX,
+        // A worker that doesn't take its signatures is not read.
+        .unsent_bytes_pause = is_control ? 0 : WORKER_UNSENT_BYTES_MAX / 2,
+        .on_frame = on_frame,
+        .on_gone = on_gone,
+        .on_closed = on_socket_closed,
+        .ctx = socket};
     socket->link = link;
     socket->is_control = is_control;
-    socket->reader.frame_bytes_max =
-        is_control ? CONTRACT_FROM_PROXY_BYTES_MAX : CONTRACT_SIGN_BYTES_MAX;
-    int rc = uv_pipe_init(link->loop, &socket->pipe, 0);
-    if (rc != 0) {
-        close(fd);
-        return err_set(err, "a socket to the proxy: %s", uv_strerror(rc));
-    }
-    socket->pipe.data = socket;
-    link->num_sockets++;
     link->handles_open++;
-    rc = uv_pipe_open(&socket->pipe, fd);
-    if (rc != 0) {
-        close(fd);
-        return err_set(err, "a socket to the proxy: %s", uv_strerror(rc));
-    }
-    rc = uv_read_start((uv_stream_t *)&socket->pipe, on_alloc, on_read);
-    return rc == 0 || err_set(err, "a socket to the proxy: %s", uv_strerror(rc));
+    return frame_pipe_init(&socket->pipe, link->loop, fd, &spec, err) ||
+           err_prefix(err, "a socket to the proxy");
 }
 
 struct proxy_link *proxy_link_new(uv_loop_t *loop, int control_fd, const int *worker_fds,
                                   size_t num_workers, struct keyring *keyring,
                                   const struct proxy_link_hooks *hooks, struct err *err)
 {
-    struct proxy_link *link = calloc(1, sizeof *link + (num_workers + 1) * sizeof link->sockets[0]);
-    if (link == NULL) {
-        close(control_fd);
-        for (size_t i = 0; i < num_workers; i++) {
-            close(worker_fds[i]);
-        }
-        err_set(err, "out of memory");
-        return NULL;
-    }
+    struct proxy_link *link =
+        must_alloc(1, sizeof *link + (num_workers + 1) * sizeof link->sockets[0]);
     link->hooks = *hooks;
     link->keyring = keyring;
     link->loop = loop;
