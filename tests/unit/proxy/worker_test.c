@@ -4,7 +4,10 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -154,6 +157,18 @@ static void report_free(struct worker_report *report)
     free(report->connections);
 }
 
+// Says whether the other end closed or reset a connection, and waits for it.
+static bool is_over(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, 0) <= 0;
+}
+
+static uint64_t num_closed(struct stage *stage, enum direction direction, enum reason reason)
+{
+    return atomic_load(&stage->worker.env.stats.closed[direction][reason]);
+}
+
 static void expect_described(Tabard__V1__Snapshot *(*message)(const struct stage *stage),
                              const char *direction, const char *policy, bool has_rule)
 {
@@ -182,6 +197,186 @@ Test(worker, a_connection_that_no_rule_let_through_names_none, .timeout = 30)
 {
     expect_described(one_forward, "outbound", "payments", false);
     expect_described(one_inbound_port, "inbound", "near", true);
+}
+
+Test(worker, an_inspection_lists_no_more_than_was_asked_for, .timeout = 30)
+{
+    struct stage stage;
+    int callers[3];
+    int apps[3];
+    stage_init(&stage, 1);
+    put_in_force(&stage, one_forward(&stage));
+    struct worker_report none = {.num_connections_max = 2};
+    inspect(&stage, &none);
+    cr_expect(none.num == 0 && none.connections != NULL);
+    report_free(&none);
+    for (size_t i = 0; i < 3; i++) {
+        call(&stage, &callers[i], &apps[i]);
+    }
+    struct worker_report report = {.num_connections_max = 2};
+    inspect(&stage, &report);
+    cr_expect(report.num == 2);
+    report_free(&report);
+    for (size_t i = 0; i < 3; i++) {
+        close(callers[i]);
+        close(apps[i]);
+    }
+    stage_cleanup(&stage);
+}
+
+Test(worker, a_generation_ends_what_it_denies_and_closes_what_it_does_not_list, .timeout = 30)
+{
+    struct stage stage;
+    int caller;
+    int app;
+    stage_init(&stage, 1);
+    put_in_force(&stage, one_inbound_port(&stage));
+    struct addr bound = stage.current->plan.sockets[0].bound;
+    call(&stage, &caller, &app);
+    put_in_force(&stage, snapshot_message(2,
+                                          "inbound_ports: [{port: %u, mode: PLAINTEXT, listen: "
+                                          "'127.0.0.1:0'}]\n",
+                                          stage.app.port));
+    cr_expect(addr_equal(&bound, &stage.current->plan.sockets[0].bound), "the socket stays");
+    cr_expect(is_over(caller) && is_over(app));
+    close(caller);
+    close(app);
+    caller = try_connect(&bound);
+    cr_expect(caller >= 0 && is_over(caller), "default deny");
+    close(caller);
+    put_in_force(&stage, snapshot_message(3, "{}"));
+    cr_expect(try_connect(&bound) < 0, "nobody listens there any more");
+    cr_expect(num_closed(&stage, DIRECTION_INBOUND, REASON_POLICY_REVOKED) == 1);
+    cr_expect(num_closed(&stage, DIRECTION_INBOUND, REASON_POLICY_DENIED) == 1);
+    stage_cleanup(&stage);
+}
+
+Test(worker, a_connection_that_stays_allowed_notices_no_generation, .timeout = 30)
+{
+    struct stage stage;
+    int caller;
+    int app;
+    char byte = 'x';
+    stage_init(&stage, 1);
+    put_in_force(&stage, one_inbound_port(&stage));
+    call(&stage, &caller, &app);
+    put_in_force(&stage, one_inbound_port(&stage));
+    cr_assert(send(app, &byte, 1, 0) == 1 && recv(caller, &byte, 1, 0) == 1);
+    struct worker_report report = {.num_connections_max = 1};
+    inspect(&stage, &report);
+    cr_assert(report.num == 1 && report.connections[0]->generation == 2);
+    cr_expect(report.connections[0]->bytes_up == 1 && report.connections[0]->bytes_down == 1);
+    report_free(&report);
+    close(caller);
+    close(app);
+    stage_cleanup(&stage);
+}
+
+Test(worker, a_drain_accepts_nobody_and_lets_what_is_open_finish, .timeout = 30)
+{
+    struct stage stage;
+    int caller;
+    int app;
+    char byte = 'x';
+    stage_init(&stage, 1);
+    put_in_force(&stage, one_forward(&stage));
+    struct addr bound = stage.current->plan.sockets[0].bound;
+    call(&stage, &caller, &app);
+    worker_drain(&stage.worker, 60);
+    for (size_t i = 0; i < 2; i++) { // the drain is taken before the second answer at the latest
+        struct worker_report report = {.num_connections_max = 1};
+        inspect(&stage, &report);
+        cr_expect(report.num == 1);
+        report_free(&report);
+    }
+    cr_expect(try_connect(&bound) < 0);
+    cr_assert(send(caller, &byte, 1, 0) == 1 && recv(app, &byte, 1, 0) == 1);
+    cr_expect(!atomic_load(&stage.worker.is_done));
+    close(caller);
+    close(app);
+    cr_expect(run_until(&stage, atomic_load(&stage.worker.is_done), WAIT_MS));
+    cr_expect(num_closed(&stage, DIRECTION_OUTBOUND, REASON_DRAINING) == 0);
+    stage_cleanup(&stage);
+}
+
+Test(worker, a_drain_ends_what_is_open_when_its_time_is_over, .timeout = 30)
+{
+    struct stage stage;
+    int caller;
+    int app;
+    stage_init(&stage, 1);
+    put_in_force(&stage, one_forward(&stage));
+    call(&stage, &caller, &app);
+    worker_drain(&stage.worker, 60);
+    worker_drain(&stage.worker, 0); // the later word counts
+    cr_expect(is_over(caller) && is_over(app));
+    cr_expect(run_until(&stage, atomic_load(&stage.worker.is_done), WAIT_MS));
+    cr_expect(num_closed(&stage, DIRECTION_OUTBOUND, REASON_DRAINING) == 1);
+    close(caller);
+    close(app);
+    stage_cleanup(&stage);
+}
+
+Test(worker, without_its_agent_it_serves_what_needs_no_signature, .timeout = 30)
+{
+    struct stage stage;
+    int caller;
+    int app;
+    stage_init(&stage, 1);
+    put_in_force(&stage, one_forward(&stage));
+    shutdown(stage.agent_fd, SHUT_RDWR);
+    call(&stage, &caller, &app);
+    close(caller);
+    close(app);
+    stage_cleanup(&stage);
+}
+
+// What worker_adopt makes of a snapshot's limits.
+static const struct {
+    const char *limits;
+    unsigned num_workers;
+    uint64_t descriptors; // that the process may have
+    uint32_t connections;
+    uint32_t handshakes;
+    uint64_t buffer_bytes;
+} shares[] = {
+    {"connections: 10, handshakes: 4, buffer_bytes: 8388608", 1, 1000, 10, 4, 8388608},
+    {"connections: 10, handshakes: 4, buffer_bytes: 8388608", 4, 1000, 3, 1, 2097152},
+    {"connections: 1, handshakes: 1, buffer_bytes: 1048576", 3, 1000, 1, 1, 8 * RING_BYTES},
+    {"connections: 1000000", 2, 2256, 500, 2048, 268435456},
+    {"connections: 1000000", 1, 257, 1, 4096, 536870912},
+};
+
+Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open, .timeout = 30)
+{
+    tls_set_hooks(authorize_tls_hooks());
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        struct err err = {0};
+        struct conn_env env = {0};
+        struct context_hooks hooks = tls_context_hooks();
+        struct rlimit before;
+        getrlimit(RLIMIT_NOFILE, &before);
+        Tabard__V1__Snapshot *message =
+            snapshot_message(1, "settings: {limits: {%s}}", shares[i].limits);
+        struct snapshot *snapshot = snapshot_new(message, NULL, &hooks, time(NULL), &err);
+        cr_assert(snapshot != NULL, "%s: %s", err.where, err.text);
+        struct rlimit limit = {.rlim_cur = shares[i].descriptors, .rlim_max = before.rlim_max};
+        cr_assert(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+        worker_adopt(&env, snapshot, shares[i].num_workers);
+        setrlimit(RLIMIT_NOFILE, &before);
+        cr_expect(env.limits.connections == shares[i].connections, "row %zu: %u", i,
+                  env.limits.connections);
+        cr_expect(env.limits.handshakes == shares[i].handshakes, "row %zu: %u", i,
+                  env.limits.handshakes);
+        cr_expect(env.pool.num_blocks_max * RING_BYTES == shares[i].buffer_bytes, "row %zu: %zu", i,
+                  env.pool.num_blocks_max);
+        cr_expect(env.snapshot == snapshot);
+        snapshot_unref(env.snapshot);
+        snapshot_unref(snapshot);
+        pool_cleanup(&env.pool);
+        peers_cleanup(&env.peers);
+        tabard__v1__snapshot__free_unpacked(message, NULL);
+    }
 }
 
 // The agent is told of a generation only when it serves; what was bound and can't be listened on
