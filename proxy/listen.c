@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/must.h"
 #include "proxy/carry/side.h"
 
 const char *listen_kind_text(enum listen_kind kind)
@@ -145,10 +146,7 @@ static bool plan_add(struct listen_plan *plan, const struct listen_spec *spec,
     const struct listen_socket *open = find(current, plan, spec->kind, configured);
     struct listen_socket *sock = &plan->sockets[plan->num];
     *sock = (struct listen_socket){.spec = *spec, .configured = *configured};
-    sock->fds = malloc(plan->num_workers * sizeof *sock->fds);
-    if (sock->fds == NULL) {
-        return err_set(err, "out of memory for a listener");
-    }
+    sock->fds = must_alloc(plan->num_workers, sizeof *sock->fds);
     for (size_t i = 0; i < plan->num_workers; i++) {
         sock->fds[i] = -1;
     }
@@ -202,10 +200,7 @@ bool listen_plan_init(struct listen_plan *out, const struct route_index *routes,
     size_t num_specs = route_num_listens(routes);
     const struct listen_spec *specs = route_listens(routes);
     *out = (struct listen_plan){.num_workers = num_workers};
-    out->sockets = calloc(num_specs * 2 + 1, sizeof *out->sockets);
-    if (out->sockets == NULL) {
-        return err_set(err, "out of memory for listeners");
-    }
+    out->sockets = must_alloc(num_specs * 2, sizeof *out->sockets);
     // Ports that are written out come first: one of them may be what the kernel had chosen before.
     for (int is_chosen = 0; is_chosen <= 1; is_chosen++) {
         for (size_t i = 0; i < num_specs; i++) {

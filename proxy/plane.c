@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "base/pb/pb_copy.h"
 #include "proto/contract.h"
 #include "proxy/conn/authorize.h"
@@ -134,74 +135,61 @@ static void finish_publishing(struct plane *plane)
     }
 }
 
-static bool add_listeners(const struct plane *plane, Tabard__V1__InspectResult *result)
+static void add_listeners(Tabard__V1__InspectResult *result, const struct listen_plan *plan)
 {
-    if (plane->current == NULL) {
-        return true;
-    }
-    const struct listen_plan *plan = &plane->current->plan;
-    result->listeners = calloc(plan->num + 1, sizeof *result->listeners);
-    for (size_t i = 0; result->listeners != NULL && i < plan->num; i++) {
+    result->listeners = must_alloc(plan->num, sizeof *result->listeners);
+    for (size_t i = 0; i < plan->num; i++) {
         const struct listen_socket *sock = &plan->sockets[i];
-        Tabard__V1__Listener *listener = malloc(sizeof *listener);
-        char configured[ADDR_TEXT_MAX];
-        char bound[ADDR_TEXT_MAX];
-        if (listener == NULL) {
-            return false;
-        }
+        Tabard__V1__Listener *listener = must_alloc(1, sizeof *listener);
+        char buf[ADDR_TEXT_MAX];
         tabard__v1__listener__init(listener);
-        listener->kind = strdup(listen_kind_text(sock->spec.kind));
-        listener->configured = strdup(addr_text(&sock->configured, configured));
-        listener->address = strdup(addr_text(&sock->bound, bound));
+        listener->kind = must_strdup(listen_kind_text(sock->spec.kind));
+        listener->configured = must_strdup(addr_text(&sock->configured, buf));
+        listener->address = must_strdup(addr_text(&sock->bound, buf));
         result->listeners[result->n_listeners++] = listener;
     }
-    return result->listeners != NULL;
 }
 
 // Moves the workers' answers into one list.
-static bool add_connections(struct plane *plane, Tabard__V1__InspectResult *result)
+static void add_connections(Tabard__V1__InspectResult *result, struct plane *plane)
 {
     size_t num = 0;
     for (unsigned i = 0; i < plane->num_workers; i++) {
         num += plane->reports[i].num;
     }
-    result->connections = calloc(num + 1, sizeof *result->connections);
+    result->connections = must_alloc(num, sizeof *result->connections);
     for (unsigned i = 0; i < plane->num_workers; i++) {
         struct worker_report *report = &plane->reports[i];
         for (size_t k = 0; k < report->num; k++) {
-            if (result->connections != NULL) {
-                result->connections[result->n_connections++] = report->connections[k];
-            } else {
-                tabard__v1__connection__free_unpacked(report->connections[k], NULL);
-            }
+            result->connections[result->n_connections++] = report->connections[k];
         }
         free(report->connections);
         *report = (struct worker_report){0};
     }
-    return result->connections != NULL;
 }
 
 // Answers with the figures, and with the workers' connections if they were asked for them.
 static void answer_inspect(struct plane *plane, uint64_t id, bool has_connections)
 {
-    Tabard__V1__InspectResult *result = malloc(sizeof *result);
+    Tabard__V1__InspectResult *result = must_alloc(1, sizeof *result);
     struct stats *sets[CONTRACT_WORKERS_MAX];
-    if (result == NULL) {
-        return;
-    }
     tabard__v1__inspect_result__init(result);
     result->id = id;
-    result->generation = plane->current != NULL ? plane->current->snapshot->generation : 0;
     for (unsigned i = 0; i < plane->num_workers; i++) {
         sets[i] = &plane->workers[i].env.stats;
     }
     stats_report(result, sets, plane->num_workers);
-    if (add_listeners(plane, result) && (!has_connections || add_connections(plane, result))) {
-        Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
-        message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
-        message.inspect_result = result;
-        link_send(&plane->link, &message);
+    if (plane->current != NULL) {
+        result->generation = plane->current->snapshot->generation;
+        add_listeners(result, &plane->current->plan);
     }
+    if (has_connections) {
+        add_connections(result, plane);
+    }
+    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+    message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
+    message.inspect_result = result;
+    link_send(&plane->link, &message);
     tabard__v1__inspect_result__free_unpacked(result, NULL);
 }
 
@@ -392,13 +380,14 @@ bool plane_run(int control_fd, unsigned num_workers, struct err *err)
 {
     struct plane plane = {.num_workers = num_workers};
     tls_set_hooks(authorize_tls_hooks());
-    plane.workers = calloc(num_workers, sizeof *plane.workers);
-    plane.reports = calloc(num_workers, sizeof *plane.reports);
-    if (plane.workers == NULL || plane.reports == NULL || uv_loop_init(&plane.loop) != 0) {
-        return err_set(err, "out of memory for %u workers", num_workers);
+    plane.workers = must_alloc(num_workers, sizeof *plane.workers);
+    plane.reports = must_alloc(num_workers, sizeof *plane.reports);
+    int error = uv_loop_init(&plane.loop);
+    if (error != 0) {
+        return err_set(err, "an event loop: %s", uv_strerror(error));
     }
     if (!begin(&plane, control_fd, err)) {
-        return false; // the process ends with this
+        return false;
     }
     uv_run(&plane.loop, UV_RUN_DEFAULT);
     end(&plane);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/must.h"
 
 enum {
     ACCEPT_LOG_MS = 1000,
@@ -63,8 +64,8 @@ static struct worker_listener *listener_find(struct worker *worker,
 // address can turn out to be taken: whatever fails here is a bug, and must not pass for served.
 static void listener_open(struct worker *worker, struct listen_socket *sock)
 {
-    struct worker_listener *listener = calloc(1, sizeof *listener);
-    invariant(listener != NULL && sock->fds[worker->index] >= 0);
+    struct worker_listener *listener = must_alloc(1, sizeof *listener);
+    invariant(sock->fds[worker->index] >= 0);
     listener->worker = worker;
     listener->spec = sock->spec;
     listener->bound = sock->bound;
@@ -173,26 +174,18 @@ static void take_generation(struct worker *worker, struct generation *generation
     atomic_store(&worker->adopted_generation, number);
 }
 
-static char *copy_text(const char *text)
-{
-    char *copy = strdup(text);
-    invariant(copy != NULL);
-    return copy;
-}
-
 static Tabard__V1__Connection *conn_describe(const struct conn *conn)
 {
     char buf[ADDR_TEXT_MAX];
-    Tabard__V1__Connection *out = malloc(sizeof *out);
-    invariant(out != NULL);
+    Tabard__V1__Connection *out = must_alloc(1, sizeof *out);
     tabard__v1__connection__init(out);
     out->id = conn->id;
-    out->direction = copy_text(direction_text(conn->direction));
-    out->step = copy_text(step_text(conn_step(conn)));
-    out->source = copy_text(addr_text(&conn->source, buf));
-    out->destination = copy_text(addr_text(&conn->destination, buf));
-    out->peer = copy_text(conn->peer != NULL ? conn->peer->text : "");
-    out->policy = copy_text(conn->policy != NULL ? conn->policy : "");
+    out->direction = must_strdup(direction_text(conn->direction));
+    out->step = must_strdup(step_text(conn_step(conn)));
+    out->source = must_strdup(addr_text(&conn->source, buf));
+    out->destination = must_strdup(addr_text(&conn->destination, buf));
+    out->peer = must_strdup(conn->peer != NULL ? conn->peer->text : "");
+    out->policy = must_strdup(conn->policy != NULL ? conn->policy : "");
     if (conn->rule >= 0) {
         out->deciding_case = TABARD__V1__CONNECTION__DECIDING_RULE;
         out->rule = (uint32_t)conn->rule;
@@ -207,8 +200,7 @@ static Tabard__V1__Connection *conn_describe(const struct conn *conn)
 static void answer_report(struct worker *worker, struct worker_report *report)
 {
     size_t max = report->num_connections_max;
-    report->connections = calloc(max + 1, sizeof(Tabard__V1__Connection *));
-    invariant(report->connections != NULL);
+    report->connections = must_alloc(max, sizeof(Tabard__V1__Connection *));
     for (const struct conn *conn = worker->env.conns; conn != NULL && report->num < max;
          conn = conn->next) {
         report->connections[report->num++] = conn_describe(conn);

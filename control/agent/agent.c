@@ -298,9 +298,6 @@ static bool start(struct agent *agent, struct err *err)
 {
     const struct bootstrap *bootstrap = agent->bootstrap;
     agent->keyring = keyring_new();
-    if (agent->keyring == NULL) {
-        return err_set(err, "out of memory");
-    }
     rollout_init(&agent->rollout, agent->keyring,
                  &(struct rollout_hooks){
                      .ctx = agent, .send = on_send, .claim = on_claim, .settled = on_settled});

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+
 // RFC 8446, section 4.2.3.
 #define SCHEME_ECDSA_P256_SHA256 0x0403
 #define SCHEME_ECDSA_P384_SHA384 0x0503
@@ -64,7 +66,7 @@ bool keyring_key_id(uint8_t out[CONTRACT_KEY_ID_LEN], const EVP_PKEY *key)
 
 struct keyring *keyring_new(void)
 {
-    return calloc(1, sizeof(struct keyring));
+    return must_alloc(1, sizeof(struct keyring));
 }
 
 static void slot_clear(struct slot *slot)

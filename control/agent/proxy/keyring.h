@@ -42,7 +42,7 @@ struct keyring; // opaque
 // keyring_key_id writes SHA-256 of the key's SubjectPublicKeyInfo.
 bool keyring_key_id(uint8_t out[CONTRACT_KEY_ID_LEN], const EVP_PKEY *key);
 
-struct keyring *keyring_new(void); // NULL when out of memory
+struct keyring *keyring_new(void);
 void keyring_free(struct keyring *keyring);
 
 // keyring_offer adds the key of a generation that is about to be sent, and counts a reference to

@@ -12,6 +12,7 @@
 
 #include "base/backoff.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "proto/contract.h"
 
 static bool start(struct supervise *supervise, struct err *err);
@@ -185,10 +186,7 @@ static bool spawn(struct supervise *supervise, const int *theirs, size_t num, st
                                     .stdio = stdio,
                                     .stdio_count = CONTRACT_CONTROL_FD + (int)num,
                                     .exit_cb = on_exit_of_process};
-    supervise->process = calloc(1, sizeof *supervise->process);
-    if (supervise->process == NULL) {
-        return err_set(err, "out of memory");
-    }
+    supervise->process = must_alloc(1, sizeof *supervise->process);
     supervise->process->data = supervise;
     int rc = uv_spawn(supervise->loop, supervise->process, &options);
     if (rc != 0) {
