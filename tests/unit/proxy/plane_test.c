@@ -2,8 +2,6 @@
 #include "proxy/plane.h"
 
 #include <criterion/criterion.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +16,8 @@
 #include "proto/contract.h"
 #include "tabard/v1/dataplane.pb-c.h"
 #include "tests/unit/proxy/snapshots.h"
+#include "tests/unit/support/frames.h"
+#include "tests/unit/support/tcp.h"
 
 enum { CONTROL_FD = 100, NUM_WORKERS = 2 };
 
@@ -27,7 +27,7 @@ struct stage {
     int control;
     int signing[NUM_WORKERS];
     bool was_run;
-    int app_fd; // listens: where the forward of one_forward leads
+    int app_fd; // listens: where the forwards lead
     uint16_t app_port;
 };
 
@@ -49,22 +49,6 @@ static int socket_for(int theirs)
     return fds[0];
 }
 
-static uint16_t port_of(int fd)
-{
-    struct sockaddr_in sa;
-    socklen_t len = sizeof sa;
-    cr_assert(getsockname(fd, (struct sockaddr *)&sa, &len) == 0);
-    return ntohs(sa.sin_port);
-}
-
-static int listen_anywhere(void)
-{
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert(bind(fd, (const struct sockaddr *)&any, sizeof any) == 0 && listen(fd, 16) == 0);
-    return fd;
-}
-
 static void stage_init(struct stage *stage)
 {
     static const struct timeval patience = {.tv_sec = 10};
@@ -76,8 +60,7 @@ static void stage_init(struct stage *stage)
     for (int i = 0; i < NUM_WORKERS; i++) {
         stage->signing[i] = socket_for(CONTROL_FD + 1 + i);
     }
-    stage->app_fd = listen_anywhere();
-    stage->app_port = port_of(stage->app_fd);
+    stage->app_fd = tcp_listen(&stage->app_port);
     cr_assert(pthread_create(&stage->thread, NULL, run, stage) == 0);
 }
 
@@ -140,7 +123,7 @@ static void pack_drain(struct parcel *parcel, uint32_t seconds)
 
 static void send_parcel(struct stage *stage, struct parcel *parcel)
 {
-    cr_assert(send(stage->control, parcel->bytes, parcel->len, 0) == (ssize_t)parcel->len);
+    frames_send_bytes(stage->control, parcel->bytes, parcel->len);
     parcel->len = 0;
 }
 
@@ -162,15 +145,9 @@ static void end_by_drain(struct stage *stage)
 // The next message, which must come and be of that kind.
 static Tabard__V1__FromProxy *receive(struct stage *stage, Tabard__V1__FromProxy__KindCase kind)
 {
-    uint8_t prefix[FRAME_PREFIX_LEN];
-    static uint8_t body[1u << 20];
-    cr_assert(recv(stage->control, prefix, sizeof prefix, MSG_WAITALL) == sizeof prefix);
-    size_t len =
-        (size_t)prefix[0] << 24 | (size_t)prefix[1] << 16 | (size_t)prefix[2] << 8 | prefix[3];
-    cr_assert(len <= sizeof body && recv(stage->control, body, len, MSG_WAITALL) == (ssize_t)len);
-    Tabard__V1__FromProxy *message = tabard__v1__from_proxy__unpack(NULL, len, body);
-    cr_assert(message != NULL && message->kind_case == kind, "kind %d",
-              message != NULL ? (int)message->kind_case : -1);
+    Tabard__V1__FromProxy *message =
+        frames_receive(stage->control, &tabard__v1__from_proxy__descriptor);
+    cr_assert(message->kind_case == kind, "kind %d", (int)message->kind_case);
     return message;
 }
 
@@ -193,17 +170,6 @@ static void expect_inspected(struct stage *stage, uint64_t id)
               (unsigned long long)message->inspect_result->id, (unsigned long long)id);
     cr_expect(message->inspect_result->n_metrics > 0);
     tabard__v1__from_proxy__free_unpacked(message, NULL);
-}
-
-// A snapshot whose one forward listens at `listen` and leads to the stage's application.
-static Tabard__V1__Snapshot *one_forward(const struct stage *stage, uint64_t generation,
-                                         const char *listen)
-{
-    return snapshot_message(
-        generation,
-        "forwards: [{listen: '%s', destination: '127.0.0.1:%u'}]\n"
-        "destinations: [{name: payments, addresses: [127.0.0.1], mode: PLAINTEXT}]\n",
-        listen, stage->app_port);
 }
 
 // What an inspection says: the generation in force, its first listener's port (0: none), and how
@@ -234,29 +200,6 @@ static struct seen see(struct stage *stage, uint32_t num_connections_max)
     return seen;
 }
 
-static int try_connect(uint16_t port)
-{
-    struct sockaddr_in to = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, (const struct sockaddr *)&to, sizeof to) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-// A call through the proxy, and the application's end of it.
-static void call(struct stage *stage, uint16_t port, int *out_caller, int *out_app)
-{
-    *out_caller = try_connect(port);
-    cr_assert(*out_caller >= 0);
-    *out_app = accept(stage->app_fd, NULL, NULL);
-    cr_assert(*out_app >= 0);
-    char byte = 'x'; // once it is here the connection has passed every step
-    cr_assert(send(*out_caller, &byte, 1, 0) == 1 && recv(*out_app, &byte, 1, 0) == 1);
-}
-
 Test(plane, a_snapshot_is_answered_when_it_serves, .timeout = 30)
 {
     struct stage stage;
@@ -265,11 +208,11 @@ Test(plane, a_snapshot_is_answered_when_it_serves, .timeout = 30)
     stage_init(&stage);
     struct seen before = see(&stage, 0);
     cr_expect(before.generation == 0 && before.port == 0);
-    send_snapshot(&stage, one_forward(&stage, 7, "127.0.0.1:0"));
+    send_snapshot(&stage, snapshot_one_forward(7, "127.0.0.1:0", stage.app_port));
     expect_answer(&stage, 7, "");
     struct seen after = see(&stage, 0);
     cr_expect(after.generation == 7 && after.port != 0 && after.num_connections == 0);
-    call(&stage, after.port, &caller, &app);
+    tcp_call(after.port, stage.app_fd, &caller, &app);
     cr_expect(see(&stage, 10).num_connections == 1);
     cr_expect(see(&stage, 0).num_connections == 0, "figures alone were asked for");
     close(caller);
@@ -284,10 +227,10 @@ Test(plane, a_refused_snapshot_says_why_and_the_one_before_stays, .timeout = 30)
     int app;
     char listen[64];
     stage_init(&stage);
-    send_snapshot(&stage, one_forward(&stage, 2, "127.0.0.1:0"));
+    send_snapshot(&stage, snapshot_one_forward(2, "127.0.0.1:0", stage.app_port));
     expect_answer(&stage, 2, "");
     uint16_t port = see(&stage, 0).port;
-    send_snapshot(&stage, one_forward(&stage, 2, "127.0.0.1:0"));
+    send_snapshot(&stage, snapshot_one_forward(2, "127.0.0.1:0", stage.app_port));
     expect_answer(&stage, 2, "generation 2 is not newer than 2");
     send_snapshot(&stage, snapshot_message(3, "forwards: [{listen: x, destination: y}]"));
     expect_answer(&stage, 3, "forwards[0].listen");
@@ -297,7 +240,7 @@ Test(plane, a_refused_snapshot_says_why_and_the_one_before_stays, .timeout = 30)
     expect_answer(&stage, 4, "another process");
     struct seen seen = see(&stage, 0);
     cr_expect(seen.generation == 2 && seen.port == port);
-    call(&stage, port, &caller, &app);
+    tcp_call(port, stage.app_fd, &caller, &app);
     close(caller);
     close(app);
     end_by_drain(&stage);
@@ -309,7 +252,7 @@ Test(plane, of_the_snapshots_that_come_meanwhile_the_newest_is_next, .timeout = 
     struct parcel parcel = {.len = 0};
     stage_init(&stage);
     for (uint64_t generation = 1; generation <= 4; generation++) {
-        pack_snapshot(&parcel, one_forward(&stage, generation, "127.0.0.1:0"));
+        pack_snapshot(&parcel, snapshot_one_forward(generation, "127.0.0.1:0", stage.app_port));
     }
     send_parcel(&stage, &parcel);
     expect_answer(&stage, 2, "superseded by a newer generation");
@@ -370,21 +313,20 @@ Test(plane, while_it_drains_no_snapshot_is_taken_and_what_is_open_may_finish, .t
     struct parcel parcel = {.len = 0};
     int caller;
     int app;
-    char byte = 'x';
     stage_init(&stage);
-    send_snapshot(&stage, one_forward(&stage, 1, "127.0.0.1:0"));
+    send_snapshot(&stage, snapshot_one_forward(1, "127.0.0.1:0", stage.app_port));
     expect_answer(&stage, 1, "");
     uint16_t port = see(&stage, 0).port;
-    call(&stage, port, &caller, &app);
+    tcp_call(port, stage.app_fd, &caller, &app);
     pack_drain(&parcel, 60);
-    pack_snapshot(&parcel, one_forward(&stage, 2, "127.0.0.1:0"));
+    pack_snapshot(&parcel, snapshot_one_forward(2, "127.0.0.1:0", stage.app_port));
     send_parcel(&stage, &parcel);
     expect_answer(&stage, 2, "draining");
-    cr_assert(send(caller, &byte, 1, 0) == 1 && recv(app, &byte, 1, 0) == 1);
+    cr_assert(tcp_passes(caller, app));
     close(caller);
     close(app);
     stage_cleanup(&stage);
-    cr_expect(try_connect(port) < 0, "nobody listens any more");
+    cr_expect(tcp_connect(port) < 0, "nobody listens any more");
 }
 
 Test(plane, without_its_agent_it_drains, .timeout = 30)
@@ -392,19 +334,18 @@ Test(plane, without_its_agent_it_drains, .timeout = 30)
     struct stage stage;
     int caller;
     int app;
-    char byte = 'x';
     stage_init(&stage);
-    send_snapshot(&stage, one_forward(&stage, 1, "127.0.0.1:0"));
+    send_snapshot(&stage, snapshot_one_forward(1, "127.0.0.1:0", stage.app_port));
     expect_answer(&stage, 1, "");
     uint16_t port = see(&stage, 0).port;
-    call(&stage, port, &caller, &app);
+    tcp_call(port, stage.app_fd, &caller, &app);
     close(stage.control);
     stage.control = -1;
-    cr_assert(send(caller, &byte, 1, 0) == 1 && recv(app, &byte, 1, 0) == 1);
+    cr_assert(tcp_passes(caller, app));
     close(caller);
     close(app);
     stage_cleanup(&stage);
-    cr_expect(try_connect(port) < 0, "nobody listens any more");
+    cr_expect(tcp_connect(port) < 0, "nobody listens any more");
 }
 
 Test(plane, a_message_of_the_wrong_socket_is_passed_over, .timeout = 30)

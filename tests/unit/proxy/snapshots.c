@@ -88,3 +88,13 @@ Tabard__V1__Snapshot *snapshot_message(uint64_t generation, const char *yaml, ..
     message->n_trust_bundles = 1;
     return message;
 }
+
+Tabard__V1__Snapshot *snapshot_one_forward(uint64_t generation, const char *listen,
+                                           uint16_t app_port)
+{
+    return snapshot_message(
+        generation,
+        "forwards: [{listen: '%s', destination: '127.0.0.1:%u'}]\n"
+        "destinations: [{name: payments, addresses: [127.0.0.1], mode: PLAINTEXT}]\n",
+        listen, app_port);
+}

@@ -17,4 +17,9 @@
 Tabard__V1__Snapshot *snapshot_message(uint64_t generation, const char *yaml, ...)
     __attribute__((format(printf, 2, 3)));
 
+// snapshot_one_forward has one forward from `listen` to `app_port` of 127.0.0.1, which is the
+// plaintext destination "payments".
+Tabard__V1__Snapshot *snapshot_one_forward(uint64_t generation, const char *listen,
+                                           uint16_t app_port);
+
 #endif

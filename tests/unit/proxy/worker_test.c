@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#define _GNU_SOURCE // accept4
 #include "proxy/worker.h"
 
 #include <criterion/criterion.h>
@@ -15,6 +14,7 @@
 #include "proxy/conn/authorize.h"
 #include "tests/unit/proxy/snapshots.h"
 #include "tests/unit/support/loop.h"
+#include "tests/unit/support/tcp.h"
 
 enum { WAIT_MS = 10000 };
 
@@ -25,7 +25,7 @@ struct stage {
     struct worker worker;
     int agent_fd; // of its signing socket
     int app_fd;   // listens: the application, and the far end of what goes out
-    struct addr app;
+    uint16_t app_port;
     struct generation *current;
     uint64_t number;
 };
@@ -33,24 +33,6 @@ struct stage {
 static void on_event(uv_async_t *async)
 {
     (void)async;
-}
-
-static struct addr bound_addr(int fd)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = sizeof sa;
-    struct addr addr = {0};
-    cr_assert(getsockname(fd, (struct sockaddr *)&sa, &len) == 0 &&
-              addr_from_sockaddr(&addr, (const struct sockaddr *)&sa));
-    return addr;
-}
-
-static int listen_anywhere(void)
-{
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert(bind(fd, (const struct sockaddr *)&any, sizeof any) == 0 && listen(fd, 16) == 0);
-    return fd;
 }
 
 static void stage_init(struct stage *stage, unsigned num_workers)
@@ -63,8 +45,7 @@ static void stage_init(struct stage *stage, unsigned num_workers)
     uv_async_init(&stage->loop, &stage->on_event, on_event);
     cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
     stage->agent_fd = fds[1];
-    stage->app_fd = listen_anywhere();
-    stage->app = bound_addr(stage->app_fd);
+    stage->app_fd = tcp_listen(&stage->app_port);
     struct err err = {0};
     cr_assert(worker_start(&stage->worker, 0, num_workers, fds[0], &stage->on_event, &err), "%s",
               err.text);
@@ -101,11 +82,7 @@ static void put_in_force(struct stage *stage, Tabard__V1__Snapshot *message)
 
 static Tabard__V1__Snapshot *one_forward(const struct stage *stage)
 {
-    return snapshot_message(
-        stage->number + 1,
-        "forwards: [{listen: '127.0.0.1:0', destination: '127.0.0.1:%u'}]\n"
-        "destinations: [{name: payments, addresses: [127.0.0.1], mode: PLAINTEXT}]\n",
-        stage->app.port);
+    return snapshot_one_forward(stage->number + 1, "127.0.0.1:0", stage->app_port);
 }
 
 static Tabard__V1__Snapshot *one_inbound_port(const struct stage *stage)
@@ -115,31 +92,17 @@ static Tabard__V1__Snapshot *one_inbound_port(const struct stage *stage)
         "inbound_ports: [{port: %u, mode: PLAINTEXT, listen: '127.0.0.1:0'}]\n"
         "policies: [{name: near, action: ALLOW, mode: ENFORCE, rules: [{source_ips: "
         "['127.0.0.0/8']}]}]\n",
-        stage->app.port);
+        stage->app_port);
 }
 
-static int try_connect(const struct addr *to)
+static uint16_t port_in_force(const struct stage *stage)
 {
-    struct sockaddr_storage sa;
-    socklen_t len = addr_to_sockaddr(to, &sa);
-    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert(fd >= 0);
-    if (connect(fd, (const struct sockaddr *)&sa, len) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
+    return stage->current->plan.sockets[0].bound.port;
 }
 
-// A caller's socket and the application's, with a connection that relays between them.
 static void call(struct stage *stage, int *out_caller, int *out_app)
 {
-    *out_caller = try_connect(&stage->current->plan.sockets[0].bound);
-    cr_assert(*out_caller >= 0);
-    *out_app = accept4(stage->app_fd, NULL, NULL, SOCK_CLOEXEC); // blocks until the worker calls
-    cr_assert(*out_app >= 0);
-    char byte = 'x'; // once it is here the connection has passed every step
-    cr_assert(send(*out_caller, &byte, 1, 0) == 1 && recv(*out_app, &byte, 1, 0) == 1);
+    tcp_call(port_in_force(stage), stage->app_fd, out_caller, out_app);
 }
 
 static void inspect(struct stage *stage, struct worker_report *report)
@@ -155,13 +118,6 @@ static void report_free(struct worker_report *report)
         tabard__v1__connection__free_unpacked(report->connections[i], NULL);
     }
     free(report->connections);
-}
-
-// Says whether the other end closed or reset a connection, and waits for it.
-static bool is_over(int fd)
-{
-    char byte;
-    return recv(fd, &byte, 1, 0) <= 0;
 }
 
 static uint64_t num_closed(struct stage *stage, enum direction direction, enum reason reason)
@@ -231,21 +187,21 @@ Test(worker, a_generation_ends_what_it_denies_and_closes_what_it_does_not_list, 
     int app;
     stage_init(&stage, 1);
     put_in_force(&stage, one_inbound_port(&stage));
-    struct addr bound = stage.current->plan.sockets[0].bound;
+    uint16_t port = port_in_force(&stage);
     call(&stage, &caller, &app);
     put_in_force(&stage, snapshot_message(2,
                                           "inbound_ports: [{port: %u, mode: PLAINTEXT, listen: "
                                           "'127.0.0.1:0'}]\n",
-                                          stage.app.port));
-    cr_expect(addr_equal(&bound, &stage.current->plan.sockets[0].bound), "the socket stays");
-    cr_expect(is_over(caller) && is_over(app));
+                                          stage.app_port));
+    cr_expect(port == port_in_force(&stage), "the socket stays");
+    cr_expect(tcp_is_over(caller) && tcp_is_over(app));
     close(caller);
     close(app);
-    caller = try_connect(&bound);
-    cr_expect(caller >= 0 && is_over(caller), "default deny");
+    caller = tcp_connect(port);
+    cr_expect(caller >= 0 && tcp_is_over(caller), "default deny");
     close(caller);
     put_in_force(&stage, snapshot_message(3, "{}"));
-    cr_expect(try_connect(&bound) < 0, "nobody listens there any more");
+    cr_expect(tcp_connect(port) < 0, "nobody listens there any more");
     cr_expect(num_closed(&stage, DIRECTION_INBOUND, REASON_POLICY_REVOKED) == 1);
     cr_expect(num_closed(&stage, DIRECTION_INBOUND, REASON_POLICY_DENIED) == 1);
     stage_cleanup(&stage);
@@ -256,12 +212,11 @@ Test(worker, a_connection_that_stays_allowed_notices_no_generation, .timeout = 3
     struct stage stage;
     int caller;
     int app;
-    char byte = 'x';
     stage_init(&stage, 1);
     put_in_force(&stage, one_inbound_port(&stage));
     call(&stage, &caller, &app);
     put_in_force(&stage, one_inbound_port(&stage));
-    cr_assert(send(app, &byte, 1, 0) == 1 && recv(caller, &byte, 1, 0) == 1);
+    cr_assert(tcp_passes(app, caller));
     struct worker_report report = {.num_connections_max = 1};
     inspect(&stage, &report);
     cr_assert(report.num == 1 && report.connections[0]->generation == 2);
@@ -277,10 +232,9 @@ Test(worker, a_drain_accepts_nobody_and_lets_what_is_open_finish, .timeout = 30)
     struct stage stage;
     int caller;
     int app;
-    char byte = 'x';
     stage_init(&stage, 1);
     put_in_force(&stage, one_forward(&stage));
-    struct addr bound = stage.current->plan.sockets[0].bound;
+    uint16_t port = port_in_force(&stage);
     call(&stage, &caller, &app);
     worker_drain(&stage.worker, 60);
     for (size_t i = 0; i < 2; i++) { // the drain is taken before the second answer at the latest
@@ -289,8 +243,8 @@ Test(worker, a_drain_accepts_nobody_and_lets_what_is_open_finish, .timeout = 30)
         cr_expect(report.num == 1);
         report_free(&report);
     }
-    cr_expect(try_connect(&bound) < 0);
-    cr_assert(send(caller, &byte, 1, 0) == 1 && recv(app, &byte, 1, 0) == 1);
+    cr_expect(tcp_connect(port) < 0);
+    cr_assert(tcp_passes(caller, app));
     cr_expect(!atomic_load(&stage.worker.is_done));
     close(caller);
     close(app);
@@ -309,7 +263,7 @@ Test(worker, a_drain_ends_what_is_open_when_its_time_is_over, .timeout = 30)
     call(&stage, &caller, &app);
     worker_drain(&stage.worker, 60);
     worker_drain(&stage.worker, 0); // the later word counts
-    cr_expect(is_over(caller) && is_over(app));
+    cr_expect(tcp_is_over(caller) && tcp_is_over(app));
     cr_expect(run_until(&stage, atomic_load(&stage.worker.is_done), WAIT_MS));
     cr_expect(num_closed(&stage, DIRECTION_OUTBOUND, REASON_DRAINING) == 1);
     close(caller);
@@ -394,13 +348,12 @@ Test(worker, a_bound_socket_that_cannot_be_listened_on_is_not_taken_for_served, 
     // Somebody else listens where the socket is bound.
     int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int ours = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct sockaddr_storage sa;
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof sa;
     cr_assert(setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
               setsockopt(ours, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
-    cr_assert(bind(other, (const struct sockaddr *)&any, sizeof any) == 0);
-    struct addr addr = bound_addr(other);
-    socklen_t len = addr_to_sockaddr(&addr, &sa);
+    cr_assert(bind(other, (const struct sockaddr *)&sa, len) == 0 &&
+              getsockname(other, (struct sockaddr *)&sa, &len) == 0);
     cr_assert(bind(ours, (const struct sockaddr *)&sa, len) == 0 && listen(other, 1) == 0);
     close(generation->plan.sockets[0].fds[0]);
     generation->plan.sockets[0].fds[0] = ours;

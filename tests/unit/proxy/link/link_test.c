@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "proto/contract.h"
+#include "tests/unit/support/frames.h"
 #include "tests/unit/support/loop.h"
 
 enum { WAIT_MS = 5000 };
@@ -60,15 +61,6 @@ static void stage_cleanup(struct stage *stage)
     close(stage->agent);
 }
 
-static void agent_sends(struct stage *stage, const Tabard__V1__ToProxy *message)
-{
-    uint8_t bytes[256];
-    size_t len = tabard__v1__to_proxy__pack(message, bytes + FRAME_PREFIX_LEN);
-    frame_prefix_write(bytes, (uint32_t)len);
-    cr_assert(send(stage->agent, bytes, FRAME_PREFIX_LEN + len, MSG_NOSIGNAL) ==
-              (ssize_t)(FRAME_PREFIX_LEN + len));
-}
-
 static void agent_sends_result(struct stage *stage, uint64_t id)
 {
     Tabard__V1__SignResult result = TABARD__V1__SIGN_RESULT__INIT;
@@ -76,7 +68,7 @@ static void agent_sends_result(struct stage *stage, uint64_t id)
     result.id = id;
     message.kind_case = TABARD__V1__TO_PROXY__KIND_SIGN_RESULT;
     message.sign_result = &result;
-    agent_sends(stage, &message);
+    frames_send(stage->agent, &message.base);
 }
 
 // Sends a request with `len` bytes to be signed.
@@ -97,14 +89,9 @@ static bool request(struct stage *stage, uint64_t id, size_t len)
 // The id of the request that the agent finds on its socket.
 static uint64_t agent_reads(struct stage *stage)
 {
-    uint8_t prefix[FRAME_PREFIX_LEN];
-    uint8_t body[1024];
-    cr_assert(recv(stage->agent, prefix, sizeof prefix, MSG_DONTWAIT) == sizeof prefix);
-    size_t len = (size_t)prefix[2] << 8 | prefix[3];
-    cr_assert(prefix[0] == 0 && prefix[1] == 0 && len <= sizeof body);
-    cr_assert(recv(stage->agent, body, len, MSG_DONTWAIT) == (ssize_t)len);
-    Tabard__V1__FromProxy *message = tabard__v1__from_proxy__unpack(NULL, len, body);
-    cr_assert(message != NULL && message->kind_case == TABARD__V1__FROM_PROXY__KIND_SIGN_REQUEST);
+    Tabard__V1__FromProxy *message =
+        frames_receive(stage->agent, &tabard__v1__from_proxy__descriptor);
+    cr_assert(message->kind_case == TABARD__V1__FROM_PROXY__KIND_SIGN_REQUEST);
     uint64_t id = message->sign_request->id;
     tabard__v1__from_proxy__free_unpacked(message, NULL);
     return id;
@@ -141,8 +128,7 @@ Test(link, an_agent_that_goes_or_breaks_the_protocol_is_gone_once, .timeout = 20
     for (size_t i = 0; i < sizeof breaks / sizeof breaks[0]; i++) {
         struct stage stage;
         stage_init(&stage, LINK_SIGN);
-        cr_assert(send(stage.agent, breaks[i].bytes, breaks[i].len, MSG_NOSIGNAL) ==
-                  (ssize_t)breaks[i].len);
+        frames_send_bytes(stage.agent, breaks[i].bytes, breaks[i].len);
         if (breaks[i].len == 0) {
             shutdown(stage.agent, SHUT_WR);
         }
@@ -159,7 +145,7 @@ Test(link, a_snapshot_may_be_longer_than_a_signature, .timeout = 20)
     struct stage stage;
     static const uint8_t prefix[] = {0, 1, 0, 1};
     stage_init(&stage, LINK_CONTROL);
-    cr_assert(send(stage.agent, prefix, sizeof prefix, MSG_NOSIGNAL) == sizeof prefix);
+    frames_send_bytes(stage.agent, prefix, sizeof prefix);
     run_until(&stage, false, 10);
     cr_expect(stage.num_gone == 0);
     stage_cleanup(&stage);

@@ -11,6 +11,7 @@
 #include "base/frame.h"
 #include "base/log.h"
 #include "tests/unit/control/agent/folder.h"
+#include "tests/unit/support/frames.h"
 #include "tests/unit/support/loop.h"
 
 // A link, and the proxy's ends of its sockets, which the test writes and reads.
@@ -84,40 +85,10 @@ static void stage_cleanup(struct stage *stage)
     close(stage->worker);
 }
 
-static void write_all(int fd, const uint8_t *bytes, size_t len)
-{
-    cr_assert_eq(send(fd, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
-}
-
-static void write_frame(int fd, const uint8_t *body, size_t len)
-{
-    uint8_t prefix[FRAME_PREFIX_LEN];
-    frame_prefix_write(prefix, (uint32_t)len);
-    write_all(fd, prefix, sizeof prefix);
-    write_all(fd, body, len);
-}
-
-static void write_message(int fd, const Tabard__V1__FromProxy *message)
-{
-    size_t len = tabard__v1__from_proxy__get_packed_size(message);
-    uint8_t *body = malloc(len + 1);
-    tabard__v1__from_proxy__pack(message, body);
-    write_frame(fd, body, len);
-    free(body);
-}
-
 // Reads one frame that has already arrived.
 static Tabard__V1__ToProxy *read_message(int fd)
 {
-    static uint8_t bytes[1u << 16];
-    ssize_t got = recv(fd, bytes, FRAME_PREFIX_LEN, MSG_WAITALL);
-    cr_assert_eq(got, FRAME_PREFIX_LEN);
-    size_t len = (size_t)bytes[0] << 24 | (size_t)bytes[1] << 16 | (size_t)bytes[2] << 8 | bytes[3];
-    cr_assert_lt(len, sizeof bytes);
-    cr_assert_eq(recv(fd, bytes, len, MSG_WAITALL), (ssize_t)len);
-    Tabard__V1__ToProxy *message = tabard__v1__to_proxy__unpack(NULL, len, bytes);
-    cr_assert_not_null(message);
-    return message;
+    return frames_receive(fd, &tabard__v1__to_proxy__descriptor);
 }
 
 static bool has_bytes(int fd)
@@ -139,7 +110,7 @@ static void ask_signature(int fd, uint64_t id, const uint8_t *key_id, const char
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_SIGN_REQUEST;
     message.sign_request = &request;
-    write_message(fd, &message);
+    frames_send(fd, &message.base);
 }
 
 Test(proxy_link, signs_on_a_worker_s_socket, .timeout = 20)
@@ -241,13 +212,13 @@ Test(proxy_link, passes_results_on_and_breaks_when_nobody_asked, .timeout = 20)
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_SNAPSHOT_RESULT;
     message.snapshot_result = &result;
-    write_message(stage.control, &message);
+    frames_send(stage.control, &message.base);
     cr_assert(run_until(&stage, stage.num_results == 1, 5000));
     cr_expect_eq(stage.generation, 9);
     cr_expect_str_eq(stage.error, "no");
     cr_expect_eq(stage.num_broken, 0);
     stage.refuse_result = true;
-    write_message(stage.control, &message);
+    frames_send(stage.control, &message.base);
     cr_assert(run_until(&stage, stage.num_broken == 1, 5000));
     cr_expect(!stage.is_eof);
     cr_expect(strstr(stage.why, "generation 9") != NULL, "%s", stage.why);
@@ -313,11 +284,11 @@ Test(proxy_link, an_inspection_is_answered_or_ends_in_time, .timeout = 20)
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
     message.inspect_result = &result;
     result.id = question->inspect->id;
-    write_message(stage.control, &message);
+    frames_send(stage.control, &message.base);
     cr_assert(run_until(&stage, stage.num_inspected == 1, 500));
     cr_expect(stage.has_result);
     // An answer of another id, and a second one of the same, are nobody's.
-    write_message(stage.control, &message);
+    frames_send(stage.control, &message.base);
     cr_assert(proxy_link_inspect(stage.link, 5, on_inspected, &stage, NULL));
     cr_expect(run_until(&stage, stage.num_inspected == 2, 2 * PROXY_LINK_INSPECT_MS_MAX));
     cr_expect(!stage.has_result);
@@ -351,33 +322,33 @@ struct hostile {
 
 static void write_garbage(int fd)
 {
-    write_frame(fd, (const uint8_t *)"\xff\xff\xff\xff", 4);
+    frames_send_body(fd, "\xff\xff\xff\xff", 4);
 }
 static void write_long_prefix(int fd)
 {
-    write_all(fd, (const uint8_t *)"\x7f\xff\xff\xff", 4);
+    frames_send_bytes(fd, "\x7f\xff\xff\xff", 4);
 }
 static void write_over_worker_limit(int fd)
 {
-    write_all(fd, (const uint8_t *)"\x00\x01\x00\x01", 4);
+    frames_send_bytes(fd, "\x00\x01\x00\x01", 4);
 }
 static void write_over_control_limit(int fd)
 {
-    write_all(fd, (const uint8_t *)"\x01\x00\x00\x01", 4);
+    frames_send_bytes(fd, "\x01\x00\x00\x01", 4);
 }
 static void write_empty(int fd)
 {
-    write_frame(fd, (const uint8_t *)"", 0);
+    frames_send_body(fd, "", 0);
 }
 static void write_result(int fd)
 {
     // FromProxy { snapshot_result { generation: 1 } }
-    write_frame(fd, (const uint8_t *)"\x0a\x02\x08\x01", 4);
+    frames_send_body(fd, "\x0a\x02\x08\x01", 4);
 }
 static void write_sign_request(int fd)
 {
     // FromProxy { sign_request { id: 1 } }
-    write_frame(fd, (const uint8_t *)"\x12\x02\x08\x01", 4);
+    frames_send_body(fd, "\x12\x02\x08\x01", 4);
 }
 // FromProxy { inspect_result { metrics {} metrics {} ... } }: 2 bytes each, a hundred times that
 // unpacked.
@@ -393,7 +364,7 @@ static void write_bomb(int fd)
         body[4 + 2 * i] = 0x12;
         body[5 + 2 * i] = 0;
     }
-    write_frame(fd, body, 4 + 2 * num);
+    frames_send_body(fd, body, 4 + 2 * num);
     free(body);
 }
 
