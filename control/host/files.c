@@ -2,6 +2,7 @@
 #include "control/host/files.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,21 +29,34 @@ static bool entry_error(const struct files_entry *entry, struct err *err, const 
     return err_set(err, "%s: %s (looked for %s)", entry->name, what, entry->path);
 }
 
-bool files_add(struct files *files, const char *name, const char *path, bool is_optional,
-               struct err *err)
+bool files_add(struct files *files, const char *tag, const char *name, const char *path,
+               bool is_optional, struct err *err)
 {
     struct err why = {{0}, {0}};
     struct files_entry *entry = add_entry(files, name, path);
+    entry->tag = tag == NULL ? NULL : must_strdup(tag);
     if (!file_read(&entry->file, path, files->file_len_max, FILE_ANY, &why)) {
         return (is_optional && entry->file.stamp.error == ENOENT) ||
                entry_error(entry, err, why.text);
     }
     files->len += entry->file.len;
     if (files->len > files->len_max) {
-        return err_set(err, "%s: makes the files exceed %zu MiB in all", name,
-                       files->len_max >> 20);
+        char what[80];
+        snprintf(what, sizeof what, "makes all files together exceed %zu MiB",
+                 files->len_max >> 20);
+        return entry_error(entry, err, what);
     }
     return true;
+}
+
+const struct files_entry *files_find(const struct files *files, const char *tag)
+{
+    for (size_t i = 0; i < files->num; i++) {
+        if (files->entries[i].tag != NULL && strcmp(files->entries[i].tag, tag) == 0) {
+            return &files->entries[i];
+        }
+    }
+    return NULL;
 }
 
 void files_add_folder(struct files *files, const char *path)
@@ -120,6 +134,7 @@ struct files files_copy_stamps(const struct files *files)
 void files_cleanup(struct files *files)
 {
     for (size_t i = 0; i < files->num; i++) {
+        free(files->entries[i].tag);
         free(files->entries[i].name);
         free(files->entries[i].path);
         file_cleanup(&files->entries[i].file);

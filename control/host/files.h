@@ -11,6 +11,7 @@
 #include "base/file.h"
 
 struct files_entry {
+    char *tag;        // owned; what its owner finds it by; NULL: nothing
     char *name;       // owned; as errors call it
     char *path;       // owned; where it was looked for
     struct file file; // no bytes: there is no such file, or it is a folder
@@ -37,8 +38,11 @@ bool files_read(struct files *files, const char *name,
 
 // files_add reads a file, which becomes the last entry also if it can't be read. A file that isn't
 // there is an error unless is_optional. false sets err, which begins with the name.
-bool files_add(struct files *files, const char *name, const char *path, bool is_optional,
-               struct err *err);
+bool files_add(struct files *files, const char *tag, const char *name, const char *path,
+               bool is_optional, struct err *err);
+
+// files_find returns the entry with a tag, or NULL.
+const struct files_entry *files_find(const struct files *files, const char *tag);
 
 // files_add_folder notes a folder, so that what comes and goes in it counts as a change. It is to
 // be called before the folder is listed.

@@ -63,7 +63,7 @@ static bool add_file(struct files *files, const char *dir, const char *name, str
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    return files_add(files, name, path, true, err);
+    return files_add(files, NULL, name, path, true, err);
 }
 
 static bool read_once(void *ctx, struct files *files, struct err *err)

@@ -25,10 +25,10 @@ static bool read_blobs(const struct mesh_files *files, const char *where, const 
                        size_t num_max, ProtobufCBinaryData **out_items, size_t *out_num,
                        struct err *err)
 {
-    const struct mesh_file *file = mesh_files_named(files, where);
+    const struct files_entry *file = mesh_files_named(files, where);
     struct der_list list = {0};
     bool ok =
-        der_list_from_pem(&list, label, file->bytes, file->bytes_len, num_max, file->name, err);
+        der_list_from_pem(&list, label, file->file.bytes, file->file.len, num_max, file->name, err);
     if (ok) {
         *out_items = must_alloc(list.num, sizeof **out_items);
         *out_num = list.num;
@@ -57,7 +57,7 @@ static void fill(struct mesh *mesh, enum snapshot_part which, struct part *part)
 // Reads the certificate and its key. Whether they belong together is asked in assemble.
 static bool read_identity(struct mesh *mesh, const struct mesh_files *files, struct err *err)
 {
-    const struct mesh_file *key = mesh_files_named(files, "identity.key");
+    const struct files_entry *key = mesh_files_named(files, "identity.key");
     Tabard__V1__Snapshot *snapshot = snapshot_new();
     Tabard__V1__Identity *identity = must_alloc(1, sizeof *identity);
     tabard__v1__identity__init(identity);
@@ -66,7 +66,7 @@ static bool read_identity(struct mesh *mesh, const struct mesh_files *files, str
     bool ok = read_blobs(files, "identity.certificate", "CERTIFICATE", VERIFY_CHAIN_MAX,
                          &identity->chain, &identity->n_chain, err);
     if (ok) {
-        part->key = credentials_key_read(key->bytes, key->bytes_len, err);
+        part->key = credentials_key_read(key->file.bytes, key->file.len, err);
         if (part->key == NULL) {
             err_prefix(err, "%s", key->name);
             ok = locate_at(files, "identity.key", err);
@@ -114,8 +114,8 @@ static bool read_bundles(struct mesh *mesh, const struct mesh_files *files, stru
 // Says which file is to blame for a field that assemble refused, in mesh.yaml's own words.
 static bool locate(const struct mesh_files *files, struct err *err)
 {
-    const struct mesh_file *certificate = mesh_files_named(files, "identity.certificate");
-    const struct mesh_file *key = mesh_files_named(files, "identity.key");
+    const struct files_entry *certificate = mesh_files_named(files, "identity.certificate");
+    const struct files_entry *key = mesh_files_named(files, "identity.key");
     char named[64];
     size_t i = 0;
     char kind[8] = {0};
@@ -130,7 +130,7 @@ static bool locate(const struct mesh_files *files, struct err *err)
         snprintf(err->where, sizeof err->where, "identity.certificate");
     } else if (sscanf(err->where, "trust_bundles[%zu].%5[a-z]", &i, kind) == 2) {
         snprintf(named, sizeof named, "trust_bundles[%zu].%s", i, kind);
-        const struct mesh_file *file = mesh_files_named(files, named);
+        const struct files_entry *file = mesh_files_named(files, named);
         if (file != NULL) {
             err_prefix(err, "%s", file->name);
         }

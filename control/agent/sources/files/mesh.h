@@ -24,7 +24,7 @@ struct mesh {
 };
 
 // mesh_read makes slots of the files and checks them, all or nothing. It takes what it needs out
-// of files->config: afterwards files is only good for mesh_files_moved and mesh_files_cleanup.
+// of files->config: afterwards files is only good for watching and mesh_files_cleanup.
 // false sets err, located in mesh.yaml; *out is then the zero state.
 bool mesh_read(struct mesh *out, struct mesh_files *files, const struct source_field *const *fields,
                time_t now, struct err *err);

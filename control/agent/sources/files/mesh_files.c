@@ -1,42 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/sources/files/mesh_files.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/file.h"
 #include "base/must.h"
 #include "certs/bundle.h"
 #include "proxy/rules/snapshot_join.h"
 
-#define READ_TRIES_MAX 5
-
-// The path as it was looked for, where mesh.yaml's own name for it isn't already that.
-static bool file_error(const struct mesh_file *file, struct err *err, const char *what)
-{
-    if (strcmp(file->name, file->path) == 0) {
-        return err_set(err, "%s: %s", file->name, what);
-    }
-    return err_set(err, "%s: %s (looked for %s)", file->name, what, file->path);
-}
-
-static bool read_file(struct mesh_file *file, struct err *err)
-{
-    struct file read;
-    struct err why = {{0}, {0}};
-    bool ok = file_read(&read, file->path, MESH_FILE_BYTES_MAX, FILE_ANY, &why);
-    file->bytes = read.bytes;
-    file->bytes_len = read.len;
-    file->signature = read.stamp;
-    return ok || file_error(file, err, why.text);
-}
-
 char *mesh_files_path(const struct mesh_files *files, const char *name)
 {
-    const char *mesh_path = files->num_files > 0 ? files->files[0].path : NULL;
+    const char *mesh_path = files->files.num > 0 ? files->files.entries[0].path : NULL;
     const char *slash = mesh_path != NULL ? strrchr(mesh_path, '/') : NULL;
     int folder_len = slash != NULL && name[0] != '/' ? (int)(slash - mesh_path) + 1 : 0;
     size_t path_len = (size_t)folder_len + strlen(name);
@@ -48,29 +23,15 @@ char *mesh_files_path(const struct mesh_files *files, const char *name)
 // Adds a file that mesh.yaml names, relative to mesh.yaml's own folder, and reads it.
 static bool add_file(struct mesh_files *files, const char *where, const char *name, struct err *err)
 {
-    files->files = must_grow(files->files, files->num_files + 1, sizeof *files->files);
-    struct mesh_file *file = &files->files[files->num_files];
-    *file = (struct mesh_file){.name = must_strdup(name), .path = mesh_files_path(files, name)};
-    snprintf(file->where, sizeof file->where, "%s", where);
-    files->num_files++;
-    if (!read_file(file, err)) {
-        return false;
-    }
-    files->bytes_len += file->bytes_len;
-    if (files->bytes_len > MESH_FILES_BYTES_MAX) {
-        return file_error(file, err, "makes the files of this mesh.yaml exceed 64 MiB in all");
-    }
-    return true;
+    char *path = mesh_files_path(files, name);
+    bool ok = files_add(&files->files, where, name, path, false, err);
+    free(path);
+    return ok;
 }
 
-const struct mesh_file *mesh_files_named(const struct mesh_files *files, const char *where)
+const struct files_entry *mesh_files_named(const struct mesh_files *files, const char *where)
 {
-    for (size_t i = 1; i < files->num_files; i++) {
-        if (strcmp(files->files[i].where, where) == 0) {
-            return &files->files[i];
-        }
-    }
-    return NULL;
+    return files_find(&files->files, where);
 }
 
 bool mesh_files_has(const struct mesh_files *files, const char *field)
@@ -171,18 +132,37 @@ static bool read_others(struct mesh_files *files, const struct source_field *con
     return true;
 }
 
-static bool read_once(struct mesh_files *out, const char *path,
-                      const struct source_field *const *fields, struct err *err)
+static void cleanup_config(struct mesh_files *files)
 {
-    if (!add_file(out, "", path, err)) {
+    pb_text_marks_free(files->marks);
+    files->marks = NULL;
+    if (files->config != NULL) {
+        tabard__v1__mesh_config__free_unpacked(files->config, NULL);
+        files->config = NULL;
+    }
+}
+
+// What read_once needs to know.
+struct mesh_reader {
+    struct mesh_files *out;
+    const char *path;
+    const struct source_field *const *fields;
+};
+
+static bool read_once(void *ctx, struct files *files, struct err *err)
+{
+    const struct mesh_reader *reader = ctx;
+    struct mesh_files *out = reader->out;
+    cleanup_config(out);
+    if (!files_add(files, NULL, reader->path, reader->path, false, err)) {
         return false;
     }
-    const struct mesh_file *file = &out->files[0];
-    out->config =
-        (Tabard__V1__MeshConfig *)pb_text_parse(&tabard__v1__mesh_config__descriptor, file->bytes,
-                                                file->bytes_len, file->name, &out->marks, err);
+    const struct files_entry *mesh = &files->entries[0];
+    out->config = (Tabard__V1__MeshConfig *)pb_text_parse(&tabard__v1__mesh_config__descriptor,
+                                                          mesh->file.bytes, mesh->file.len,
+                                                          mesh->name, &out->marks, err);
     unsigned filled = 0;
-    if (out->config == NULL || !read_others(out, fields, &filled, err)) {
+    if (out->config == NULL || !read_others(out, reader->fields, &filled, err)) {
         return false;
     }
     if (out->config->identity == NULL && (filled & 1u << SNAPSHOT_IDENTITY) == 0) {
@@ -200,76 +180,23 @@ static bool read_once(struct mesh_files *out, const char *path,
     return (out->config->identity == NULL || read_identity(out, err)) && read_bundles(out, err);
 }
 
-static bool is_racy(const struct mesh_files *files, int64_t now_ns)
-{
-    for (size_t i = 0; i < files->num_files; i++) {
-        if (file_stamp_is_recent(&files->files[i].signature, now_ns)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool mesh_files_read(struct mesh_files *out, const char *path,
                      const struct source_field *const *fields, struct err *err)
 {
-    for (int i = 0; i < READ_TRIES_MAX; i++) {
-        mesh_files_cleanup(out);
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        bool ok = read_once(out, path, fields, err);
-        if (!mesh_files_moved(out)) {
-            out->is_racy = is_racy(out, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
-            return ok;
-        }
-    }
-    return err_set(err, "%s: the files kept changing while they were read, %d times", path,
-                   READ_TRIES_MAX);
+    struct mesh_reader reader = {.out = out, .path = path, .fields = fields};
+    out->files.file_len_max = MESH_FILE_BYTES_MAX;
+    out->files.len_max = MESH_FILES_BYTES_MAX;
+    return files_read(&out->files, path, read_once, &reader, err);
 }
 
 void mesh_files_cleanup(struct mesh_files *files)
 {
-    for (size_t i = 0; i < files->num_files; i++) {
-        free(files->files[i].name);
-        free(files->files[i].path);
-        file_cleanup(
-            &(struct file){.bytes = files->files[i].bytes, .len = files->files[i].bytes_len});
-    }
-    free(files->files);
-    pb_text_marks_free(files->marks);
-    if (files->config != NULL) {
-        tabard__v1__mesh_config__free_unpacked(files->config, NULL);
-    }
+    files_cleanup(&files->files);
+    cleanup_config(files);
     *files = (struct mesh_files){0};
-}
-
-bool mesh_files_moved(const struct mesh_files *files)
-{
-    for (size_t i = 0; i < files->num_files; i++) {
-        const struct file_stamp *before = &files->files[i].signature;
-        struct file_stamp now = file_look(files->files[i].path, before);
-        if (!file_stamp_equal(&now, before)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool mesh_files_same_signatures(const struct mesh_files *a, const struct mesh_files *b)
-{
-    if (a->num_files != b->num_files) {
-        return false;
-    }
-    for (size_t i = 0; i < a->num_files; i++) {
-        if (strcmp(a->files[i].path, b->files[i].path) != 0 ||
-            !file_stamp_equal(&a->files[i].signature, &b->files[i].signature)) {
-            return false;
-        }
-    }
-    return true;
 }
 
 bool mesh_files_locate(const struct mesh_files *files, struct err *err)
 {
-    return pb_text_marks_locate(files->marks, files->files[0].name, err);
+    return pb_text_marks_locate(files->marks, files->files.entries[0].name, err);
 }

@@ -12,39 +12,27 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "base/file.h"
 #include "base/pb/pb_text.h"
 #include "control/agent/snapshot/source.h"
+#include "control/host/files.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 #define MESH_FILE_BYTES_MAX  (8u << 20)
 #define MESH_FILES_BYTES_MAX (64u << 20) // of all of them
 
-struct mesh_file {
-    char *name;     // owned; as mesh.yaml names it, or as the caller named mesh.yaml
-    char *path;     // owned; where it was looked for
-    char where[64]; // the field of mesh.yaml that names it; empty: it is mesh.yaml
-    char *bytes;    // owned; NUL-terminated beyond bytes_len; NULL if it couldn't be read
-    size_t bytes_len;
-    struct file_stamp signature;
-};
-
 struct mesh_files {
-    struct mesh_file *files; // owned; mesh.yaml is the first
-    size_t num_files;
-    size_t bytes_len;               // of all of them
+    struct files files; // mesh.yaml is the first; the others are tagged with their field
     Tabard__V1__MeshConfig *config; // owned; NULL until mesh.yaml parsed
     struct pb_text_marks *marks;    // owned
     unsigned filled_by_others;      // a bit for each part, as source_field.fills
-    bool is_racy; // a file changed so shortly before that the clock can't tell a next change apart
 };
 
 // mesh_files_read reads everything, and what the other sources' fields name; fields ends with NULL.
 // What one source gives must not stand in mesh.yaml beside it. Files that are replaced or rewritten
 // meanwhile are read again, a few times. false sets err, located in mesh.yaml where a field is to
 // blame ("mesh.yaml:2:17: identity.key: web.key: No such file or directory"); *out then still holds
-// the paths and signatures that were looked at, for mesh_files_moved and watching. Clean it up in
-// both cases.
+// the paths and stamps that were looked at, for files_moved and watching. Clean it up in both
+// cases.
 bool mesh_files_read(struct mesh_files *out, const char *path,
                      const struct source_field *const *fields, struct err *err);
 
@@ -57,19 +45,13 @@ bool mesh_files_name(struct mesh_files *files, const char *where, const char *na
                      const char *needed, struct err *err);
 
 // mesh_files_named returns the file that a field names; NULL: none.
-const struct mesh_file *mesh_files_named(const struct mesh_files *files, const char *where);
+const struct files_entry *mesh_files_named(const struct mesh_files *files, const char *where);
 
 // mesh_files_has says whether mesh.yaml has a field that holds a message or a list.
 bool mesh_files_has(const struct mesh_files *files, const char *field);
 
 // mesh_files_path gives the path of a name in mesh.yaml, relative to its own folder; to be free()d.
 char *mesh_files_path(const struct mesh_files *files, const char *name);
-
-// mesh_files_moved says whether any path now has another signature than when it was read.
-bool mesh_files_moved(const struct mesh_files *files);
-
-// mesh_files_same_signatures says whether two readings looked at the same paths in the same state.
-bool mesh_files_same_signatures(const struct mesh_files *a, const struct mesh_files *b);
 
 // mesh_files_locate makes an error of the field err->where into "mesh.yaml:line:column: path:
 // text". It returns false.

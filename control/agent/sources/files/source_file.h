@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The `file` source: mesh.yaml and the files it names, watched. A change is read after a short
-// quiet, off the loop, so that handshakes are signed meanwhile; a failure is looked at twice before
-// it counts, because files are written in pieces. Heap, freed by its last close callback after
-// source_file_close; the loop thread, and one libuv worker while it loads; bounded by
-// SOURCE_FOLDERS_MAX watched folders (the slow poll sees to the rest) and one load at a time. It
-// decides nothing about what it read.
+// The `file` source: mesh.yaml and the files it names, watched (control/host/watch.h). Heap, freed
+// by its last callback after source_file_close; the loop's thread. It decides nothing about what it
+// read.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_FILES_SOURCE_FILE_H
 #define TABARD_CONTROL_AGENT_SOURCES_FILES_SOURCE_FILE_H
 
@@ -14,14 +11,6 @@
 
 #include "base/err.h"
 #include "control/agent/sources/files/mesh.h"
-
-#define SOURCE_FOLDERS_MAX  64
-#define SOURCE_QUIET_MS     20  // without an event, before a change is read
-#define SOURCE_QUIET_MS_MAX 200 // ... however many events there are
-#define SOURCE_POLL_MS      2000 // stat(2) of every file: for lost events and file systems without any
-#define SOURCE_RETRY_MS     100  // after a first failure, and after files that changed a moment ago
-#define SOURCE_RETRY_MS_MAX 2000 // files that fail and keep changing are reported after this
-#define SOURCE_FAILED_MS    10000 // while failing: tried again, because time too makes things right
 
 struct source_file; // opaque
 

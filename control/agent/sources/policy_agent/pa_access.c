@@ -19,14 +19,14 @@
 // Sets err at a field of policy_agent; the caller locates it.
 #define REFUSE(err, field, ...) err_set_at(err, "policy_agent." field, __VA_ARGS__)
 
-static bool read_roots(struct pa_access *access, const struct mesh_file *file,
+static bool read_roots(struct pa_access *access, const struct files_entry *file,
                        const struct spiffe_id *identity, time_t now, struct err *err)
 {
     struct der_list list = {0};
     char domain[SPIFFE_TRUST_DOMAIN_LEN_MAX + 1];
     ProtobufCBinaryData roots[TRUST_BUNDLE_ROOTS_MAX];
     snprintf(domain, sizeof domain, "%.*s", (int)identity->domain_len, identity->domain);
-    bool ok = der_list_from_pem(&list, "CERTIFICATE", file->bytes, file->bytes_len,
+    bool ok = der_list_from_pem(&list, "CERTIFICATE", file->file.bytes, file->file.len,
                                 TRUST_BUNDLE_ROOTS_MAX, file->name, err);
     if (ok) {
         for (size_t i = 0; i < list.num; i++) {
@@ -67,7 +67,7 @@ static bool read_tcp(struct pa_access *access, const struct mesh_files *files, t
         return REFUSE(err, "trust_domain", "\"%s\" is not that of policy_agent.identity",
                       config->trust_domain);
     }
-    const struct mesh_file *roots = mesh_files_named(files, "policy_agent.roots");
+    const struct files_entry *roots = mesh_files_named(files, "policy_agent.roots");
     if (roots == NULL) {
         return REFUSE(err, "roots",
                       "missing: the PEM file of the certificates that prove the policy agent");
@@ -94,27 +94,27 @@ static bool read_unix(struct pa_access *access, const struct mesh_files *files, 
 
 static bool read_token(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
-    const struct mesh_file *file = mesh_files_named(files, "policy_agent.join_token");
+    const struct files_entry *file = mesh_files_named(files, "policy_agent.join_token");
     if (file == NULL) {
         return true;
     }
-    if (file->bytes == NULL) {
+    if (file->file.bytes == NULL) {
         access->is_token_missing = true;
         return true;
     }
-    size_t len = file->bytes_len;
-    while (len > 0 && (file->bytes[len - 1] == '\n' || file->bytes[len - 1] == '\r')) {
+    size_t len = file->file.len;
+    while (len > 0 && (file->file.bytes[len - 1] == '\n' || file->file.bytes[len - 1] == '\r')) {
         len--;
     }
     bool ok = len > 0 && len <= PA_ACCESS_TOKEN_LEN_MAX;
     for (size_t i = 0; ok && i < len; i++) {
-        ok = file->bytes[i] > 0x20 && file->bytes[i] < 0x7f;
+        ok = file->file.bytes[i] > 0x20 && file->file.bytes[i] < 0x7f;
     }
     if (!ok) {
         return REFUSE(err, "join_token", "%s: one line of 1 to %d printable characters is needed",
                       file->name, PA_ACCESS_TOKEN_LEN_MAX);
     }
-    access->join_token = must_have(strndup(file->bytes, len));
+    access->join_token = must_have(strndup(file->file.bytes, len));
     return true;
 }
 
@@ -148,7 +148,7 @@ static bool read_node(struct pa_access *access, struct err *err)
 // Two sidecars of one host may share the folder by mistake. Neither may serve by the other's state.
 static bool make_owner(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
-    const char *mesh = files->files[0].path;
+    const char *mesh = files->files.entries[0].path;
     char *folder = mesh[0] == '/' ? must_strdup("") : getcwd(NULL, 0);
     if (folder == NULL) {
         return err_set(err, "the current folder is gone");
@@ -165,12 +165,12 @@ static void digest(struct pa_access *access, const struct mesh_files *files)
 {
     size_t len = 0;
     uint8_t *packed = pb_copy_packed(&access->config->base, &len);
-    const struct mesh_file *roots = mesh_files_named(files, "policy_agent.roots");
+    const struct files_entry *roots = mesh_files_named(files, "policy_agent.roots");
     SHA256_CTX sha;
     SHA256_Init(&sha);
     SHA256_Update(&sha, packed, len);
     if (roots != NULL) {
-        SHA256_Update(&sha, roots->bytes, roots->bytes_len);
+        SHA256_Update(&sha, roots->file.bytes, roots->file.len);
     }
     if (access->join_token != NULL) {
         SHA256_Update(&sha, access->join_token, strlen(access->join_token) + 1);
@@ -186,8 +186,8 @@ static bool name_join_token(struct mesh_files *files, const char *name, struct e
     if (mesh_files_name(files, "policy_agent.join_token", name, NULL, &why)) {
         return true;
     }
-    const struct mesh_file *file = mesh_files_named(files, "policy_agent.join_token");
-    return (file != NULL && file->signature.error == ENOENT) || err_set(err, "%s", why.text);
+    const struct files_entry *file = mesh_files_named(files, "policy_agent.join_token");
+    return (file != NULL && file->file.stamp.error == ENOENT) || err_set(err, "%s", why.text);
 }
 
 static bool name_files(struct mesh_files *files, struct err *err)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "control/host/watch.h"
 #include "control/agent/sources/sources.h"
 #include "tests/unit/control/agent/folder.h"
 #include "tests/unit/support/loop.h"
@@ -107,16 +108,16 @@ Test(mesh_files, a_change_is_seen_by_path_through_links, .timeout = 20)
     make_volume(&folder);
     struct mesh_files files = {0};
     cr_assert(mesh_files_read(&files, folder.mesh, sources_fields, NULL));
-    cr_expect_eq(files.num_files, 4);
-    cr_expect(!mesh_files_moved(&files));
+    cr_expect_eq(files.files.num, 4);
+    cr_expect(!files_moved(&files.files));
     swap_volume(&folder, 1);
-    cr_expect(mesh_files_moved(&files));
+    cr_expect(files_moved(&files.files));
     mesh_files_cleanup(&files);
     folder_remove(&folder, "mesh.yaml");
     cr_assert(!mesh_files_read(&files, folder.mesh, sources_fields, NULL));
-    cr_expect(!mesh_files_moved(&files), "what is missing stays missing");
+    cr_expect(!files_moved(&files.files), "what is missing stays missing");
     folder_write(&folder, "mesh.yaml", folder_mesh_yaml);
-    cr_expect(mesh_files_moved(&files), "and what comes is a change");
+    cr_expect(files_moved(&files.files), "and what comes is a change");
     mesh_files_cleanup(&files);
     folder_cleanup(&folder);
 }
@@ -181,7 +182,7 @@ Test(source_file, loads_at_start_and_after_each_swap_within_tens_of_milliseconds
         slowest_ns = took > slowest_ns ? took : slowest_ns;
     }
     cr_expect_eq(watch.num_failed, 0, "%s", watch.failure);
-    cr_expect_lt(slowest_ns / 1000000, SOURCE_POLL_MS / 2, "the poll would be slower than this");
+    cr_expect_lt(slowest_ns / 1000000, WATCH_POLL_MS / 2, "the poll would be slower than this");
     watch_cleanup(&watch);
     folder_cleanup(&folder);
 }
@@ -194,12 +195,12 @@ Test(source_file, a_file_in_pieces_is_no_failure_and_then_loads, .timeout = 30)
     watch_init(&watch, &folder);
     cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
     // Out of the reach of the second look at what changed a moment ago.
-    run_until(&watch, false, 2 * SOURCE_RETRY_MS);
+    run_until(&watch, false, 2 * WATCH_RETRY_MS);
     unsigned loaded = watch.num_loaded;
     char half[4096];
     snprintf(half, sizeof half, "%.40s", folder_mesh_yaml);
     folder_write(&folder, "mesh.yaml", half);
-    run_until(&watch, false, SOURCE_RETRY_MS / 2);
+    run_until(&watch, false, WATCH_RETRY_MS / 2);
     snprintf(half, sizeof half,
              "%sforwards: [{listen: \"127.0.0.1:7000\", destination: "
              "\"127.0.0.1:9443\"}]\n",
@@ -224,7 +225,7 @@ Test(source_file, a_file_that_vanishes_is_told_once_and_its_return_is_seen, .tim
               watch.failure);
     unsigned loaded = watch.num_loaded;
     folder_write(&folder, "unrelated", "noise");
-    run_until(&watch, false, SOURCE_POLL_MS + 500);
+    run_until(&watch, false, WATCH_POLL_MS + 500);
     cr_expect_eq(watch.num_failed, 1, "told again");
     folder_write(&folder, "mesh.yaml", folder_mesh_yaml);
     cr_expect(run_until(&watch, watch.num_loaded > loaded, 5000));
@@ -244,7 +245,7 @@ Test(source_file, the_same_failure_of_changed_files_is_told_once, .timeout = 30)
     for (unsigned i = 0; i < 3; i++) {
         folder_write_key(&folder, "web.key", other);
         cr_expect(run_until(&watch, watch.num_failed > 0, 5000));
-        run_until(&watch, false, 3 * SOURCE_RETRY_MS);
+        run_until(&watch, false, 3 * WATCH_RETRY_MS);
     }
     cr_expect_eq(watch.num_failed, 1, "told %u times", watch.num_failed);
     source_file_reload(watch.source);
@@ -262,11 +263,11 @@ Test(source_file, other_files_in_the_folder_cause_no_load, .timeout = 30)
     struct watch watch;
     watch_init(&watch, &folder);
     cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
-    run_until(&watch, false, 3 * SOURCE_RETRY_MS);
+    run_until(&watch, false, 3 * WATCH_RETRY_MS);
     unsigned loaded = watch.num_loaded;
     for (int i = 0; i < 5; i++) {
         folder_write(&folder, "unrelated", "noise");
-        run_until(&watch, false, SOURCE_QUIET_MS + 10);
+        run_until(&watch, false, WATCH_QUIET_MS + 10);
     }
     cr_expect_eq(watch.num_loaded, loaded);
     source_file_reload(watch.source);
@@ -286,7 +287,7 @@ Test(source_file, a_folder_that_comes_later_is_found_by_the_poll, .timeout = 30)
     watch_init(&watch, &folder);
     cr_expect(run_until(&watch, watch.num_failed > 0, 5000));
     cr_assert_eq(rename(moved, folder.path), 0);
-    cr_expect(run_until(&watch, watch.num_loaded > 0, 2 * SOURCE_POLL_MS));
+    cr_expect(run_until(&watch, watch.num_loaded > 0, 2 * WATCH_POLL_MS));
     watch_cleanup(&watch);
     folder_cleanup(&folder);
 }
