@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/flags.h"
 #include "base/pb/pb_text.h"
 #include "certs/identity.h"
 #include "control/ctl/ctl.h"
-#include "base/flags.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
 #include "proxy/rules/snapshot_join.h"
@@ -48,34 +48,12 @@ static void mesh_cleanup(struct mesh *mesh)
     route_index_free(mesh->routes);
 }
 
-static char *read_text(const char *path, size_t *out_len, struct err *err)
-{
-    FILE *file = fopen(path, "re");
-    char *text = file == NULL ? NULL : malloc(PB_TEXT_BYTES_MAX + 1);
-    if (text == NULL) {
-        err_set(err, "%s: %s", path, strerror(errno));
-    } else {
-        *out_len =
-            fread(text, 1, PB_TEXT_BYTES_MAX + 1, file); // one more, so that pb_text sees too much
-        if (ferror(file) != 0) {
-            err_set(err, "%s: %s", path, strerror(errno));
-            free(text);
-            text = NULL;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return text;
-}
-
-// Reads and indexes the parts that decide. Keys and certificates are for `check`.
 static bool mesh_open(struct mesh *mesh, const char *path, struct err *err)
 {
     size_t text_len = 0;
     struct pb_text_marks *marks = NULL;
-    char *text = read_text(path, &text_len, err);
-    if (text == NULL) {
+    char *text = NULL;
+    if (!file_read_text(&text, &text_len, path, PB_TEXT_BYTES_MAX, err)) {
         return false;
     }
     mesh->config = (Tabard__V1__MeshConfig *)pb_text_parse(&tabard__v1__mesh_config__descriptor,
