@@ -9,22 +9,19 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+#include "base/data/bytes.h"
+#include "base/now.h"
+
+#define CHUNK_BYTES 65536
 
 // Waits until the socket is ready for `events` or the end has come.
-static bool wait_for(int fd, short events, int64_t end_ms, struct err *err)
+static bool wait_for(int fd, short events, uint64_t end_ms, struct err *err)
 {
     for (;;) {
         struct pollfd pollfd = {.fd = fd, .events = events};
-        int64_t left = end_ms - now_ms();
+        int64_t left = (int64_t)(end_ms - now_ms());
         int num = left <= 0 ? 0 : poll(&pollfd, 1, (int)left);
         if (num > 0) {
             return true;
@@ -58,7 +55,7 @@ static int connect_to(const char *path, struct err *err)
     return fd;
 }
 
-static bool send_all(int fd, const char *text, int64_t end_ms, struct err *err)
+static bool send_all(int fd, const char *text, uint64_t end_ms, struct err *err)
 {
     for (size_t left = strlen(text); left > 0;) {
         ssize_t sent = send(fd, text, left, MSG_NOSIGNAL);
@@ -76,47 +73,30 @@ static bool send_all(int fd, const char *text, int64_t end_ms, struct err *err)
     return true;
 }
 
-// Reads until the other side closes. The text is malloc'd and NUL-terminated.
-static char *receive_all(int fd, size_t *out_len, int64_t end_ms, struct err *err)
+// Reads until the other side closes.
+static bool receive_all(int fd, struct bytes *out, uint64_t end_ms, struct err *err)
 {
-    size_t cap = 65536;
-    size_t len = 0;
-    char *text = malloc(cap);
-    while (text != NULL) {
-        ssize_t got = recv(fd, text + len, cap - 1 - len, 0);
+    for (;;) {
+        if (!bytes_reserve(out, CHUNK_BYTES)) {
+            return err_set(err, "out of memory for the answer's %zu bytes", out->len);
+        }
+        ssize_t got = recv(fd, out->at + out->len, CHUNK_BYTES, 0);
         if (got == 0) {
-            text[len] = '\0';
-            *out_len = len;
-            return text;
+            return true;
         }
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            bool is_early = errno == EAGAIN || errno == EWOULDBLOCK;
-            if (is_early ? wait_for(fd, POLLIN, end_ms, err)
-                         : err_set(err, "the answer broke off: %s", strerror(errno))) {
-                continue;
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            if (!wait_for(fd, POLLIN, end_ms, err)) {
+                return false;
             }
-            free(text);
-            return NULL;
-        }
-        len += (size_t)got;
-        if (len > ASK_BYTES_MAX) {
-            err_set(err, "the answer has more than %u bytes", ASK_BYTES_MAX);
-            free(text);
-            return NULL;
-        }
-        if (len == cap - 1) {
-            char *grown = realloc(text, cap *= 2);
-            if (grown == NULL) {
-                free(text);
+        } else if (got < 0 && errno != EINTR) {
+            return err_set(err, "the answer broke off: %s", strerror(errno));
+        } else if (got > 0) {
+            out->len += (size_t)got;
+            if (out->len > ASK_BYTES_MAX) {
+                return err_set(err, "the answer has more than %u bytes", ASK_BYTES_MAX);
             }
-            text = grown;
         }
     }
-    err_set(err, "out of memory");
-    return NULL;
 }
 
 // Moves the body of a 200 to the beginning.
@@ -138,12 +118,15 @@ char *ask(const char *path, const char *target, int deadline_ms, size_t *out_len
 {
     char request[256];
     char *text = NULL;
-    int64_t end_ms = now_ms() + deadline_ms;
+    struct bytes answer = {0};
+    uint64_t end_ms = now_ms() + (uint64_t)deadline_ms;
     snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: tabard\r\n\r\n", target);
     int fd = connect_to(path, err);
-    if (fd >= 0 && send_all(fd, request, end_ms, err)) {
-        text = receive_all(fd, out_len, end_ms, err);
+    if (fd >= 0 && send_all(fd, request, end_ms, err) && receive_all(fd, &answer, end_ms, err)) {
+        *out_len = answer.len;
+        text = bytes_take_text(&answer);
     }
+    bytes_cleanup(&answer);
     if (text != NULL && !keep_body(text, out_len, err)) {
         free(text);
         text = NULL;

@@ -11,8 +11,9 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "control/ctl/ctl.h"
 #include "base/flags.h"
+#include "base/must.h"
+#include "control/ctl/ctl.h"
 #include "control/ctl/ruleset.h"
 #include "proto/contract.h"
 
@@ -146,14 +147,11 @@ static bool load(const char *text, struct err *err)
     if (!check_nf_tables(err)) {
         return false;
     }
-    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-    if (nft == NULL) {
-        return err_set(err, "nftables: out of memory");
-    }
-    bool good = nft_ctx_buffer_output(nft) == 0 && nft_ctx_buffer_error(nft) == 0;
-    if (!good) {
-        err_set(err, "nftables: out of memory");
-    } else if (nft_run_cmd_from_buffer(nft, text) != 0) {
+    struct nft_ctx *nft = must_have(nft_ctx_new(NFT_CTX_DEFAULT));
+    bool is_buffered = nft_ctx_buffer_output(nft) == 0 && nft_ctx_buffer_error(nft) == 0;
+    must_have(is_buffered ? nft : NULL);
+    bool good = true;
+    if (nft_run_cmd_from_buffer(nft, text) != 0) {
         good = fail_nft(nft_ctx_get_error_buffer(nft), err);
     }
     nft_ctx_free(nft);
@@ -170,10 +168,10 @@ static int run(const char *action, const struct ruleset *ruleset)
         return ctl_fail(CTL_USAGE, &err);
     }
     char *text = is_down ? ruleset_down() : ruleset_up(ruleset);
-    bool good = text != NULL || err_set(&err, "out of memory");
-    if (good && is_print) {
+    bool good = true;
+    if (is_print) {
         printf("%s", text);
-    } else if (good) {
+    } else {
         good = load(text, &err) || err_prefix(&err, "intercept %s", action);
     }
     free(text);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "proto/contract.h"
 
 void ruleset_init(struct ruleset *ruleset)
@@ -315,23 +316,16 @@ char *ruleset_up(const struct ruleset *ruleset)
 {
     char *text = NULL;
     size_t len = 0;
-    FILE *out = open_memstream(&text, &len);
-    if (out == NULL) {
-        return NULL;
-    }
+    FILE *out = must_have(open_memstream(&text, &len));
     // Added, so that there is one to delete; deleted, so that nothing of an older one stays; added.
     // One batch, one commit.
     fprintf(out, "table inet tabard\ndelete table inet tabard\ntable inet tabard {\n");
     put_chains(out, ruleset);
     fprintf(out, "}\n");
-    if (ferror(out) != 0 || fclose(out) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return must_have(fclose(out) == 0 ? text : NULL);
 }
 
 char *ruleset_down(void)
 {
-    return strdup("table inet tabard\ndelete table inet tabard\n");
+    return must_strdup("table inet tabard\ndelete table inet tabard\n");
 }

@@ -65,7 +65,7 @@ bool ruleset_add_cidrs(struct cidr_list *list, const char *text, struct err *err
 bool ruleset_check(const struct ruleset *ruleset, struct err *err);
 
 // ruleset_up is the batch that puts the table there, whatever was there before; ruleset_down the
-// one that leaves nothing. malloc'd; NULL when out of memory.
+// one that leaves nothing. To be free()d.
 char *ruleset_up(const struct ruleset *ruleset);
 char *ruleset_down(void);
 
