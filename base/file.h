@@ -14,7 +14,7 @@
 
 #include "base/err.h"
 
-// What stat(2) says of a path: between two equal stamps the file didn't change, unless both are of
+// A path's state by stat(2). Between two equal stamps the file didn't change, unless both are of
 // one tick of the file system's clock (file_stamp_is_recent).
 struct file_stamp {
     int error; // errno of the look, or 0

@@ -33,7 +33,7 @@ struct flag {
     bool stops;         // what follows is not looked at, and nothing is needed: --help, --version
 };
 
-// What every program can be asked instead of running.
+// A program that is asked for these prints them instead of running.
 struct flags_asked {
     bool help;
     bool version;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // tabardctl's commands. Each gets argv from its own name on and returns the process's exit status.
-// One thread; each runs once; bounded by what it reads (see there).
 // None of them changes a running sidecar; `intercept` alone changes the host.
 #ifndef TABARD_CONTROL_CTL_CTL_H
 #define TABARD_CONTROL_CTL_CTL_H

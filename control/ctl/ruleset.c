@@ -218,7 +218,7 @@ static void put_cidrs(FILE *out, const struct cidr_list *list, bool is_v4)
     }
 }
 
-// What is left alone: a list that is empty writes no rule.
+// Leaves alone what is excluded; a list that is empty writes no rule.
 static void put_port_rule(FILE *out, const struct number_ranges *list, bool is_include)
 {
     if (list->num > 0) {

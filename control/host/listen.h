@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The agent's listening sockets: TCP, a Unix socket in the file system, and a name that only one
-// process of a network namespace can hold. Descriptors are owned by the caller; any thread; nothing
-// is kept. It accepts no connections.
+// The control programs' listening sockets: TCP, a Unix socket in the file system, and a name that
+// only one process of a network namespace can hold. Descriptors belong to the caller. It accepts no
+// connections.
 #ifndef TABARD_CONTROL_HOST_LISTEN_H
 #define TABARD_CONTROL_HOST_LISTEN_H
 

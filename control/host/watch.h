@@ -23,7 +23,7 @@
 
 struct watch; // opaque
 
-// What is read, and what becomes of it. Everything but `read` is called on the loop.
+// The owner's part: it reads, and takes what was read. Everything but `read` is called on the loop.
 struct watch_job {
     void *ctx;
     // Reads, on a worker, with nothing else of the job called meanwhile. Returns the files that it
@@ -32,8 +32,8 @@ struct watch_job {
     // Passes on what was read and is usable. began_ns is when the change was first seen
     // (uv_hrtime).
     void (*take)(void *ctx, uint64_t began_ns);
-    // What isn't usable counts as a failure: the files stood still over two readings, or have gone
-    // on changing for too long. Called after each reading for which that is so.
+    // Reports a failure that counts: the files stood still over two readings, or have gone on
+    // changing for too long. Called after each such reading; the owner says each text once.
     void (*report)(void *ctx);
     // Frees the job's memory: the last call.
     void (*release)(void *ctx);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tabard-policyd as a whole: folder, service, listeners, metrics and signals on one loop. Owned by
-// main; one thread besides libuv's workers; bounded by what it is made of. It decides nothing.
+// tabard-policyd as a whole: folder, service, listeners, metrics and signals on one loop. main
+// calls policyd_run once. One thread besides libuv's workers. It decides nothing.
 #ifndef TABARD_CONTROL_POLICYD_POLICYD_H
 #define TABARD_CONTROL_POLICYD_POLICYD_H
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the folder's CA says: its trust domain, the bundle that proves its certificates (packed, as
-// sidecars are sent it), and which serial numbers are revoked. Immutable once built; its owner
-// frees it; any thread may read. Bounded by certs/bundle.h. It signs nothing; see issue.h.
+// The trust in the folder's CA: its trust domain, the bundle that proves its certificates (packed,
+// as it is sent to sidecars), and the serial numbers that are revoked. The folder's reader makes
+// one with ca_trust_new, the world takes it over. Immutable once made; any thread may read it.
+// Bounded by certs/bundle.h. It signs nothing; see issue.h.
 //
 // The roots are the self-signed certificate of ca/ca.pem and those of roots.pem, if there is one:
 // needed where the CA is an intermediate, and for the time in which a new root takes over. The CRLs

@@ -2,9 +2,9 @@
 //
 // Certificates for signing requests, off the loop: one worker takes all that waits, opens the CA
 // once, and signs one after the other, each noted in the CA's `issued` before it is handed out.
-// Heap, freed by its last callback after issuer_close; the loop's thread, and one libuv worker.
-// Bounded by ISSUE_WAITING_MAX and by ISSUE_PER_SECOND_MAX over all sidecars; the limit of one
-// sidecar is its stream's (session.h). It doesn't decide who may have which name.
+// An issuer is freed by its last callback after issuer_close. The loop's thread calls it, and one
+// libuv worker signs. Bounded by ISSUE_WAITING_MAX and ISSUE_PER_SECOND_MAX over all sidecars; each
+// stream has a limit of its own besides (session.h). It doesn't decide who may have which name.
 #ifndef TABARD_CONTROL_POLICYD_CA_ISSUE_H
 #define TABARD_CONTROL_POLICYD_CA_ISSUE_H
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One fleet: every workload, policy and destination of the folder's pieces, checked, and indexed so
-// that what one workload may see costs what it sees and not what there is (fleet_sight_init).
-// Immutable once built; its owner frees it; any thread may read. Bounded by FLEET_*_MAX. It knows
-// no sidecar, no address in use and no file.
+// that working out what one workload sees costs as much as it sees, however large the fleet
+// (fleet_sight_init). Immutable once built by fleet_new; any thread may read it. Bounded by
+// FLEET_*_MAX. It knows no sidecar, no address in use and no file.
 #ifndef TABARD_CONTROL_POLICYD_FLEET_FLEET_H
 #define TABARD_CONTROL_POLICYD_FLEET_FLEET_H
 
@@ -75,7 +75,7 @@ struct fleet {
 
 // fleet_new reads every piece or none. Refused, located ("fleet/shop.yaml:14:3: policies[2]...."):
 // what is no FleetConfig, an id that is no workload of the trust domain or stands twice, an address
-// that is no CIDR, a port that is none, a policy or destination that a sidecar would refuse
+// that is no CIDR, a number that is no port, a policy or destination that a sidecar would refuse
 // (proxy/rules/policy.h, proxy/rules/route.h), a name that stands twice in the fleet, a destination
 // at an address that a workload's sidecars may take, too many of anything. NULL sets err.
 struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the files of fleet share. Nobody but fleet*.c includes it.
+// The functions that fleet*.c share. Nobody else includes it.
 #ifndef TABARD_CONTROL_POLICYD_FLEET_FLEET_IMPL_H
 #define TABARD_CONTROL_POLICYD_FLEET_FLEET_IMPL_H
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From byte strings, and from patterns of SPIFFE ids, to any number of 32-bit values each; built
-// once, then only read. Owned by the caller, who owns the keys' bytes for as long; one thread
-// builds, any may read. Finding the patterns that match an id costs the length of the id, however
-// many patterns there are. Bounded by its caller.
+// A map from byte strings, and from patterns of SPIFFE ids, to any number of 32-bit values each. It
+// is filled once by one thread, then only read, by any. The keys' bytes are borrowed for as long as
+// the map lives. Finding the patterns that match an id costs the length of the id, however many
+// patterns there are.
 #ifndef TABARD_CONTROL_POLICYD_FLEET_MULTIMAP_H
 #define TABARD_CONTROL_POLICYD_FLEET_MULTIMAP_H
 

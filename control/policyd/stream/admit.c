@@ -126,7 +126,7 @@ static enum admit_result by_token(struct admission *out, const struct fleet *fle
     return grant(out, id, ADMIT_BY_JOIN_TOKEN);
 }
 
-// What was shown that proves nothing, for when nothing else does either.
+// The result if no other proof admits: no certificate was shown, or one that proves nothing.
 static enum admit_result no_certificate(const struct admit_request *request, struct err *err)
 {
     if (request->certificate_error[0] != '\0') {
@@ -147,7 +147,7 @@ enum admit_result admit(struct admission *out, const struct fleet *fleet,
     if (result == ADMIT_OK) {
         return ADMIT_OK;
     }
-    // What is said of a refusal is said of the last proof that there was.
+    // A refusal names the last proof that was tried.
     if (request->is_unix && (result = by_uid(out, fleet, request, err)) == ADMIT_OK) {
         return ADMIT_OK;
     }

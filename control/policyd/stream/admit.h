@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which identity a sidecar gets, and what proved it: an existing certificate, the user at the other
-// end of a Unix socket, or a join token, in this order, so that a token is spent only where nothing
-// else admits. A decision, without state; any thread; it sends nothing and signs nothing.
-// Presenting a token uses it up (token.h).
+// Decides which identity a sidecar gets by what it proves: an existing certificate, the user at the
+// other end of a Unix socket, or a join token, in this order, so that a token is spent only where
+// nothing else admits. A stream's first request asks it once (session_first.c), every new fleet
+// admit_still. It keeps no state; but presenting a token uses it up (token.h).
 #ifndef TABARD_CONTROL_POLICYD_STREAM_ADMIT_H
 #define TABARD_CONTROL_POLICYD_STREAM_ADMIT_H
 
@@ -39,7 +39,7 @@ const char *admit_result_text(enum admit_result result);
 enum admit_proof { ADMIT_BY_CERTIFICATE, ADMIT_BY_UNIX_UID, ADMIT_BY_JOIN_TOKEN };
 const char *admit_proof_text(enum admit_proof proof);
 
-// What is known of who asks. Everything is borrowed.
+// The facts about the sidecar that asks. Everything is borrowed.
 struct admit_request {
     const char *dir;               // where the tokens are
     const char *certificate_id;    // NULL: it proved none
@@ -51,7 +51,7 @@ struct admit_request {
     time_t now;
 };
 
-// Who was admitted, and by what.
+// The identity that was granted, and the proof that it was granted for.
 struct admission {
     char id[SPIFFE_ID_LEN_MAX + 1];
     enum admit_proof proof;

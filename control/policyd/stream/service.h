@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The policy agent proper: its sidecars' streams over one world, and what is due to them when.
-// Owned by the daemon; the loop's thread only; bounded by SERVICE_*. It listens nowhere and watches
-// no file; see policyd.c.
+// The policy agent itself: the streams of its sidecars over one world, and what is due to each
+// when. policyd.c calls service_init, serves service_method, calls service_set_* whenever the
+// folder's content changed, and at the end service_stop and service_cleanup. The loop's thread
+// only; bounded by SERVICE_*. It listens nowhere and watches no file.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_SERVICE_H
 #define TABARD_CONTROL_POLICYD_STREAM_SERVICE_H
 
@@ -29,7 +30,7 @@
 #define SERVICE_CSR_REFUSED_MAX  20 // after that the stream ends
 #define SERVICE_PUSHES           16 // that are timed at once
 
-// Why a stream was ended by us. The texts are metric labels.
+// Why we ended a stream. The texts are metric labels.
 #define SERVICE_ENDS(X)                                                                            \
     X(SERVICE_END_MALFORMED, "malformed")                                                          \
     X(SERVICE_END_NOT_ADMITTED, "not_admitted")                                                    \

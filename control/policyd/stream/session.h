@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One sidecar's stream: who it is, which response it has not answered yet, and what it is behind
-// with. At most one response is under way; what happens meanwhile is a number (world.h), not a
-// queue. Heap, owned by its call until on_end; the loop's thread only; bounded by SERVICE_*.
+// One sidecar's stream: who it is, which response it has not answered yet, and how far it is
+// behind. At most one response is under way; changes meanwhile are counted, not queued (world.h). A
+// session belongs to its call and goes with it; the loop's thread only; bounded by SERVICE_*.
 // Nobody but session*.c and service*.c includes it.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_SESSION_H
 #define TABARD_CONTROL_POLICYD_STREAM_SESSION_H

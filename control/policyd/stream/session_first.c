@@ -27,7 +27,8 @@ static enum grpc_code code_of(enum admit_result result)
     }
 }
 
-// What the sidecar would like to be: proves nothing, only chooses among what is granted.
+// The identity that the sidecar asks for. It proves nothing: it only chooses among several that are
+// granted.
 static const char *wanted_of(const Tabard__V1__SubscribeRequest *request)
 {
     if (request->certificate_request != NULL &&

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Join tokens: 32 random bytes as text, of which only the SHA-256 is kept, as the name of a file in
-// DIR/tokens that says for whom and until when. Using one up moves its file to DIR/tokens/used,
-// which succeeds once, whichever policyd of those that share the folder tries; so a token is used
-// up when it is presented, whatever comes of it after. Nothing is kept in memory; any thread;
-// bounded by TOKEN_*_MAX. It decides nobody's admission; see admit.h.
+// DIR/tokens that says for whom and until when. token_use moves that file to DIR/tokens/used, which
+// succeeds once, whichever of the policyds that share the folder tries: a token is used up when it
+// is presented, whatever comes of it afterwards. Nothing is kept in memory; any thread; bounded by
+// TOKEN_*_MAX. It admits nobody; see admit.h.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
 #define TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
 

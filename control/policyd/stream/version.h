@@ -10,8 +10,8 @@
 //   - a folder that was lost or brought back goes on above its past as long as the clock is right.
 //     If the clock is not, the sidecars refuse, keep what they have, and say so (the operator then
 //     lets them: accept_older), which is what the version is for.
-// It is drawn for each batch of changes, not for each sidecar. Owned by the daemon; one thread;
-// fixed size. Without the file (disk full, say) it goes on by the clock and its own last draw.
+// The service draws one for each batch of changes, not for each sidecar. Without the file (disk
+// full, say) it goes on by the clock and its own last draw. One thread.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_VERSION_H
 #define TABARD_CONTROL_POLICYD_STREAM_VERSION_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Who is where: addresses, and the sidecars that claim them. An address belongs to one identity:
-// that of its oldest claim. Owned by the daemon; the loop's thread only; bounded by
+// The addresses in use, and the sidecars that claim them. An address belongs to one identity: that
+// of its oldest claim. Owned by the world; the loop's thread only; bounded by
 // REGISTRY_CLAIMS_MAX and REGISTRY_ADDRESSES_MAX. It asks nobody whether a claim is permitted (see
 // fleet.h) and writes no file (see registry_dir.h); time is an argument.
 #ifndef TABARD_CONTROL_POLICYD_WORLD_REGISTRY_H
@@ -20,7 +20,7 @@
 
 struct claim; // opaque: one sidecar's addresses
 
-// Who a claim is of. Everything is copied.
+// Whose claim it is, and to which addresses. Everything is copied.
 struct claim_spec {
     const char *id; // SPIFFE id
     const struct ip *addresses;

@@ -269,8 +269,8 @@ static void meet(struct registry_dir *dir, const char *name)
     scan_instance(instance);
 }
 
-// Who is there, who is no more, and, of those that are, every now and then each file: an event may
-// have been lost.
+// Meets the instances that came, drops those whose heartbeat stopped, and with `everything` reads
+// each file of the others again: an event may have been lost.
 static void look_round(struct registry_dir *dir, bool everything)
 {
     char path[PATH_MAX];

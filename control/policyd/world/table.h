@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A hash table of structs that carry their own link, for what comes and goes (base/data/keymap.h
-// only grows). Owned by its user, who also owns the items; the loop's thread only; bounded by its
-// user. Its seed is random, so names that strangers choose can't be made to collide. It copies
-// nothing.
+// A hash table of structs that carry their own link, for items that come and go
+// (base/data/keymap.h only grows). The items stay their owner's: it copies nothing and frees
+// nothing but itself. One thread. Its seed is random, so that nobody can choose names that collide.
 #ifndef TABARD_CONTROL_POLICYD_WORLD_TABLE_H
 #define TABARD_CONTROL_POLICYD_WORLD_TABLE_H
 

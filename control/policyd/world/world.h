@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What each identity is shown of the fleet, and what of it has changed: fleet, trust and registry
-// together. All sidecars of one identity share one view; a change that comes to a view is noted in
-// its log once, so a sidecar needs no queue but the number of the last change it was sent.
-// Owned by the daemon; the loop's thread only. Bounded by the fleet, by WORLD_LOG_MAX changes a
-// view (who is further behind is sent the whole state), and by the identities that fleets have
-// named since the start, of which a few hundred bytes each are kept. It sends nothing; see session.
+// Fleet, trust and registry together: what each identity is shown, and what of that has changed.
+// All sidecars of one identity share one view. A change is noted once in the log of each view that
+// it comes to, so a sidecar needs no queue, only the number of the last change that it was sent.
+// The service calls world_set_* when something was read, world_join for each sidecar, and
+// world_flush after changes. Owned by the service; the loop's thread only. Bounded by the fleet, by
+// WORLD_LOG_MAX changes a view (a sidecar that is further behind is sent the whole state), and by
+// the identities that fleets have named since the start, of which a few hundred bytes each are
+// kept. It sends nothing; see session.
 //
 // An address that comes or goes costs as much as there are views that may call it, and a delta as
 // much as there are changes in it, however large the fleet.

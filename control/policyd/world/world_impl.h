@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the files of world share. Nobody but world*.c includes it.
+// The structs that world*.c share. Nobody else includes it.
 #ifndef TABARD_CONTROL_POLICYD_WORLD_WORLD_IMPL_H
 #define TABARD_CONTROL_POLICYD_WORLD_WORLD_IMPL_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a view shows, worked out of a fleet, and what differs from the fleet before.
+// Works out what each view shows of a fleet, and notes what differs from the fleet before.
 #include <stdlib.h>
 #include <string.h>
 
