@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#define _GNU_SOURCE // asprintf
+#define _GNU_SOURCE // strsep
 #include "certs/ca/ca_store.h"
 
 #include <errno.h>
@@ -17,7 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/data/bytes.h"
 #include "base/file.h"
+#include "base/must.h"
 #include "certs/der_list.h"
 #include "certs/cert.h"
 
@@ -46,15 +48,11 @@ static bool write_ca(const char *dir, const struct mint_ca *ca, const char *chai
     struct file_draft cert = {0};
     struct file_draft key = {0};
     char *key_pem = mint_key_pem(ca->key);
-    bool ok = key_pem != NULL && chain_pem != NULL;
-    if (!ok) {
-        err_set(err, "out of memory");
-    }
-    ok = ok && path_in(cert_path, dir, "ca.pem", err) && path_in(key_path, dir, "ca.key", err) &&
-         file_is_free(cert_path, err) && file_is_free(key_path, err) &&
-         file_draft_write(&key, key_path, key_pem, 0600, err) &&
-         file_draft_write(&cert, cert_path, chain_pem, 0644, err) &&
-         file_draft_commit(&key, false, err) && file_draft_commit(&cert, false, err);
+    bool ok = path_in(cert_path, dir, "ca.pem", err) && path_in(key_path, dir, "ca.key", err) &&
+              file_is_free(cert_path, err) && file_is_free(key_path, err) &&
+              file_draft_write(&key, key_path, key_pem, 0600, err) &&
+              file_draft_write(&cert, cert_path, chain_pem, 0644, err) &&
+              file_draft_commit(&key, false, err) && file_draft_commit(&cert, false, err);
     if (!ok) {
         file_draft_abandon(&key);
         file_draft_abandon(&cert);
@@ -159,12 +157,10 @@ bool ca_store_open(struct ca_store *out, const char *dir, struct err *err)
               path_in(lock_path, dir, "lock", err) && read_chain(out, cert_path, err) &&
               read_key(out, key_path, err);
     if (ok) {
-        out->dir = strdup(dir);
+        out->dir = must_strdup(dir);
         out->lock_fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (out->lock_fd < 0 || flock(out->lock_fd, LOCK_EX) != 0) {
             ok = err_set(err, "%s: can't be locked: %s", lock_path, strerror(errno));
-        } else if (out->dir == NULL) {
-            ok = err_set(err, "out of memory");
         }
     }
     if (!ok) {
@@ -188,23 +184,13 @@ void ca_store_close(struct ca_store *store)
 
 char *ca_store_chain_pem(const struct ca_store *store, X509 *leaf)
 {
-    char *parts[STORE_CHAIN_MAX + 1] = {mint_cert_pem(leaf)};
-    size_t len = parts[0] == NULL ? 0 : strlen(parts[0]);
-    bool ok = parts[0] != NULL;
-    for (size_t i = 0; ok && i < store->num_above; i++) {
-        parts[i + 1] = mint_cert_pem(store->above[i]);
-        ok = parts[i + 1] != NULL;
-        len += ok ? strlen(parts[i + 1]) : 0;
-    }
-    char *text = ok ? malloc(len + 1) : NULL;
-    char *at = text;
+    struct bytes text = {0};
     for (size_t i = 0; i <= store->num_above; i++) {
-        if (text != NULL) {
-            at = stpcpy(at, parts[i]);
-        }
-        free(parts[i]);
+        char *pem = mint_cert_pem(i == 0 ? leaf : store->above[i - 1]);
+        bytes_push_text(&text, pem);
+        free(pem);
     }
-    return text;
+    return bytes_take_text(&text);
 }
 
 // Adds one line to a file, or nothing of it: a line that didn't fit on the disk is cut off again.
@@ -237,13 +223,10 @@ bool ca_store_record(const struct ca_store *store, const X509 *leaf, const char 
     char serial[MINT_SERIAL_TEXT_MAX];
     time_t not_after = 0;
     cert_time_read(&not_after, X509_get0_notAfter(leaf));
-    char *line = NULL;
-    int len =
-        asprintf(&line, "%s %lld %s\n", mint_serial_text(X509_get0_serialNumber(leaf), serial),
-                 (long long)not_after, spiffe_id);
-    if (len < 0) {
-        return err_set(err, "out of memory");
-    }
+    struct bytes text = {0};
+    bytes_push_format(&text, "%s %lld %s\n", mint_serial_text(X509_get0_serialNumber(leaf), serial),
+                      (long long)not_after, spiffe_id);
+    char *line = bytes_take_text(&text);
     bool ok = append_line(store, "issued", line, err);
     free(line);
     return ok;
@@ -271,12 +254,13 @@ static bool read_revoked(const struct ca_store *store, struct mint_revoked **out
     for (size_t i = 0; i < len; i++) {
         num_lines += text[i] == '\n';
     }
-    struct mint_revoked *entries = calloc(num_lines + 1, sizeof *entries);
-    bool ok = entries != NULL || err_set(err, "out of memory");
-    if (ok && num_lines > STORE_REVOCATIONS_MAX) {
-        ok = err_set(err, "%s: %zu revocations, more than %d", path, num_lines,
-                     STORE_REVOCATIONS_MAX);
+    if (num_lines > STORE_REVOCATIONS_MAX) {
+        free(text);
+        return err_set(err, "%s: %zu revocations, more than %d", path, num_lines,
+                       STORE_REVOCATIONS_MAX);
     }
+    struct mint_revoked *entries = must_alloc(num_lines, sizeof *entries);
+    bool ok = true;
     char *rest = text;
     size_t num = 0;
     for (char *line; ok && (line = strsep(&rest, "\n")) != NULL && rest != NULL;) {
@@ -361,9 +345,6 @@ char *ca_store_crl(const struct ca_store *store, time_t now, time_t life_seconds
         X509_CRL *crl = mint_crl_new(&store->ca, entries, *out_num, number,
                                      now - MINT_BACKDATE_SECONDS, now + life_seconds, err);
         pem = crl == NULL ? NULL : mint_crl_pem(crl);
-        if (crl != NULL && pem == NULL) {
-            err_set(err, "out of memory");
-        }
         X509_CRL_free(crl);
     }
     free_revoked(entries, *out_num);

@@ -2,9 +2,8 @@
 //
 // A CA's folder: ca.pem (its certificate, and for an intermediate the ones above it without the
 // root), ca.key, and what it has to remember: `issued` (a line for each certificate), `revoked` (a
-// line for each revocation), `crl-number`. A store is owned by the caller; one thread; a lock file
-// keeps a second process out while it is open. Bounded by STORE_*_MAX. It prints nothing; see
-// certs/ca/main.c.
+// line for each revocation), `crl-number`. Whoever has opened a store holds a lock file, which
+// keeps every other process out until ca_store_close. Bounded by STORE_*_MAX.
 #ifndef TABARD_CERTS_CA_CA_STORE_H
 #define TABARD_CERTS_CA_CA_STORE_H
 
@@ -36,8 +35,7 @@ bool ca_store_create(const char *dir, const char *parent, enum mint_key_kind kin
 bool ca_store_open(struct ca_store *out, const char *dir, struct err *err);
 void ca_store_close(struct ca_store *store);
 
-// ca_store_chain_pem returns a leaf and what belongs above it as PEM, malloc'd. NULL: out of
-// memory.
+// ca_store_chain_pem returns a leaf and what belongs above it as PEM, malloc'd.
 char *ca_store_chain_pem(const struct ca_store *store, X509 *leaf);
 
 // ca_store_record notes a certificate that is about to be handed out, so that it can be revoked by

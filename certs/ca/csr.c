@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "certs/ca/mint.h"
 
 static bool add_name(X509_REQ *csr, const char *spiffe_id)
@@ -47,13 +48,10 @@ static bool to_der(uint8_t **out_der, size_t *out_len, X509_REQ *csr)
 {
     uint8_t *der = NULL;
     int len = i2d_X509_REQ(csr, &der);
-    *out_der = len > 0 ? malloc((size_t)len) : NULL;
-    if (*out_der != NULL) {
-        memcpy(*out_der, der, (size_t)len);
-        *out_len = (size_t)len;
-    }
+    *out_len = len > 0 ? (size_t)len : 0;
+    *out_der = len > 0 ? must_copy(der, *out_len) : NULL;
     OPENSSL_free(der);
-    return *out_der != NULL;
+    return len > 0;
 }
 
 bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, const char *spiffe_id,

@@ -72,16 +72,11 @@ static bool write_leaf(const struct ca_options *options, const struct ca_store *
     struct file_draft key_draft = {0};
     char *cert_pem = ca_store_chain_pem(store, leaf);
     char *key_pem = key == NULL ? NULL : mint_key_pem(key);
-    bool ok = cert_pem != NULL && (key == NULL || key_pem != NULL);
-    if (!ok) {
-        err_set(err, "out of memory");
-    }
-    ok = ok &&
-         (key == NULL || file_draft_write(&key_draft, options->out_key, key_pem, 0600, err)) &&
-         file_draft_write(&cert_draft, options->out_cert, cert_pem, 0644, err) &&
-         ca_store_record(store, leaf, options->id, err) &&
-         (key == NULL || file_draft_commit(&key_draft, options->force, err)) &&
-         file_draft_commit(&cert_draft, options->force, err);
+    bool ok = (key == NULL || file_draft_write(&key_draft, options->out_key, key_pem, 0600, err)) &&
+              file_draft_write(&cert_draft, options->out_cert, cert_pem, 0644, err) &&
+              ca_store_record(store, leaf, options->id, err) &&
+              (key == NULL || file_draft_commit(&key_draft, options->force, err)) &&
+              file_draft_commit(&cert_draft, options->force, err);
     if (!ok) {
         file_draft_abandon(&key_draft);
         file_draft_abandon(&cert_draft);

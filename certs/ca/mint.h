@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Making certificates: keys, a mesh CA, its intermediates, workload leaves (X.509-SVID), CRLs, and
-// their PEM and DER. Results are owned by the caller; any thread; `now` is an argument. Bounded by
-// MINT_*_MAX. A leaf never outlives its CA. It opens no files and keeps no state; see
-// certs/ca/ca_store.h.
+// their PEM and DER. A leaf never outlives its CA. Results are the caller's, `now` is an argument,
+// and no file is opened: the CA's folder is certs/ca/ca_store.h.
 #ifndef TABARD_CERTS_CA_MINT_H
 #define TABARD_CERTS_CA_MINT_H
 
@@ -84,15 +83,14 @@ X509_CRL *mint_crl_new(const struct mint_ca *ca, const struct mint_revoked *revo
 // refuses.
 bool mint_sign_cert(X509 *cert, EVP_PKEY *key);
 
-// PEM as malloc'd, NUL-terminated text, NULL when out of memory. The key is unencrypted PKCS#8:
-// wipe it (mint_text_free_secret) when done.
+// PEM as malloc'd, NUL-terminated text. The key is unencrypted PKCS#8: wipe it
+// (mint_text_free_secret) when done.
 char *mint_cert_pem(X509 *cert);
 char *mint_crl_pem(X509_CRL *crl);
-char *mint_csr_pem(X509_REQ *csr);
 char *mint_key_pem(EVP_PKEY *key);
 void mint_text_free_secret(char *text);
 
-// DER, malloc'd. false: out of memory.
+// DER, malloc'd, as protobuf-c frees it. false: it was never signed.
 bool mint_cert_der(uint8_t **out_der, size_t *out_len, X509 *cert);
 bool mint_crl_der(uint8_t **out_der, size_t *out_len, X509_CRL *crl);
 

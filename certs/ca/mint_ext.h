@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The extensions that Tabard puts into the certificates it makes, for certs/mint*.c and the tests'
-// bad certificates. Each function adds one to a certificate that the caller owns; any thread;
-// bounded by its arguments. Returns false when the library refuses (out of memory, or the extension
-// is there already). It checks no names; see certs/ca/mint.c.
+// The extensions that Tabard puts into the certificates it makes, for certs/ca/mint*.c and the
+// tests' bad certificates. Each function adds one to a certificate that the caller owns, and
+// returns false when it is there already. Names are checked by mint.c, not here.
 #ifndef TABARD_CERTS_CA_MINT_EXT_H
 #define TABARD_CERTS_CA_MINT_EXT_H
 
@@ -30,7 +29,7 @@ bool mint_add_names(X509 *cert, const struct mint_leaf *leaf, bool is_critical);
 bool mint_add_key_ids(X509 *cert, const X509 *issuer);
 
 // mint_key_id is the identifier of a certificate's key, an OCTET STRING that the caller owns: the
-// first 160 bits of SHA-256 (RFC 7093, section 2). NULL: out of memory.
+// first 160 bits of SHA-256 (RFC 7093, section 2).
 ASN1_OCTET_STRING *mint_key_id(const X509 *cert);
 
 // mint_digest_of is the digest to sign with: none for Ed25519.

@@ -8,52 +8,47 @@
 #include <string.h>
 
 #include "base/data/hex.h"
+#include "base/log.h"
+#include "base/must.h"
 #include "certs/ca/mint.h"
 
 #define SERIAL_DIGITS_MAX 40 // RFC 5280 allows 20 bytes
 
-// Copies what was written to `bio`, as text of the caller's own; `ok` says whether the writing went
-// well.
-static char *text_of(BIO *bio, bool ok)
+static BIO *text_begin(void)
+{
+    return must_have(BIO_new(BIO_s_mem()));
+}
+
+// Copies what was written to `bio`, as text of the caller's own. What is in memory is always
+// written: `ok` says so.
+static char *text_end(BIO *bio, bool ok)
 {
     const uint8_t *data = NULL;
     size_t len = 0;
-    char *text = NULL;
-    if (ok && BIO_mem_contents(bio, &data, &len) == 1) {
-        text = malloc(len + 1);
-        if (text != NULL) {
-            memcpy(text, data, len);
-            text[len] = '\0';
-        }
-    }
+    invariant(ok && BIO_mem_contents(bio, &data, &len) == 1);
+    char *text = must_alloc(len + 1, 1);
+    memcpy(text, data, len);
     BIO_free(bio);
     return text;
 }
 
 char *mint_cert_pem(X509 *cert)
 {
-    BIO *bio = BIO_new(BIO_s_mem());
-    return text_of(bio, bio != NULL && PEM_write_bio_X509(bio, cert) == 1);
+    BIO *bio = text_begin();
+    return text_end(bio, PEM_write_bio_X509(bio, cert) == 1);
 }
 
 char *mint_crl_pem(X509_CRL *crl)
 {
-    BIO *bio = BIO_new(BIO_s_mem());
-    return text_of(bio, bio != NULL && PEM_write_bio_X509_CRL(bio, crl) == 1);
-}
-
-char *mint_csr_pem(X509_REQ *csr)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    return text_of(bio, bio != NULL && PEM_write_bio_X509_REQ(bio, csr) == 1);
+    BIO *bio = text_begin();
+    return text_end(bio, PEM_write_bio_X509_CRL(bio, crl) == 1);
 }
 
 // OPENSSL_free, and so the BIO, wipes what it held.
 char *mint_key_pem(EVP_PKEY *key)
 {
-    BIO *bio = BIO_new(BIO_s_mem());
-    return text_of(bio, bio != NULL && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL,
-                                                                     NULL) == 1);
+    BIO *bio = text_begin();
+    return text_end(bio, PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1);
 }
 
 void mint_text_free_secret(char *text)
@@ -66,14 +61,10 @@ void mint_text_free_secret(char *text)
 
 static bool take_der(uint8_t **out_der, size_t *out_len, uint8_t *der, int len)
 {
-    *out_der = len <= 0 ? NULL : malloc((size_t)len);
-    *out_len = 0;
-    if (*out_der != NULL) {
-        memcpy(*out_der, der, (size_t)len);
-        *out_len = (size_t)len;
-    }
+    *out_len = len > 0 ? (size_t)len : 0;
+    *out_der = len > 0 ? must_copy(der, *out_len) : NULL;
     OPENSSL_free(der);
-    return *out_der != NULL;
+    return len > 0;
 }
 
 bool mint_cert_der(uint8_t **out_der, size_t *out_len, X509 *cert)
@@ -127,9 +118,9 @@ ASN1_INTEGER *mint_serial_parse(const char *text, struct err *err)
     ASN1_INTEGER *serial = NULL;
     if (len == 0) {
         err_set(err, "an empty serial number");
-    } else if (BN_hex2bn(&number, digits) == 0 ||
-               (serial = BN_to_ASN1_INTEGER(number, NULL)) == NULL) {
-        err_set(err, "out of memory");
+    } else {
+        must_have(BN_hex2bn(&number, digits) == 0 ? NULL : number);
+        serial = must_have(BN_to_ASN1_INTEGER(number, NULL));
     }
     BN_free(number);
     return serial;
