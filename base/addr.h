@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IP addresses, ports and CIDR blocks as plain values, and their text.
-// Owned by the caller; any thread; fixed size. IPv4 is kept as an IPv4-mapped IPv6 address (RFC
-// 4291, section 2.5.5.2), so that one comparison serves both families and a mapped address can't
-// slip past an IPv4 rule. It resolves no names and knows no zones.
+// IP addresses, ports and CIDR blocks as plain values, and their text. IPv4 is kept as an
+// IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2), so that one comparison serves both families
+// and a mapped address can't slip past an IPv4 rule. Names are not resolved and zones are refused.
 #ifndef TABARD_BASE_ADDR_H
 #define TABARD_BASE_ADDR_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A limit of so many at once and so many a second. A value, owned by its user; one thread; fixed
-// size. It waits for nothing: whoever gets no drop is refused.
+// A limit of so many at once and so many a second, as a value of its user. bucket_take never waits:
+// a caller that gets no drop refuses what it was asked for.
 #ifndef TABARD_BASE_BUCKET_H
 #define TABARD_BASE_BUCKET_H
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An error message with its context, for set-up and control code.
-// Owned by the caller, on the stack; any thread; bounded by its arrays (longer text is cut).
-// It does not allocate, and it is not for the ends of connections (see proxy/rules/reason.h).
+// An error message with its context, for set-up and control code. A function that can fail takes a
+// struct err of the caller's stack and fills it where the fact is known; its callers put their
+// context before it. Text that is too long is cut. Ends of connections have reasons instead (see
+// proxy/rules/reason.h).
 #ifndef TABARD_BASE_ERR_H
 #define TABARD_BASE_ERR_H
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Length-prefixed messages on a byte stream: a 32-bit big-endian length, then as many bytes.
-// Owned by the caller; one thread; bounded by frame_bytes_max: a longer length is refused before
-// any allocation. It reads no descriptors and knows no message.
+// Whoever reads the stream pushes its bytes into a frame_reader of its own, which hands out whole
+// frames. A length over frame_bytes_max is refused before anything is allocated for it.
 #ifndef TABARD_BASE_FRAME_H
 #define TABARD_BASE_FRAME_H
 

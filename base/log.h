@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One line a fact, key=value, to standard error: `time= level= program= msg="..." key=value`.
-// Global, any thread; each line is one write(2) of at most LOG_LINE_MAX bytes.
-// It never blocks: a line that the reader has no room for is dropped and counted in the next line
+// One line for each fact, key=value, to standard error: `time= level= program= msg="..."
+// key=value`. Any thread may log, and each line is one write(2) of at most LOG_LINE_MAX bytes.
+// Logging never blocks: a line that the reader has no room for is dropped and counted in the next
+// line
 // (`log_dropped=`). Keys and payload never reach it.
 #ifndef TABARD_BASE_LOG_H
 #define TABARD_BASE_LOG_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The version of Tabard, in this one place.
+// The version of Tabard.
 #ifndef TABARD_BASE_VERSION_H
 #define TABARD_BASE_VERSION_H
 

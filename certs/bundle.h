@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Trust bundles: for each trust domain the roots and CRLs that prove its peers (SPIFFE Trust Domain
-// and Bundle, section 3). Roots of different trust domains are never pooled. A trust_bundles is
-// immutable once built and may be read by any thread; its owner frees it. Bounded by the *_MAX
-// below. It verifies nobody; see certs/verify.h.
+// and Bundle, section 3). Roots of different trust domains are never pooled. A trust_bundles never
+// changes once it is built, so any thread may read it; its owner frees it. Peers are verified by
+// certs/verify.h.
 #ifndef TABARD_CERTS_BUNDLE_H
 #define TABARD_CERTS_BUNDLE_H
 

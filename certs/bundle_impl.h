@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a trust bundle is made of, for certs/bundle.c and certs/verify.c only.
-// Immutable once built, so any thread may read it; owned by its trust_bundles.
-// Bounded by TRUST_BUNDLE_*_MAX.
-// Everything that a lookup needs (times, serials, digests of keys) is worked out once, here, and
-// never at a handshake.
+// What a trust bundle is made of, for bundle.c, crl.c and verify.c only. Everything that a lookup
+// needs (times, serial numbers, digests of keys) is worked out when the bundle is built, and never
+// at a handshake.
 #ifndef TABARD_CERTS_BUNDLE_IMPL_H
 #define TABARD_CERTS_BUNDLE_IMPL_H
 

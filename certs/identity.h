@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SPIFFE ids and trust domain names (SPIFFE-ID, section 2), strictly as written: nothing is
-// normalised, so no two texts name one identity. A spiffe_id borrows its text; any thread; at most
-// SPIFFE_ID_LEN_MAX bytes. It knows nothing of certificates.
+// normalised, so no two texts name one identity. What is parsed borrows its text, of at most
+// SPIFFE_ID_LEN_MAX bytes.
 #ifndef TABARD_CERTS_IDENTITY_H
 #define TABARD_CERTS_IDENTITY_H
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which public keys and signature algorithms the mesh accepts: Ed25519, ECDSA on P-256 and P-384,
-// RSA of 2048 bits and more, never SHA-1 or MD5 (NIST SP 800-57, part 1; SP 800-131A). Pure; any
-// thread; fixed size. It signs nothing and holds no private key.
+// RSA of 2048 bits and more, never SHA-1 or MD5 (NIST SP 800-57, part 1; SP 800-131A).
 #ifndef TABARD_CERTS_KEY_H
 #define TABARD_CERTS_KEY_H
 

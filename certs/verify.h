@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A peer's certificate chain and a set of trust bundles make one SPIFFE id, or a reason why not
-// (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: no sockets, no globals, `now` is an
-// argument. Any thread; bounded by VERIFY_CHAIN_MAX and VERIFY_CHAIN_BYTES_MAX. It decides who a
-// peer is, never what the peer may do; see proxy/rules/policy.h.
+// (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: `now` is an argument, and any thread may
+// verify. Bounded by VERIFY_CHAIN_MAX and VERIFY_CHAIN_BYTES_MAX. This says who a peer is; what the
+// peer may do is for proxy/rules/policy.h to say.
 #ifndef TABARD_CERTS_VERIFY_H
 #define TABARD_CERTS_VERIFY_H
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An array that grows by doubling, for what is built once out of a message.
-// Owned by the caller; one thread builds, any may read; pointers into it hold until the next
-// array_add. Bounded by its caller. It doesn't know the type of its items, so every use names the
-// type.
+// An array that grows by doubling, for what is built once out of a message and then only read, by
+// any thread. A pointer into it holds until the next array_add. The array doesn't know the type of
+// its items, so every use names the type.
 #ifndef TABARD_BASE_ARRAY_H
 #define TABARD_BASE_ARRAY_H
 

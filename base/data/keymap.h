@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A hash table from byte strings to 32-bit values, for indexes that are built once and then only
-// read. Owned by the caller, who also owns the keys' bytes for as long as the table lives; one
-// thread builds, any may read. Bounded by its caller: it grows by doubling and never shrinks. It is
-// for keys that an operator wrote: it is not hardened against chosen collisions.
+// read, by any thread. Its owner also owns the keys' bytes, for as long as the table lives. It is
+// for keys that an operator wrote: chosen collisions would make it slow.
 #ifndef TABARD_BASE_KEYMAP_H
 #define TABARD_BASE_KEYMAP_H
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Protobuf messages as text people write (YAML, and so JSON) and read (JSON), by their protobuf-c
-// descriptors: one schema, no second set of structs. Any thread; messages are owned by the caller;
-// bounded by PB_TEXT_* below. It checks form (names, types, ranges of types, enums' names), never
-// meaning.
+// descriptors: one schema, no second set of structs. Only the form is checked (names, types, ranges
+// of types, names of enums); the meaning is checked by who uses the message. Bounded by the
+// PB_TEXT_*_MAX below.
 #ifndef TABARD_BASE_PB_TEXT_H
 #define TABARD_BASE_PB_TEXT_H
 

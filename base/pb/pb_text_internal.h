@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the files of pb_text share: where each field stood, and one scalar's text into one field.
-// Owned by the parse or dump that uses it; one thread; bounded by PB_TEXT_BYTES_MAX.
-// Nobody but pb_text*.c includes it.
+// What the files of pb_text share: where each field stood, and how one scalar's text becomes a
+// field.
 #ifndef TABARD_BASE_PB_TEXT_INTERNAL_H
 #define TABARD_BASE_PB_TEXT_INTERNAL_H
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Who may come in: the decision over a snapshot's policies. Default deny; a matching enforced DENY
-// wins, then any matching enforced ALLOW; AUDIT policies are evaluated beside and never decide.
-// Pure. A policy_index is immutable once built and may be read by any thread; its owner frees it.
-// Bounded by the *_MAX below; a decision costs the same with 10 policies and with 10,000 that name
-// other peers and ports. It opens no sockets and knows no certificates. The live path, the
-// re-check, `tabardctl explain` and the tests share it.
+// wins, then any matching enforced ALLOW; AUDIT policies are evaluated beside and never decide. The
+// live path, the re-check, `tabardctl explain` and the tests share it. A policy_index never changes
+// once it is built, so any thread may decide with it; its owner frees it. Bounded by the *_MAX
+// below; a decision costs the same with 10 policies and with 10,000 that name other peers and
+// ports.
 #ifndef TABARD_PROXY_RULES_POLICY_H
 #define TABARD_PROXY_RULES_POLICY_H
 

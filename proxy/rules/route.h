@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Where the service may call, and how each port of it is served: the lookups over a snapshot's
-// destinations and inbound ports. Pure. A route_index is immutable once built and may be read by
-// any thread; its owner frees it. Bounded by the *_MAX below; exact addresses are one hash lookup,
-// blocks are tried from the longest prefix down. It resolves no names and opens no sockets.
+// destinations and inbound ports. A route_index never changes once it is built, so any thread may
+// look up in it; its owner frees it. Bounded by the *_MAX below; exact addresses are one hash
+// lookup, blocks are tried from the longest prefix down. Names are not resolved.
 #ifndef TABARD_PROXY_RULES_ROUTE_H
 #define TABARD_PROXY_RULES_ROUTE_H
 

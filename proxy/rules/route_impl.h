@@ -2,7 +2,6 @@
 //
 // How a route_index looks inside: route_index.c and route_settings.c build it, route.c looks up in
 // it. Immutable once built; any thread may read it. Bounded by route.h's *_MAX and the one below.
-// Nobody else includes it.
 #ifndef TABARD_PROXY_RULES_ROUTE_IMPL_H
 #define TABARD_PROXY_RULES_ROUTE_IMPL_H
 

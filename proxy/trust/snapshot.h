@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One generation of everything that decides, built whole or not at all, and never changed.
-// Counted across threads: each worker holds the one in force, a handshake the one it began with;
-// the last one frees. Bounded by the limits of what it is built of. It binds no socket and adopts
-// nothing by itself.
+// One generation of everything that decides, built whole or not at all, and never changed. Counted
+// across threads: each worker holds the one in force, a handshake the one it began with, and the
+// last one frees it.
 #ifndef TABARD_PROXY_TRUST_SNAPSHOT_H
 #define TABARD_PROXY_TRUST_SNAPSHOT_H
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Who we are and whom we trust: the part of a snapshot that a change of policy leaves as it was.
-// Counted across threads, since consecutive snapshots share it while neither the identity nor a
-// trust bundle changes: TLS contexts and parsed revocation lists are dear, policies are not.
-// Immutable once built. It decides about no connection.
+// Snapshots in a row share it, counted across threads, while neither the identity nor a trust
+// bundle changes: TLS contexts and parsed revocation lists are dear, policies are not. Immutable
+// once built.
 #ifndef TABARD_PROXY_TRUST_TRUST_H
 #define TABARD_PROXY_TRUST_TRUST_H
 

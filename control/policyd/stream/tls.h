@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TLS for the policy agent's TCP listener: TLS 1.3 with our own SVID, and a client's certificate
-// asked for but not demanded, since who comes with a join token has none yet. The handshake proves
-// that a client holds its key; whom the chain proves is decided at admission (tls_peer), by the
-// CRLs of that moment, so that the refusal is a gRPC status in words. The context is owned by the
-// caller; the loop's thread; bounded by certs/verify.h.
+// TLS for the policy agent's TCP listener: TLS 1.3 with our own SVID. A client is asked for its
+// certificate and may leave it out, since a sidecar with a join token has none yet. The handshake
+// proves that a client holds its key; whom the chain proves is decided at admission (tls_peer), by
+// the CRLs of that moment, so that the refusal is a gRPC status in words. The loop's thread only.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_TLS_H
 #define TABARD_CONTROL_POLICYD_STREAM_TLS_H
 
