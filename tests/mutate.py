@@ -72,16 +72,19 @@ def refresh_copy():
             shutil.copy(source, target)
 
 
-def tests_of(file):
-    """The unit tests that depend on a file: those of its own folder, and the others."""
-    folder = os.path.dirname(file)
-    query = f'kind("cc_test", rdeps(//tests/unit/..., //{folder}:{os.path.basename(file)}))'
-    done = bazel("query", query, capture_output=True)
+def query(expression):
+    done = bazel("query", expression, capture_output=True)
     if done.returncode != 0:
         sys.exit(f"mutate: {done.stderr}")
-    tests = done.stdout.split()
-    near = [test for test in tests if test.startswith(f"//tests/unit/{folder}:")]
-    return near, [test for test in tests if test not in near]
+    return done.stdout.split()
+
+
+def tests_of(file):
+    """The unit tests that depend on a file: all of its own folder, and of the others those that are quick."""
+    folder = os.path.dirname(file)
+    users = f'kind("cc_test", rdeps(//tests/unit/..., //{folder}:{os.path.basename(file)}))'
+    near = f'filter("^//tests/unit/{folder}:", {users})'
+    return query(near), query(f'attr("size", "small", {users}) except {near}')
 
 
 def run(tests):
