@@ -92,7 +92,10 @@ def run(tests):
         return PASSED
     flags = ["--noshow_progress", "--notest_keep_going", "--copt=-w", "--platform_suffix=-mutate", f"--test_timeout={TEST_SECONDS_MAX}",
              f"--test_tmpdir={ROOT}/out/tmp", "--test_output=summary"]
-    return bazel("test", *flags, *tests, capture_output=True).returncode
+    done = bazel("test", *flags, *tests, capture_output=True)
+    if done.returncode not in (PASSED, FAILED_TO_BUILD, FAILED_TESTS):
+        sys.exit(f"mutate: {done.stderr}")
+    return done.returncode
 
 
 def line_of(text, at):
@@ -125,7 +128,7 @@ def try_changes(file, tried, seed):
         num_caught += result != PASSED
         if result == PASSED:
             number, line = line_of(text, start)
-            print(f"{file}:{number}: `{' '.join(text[start:end].split())}` -> `{replacement}` in: {line}", flush=True)
+            print(f"{file}:{number}: `{' '.join(text[start:end].split())}` -> `{replacement.strip()}` in: {line}", flush=True)
     (COPY / file).write_text(text)
     print(f"{file}: {num_caught} of {num_counted} caught", flush=True)
     return num_counted, num_caught
