@@ -10,6 +10,7 @@
 
 #include "control/host/listen.h"
 #include "tests/unit/support/loop.h"
+#include "tests/unit/support/tcp.h"
 
 // A server with two pages: /now, and /later, which the test answers.
 struct stage {
@@ -51,15 +52,6 @@ static void stage_cleanup(struct stage *stage)
     loop_end(&stage->loop);
 }
 
-static int dial(const struct stage *stage)
-{
-    struct sockaddr_storage storage;
-    socklen_t len = addr_to_sockaddr(&stage->bound, &storage);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert_eq(connect(fd, (struct sockaddr *)&storage, len), 0);
-    return fd;
-}
-
 static void say(int fd, const char *text)
 {
     cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
@@ -88,7 +80,7 @@ Test(http, answers_get_and_head_on_one_connection, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = dial(&stage);
+    int fd = tcp_connect(stage.bound.port);
     say(fd, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
     const char *text = hear(&stage, fd, 5000);
     expect_has(text, "HTTP/1.1 200 OK\r\n");
@@ -109,7 +101,7 @@ Test(http, refuses_other_methods_without_asking, .timeout = 20)
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         struct stage stage;
         stage_init(&stage);
-        int fd = dial(&stage);
+        int fd = tcp_connect(stage.bound.port);
         char request[128];
         snprintf(request, sizeof request,
                  "%s /now HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", methods[i]);
@@ -127,10 +119,10 @@ Test(http, an_answer_may_come_later_and_others_go_on_meanwhile, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int slow = dial(&stage);
+    int slow = tcp_connect(stage.bound.port);
     say(slow, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
     cr_assert(run_until(&stage, stage.later != NULL, 5000));
-    int fast = dial(&stage);
+    int fast = tcp_connect(stage.bound.port);
     say(fast, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
     expect_has(hear(&stage, fast, 5000), "now\n");
     http_answer(stage.later, 503, "text/plain", strdup("at last\n"));
@@ -146,7 +138,7 @@ Test(http, a_client_that_left_before_its_answer_is_harmless, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = dial(&stage);
+    int fd = tcp_connect(stage.bound.port);
     say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
     cr_assert(run_until(&stage, stage.later != NULL, 5000));
     close(fd);
@@ -160,7 +152,7 @@ Test(http, a_request_that_is_answered_at_the_very_end_is_freed, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = dial(&stage);
+    int fd = tcp_connect(stage.bound.port);
     say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
     cr_assert(run_until(&stage, stage.later != NULL, 5000));
     http_answer(stage.later, 200, "text/plain", NULL);
@@ -185,7 +177,7 @@ Test(http, reads_a_number_of_the_query_within_its_limit, .timeout = 20)
                 {"?n", 7}};
     struct stage stage;
     stage_init(&stage);
-    int fd = dial(&stage);
+    int fd = tcp_connect(stage.bound.port);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char request[128];
         snprintf(request, sizeof request, "GET /now%s HTTP/1.1\r\nHost: x\r\n\r\n", rows[i].query);
@@ -201,7 +193,7 @@ Test(http, a_head_that_never_ends_is_cut_off, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = dial(&stage);
+    int fd = tcp_connect(stage.bound.port);
     say(fd, "GET /now HTTP/1.1\r\nX: ");
     static char filler[2 * HTTP_CONNECTION_BYTES_MAX];
     memset(filler, 'x', sizeof filler - 1);
@@ -217,7 +209,7 @@ Test(http, a_silent_client_is_closed_in_time, .timeout = 30)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = dial(&stage);
+    int fd = tcp_connect(stage.bound.port);
     say(fd, "GET /no");
     char byte;
     cr_expect(run_until(&stage, recv(fd, &byte, 1, MSG_DONTWAIT) == 0,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tests/unit/support/loop.h"
+#include "tests/unit/support/tcp.h"
 #include "tests/unit/support/temp.h"
 
 // An agent that has an admin and nothing else. What it logs comes through a pipe, as for whoever
@@ -109,15 +110,6 @@ static void stage_cleanup(struct stage *stage)
     close(stage->log);
 }
 
-static int dial(const struct addr *addr)
-{
-    struct sockaddr_storage storage;
-    socklen_t len = addr_to_sockaddr(addr, &storage);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert_eq(connect(fd, (struct sockaddr *)&storage, len), 0);
-    return fd;
-}
-
 static int dial_unix(const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -162,18 +154,18 @@ Test(admin, health_is_asked_of_the_agent_alone)
 {
     struct stage stage;
     stage_start(&stage);
-    int fd = dial(&stage.health);
+    int fd = tcp_connect(stage.health.port);
     ask(fd, "/healthz/ready");
     const char *text = reply(&stage, fd);
     expect_has(text, "HTTP/1.1 200 ");
     expect_has(text, "\r\n\r\nready\n");
     stage.not_ready_because = "draining";
-    fd = dial(&stage.health);
+    fd = tcp_connect(stage.health.port);
     ask(fd, "/healthz/ready");
     text = reply(&stage, fd);
     expect_has(text, "HTTP/1.1 503 ");
     expect_has(text, "\r\n\r\nnot ready: draining\n");
-    fd = dial(&stage.health);
+    fd = tcp_connect(stage.health.port);
     ask(fd, "/healthz/live");
     text = reply(&stage, fd);
     expect_has(text, "HTTP/1.1 200 ");
@@ -186,7 +178,7 @@ Test(admin, metrics_wait_for_the_proxy_s_answer)
 {
     struct stage stage;
     stage_start(&stage);
-    int fd = dial(&stage.metrics);
+    int fd = tcp_connect(stage.metrics.port);
     ask(fd, "/metrics");
     cr_assert(run_until(&stage, stage.num_inspects == 1, 5000));
     cr_expect_eq(stage.num_connections_max, 0, "figures only");
@@ -217,7 +209,7 @@ Test(admin, a_proxy_that_cannot_be_asked_leaves_the_agent_s_own_metrics)
     struct stage stage;
     stage_start(&stage);
     stage.can_be_asked = false;
-    int fd = dial(&stage.metrics);
+    int fd = tcp_connect(stage.metrics.port);
     ask(fd, "/metrics");
     expect_has(reply(&stage, fd), "\ntabard_snapshot_generation 7\n");
     stage_cleanup(&stage);
@@ -234,7 +226,7 @@ Test(admin, metrics_of_the_proxy_that_are_refused_are_counted_and_logged_but_not
     result.metrics = families;
     result.n_metrics = 2;
     for (unsigned i = 1; i <= 2; i++) {
-        int fd = dial(&stage.metrics);
+        int fd = tcp_connect(stage.metrics.port);
         ask(fd, "/metrics");
         cr_assert(run_until(&stage, stage.num_inspects == i, 5000));
         stage.on_inspected(stage.inspected_ctx, &result);
@@ -284,7 +276,8 @@ Test(admin, other_pages_are_not_found_and_ask_nobody)
     stage_start(&stage);
     static const char *const paths[] = {"/", "/nothing", "/metrics/", "/healthz", "/status/x"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        int fds[] = {dial(&stage.metrics), dial(&stage.health), dial_unix(stage.path)};
+        int fds[] = {tcp_connect(stage.metrics.port), tcp_connect(stage.health.port),
+                     dial_unix(stage.path)};
         for (size_t k = 0; k < 3; k++) {
             ask(fds[k], paths[i]);
             const char *text = reply(&stage, fds[k]);

@@ -63,7 +63,7 @@ static void serve(struct policyd_rig *rig, struct err *err)
     cr_assert(rig->channel != NULL && grpc_channel_connect(rig->channel, err), "%s", err->text);
 }
 
-void rig_start(struct policyd_rig *rig, const char *fleet)
+void policyd_rig_start(struct policyd_rig *rig, const char *fleet)
 {
     struct err err = {0};
     struct service *service = &rig->service;
@@ -83,7 +83,7 @@ void rig_start(struct policyd_rig *rig, const char *fleet)
     serve(rig, &err);
 }
 
-void rig_stop(struct policyd_rig *rig)
+void policyd_rig_stop(struct policyd_rig *rig)
 {
     struct service *service = &rig->service;
     service->is_stopping = true;
@@ -96,17 +96,17 @@ void rig_stop(struct policyd_rig *rig)
     service_cleanup(service);
 }
 
-void rig_set_fleet(struct policyd_rig *rig, const char *fleet)
+void policyd_rig_set_fleet(struct policyd_rig *rig, const char *fleet)
 {
     service_set_fleet(&rig->service, read_fleet(fleet), uv_hrtime());
 }
 
-void rig_set_trust(struct policyd_rig *rig, const char *crls)
+void policyd_rig_set_trust(struct policyd_rig *rig, const char *crls)
 {
     service_set_trust(&rig->service, read_trust(rig, crls), uv_hrtime());
 }
 
-const char *rig_owner(struct policyd_rig *rig, const char *address)
+const char *policyd_rig_owner(struct policyd_rig *rig, const char *address)
 {
     struct ip ip;
     cr_assert(ip_parse(&ip, address, NULL));
@@ -202,12 +202,12 @@ void sidecar_join(struct sidecar *sidecar, struct policyd_rig *rig, const char *
     cr_assert_not_null(sidecar_take(sidecar)->state);
     const uint64_t num_acks = rig->service.stats.num_acks;
     sidecar_answer(sidecar, "");
-    cr_assert(run_until(rig, rig->service.stats.num_acks > num_acks, RIG_WAIT_MS));
+    cr_assert(run_until(rig, rig->service.stats.num_acks > num_acks, POLICYD_WAIT_MS));
 }
 
 const Tabard__V1__SubscribeResponse *sidecar_take(struct sidecar *sidecar)
 {
-    cr_assert(run_until(sidecar->rig, sidecar->num_responses > sidecar->num_taken, RIG_WAIT_MS),
+    cr_assert(run_until(sidecar->rig, sidecar->num_responses > sidecar->num_taken, POLICYD_WAIT_MS),
               "no response came: %s", sidecar->words);
     cr_assert_eq(sidecar->num_responses, ++sidecar->num_taken, "more than one came");
     return sidecar->response;
@@ -244,7 +244,7 @@ void sidecar_expect_end(struct sidecar *sidecar, enum grpc_code code, const char
                         enum service_end end)
 {
     const struct service_stats *stats = &sidecar->rig->service.stats;
-    cr_assert(run_until(sidecar->rig, sidecar->call == NULL, RIG_WAIT_MS), "it goes on");
+    cr_assert(run_until(sidecar->rig, sidecar->call == NULL, POLICYD_WAIT_MS), "it goes on");
     cr_expect_eq(sidecar->code, code, "%s: %s", grpc_code_name(sidecar->code), sidecar->words);
     cr_expect(strstr(sidecar->words, words) != NULL, "\"%s\" lacks \"%s\"", sidecar->words, words);
     cr_expect_eq(stats->ends[end], 1, "%s", service_end_text(end));
@@ -254,7 +254,7 @@ static void wait_gone(struct sidecar *sidecar, uint64_t num_before)
 {
     const struct service_stats *stats = &sidecar->rig->service.stats;
     cr_assert(run_until(sidecar->rig, sidecar->call == NULL && stats->num_streams < num_before,
-                        RIG_WAIT_MS));
+                        POLICYD_WAIT_MS));
 }
 
 void sidecar_leave(struct sidecar *sidecar)

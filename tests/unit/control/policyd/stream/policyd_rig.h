@@ -2,7 +2,8 @@
 //
 // A policyd's service, with its CA, registry and versions in temp_folder, on a Unix socket, and
 // sidecars that the test plays over real gRPC streams. All in one loop. A test zeroes a rig, calls
-// rig_start, plays, and calls rig_stop. What goes wrong in the rig itself fails the test.
+// policyd_rig_start, plays, and calls policyd_rig_stop. What goes wrong in the rig itself fails the
+// test.
 #ifndef TABARD_TESTS_UNIT_CONTROL_POLICYD_STREAM_POLICYD_RIG_H
 #define TABARD_TESTS_UNIT_CONTROL_POLICYD_STREAM_POLICYD_RIG_H
 
@@ -12,28 +13,28 @@
 #include "tests/unit/support/loop.h"
 #include "tests/unit/support/temp.h"
 
-#define RIG_WAIT_MS 10000
+#define POLICYD_WAIT_MS 10000
 
-// The identities of RIG_FLEET. Each is granted to the test's own user, but for NOBODY_S. SHOP is
-// called at 10.0.0.0/24; the others are called by nobody.
+// The identities of POLICYD_FLEET. Each is granted to the test's own user, but for NOBODY_S. SHOP
+// is called at 10.0.0.0/24; the others are called by nobody.
 #define SHOP     "spiffe://demo.example/shop"
 #define WEB      "spiffe://demo.example/web"
 #define OPS      "spiffe://demo.example/ops"
 #define NOBODY_S "spiffe://demo.example/nobody"
 
-#define RIG_WORKLOADS                                                                              \
+#define POLICYD_WORKLOADS                                                                          \
     "workloads:\n"                                                                                 \
     "- {spiffe_id: '" SHOP "', unix_uids: [@], addresses: ['10.0.0.0/24'], ports: [8080]}\n"       \
     "- {spiffe_id: '" WEB "', unix_uids: [@]}\n"                                                   \
     "- {spiffe_id: '" OPS "', unix_uids: [@]}\n"                                                   \
     "- {spiffe_id: '" NOBODY_S "', by_join_token: true}\n"
 
-#define RIG_POLICY(name, caller)                                                                   \
+#define POLICYD_POLICY(name, caller)                                                               \
     "- {targets: ['" SHOP "'], policy: {name: " name                                               \
     ", action: ALLOW, mode: ENFORCE, rules: [{principals: ['" caller "']}]}}\n"
 
 // WEB may call SHOP.
-#define RIG_FLEET RIG_WORKLOADS "policies:\n" RIG_POLICY("web-may", WEB)
+#define POLICYD_FLEET POLICYD_WORKLOADS "policies:\n" POLICYD_POLICY("web-may", WEB)
 
 struct policyd_rig {
     uv_loop_t loop;
@@ -55,15 +56,15 @@ struct sidecar {
 };
 
 // In a fleet's text, @ stands for the test's own user.
-void rig_start(struct policyd_rig *rig, const char *fleet);
-void rig_stop(struct policyd_rig *rig);
-void rig_set_fleet(struct policyd_rig *rig, const char *fleet);
+void policyd_rig_start(struct policyd_rig *rig, const char *fleet);
+void policyd_rig_stop(struct policyd_rig *rig);
+void policyd_rig_set_fleet(struct policyd_rig *rig, const char *fleet);
 
-// rig_set_trust reads the CA's folder, with `crls` (PEM; NULL: none) beside it.
-void rig_set_trust(struct policyd_rig *rig, const char *crls);
+// policyd_rig_set_trust reads the CA's folder, with `crls` (PEM; NULL: none) beside it.
+void policyd_rig_set_trust(struct policyd_rig *rig, const char *crls);
 
-// rig_owner returns who is at an address, or "".
-const char *rig_owner(struct policyd_rig *rig, const char *address);
+// policyd_rig_owner returns who is at an address, or "".
+const char *policyd_rig_owner(struct policyd_rig *rig, const char *address);
 
 // sidecar_open begins a stream and says nothing. sidecar_cleanup needs it to be over.
 void sidecar_open(struct sidecar *sidecar, struct policyd_rig *rig);

@@ -17,7 +17,7 @@ static struct sidecar shop, web;
 static void start(void)
 {
     temp_set_up();
-    rig_start(&rig, RIG_FLEET);
+    policyd_rig_start(&rig, POLICYD_FLEET);
 }
 
 static void stop(void)
@@ -29,7 +29,7 @@ static void stop(void)
         }
         sidecar_cleanup(sidecars[i]);
     }
-    rig_stop(&rig);
+    policyd_rig_stop(&rig);
     temp_tear_down();
 }
 
@@ -37,7 +37,7 @@ TestSuite(service, .init = start, .fini = stop, .timeout = 60);
 
 static void expect_address_is_gone(void)
 {
-    cr_expect_str_eq(rig_owner(&rig, "10.0.0.5"), "");
+    cr_expect_str_eq(policyd_rig_owner(&rig, "10.0.0.5"), "");
     cr_expect_eq(rig.service.world.registry.num_claims, 0);
 }
 
@@ -56,7 +56,7 @@ Test(service, a_sidecar_that_is_lost_and_comes_back_keeps_them_and_nobody_is_tol
     sidecar_take(&web);
     sidecar_answer(&web, "");
     sidecar_vanish(&shop);
-    cr_expect_str_eq(rig_owner(&rig, "10.0.0.5"), SHOP);
+    cr_expect_str_eq(policyd_rig_owner(&rig, "10.0.0.5"), SHOP);
     cr_expect(sidecar_is_quiet(&web), "nothing has changed for who calls it");
     sidecar_cleanup(&shop);
     sidecar_join(&shop, &rig, SHOP, "10.0.0.5");
@@ -65,11 +65,12 @@ Test(service, a_sidecar_that_is_lost_and_comes_back_keeps_them_and_nobody_is_tol
 
 Test(service, what_a_lost_sidecar_left_gives_way_to_another_identity)
 {
-    rig_set_fleet(&rig, "workloads:\n"
-                        "- {spiffe_id: '" SHOP "', unix_uids: [@], addresses: ['10.0.0.0/24'], "
-                        "ports: [8080]}\n"
-                        "- {spiffe_id: '" WEB "', unix_uids: [@], addresses: ['10.0.0.0/24'], "
-                        "ports: [8080]}\n");
+    policyd_rig_set_fleet(&rig,
+                          "workloads:\n"
+                          "- {spiffe_id: '" SHOP "', unix_uids: [@], addresses: ['10.0.0.0/24'], "
+                          "ports: [8080]}\n"
+                          "- {spiffe_id: '" WEB "', unix_uids: [@], addresses: ['10.0.0.0/24'], "
+                          "ports: [8080]}\n");
     sidecar_join(&shop, &rig, SHOP, "10.0.0.5");
     sidecar_open(&web, &rig);
     sidecar_ask(&web, WEB, "10.0.0.5", NULL, 0);
@@ -78,36 +79,36 @@ Test(service, what_a_lost_sidecar_left_gives_way_to_another_identity)
     sidecar_vanish(&shop);
     sidecar_cleanup(&web);
     sidecar_join(&web, &rig, WEB, "10.0.0.5");
-    cr_expect_str_eq(rig_owner(&rig, "10.0.0.5"), WEB);
+    cr_expect_str_eq(policyd_rig_owner(&rig, "10.0.0.5"), WEB);
 }
 
 Test(service, what_a_lost_sidecar_left_goes_with_the_fleet_that_gave_it)
 {
     sidecar_join(&shop, &rig, SHOP, "10.0.0.5");
     sidecar_vanish(&shop);
-    rig_set_fleet(&rig, "workloads:\n- {spiffe_id: '" SHOP "', unix_uids: [@], addresses: "
-                        "['10.0.9.0/24'], ports: [8080]}\n");
+    policyd_rig_set_fleet(&rig, "workloads:\n- {spiffe_id: '" SHOP "', unix_uids: [@], addresses: "
+                                "['10.0.9.0/24'], ports: [8080]}\n");
     expect_address_is_gone();
 }
 
 Test(service, an_identity_that_the_fleet_no_longer_grants_loses_its_stream_and_its_addresses)
 {
     sidecar_join(&shop, &rig, SHOP, "10.0.0.5");
-    rig_set_fleet(&rig, "workloads:\n- {spiffe_id: '" WEB "', unix_uids: [@]}\n");
+    policyd_rig_set_fleet(&rig, "workloads:\n- {spiffe_id: '" WEB "', unix_uids: [@]}\n");
     sidecar_expect_end(&shop, GRPC_PERMISSION_DENIED, "no longer grants this identity",
                        SERVICE_END_NO_LONGER_GRANTED);
-    cr_expect(run_until(&rig, rig.service.stats.num_streams == 0, RIG_WAIT_MS));
+    cr_expect(run_until(&rig, rig.service.stats.num_streams == 0, POLICYD_WAIT_MS));
     expect_address_is_gone();
 }
 
 Test(service, an_address_that_the_fleet_no_longer_gives_ends_the_stream)
 {
     sidecar_join(&shop, &rig, SHOP, "10.0.0.5");
-    rig_set_fleet(&rig, "workloads:\n- {spiffe_id: '" SHOP "', unix_uids: [@], addresses: "
-                        "['10.0.9.0/24'], ports: [8080]}\n");
+    policyd_rig_set_fleet(&rig, "workloads:\n- {spiffe_id: '" SHOP "', unix_uids: [@], addresses: "
+                                "['10.0.9.0/24'], ports: [8080]}\n");
     sidecar_expect_end(&shop, GRPC_PERMISSION_DENIED, "one of the addresses",
                        SERVICE_END_NO_LONGER_GRANTED);
-    cr_expect(run_until(&rig, rig.service.stats.num_streams == 0, RIG_WAIT_MS));
+    cr_expect(run_until(&rig, rig.service.stats.num_streams == 0, POLICYD_WAIT_MS));
     expect_address_is_gone();
 }
 
@@ -117,9 +118,9 @@ Test(service, a_fleet_that_changes_nothing_for_a_sidecar_is_not_sent_to_it)
     sidecar_join(&shop, &rig, SHOP, "10.0.0.5");
     sidecar_take(&web);
     sidecar_answer(&web, "");
-    rig_set_fleet(&rig, RIG_FLEET);
+    policyd_rig_set_fleet(&rig, POLICYD_FLEET);
     cr_expect(sidecar_is_quiet(&shop) && sidecar_is_quiet(&web));
-    rig_set_fleet(&rig, RIG_FLEET RIG_POLICY("ops-may", OPS));
+    policyd_rig_set_fleet(&rig, POLICYD_FLEET POLICYD_POLICY("ops-may", OPS));
     cr_expect_eq(sidecar_take(&shop)->state->n_policies, 2);
     cr_expect(sidecar_is_quiet(&web), "what others may do is not told");
 }
@@ -130,16 +131,16 @@ Test(service, a_push_lasts_until_the_last_sidecar_has_answered)
     const struct service_stats *stats = &rig.service.stats;
     sidecar_join(&shop, &rig, SHOP, "10.0.0.5");
     sidecar_join(&second, &rig, SHOP, "10.0.0.6");
-    cr_expect(run_until(&rig, rig.service.change_began_ns == 0, RIG_WAIT_MS));
+    cr_expect(run_until(&rig, rig.service.change_began_ns == 0, POLICYD_WAIT_MS));
     cr_expect_eq(stats->num_pushes, 0, "the first states are no pushes");
-    rig_set_fleet(&rig, RIG_FLEET RIG_POLICY("ops-may", OPS));
+    policyd_rig_set_fleet(&rig, POLICYD_FLEET POLICYD_POLICY("ops-may", OPS));
     sidecar_take(&shop);
     sidecar_take(&second);
     sidecar_answer(&shop, "");
-    cr_expect(run_until(&rig, stats->num_acks == 3, RIG_WAIT_MS));
+    cr_expect(run_until(&rig, stats->num_acks == 3, POLICYD_WAIT_MS));
     cr_expect_eq(stats->num_pushes, 0);
     sidecar_answer(&second, "it refuses, which is an answer too");
-    cr_expect(run_until(&rig, stats->num_pushes == 1, RIG_WAIT_MS));
+    cr_expect(run_until(&rig, stats->num_pushes == 1, POLICYD_WAIT_MS));
     cr_expect(stats->push_ns_last >= SERVICE_COALESCE_MS * 900000ull);
     cr_expect_eq(stats->push_ns_sum, stats->push_ns_last);
     cr_expect_eq(stats->push_ns_max, stats->push_ns_last);
@@ -151,8 +152,8 @@ Test(service, a_push_does_not_wait_for_a_sidecar_that_is_gone)
 {
     const struct service_stats *stats = &rig.service.stats;
     sidecar_join(&shop, &rig, SHOP, "10.0.0.5");
-    cr_expect(run_until(&rig, rig.service.change_began_ns == 0, RIG_WAIT_MS));
-    rig_set_fleet(&rig, RIG_FLEET RIG_POLICY("ops-may", OPS));
+    cr_expect(run_until(&rig, rig.service.change_began_ns == 0, POLICYD_WAIT_MS));
+    policyd_rig_set_fleet(&rig, POLICYD_FLEET POLICYD_POLICY("ops-may", OPS));
     sidecar_take(&shop);
     cr_expect_eq(stats->num_pushes, 0);
     sidecar_vanish(&shop);
@@ -192,10 +193,10 @@ Test(service, a_stream_whose_certificate_is_revoked_ends_and_the_others_are_told
     sidecar_take(&web);
     sidecar_answer(&web, "");
     char *crl = revoke(response->certificate->chain[0].data, response->certificate->chain[0].len);
-    rig_set_trust(&rig, crl);
+    policyd_rig_set_trust(&rig, crl);
     sidecar_expect_end(&shop, GRPC_PERMISSION_DENIED, "the certificate is revoked",
                        SERVICE_END_REVOKED);
-    cr_expect(run_until(&rig, rig.service.stats.num_streams == 1, RIG_WAIT_MS));
+    cr_expect(run_until(&rig, rig.service.stats.num_streams == 1, POLICYD_WAIT_MS));
     expect_address_is_gone();
     response = sidecar_take(&web);
     cr_assert_not_null(response->state);

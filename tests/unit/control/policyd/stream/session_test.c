@@ -16,7 +16,7 @@ static struct sidecar sidecar;
 static void start(void)
 {
     temp_set_up();
-    rig_start(&rig, RIG_FLEET);
+    policyd_rig_start(&rig, POLICYD_FLEET);
 }
 
 static void stop(void)
@@ -25,7 +25,7 @@ static void stop(void)
         sidecar_vanish(&sidecar);
     }
     sidecar_cleanup(&sidecar);
-    rig_stop(&rig);
+    policyd_rig_stop(&rig);
     temp_tear_down();
 }
 
@@ -51,7 +51,7 @@ Test(session, the_first_request_is_answered_with_a_state)
     cr_assert_eq(response->state->n_policies, 1);
     cr_expect_str_eq(response->state->policies[0]->name, "web-may");
     cr_expect_null(response->certificate, "none was asked for");
-    cr_expect_str_eq(rig_owner(&rig, "10.0.0.5"), SHOP);
+    cr_expect_str_eq(policyd_rig_owner(&rig, "10.0.0.5"), SHOP);
     const struct service_stats *stats = &rig.service.stats;
     cr_expect_eq(stats->num_streams, 1);
     cr_expect_eq(stats->num_started, 1);
@@ -67,7 +67,7 @@ Test(session, one_response_is_under_way_at_a_time)
     sidecar_open(&sidecar, &rig);
     sidecar_ask(&sidecar, SHOP, "10.0.0.5", NULL, 0);
     uint64_t version = sidecar_take(&sidecar)->version;
-    rig_set_fleet(&rig, RIG_FLEET RIG_POLICY("ops-may", OPS));
+    policyd_rig_set_fleet(&rig, POLICYD_FLEET POLICYD_POLICY("ops-may", OPS));
     cr_expect(sidecar_is_quiet(&sidecar), "the first one was not answered yet");
     sidecar_answer(&sidecar, "");
     const Tabard__V1__SubscribeResponse *response = sidecar_take(&sidecar);
@@ -183,7 +183,7 @@ Test(session, an_address_that_the_fleet_does_not_give_is_refused)
     sidecar_ask(&sidecar, SHOP, "10.0.1.5", NULL, 0);
     sidecar_expect_end(&sidecar, GRPC_PERMISSION_DENIED, "none of the 1 addresses",
                        SERVICE_END_ADDRESS);
-    cr_expect_str_eq(rig_owner(&rig, "10.0.1.5"), "");
+    cr_expect_str_eq(policyd_rig_owner(&rig, "10.0.1.5"), "");
 }
 
 Test(session, a_signing_request_of_the_first_request_is_answered_beside_the_state)
