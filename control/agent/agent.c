@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "base/now.h"
 #include "base/version.h"
 #include "control/agent/feed.h"
@@ -329,9 +330,10 @@ static bool start(struct agent *agent, struct err *err)
 int agent_run(const struct bootstrap *bootstrap)
 {
     struct err err = {{0}, {0}};
-    struct agent *agent = calloc(1, sizeof *agent);
-    if (agent == NULL || uv_loop_init(&agent->loop) != 0) {
-        log_error("msg=\"start failed\" error=\"out of memory or descriptors\"");
+    struct agent *agent = must_alloc(1, sizeof *agent);
+    int rc = uv_loop_init(&agent->loop);
+    if (rc != 0) {
+        log_error("msg=\"start failed\" error=\"%s\"", uv_strerror(rc));
         free(agent);
         return 1;
     }

@@ -7,6 +7,8 @@
 #include "base/flags.h"
 #include "base/pb/pb_text.h"
 #include "certs/identity.h"
+#include "control/agent/sources/files/mesh_files.h"
+#include "control/agent/sources/sources.h"
 #include "control/ctl/ctl.h"
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
@@ -48,6 +50,21 @@ static void mesh_cleanup(struct mesh *mesh)
     route_index_free(mesh->routes);
 }
 
+// What another source decides, this file doesn't hold.
+static bool check_whole(const Tabard__V1__MeshConfig *config, struct err *err)
+{
+    for (size_t i = 0; sources_fields[i] != NULL; i++) {
+        const struct source_field *field = sources_fields[i];
+        if ((field->fills & 1u << SNAPSHOT_RULES) != 0 && mesh_config_has(config, field->field)) {
+            return err_set_at(err, field->field,
+                              "what is allowed is the %s's to say: this file doesn't hold it",
+                              field->name);
+        }
+    }
+    return true;
+}
+
+// Reads and indexes the parts that decide. Keys and certificates are for `check`.
 static bool mesh_open(struct mesh *mesh, const char *path, struct err *err)
 {
     size_t text_len = 0;
@@ -66,11 +83,7 @@ static bool mesh_open(struct mesh *mesh, const char *path, struct err *err)
     Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT; // borrows everything from config
     snapshot_join(&snapshot, SNAPSHOT_RULES, &config->base);
     snapshot_join(&snapshot, SNAPSHOT_LOCAL, &config->base);
-    if (config->policy_agent != NULL) {
-        err_set_at(err, "policy_agent",
-                   "what is allowed is the policy agent's to say: this file "
-                   "doesn't hold it");
-    } else {
+    if (check_whole(config, err)) {
         mesh->policies = policy_index_new(snapshot.policies, snapshot.n_policies, err);
     }
     mesh->routes = mesh->policies == NULL ? NULL : route_index_new(&snapshot, err);

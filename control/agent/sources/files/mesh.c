@@ -153,7 +153,7 @@ static void take_config(struct mesh *mesh, struct mesh_files *files)
 static bool read_accesses(struct mesh *mesh, struct mesh_files *files, time_t now, struct err *err)
 {
     for (size_t i = 0; mesh->fields[i] != NULL; i++) {
-        if (mesh_files_has(files, mesh->fields[i]->field)) {
+        if (mesh_config_has(files->config, mesh->fields[i]->field)) {
             mesh->accesses[i] = mesh->fields[i]->access_new(files, now, err);
             if (mesh->accesses[i] == NULL) {
                 return false;

@@ -34,14 +34,13 @@ const struct files_entry *mesh_files_named(const struct mesh_files *files, const
     return files_find(&files->files, where);
 }
 
-bool mesh_files_has(const struct mesh_files *files, const char *field)
+bool mesh_config_has(const Tabard__V1__MeshConfig *config, const char *field)
 {
-    const char *config = (const char *)files->config;
     const ProtobufCFieldDescriptor *found = protobuf_c_message_descriptor_get_field_by_name(
         &tabard__v1__mesh_config__descriptor, field);
     return found->label == PROTOBUF_C_LABEL_REPEATED
-               ? *(const size_t *)(config + found->quantifier_offset) > 0
-               : *(void *const *)(config + found->offset) != NULL;
+               ? *(const size_t *)((const char *)config + found->quantifier_offset) > 0
+               : *(void *const *)((const char *)config + found->offset) != NULL;
 }
 
 bool mesh_files_name(struct mesh_files *files, const char *where, const char *name,
@@ -102,7 +101,8 @@ static bool check_beside(const struct mesh_files *files, const struct source_fie
     for (unsigned i = 0; i < config->n_fields; i++) {
         const char *name = config->fields[i].name;
         unsigned part = 1u << snapshot_part_of(name);
-        if ((part & field->fills & ~field->stands_in) != 0 && mesh_files_has(files, name)) {
+        if ((part & field->fills & ~field->stands_in) != 0 &&
+            mesh_config_has(files->config, name)) {
             err_set_at(err, name, "the %s gives these: leave them out beside %s", field->name,
                        field->field);
             return mesh_files_locate(files, err);
@@ -117,7 +117,7 @@ static bool read_others(struct mesh_files *files, const struct source_field *con
 {
     for (; *fields != NULL; fields++) {
         const struct source_field *field = *fields;
-        if (!mesh_files_has(files, field->field)) {
+        if (!mesh_config_has(files->config, field->field)) {
             continue;
         }
         if ((*out_filled & field->fills) != 0) {

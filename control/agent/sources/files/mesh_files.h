@@ -47,8 +47,8 @@ bool mesh_files_name(struct mesh_files *files, const char *where, const char *na
 // mesh_files_named returns the file that a field names; NULL: none.
 const struct files_entry *mesh_files_named(const struct mesh_files *files, const char *where);
 
-// mesh_files_has says whether mesh.yaml has a field that holds a message or a list.
-bool mesh_files_has(const struct mesh_files *files, const char *field);
+// mesh_config_has says whether a field of mesh.yaml that holds a message or a list is there.
+bool mesh_config_has(const Tabard__V1__MeshConfig *config, const char *field);
 
 // mesh_files_path gives the path of a name in mesh.yaml, relative to its own folder; to be free()d.
 char *mesh_files_path(const struct mesh_files *files, const char *name);

@@ -38,7 +38,8 @@ static uint64_t get_number(const uint8_t *bytes, unsigned len)
     return number;
 }
 
-uint8_t *store_pack(const struct stored_state *what, const char *owner, size_t *out_len)
+uint8_t *store_pack(const struct stored_state *what, const char *owner, size_t *out_len,
+                    struct err *err)
 {
     Tabard__V1__SubscribeResponse message = TABARD__V1__SUBSCRIBE_RESPONSE__INIT;
     message.nonce = (char *)"stored";
@@ -46,8 +47,13 @@ uint8_t *store_pack(const struct stored_state *what, const char *owner, size_t *
     message.state = what->state;
     size_t owner_len = strlen(owner);
     size_t len = HEADER_LEN + owner_len + tabard__v1__subscribe_response__get_packed_size(&message);
-    uint8_t *bytes = len <= STORE_BYTES_MAX && owner_len <= UINT16_MAX ? malloc(len) : NULL;
+    if (len > STORE_BYTES_MAX || owner_len > UINT16_MAX) {
+        err_set(err, "a state of %zu bytes is over the limit of %u", len, STORE_BYTES_MAX);
+        return NULL;
+    }
+    uint8_t *bytes = malloc(len);
     if (bytes == NULL) {
+        err_set(err, "out of memory for a state of %zu bytes", len);
         return NULL;
     }
     memcpy(bytes, MAGIC, MAGIC_LEN);

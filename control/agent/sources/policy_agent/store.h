@@ -25,9 +25,9 @@ struct stored_state {
     int64_t unix_s; // when it was stored
 };
 
-// store_pack makes the bytes of the file, to be free()d. `owner` names the sidecar. NULL:
-// it is too large.
-uint8_t *store_pack(const struct stored_state *what, const char *owner, size_t *out_len);
+// store_pack makes the bytes of the file, to be free()d. `owner` names the sidecar. NULL sets err.
+uint8_t *store_pack(const struct stored_state *what, const char *owner, size_t *out_len,
+                    struct err *err);
 
 // store_write replaces the file in one step and makes the folder if need be. false sets err, and
 // what was there is still there.

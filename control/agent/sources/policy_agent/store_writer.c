@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 
 struct job {
     char *folder;   // owned
@@ -131,28 +132,27 @@ static void on_timer(uv_timer_t *timer)
 
 struct store_writer *store_writer_new(uv_loop_t *loop)
 {
-    struct store_writer *writer = calloc(1, sizeof *writer);
-    if (writer != NULL) {
-        writer->loop = loop;
-        uv_timer_init(loop, &writer->timer);
-        writer->timer.data = writer;
-        writer->handles_open = 1;
-    }
+    struct store_writer *writer = must_alloc(1, sizeof *writer);
+    writer->loop = loop;
+    uv_timer_init(loop, &writer->timer);
+    writer->timer.data = writer;
+    writer->handles_open = 1;
     return writer;
 }
 
 void store_writer_put(struct store_writer *writer, const char *folder, const char *owner,
                       const struct stored_state *what)
 {
-    struct job job = {.folder = strdup(folder), .version = what->version};
-    job.bytes = store_pack(what, owner, &job.len);
-    if (job.folder == NULL || job.bytes == NULL) {
-        job_clear(&job);
-        note_failure(writer, "out of memory, or the state is too large to store");
+    struct err err = {{0}, {0}};
+    size_t len = 0;
+    uint8_t *bytes = store_pack(what, owner, &len, &err);
+    if (bytes == NULL) {
+        note_failure(writer, err.text);
         return;
     }
     job_clear(&writer->next);
-    writer->next = job;
+    writer->next = (struct job){
+        .folder = must_strdup(folder), .bytes = bytes, .len = len, .version = what->version};
     if (!writer->is_writing && !uv_is_active((uv_handle_t *)&writer->timer)) {
         start(writer);
     }

@@ -17,7 +17,7 @@
 
 struct store_writer; // opaque
 
-struct store_writer *store_writer_new(uv_loop_t *loop); // NULL when out of memory
+struct store_writer *store_writer_new(uv_loop_t *loop);
 
 // store_writer_put has a state written soon; `what` is packed at once.
 void store_writer_put(struct store_writer *writer, const char *folder, const char *owner,

@@ -44,7 +44,7 @@ static bool put(const struct folder *folder, uint64_t version, const char *desti
     state.destinations = destinations;
     const struct stored_state what = {.state = &state, .version = version, .unix_s = 1800000000};
     size_t len = 0;
-    uint8_t *bytes = store_pack(&what, "node", &len);
+    uint8_t *bytes = store_pack(&what, "node", &len, NULL);
     cr_assert_not_null(bytes);
     bool ok = store_write(folder->path, bytes, len, version, err);
     free(bytes);
