@@ -45,7 +45,7 @@ struct agent {
     int exit_status;
     bool is_draining;
     bool is_stopping;
-    // What the operator's page borrows until the next one.
+    // The operator's page borrows these until it is filled again.
     struct source_facts facts;
     char not_ready_because[1200];
 };
@@ -125,7 +125,7 @@ static bool on_send(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err 
     return proxy_link_send_snapshot(agent->supervise.link, snapshot, err);
 }
 
-// The lock follows what is in force.
+// Keeps the lock of the snapshot in force and lets the others go.
 static void settle_lock(struct agent *agent)
 {
     const struct assembly *what = &agent->rollout.in_force.what;
@@ -294,7 +294,7 @@ static void init_handles(struct agent *agent)
     uv_timer_start(&agent->tick, on_tick, TICK_MS, TICK_MS);
 }
 
-// Everything that can fail at the start, in order: what is occupied shows before a proxy runs.
+// Starts the parts in the order in which they can fail: an occupied port shows before a proxy runs.
 static bool start(struct agent *agent, struct err *err)
 {
     const struct bootstrap *bootstrap = agent->bootstrap;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The agent's flags, checked. Everything else is configuration and comes from mesh.yaml. Texts are
-// borrowed from argv. It opens nothing and starts nothing.
+// The agent's flags, checked. Everything else is configuration and comes from mesh.yaml. main fills
+// it once and keeps it for the whole run; the borrowed texts are argv's.
 #ifndef TABARD_CONTROL_AGENT_BOOTSTRAP_H
 #define TABARD_CONTROL_AGENT_BOOTSTRAP_H
 

@@ -24,7 +24,7 @@ void feed_settled(struct feed *feed, size_t source, uint64_t number, const char 
     look_at_board_soon(feed);
 }
 
-// Offers what the board holds. false sets err; what is not whole yet is offered later.
+// Offers what the board holds, if all slots are filled. false sets err: it is not good.
 static bool offer_board(struct feed *feed, struct err *err)
 {
     struct slots slots;
@@ -52,7 +52,8 @@ static void on_news(uv_timer_t *timer)
         }
     }
     if (feed->board.has_news) {
-        // Together with a try now, and without it once the try is over, whatever came of it.
+        // While something is tried, the news is offered together with it, and once more by itself
+        // when the try is over: a refused try must not take the news with it.
         feed->board.has_news = board_is_trying(&feed->board);
         struct err err = {{0}, {0}};
         char text[1024];
@@ -114,7 +115,7 @@ static void on_loaded(void *ctx, struct mesh *mesh)
         mesh->accesses[i] = NULL;
     }
     if (mesh->assembly.snapshot != NULL) {
-        // mesh.yaml is the whole truth, and was assembled where it was read.
+        // No other source has a say, and the file source has assembled it already.
         feed->board.has_news = false;
         feed->hooks.offer(feed->hooks.ctx, &mesh->assembly);
     } else {

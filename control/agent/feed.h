@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sources at work: mesh.yaml's files, and whom else mesh.yaml asks for. They fill the slots of
-// a board, and every change of it becomes one assembly for the rollout. The agent calls feed_start
-// once, feed_settled for each answer of the rollout, feed_close in a drain or at the end. Owned by
-// the agent; its loop thread; bounded by SOURCES_MAX.
+// The sources at work: mesh.yaml's files, and the other sources that mesh.yaml asks for. They fill
+// the slots of a board, and every change of it becomes one assembly for the rollout. The agent
+// calls feed_start once, feed_settled for each answer of the rollout, feed_close in a drain or at
+// the end. Owned by the agent; its loop thread; bounded by SOURCES_MAX.
 #ifndef TABARD_CONTROL_AGENT_FEED_H
 #define TABARD_CONTROL_AGENT_FEED_H
 
@@ -19,7 +19,7 @@
 struct feed_hooks {
     void *ctx;
     void (*offer)(void *ctx, struct assembly *assembly); // to be taken over, or is cleaned up
-    void (*failed)(void *ctx, const char *text);         // something that will not be offered
+    void (*failed)(void *ctx, const char *text); // an update was refused before it could be offered
 };
 
 // A source beside the files.
@@ -33,8 +33,8 @@ struct feed_source {
 // Zero state: feed_close does nothing.
 struct feed {
     struct feed_hooks hooks;
-    uv_loop_t *loop;           // borrowed
-    uv_timer_t news;           // looks at the board, outside of whatever callback brought news
+    uv_loop_t *loop; // borrowed
+    uv_timer_t news; // on_news runs from here, never inside the callback that brought the news
     struct source_file *files; // owned; NULL when closed
     struct feed_source sources[SOURCES_MAX];
     size_t num_sources;

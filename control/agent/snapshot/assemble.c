@@ -21,9 +21,10 @@
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
 
-// The snapshot, and the identity in it, which is the part's but for its key_id.
+// One block for the snapshot and for the identity in it, which borrows everything from its part
+// but the key_id.
 struct joined {
-    Tabard__V1__Snapshot snapshot; // first: it stands for the whole
+    Tabard__V1__Snapshot snapshot; // first: assembly_cleanup frees the block by it
     Tabard__V1__Identity identity;
     uint8_t key_id[CONTRACT_KEY_ID_LEN];
 };
@@ -87,7 +88,7 @@ static struct trust_bundles *check_bundles(struct assembly *out, time_t now, str
     return bundles;
 }
 
-// Is this a certificate with its own key?
+// Refuses a certificate that was issued for another key than ours.
 static bool check_leaf(struct assembly *out, EVP_PKEY *key, struct err *err)
 {
     Tabard__V1__Identity *identity = out->snapshot->identity;
@@ -110,7 +111,7 @@ static bool check_leaf(struct assembly *out, EVP_PKEY *key, struct err *err)
     return ok;
 }
 
-// Would a peer with the same bundles accept us?
+// Refuses a chain that a peer with the same bundles would refuse.
 static bool check_chain(struct assembly *out, const struct trust_bundles *bundles, time_t now,
                         struct err *err)
 {
@@ -125,7 +126,8 @@ static bool check_chain(struct assembly *out, const struct trust_bundles *bundle
     return ok;
 }
 
-// Would the proxy take it? Notes what route made of the settings.
+// Refuses policies and routes that the proxy would refuse, and notes what the agent needs of the
+// settings.
 static bool check_rules(struct assembly *out, struct err *err)
 {
     const Tabard__V1__Snapshot *snapshot = out->snapshot;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The slots of all sources, and which of them count: what a source tries, else what it holds, and
-// of two sources that fill the same slot the later one in the table. Owned by the agent; its one
-// thread; bounded by two sets of slots for each of SOURCES_MAX sources. Pure: it joins nothing and
-// sends nothing.
+// The slots of all sources. A source holds slots, and may try others; while it tries, these count
+// instead. Of two sources that fill the same slot the later one in the table counts. The feed puts
+// and tries what sources say, reads with board_slots what counts, and passes on the rollout's
+// answers: board_settled, then board_take outside of the rollout's callback. Owned by the feed; one
+// thread.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_BOARD_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_BOARD_H
 
@@ -31,7 +32,8 @@ struct board {
 
 void board_cleanup(struct board *board);
 
-// board_put: what a source says from now on; a try of its is over. Empty slots take it off.
+// board_put replaces what a source holds, and ends its try without an outcome. Empty slots take the
+// source off the board.
 void board_put(struct board *board, size_t source, const struct slots *slots);
 
 // board_try puts a try beside what the source holds; board_drop takes it back.
@@ -42,8 +44,8 @@ void board_drop(struct board *board, size_t source);
 void board_slots(const struct board *board, struct slots *out, uint64_t tickets[SOURCES_MAX]);
 bool board_is_trying(const struct board *board);
 
-// board_settled notes what became of a try, when its number is that of the try at hand: an older
-// one is over, and its answer says nothing of this one.
+// board_settled notes the outcome of a source's try. A number that is not that of the try at hand
+// is of an older try, and is ignored.
 void board_settled(struct board *board, size_t source, uint64_t number, const char *error);
 
 // board_take ends a source's try that has an outcome: what was tried is held from now on, or gone.

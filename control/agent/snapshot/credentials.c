@@ -11,7 +11,7 @@
 #include "certs/key.h"
 #include "control/agent/proxy/keyring.h"
 
-// Nobody is there to be asked for one.
+// Notes that a password would be needed: nobody is there to be asked for one.
 static int on_password(char *buf, int size, int is_write, void *ctx)
 {
     (void)buf;
@@ -61,7 +61,7 @@ bool credentials_leaf_read(const Tabard__V1__Identity *identity, EVP_PKEY **out_
     return ok;
 }
 
-// What would be right, for the failures whose own words don't say it.
+// Says what would be right, for the failures whose own words don't.
 static const char *hint(enum verify_failure failure)
 {
     switch (failure) {

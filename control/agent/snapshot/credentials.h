@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The workload's own certificate and key: read, and judged as a peer would judge them. Pure; `now`
-// is an argument. What is returned is the caller's; any thread; bounded by the limits of certs/. It
-// names no file: the caller knows which it was. It signs nothing; see keyring.
+// The workload's own certificate and key: read, and judged as a peer would judge them. Pure. Errors
+// name no file: the caller knows which it was.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_CREDENTIALS_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_CREDENTIALS_H
 

@@ -69,7 +69,8 @@ static void forget_error(struct rollout *rollout)
     rollout->failures_in_a_row = 0;
 }
 
-// Not at once: what the proxy refused it mostly refuses again, until a port, say, becomes free.
+// Sets when to try again. What the proxy refused it mostly refuses again, until a port, say,
+// becomes free.
 static void back_off(struct rollout *rollout, struct now now)
 {
     static const struct backoff waits = {.first_ms = ROLLOUT_RETRY_MS_MIN,
@@ -89,7 +90,7 @@ static bool has_ticket(const struct assembly *what)
     return false;
 }
 
-// One answer is all that a ticket gets, however many items it is in.
+// Takes an answered ticket out of an item: each ticket gets one answer.
 static void take_ticket(struct rollout_item *item, size_t source, uint64_t number)
 {
     if (item->what.tickets[source] == number) {
@@ -97,8 +98,8 @@ static void take_ticket(struct rollout_item *item, size_t source, uint64_t numbe
     }
 }
 
-// Tells every source whose try is in the item. A refused try that a newer item holds too has its
-// answer still to come: something else in the refused item may be to blame.
+// Answers every source whose try is in the item. When a refused try is in a newer item too, its
+// answer is that item's: something else in the refused one may be to blame.
 static void settle(struct rollout *rollout, const struct rollout_item *item, const char *error)
 {
     const struct rollout_item *newer = item != &rollout->waiting ? &rollout->waiting : NULL;
@@ -116,7 +117,7 @@ static void settle(struct rollout *rollout, const struct rollout_item *item, con
     }
 }
 
-// To a new proxy: what the old one had.
+// Sends to a new proxy what the old one had in force.
 static void resend(struct rollout *rollout, struct now now)
 {
     struct err err = {{0}, {0}};
@@ -177,7 +178,7 @@ static void advance(struct rollout *rollout, struct now now)
     }
 }
 
-// The newest offer is the one that is answered.
+// An update that is said again takes over the tickets of the new offer.
 static void pass_tickets(struct assembly *to, const struct assembly *from)
 {
     for (size_t i = 0; i < SOURCES_MAX; i++) {
@@ -196,7 +197,7 @@ void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct no
         forget_error(rollout);
     }
     if (is_same(&rollout->waiting, assembly)) {
-        // Said again: tried again at once.
+        // The same again: it is tried at once.
         pass_tickets(&rollout->waiting.what, assembly);
         assembly_cleanup(assembly);
     } else if (!rollout->sent.is_set && is_same(&rollout->in_force, assembly)) {
@@ -246,8 +247,8 @@ void rollout_proxy_down(struct rollout *rollout, struct now now)
     if (!rollout->sent.is_set) {
         return;
     }
-    // It may be this snapshot that kills the proxy. With one in force that doesn't, it gets few
-    // tries.
+    // This snapshot may be what kills the proxy. When another one can be in force instead, it gets
+    // few tries.
     keyring_withdraw(rollout->keyring);
     rollout->sent.num_deaths++;
     bool has_remedy = rollout->in_force.is_set || has_ticket(&rollout->sent.what);

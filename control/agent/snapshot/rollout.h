@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One snapshot after another: numbers what the source made, has it sent, keeps the last that came
-// into force, and knows whether the sidecar is ready. A refused update changes nothing. Owned by
-// the agent; its one thread; bounded by three snapshots: in force, sent, waiting. The newest wins.
-// It does no I/O and reads no clock: sending is a hook, and `now` is an argument.
+// Brings one snapshot after another into force: numbers what the sources made, has it sent, keeps
+// the last that came into force, and knows whether the sidecar is ready. A refused update changes
+// nothing. The agent calls it for every offer, every answer and every start and end of the proxy,
+// and rollout_tick once a second. Owned by the agent; its one thread; bounded by three snapshots:
+// in force, sent, waiting, where the newest wins. It does no I/O and reads no clock.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_ROLLOUT_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_ROLLOUT_H
 
@@ -26,7 +27,7 @@ struct rollout_hooks {
     void *ctx;
     // Sends a snapshot to the running proxy. false sets err.
     bool (*send)(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err *err);
-    // Takes what one agent alone may have before `assembly` is sent. false sets err.
+    // Takes what only one agent of a host may have, before `assembly` is sent. false sets err.
     bool (*claim)(void *ctx, const struct assembly *assembly, struct err *err);
     // What became of a source's try, once for each number: in force on every worker (error empty),
     // or refused and dropped: unlike an update without a ticket it is not tried again. A try that
@@ -52,7 +53,7 @@ struct rollout {
     bool has_proxy;
     bool is_applied;        // in_force is in force in the proxy that runs now
     bool is_resent;         // in_force was sent to a new proxy, and no answer yet
-    bool is_resend_refused; // which it refused
+    bool is_resend_refused; // the new proxy refused it
     bool is_draining;
     uint64_t resent_ms;
     uint64_t retry_at_ms;       // when waiting, or in_force in a new proxy, may be sent
@@ -62,7 +63,7 @@ struct rollout {
     uint64_t num_source_errors;
     char last_error[1024]; // why the newest update was refused; empty when it was not
     int64_t last_error_unix_ms;
-    bool is_error_of_source; // and not of the proxy
+    bool is_error_of_source; // last_error is a source's, not the proxy's
     bool has_expired;        // the certificate in force; already logged
     struct log_limit expiry_warned;
     struct log_limit crl_warned;
@@ -77,18 +78,18 @@ void rollout_cleanup(struct rollout *rollout);
 // nothing is dropped.
 void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct now now);
 
-// rollout_source_failed: the source could make no update, because of `text`.
+// rollout_source_failed notes and logs why a source could make no update.
 void rollout_source_failed(struct rollout *rollout, const char *text, struct now now);
 
 void rollout_proxy_up(struct rollout *rollout, struct now now);
 void rollout_proxy_down(struct rollout *rollout, struct now now);
 
 // rollout_answer takes the proxy's answer to a generation: in force (error empty) or refused.
-// false: nobody asked.
+// false: this generation waits for no answer.
 bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *error,
                     struct now now);
 
-// rollout_drain: nothing is sent any more, and the sidecar is not ready.
+// rollout_drain: from now on nothing is sent, and the sidecar is not ready.
 void rollout_drain(struct rollout *rollout);
 
 // rollout_tick does what time alone brings, to be called about once a second: tries again, lets

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What sources of configuration have to say: each fills slots, one for each part of a Snapshot
+// What a source of configuration says: it fills slots, one for each part of a Snapshot
 // (proxy/rules/snapshot_join.h), and knows nothing of who fills the others. A part is counted and
-// never changed; the last reference frees it. One thread at a time.
+// never changes; the last reference frees it. The counts are not atomic: a part is one thread's at
+// a time.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_SLOTS_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_SLOTS_H
 
@@ -32,8 +33,8 @@ struct slots {
 
 // slots_fill puts a part, of which it counts a reference, in place of what was there.
 void slots_fill(struct slots *slots, enum snapshot_part which, struct part *part);
-void slots_copy(struct slots *out, const struct slots *from); // over the zero state
+void slots_copy(struct slots *out, const struct slots *from); // out must be the zero state
 void slots_cleanup(struct slots *slots);
-bool slots_are_whole(const struct slots *slots); // none is empty
+bool slots_are_whole(const struct slots *slots); // no slot is empty
 
 #endif

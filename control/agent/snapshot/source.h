@@ -29,18 +29,20 @@ struct source_field {
     // Takes the field out of mesh.yaml and checks it. NULL sets err, located in mesh.yaml.
     void *(*access_new)(struct mesh_files *files, time_t now, struct err *err);
     void (*access_free)(void *access);                 // NULL is allowed
-    const char *(*access_address)(const void *access); // whom it leads to
+    const char *(*access_address)(const void *access); // where the source is, for sentences
 };
 
 struct source_hooks {
     void *ctx;
-    // What the source has to say now. Nobody is told what comes of it; it is tried until it goes.
+    // What the source says from now on. Nobody is told what comes of it; it is tried until it
+    // works.
     void (*put)(void *ctx, const struct slots *slots);
-    // Something new to be tried: `settled` says once what became of it, and until then nothing is
-    // put or offered. In force, it stays; refused, what was put or in force before does. false
-    // sets err, at the field of Snapshot: it is not good, and settled does not come.
+    // Something new to be tried. The source's `settled` is called once with what became of it, and
+    // until then the source puts and offers nothing. In force, it is what the source says from now
+    // on; refused, it is forgotten. false sets err, at the field of Snapshot that is to blame: it
+    // is not good, and `settled` does not come.
     bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
-    void (*refused)(void *ctx, const char *text); // an update that never became an offer
+    void (*refused)(void *ctx, const char *text); // notes why something never became an offer
 };
 
 struct source_facts {

@@ -12,7 +12,7 @@
 #include "certs/verify.h"
 #include "control/agent/snapshot/credentials.h"
 
-// Puts a field to an error that has none, and locates it.
+// Blames `where` for an error that names no field, and locates it.
 static bool locate_at(const struct mesh_files *files, const char *where, struct err *err)
 {
     if (err != NULL && err->where[0] == '\0') {
@@ -111,7 +111,7 @@ static bool read_bundles(struct mesh *mesh, const struct mesh_files *files, stru
     return ok;
 }
 
-// Says which file is to blame for a field that assemble refused, in mesh.yaml's own words.
+// Turns a field of Snapshot that assemble refused into mesh.yaml's field, and names its file.
 static bool locate(const struct mesh_files *files, struct err *err)
 {
     const struct files_entry *certificate = mesh_files_named(files, "identity.certificate");
@@ -138,7 +138,7 @@ static bool locate(const struct mesh_files *files, struct err *err)
     return mesh_files_locate(files, err);
 }
 
-// What mesh.yaml holds itself becomes one part, of which the slots take what is theirs.
+// Makes one part of what mesh.yaml holds itself. Each slot takes of it only what is its own.
 static void take_config(struct mesh *mesh, struct mesh_files *files)
 {
     struct part *part = part_new(&files->config->base, NULL);

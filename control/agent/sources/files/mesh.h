@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What mesh.yaml and its files come to: the slots that they fill, and whom else mesh.yaml asks to
-// fill some. The file source reads one at each change, and `tabardctl check` once. Pure but for
-// the reading; owned by the caller; any thread, one at a time.
+// What mesh.yaml and its files come to: the slots that they fill, and the other sources that
+// mesh.yaml asks for. The file source reads one at each change, `tabardctl check` reads one. Any
+// thread, one at a time.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_H
 #define TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_H
 
@@ -17,7 +17,7 @@
 // Zero state: {0}.
 struct mesh {
     struct slots slots;
-    struct assembly assembly; // of the slots, where they are whole; else the zero state
+    struct assembly assembly; // of the slots, if they are whole; else the zero state
     // Of each field of the table that mesh.yaml has, what its access_new made; else NULL.
     void *accesses[SOURCES_MAX];              // owned
     const struct source_field *const *fields; // borrowed, for ever

@@ -93,7 +93,7 @@ static bool read_identity(struct mesh_files *files, struct err *err)
                            "the PEM file of the certificate's key", err);
 }
 
-// What `field`'s source gives stands nowhere else in mesh.yaml.
+// Refuses what stands in mesh.yaml although the source of `field` gives it.
 static bool check_beside(const struct mesh_files *files, const struct source_field *field,
                          struct err *err)
 {
@@ -111,7 +111,8 @@ static bool check_beside(const struct mesh_files *files, const struct source_fie
     return true;
 }
 
-// Which source may stand beside which: no two give the same part.
+// Reads what the other sources' fields name. Here is decided which source may stand beside which:
+// no two give the same part.
 static bool read_others(struct mesh_files *files, const struct source_field *const *fields,
                         unsigned *out_filled, struct err *err)
 {

@@ -78,7 +78,7 @@ static bool read_tcp(struct pa_access *access, const struct mesh_files *files, t
 static bool read_unix(struct pa_access *access, const struct mesh_files *files, struct err *err)
 {
     const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
-    // A check that nobody makes must not look as if somebody did.
+    // What nobody checks on a Unix socket must not stand there as if it were checked.
     const char *field = config->identity[0] != '\0'       ? "policy_agent.identity"
                         : config->roots[0] != '\0'        ? "policy_agent.roots"
                         : config->trust_domain[0] != '\0' ? "policy_agent.trust_domain"
@@ -179,7 +179,7 @@ static void digest(struct pa_access *access, const struct mesh_files *files)
     free(packed);
 }
 
-// A join token is used once: its file may be gone after that, and is looked for again.
+// A join token is single-use, so its file may be gone after that. It is looked for again.
 static bool name_join_token(struct mesh_files *files, const char *name, struct err *err)
 {
     struct err why = {{0}, {0}};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which policy agent to follow and how to prove it: `policy_agent` of mesh.yaml, checked. Pure but
-// for the host's name and addresses. Owned by the caller; any thread; bounded by PA_ACCESS_*.
-// It connects to nothing; see pa_source.
+// Which policy agent to follow and how it proves itself: `policy_agent` of mesh.yaml, checked. The
+// file source makes one while it reads, and pa_source takes it over. Pure but for the host's name
+// and the current folder; bounded by PA_ACCESS_*.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_ACCESS_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_ACCESS_H
 
@@ -32,8 +32,8 @@ struct pa_access {
     bool is_token_missing;         // a file was named and isn't there
     char *state_folder;            // owned
     char *node_id;                 // owned
-    char *owner;                   // owned; whose stored state is ours: of two sidecars on one host
-    uint8_t digest[32];            // of all of it: equal digests, and nothing changed
+    char *owner;        // owned; names this sidecar in the stored state, among those of one host
+    uint8_t digest[32]; // of all of it: equal digests mean nothing changed
 };
 
 // pa_access_new takes `policy_agent` out of files->config. NULL sets err, located in mesh.yaml.

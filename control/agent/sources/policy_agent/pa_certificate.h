@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A certificate that a policy agent issued: is it the answer to our request? Pure; owned by the
-// caller. Whether peers would accept it is asked in assemble, with the trust bundles.
+// A certificate that a policy agent issued, checked to be the answer to our request. Whether peers
+// would accept it is asked in assemble, where the trust bundles are. Pure.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CERTIFICATE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CERTIFICATE_H
 

@@ -19,7 +19,7 @@
 #include "control/agent/sources/policy_agent/subscription.h"
 #include "net/grpc/client.h"
 
-#define FAILED_LOG_MS 60000 // the same words are said again after this
+#define FAILED_LOG_MS 60000 // a failure that goes on is logged again after this
 
 struct pa_source {
     struct source_hooks hooks;
@@ -140,7 +140,7 @@ static void on_fill_node(void *ctx, Tabard__V1__Node *out)
     }
 }
 
-// What an error says of a field of Snapshot, in the words of the response that brought it.
+// Renames the field of Snapshot that an error blames to the field of the response that filled it.
 static void name_as_sent(struct err *err)
 {
     static const char prefix[] = "identity.";
@@ -167,7 +167,7 @@ static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
     return ok;
 }
 
-// What is held serves from now on; nobody waits for an answer.
+// Puts what is held on the board.
 static void put_held(struct pa_source *source)
 {
     struct slots slots;
@@ -370,7 +370,7 @@ void pa_source_close(struct pa_source *source)
     if (source->stream != NULL) {
         subscription_stop(&source->sub, time_now(source));
         if (source->sub.state != NULL) {
-            store(source); // with the time until which it was good
+            store(source); // with the time until which a policy agent stood behind it
         }
         pa_stream_free(source->stream);
         source->stream = NULL;

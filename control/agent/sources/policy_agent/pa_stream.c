@@ -64,7 +64,7 @@ struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
     config.limits.message_bytes_max = PA_RESPONSE_BYTES_MAX;
     config.limits.held_bytes_max = 2 * PA_RESPONSE_BYTES_MAX;
     if (access->unix_path == NULL) {
-        // A host that went without a word shows in nothing else.
+        // A host that is gone without a word is noticed by nothing else.
         config.limits.h2.keepalive_ms = GRPC_CHANNEL_KEEPALIVE_MS_MIN;
         stream->verifier = pa_verifier_new(access->bundles, access->config->identity);
         access->bundles = NULL;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The stream to one policy agent: its connection, its TLS, its one Subscribe call. Heap, owned by
-// pa_source; the loop thread; bounded by gRPC's limits with PA_RESPONSE_BYTES_MAX a
-// message. When to open it again is decided elsewhere; see subscription. It knows no messages.
+// The stream to one policy agent: its connection, its TLS, its one Subscribe call. pa_source opens
+// it as often as subscription says, and sends on the call that pa_stream_call returns. Heap, owned
+// by pa_source; the loop thread; bounded by gRPC's limits with PA_RESPONSE_BYTES_MAX a message.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_STREAM_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_STREAM_H
 
@@ -26,7 +26,7 @@ struct pa_stream_hooks {
     void (*on_end)(void *ctx, const char *why); // foreign text: log it quoted
 };
 
-// pa_stream_new takes access->bundles. NULL sets err.
+// pa_stream_new takes over access->bundles. NULL sets err.
 struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
                                 const struct pa_stream_hooks *hooks, struct err *err);
 void pa_stream_free(struct pa_stream *stream); // NULL is allowed; no hook is called

@@ -2,8 +2,7 @@
 //
 // TLS to a policy agent: 1.3 only, the server proved by its roots and its SPIFFE id, our own
 // certificate shown where there is one. A verifier is counted, by its user and by every SSL_CTX;
-// one thread; fixed size. The key signs in this process, which holds it anyway. It connects
-// nothing.
+// one thread. The key signs in this process, which holds it anyway.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_TLS_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_TLS_H
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The last known good on disk: what a policy agent said, its version, and whose it is. Never a key,
-// never a certificate's key. One file, its content under SHA-256, and a small one with the highest
-// version that was ever stored, so that an old copy put in its place shows. Owned by the caller;
-// any thread, one at a time for a folder; bounded by STORE_BYTES_MAX. It decides nothing about what
-// it holds.
+// The last good state on disk: what a policy agent said, its version, and whose it is. No key is in
+// it. One file, its content under SHA-256, and a small one with the highest version that was ever
+// stored, which shows when an old copy was put back. Any thread, one at a time for a folder;
+// bounded by STORE_BYTES_MAX.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_STORE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_STORE_H
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Brings states to the disk off the loop, the newest and not more often than once in
-// STORE_WRITER_MS. A disk that is full or read-only is logged and counted, never fatal. Heap, freed
-// by its last close callback after store_writer_close; the loop thread, and one libuv worker while
-// it writes; bounded by two packed states: being written, and next.
+// Writes states to the disk off the loop, always the newest and at most one in STORE_WRITER_MS. A
+// disk that is full or read-only is logged and counted, never fatal. Heap, freed by its last close
+// callback after store_writer_close; the loop thread, and one libuv worker while it writes; bounded
+// by two packed states: being written, and next.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_STORE_WRITER_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_STORE_WRITER_H
 

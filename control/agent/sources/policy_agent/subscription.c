@@ -74,7 +74,7 @@ void subscription_ended(struct subscription *sub, const char *why, struct now no
     sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
     csr_forget(sub);
     sub->csr_at_ms = 0;
-    // What is on its way into force may go on; there is nobody left to be told.
+    // What is on its way into force goes on, but nobody is left to be answered.
     free(sub->next.nonce);
     sub->next.nonce = NULL;
     sub->num_failures++;
@@ -94,7 +94,7 @@ static void give_up(struct subscription *sub, const char *why, struct now now)
     subscription_ended(sub, why, now);
 }
 
-// Whose the certificate may be: the id that was asked for, or that of the one before.
+// The SPIFFE id that a certificate must have: the one asked for, or that of the one before.
 static const char *expected_id(const struct subscription *sub)
 {
     return sub->spiffe_id[0] != '\0'       ? sub->spiffe_id
@@ -189,7 +189,7 @@ static bool answer(struct subscription *sub, const char *error, struct now now)
     return send_request(sub, &request, false, now);
 }
 
-// A certificate_request was refused, by them or by us.
+// Waits before the next certificate_request: this one was refused, or its answer was.
 static void csr_refused(struct subscription *sub, struct now now)
 {
     csr_forget(sub);
@@ -349,7 +349,7 @@ void subscription_response(struct subscription *sub, const uint8_t *bytes, size_
     bool has_news = sub->next.state != NULL || sub->next.issued.part != NULL;
     tabard__v1__subscribe_response__free_unpacked(response, NULL);
     if (ok && !has_news) {
-        accept(sub, now); // no more than the refusal of a certificate
+        accept(sub, now); // it holds no more than the refusal of a certificate
     } else if (!ok || !offer(sub, &err)) {
         refuse(sub, err_text(&err, text, sizeof text), now);
         sub->hooks.refused(sub->hooks.ctx, text);
@@ -380,7 +380,7 @@ static bool is_over(uint64_t deadline_ms, struct now now)
     return deadline_ms != 0 && now.ms >= deadline_ms;
 }
 
-// A certificate that is over serves nobody, and one from files may be there.
+// Forgets a certificate that has expired, so that one from files can take its place.
 static void expire(struct subscription *sub, struct now now)
 {
     if (sub->issued.part == NULL || now_unix_s(now) < sub->issued.not_after || sub->next.is_set) {
@@ -393,7 +393,7 @@ static void expire(struct subscription *sub, struct now now)
     sub->hooks.expired(sub->hooks.ctx);
 }
 
-// What has not come in time; NULL: nothing is late.
+// Says what has not come in time; NULL: nothing is late.
 static const char *overdue(const struct subscription *sub, struct now now)
 {
     if (is_over(sub->leave_by_ms, now)) {

@@ -31,12 +31,12 @@ struct subscription_hooks {
     void (*close)(void *ctx); // ends the stream; subscription_ended does not come
     bool (*send)(void *ctx, const Tabard__V1__SubscribeRequest *request, struct err *err);
     void (*fill_node)(void *ctx, Tabard__V1__Node *out); // texts borrowed until the next call
-    // Has what a response brings tried; subscription_settled says what became of it. false sets
-    // err: it is not good.
+    // Offers what a response brings; subscription_settled says later what became of it. false sets
+    // err: it is not good, and subscription_settled does not come.
     bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
     void (*accepted)(void *ctx, bool is_new_state); // an offer came into force
-    // A response, or a certificate_request, was refused before there was an offer. What it
-    // deserves is answered already.
+    // A response was refused before it became an offer, or the policy agent refused a
+    // certificate_request. The answer has been sent already.
     void (*refused)(void *ctx, const char *text);
     void (*failed)(void *ctx, const char *text); // the stream ended or never was
     void (*expired)(void *ctx);                  // the issued certificate is over, and forgotten
@@ -57,11 +57,12 @@ struct subscription {
     struct subscription_hooks hooks;
     const char *spiffe_id; // wanted; borrowed, may be empty
     bool accepts_older;
-    bool shows_certificate; // as TLS does: without, each stream begins with a certificate_request
+    bool shows_certificate; // TLS does; where it is not, each stream begins with a
+                            // certificate_request
     bool is_started;
 
     struct part *state;       // counted; a State: the last that was accepted; NULL: none
-    uint64_t version;         // its
+    uint64_t version;         // of that state
     int64_t confirmed_unix_s; // when a policy agent last stood behind it
     struct pa_certificate issued;
     struct subscription_try next;
@@ -112,10 +113,11 @@ void subscription_settled(struct subscription *sub, const char *error, struct no
 void subscription_ended(struct subscription *sub, const char *why, struct now now);
 void subscription_leaving(struct subscription *sub, struct now now); // a GOAWAY
 
-// subscription_tick does what time alone brings, to be called about twice a second.
+// subscription_tick connects, gives up and renews when it is time; to be called twice a second.
 void subscription_tick(struct subscription *sub, struct now now);
 
-// subscription_age_s is for how long nobody has stood behind the state held; 0 without one.
+// subscription_age_s returns for how many seconds no policy agent has stood behind the state that
+// is held; 0: there is none, or one stands behind it.
 int64_t subscription_age_s(const struct subscription *sub, struct now now);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How long a subscription waits, and by which chance: after a lost stream, after a certificate that
-// was refused, before a renewal. Pure; any thread; bounded by SUBSCRIPTION_*. It starts no timer.
+// How long a subscription waits after a lost stream, after a certificate that was refused and
+// before a renewal, and how chance spreads these waits. Pure.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_WAITS_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_WAITS_H
 
