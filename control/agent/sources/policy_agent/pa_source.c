@@ -13,7 +13,7 @@
 #include "base/must.h"
 #include "base/now.h"
 #include "base/pb/pb_copy.h"
-#include "base/version.h"
+#include "control/agent/sources/policy_agent/pa_node.h"
 #include "control/agent/sources/policy_agent/pa_stream.h"
 #include "control/agent/sources/policy_agent/store_writer.h"
 #include "control/agent/sources/policy_agent/subscription.h"
@@ -34,8 +34,7 @@ struct pa_source {
     struct store_writer *writer; // owned
     char last_error[1024];
     struct log_limit failed_log;
-    char addresses[PA_ACCESS_ADDRESSES_MAX][ADDR_TEXT_MAX];
-    char *address_list[PA_ACCESS_ADDRESSES_MAX];
+    struct pa_node node;
 };
 
 static struct now time_now(const struct pa_source *source)
@@ -94,50 +93,10 @@ static bool on_send(void *ctx, const Tabard__V1__SubscribeRequest *request, stru
     return ok;
 }
 
-static size_t host_addresses(struct pa_source *source)
-{
-    uv_interface_address_t *interfaces = NULL;
-    int num_interfaces = 0;
-    size_t num = 0;
-    if (uv_interface_addresses(&interfaces, &num_interfaces) != 0) {
-        return 0;
-    }
-    for (int i = 0; i < num_interfaces && num < PA_ACCESS_ADDRESSES_MAX; i++) {
-        struct addr addr;
-        const struct sockaddr *sa = (const struct sockaddr *)&interfaces[i].address;
-        bool is_link_local = sa->sa_family == AF_INET6 &&
-                             IN6_IS_ADDR_LINKLOCAL(&interfaces[i].address.address6.sin6_addr);
-        if (!interfaces[i].is_internal && !is_link_local && addr_from_sockaddr(&addr, sa)) {
-            ip_text(&addr.ip, source->addresses[num]);
-            source->address_list[num] = source->addresses[num];
-            num++;
-        }
-    }
-    uv_free_interface_addresses(interfaces, num_interfaces);
-    return num;
-}
-
 static void on_fill_node(void *ctx, Tabard__V1__Node *out)
 {
-    static char *capabilities[] = {(char *)"destination_deltas"};
     struct pa_source *source = ctx;
-    const struct pa_access *access = source->access;
-    out->id = access->node_id;
-    out->version = (char *)TABARD_VERSION;
-    out->n_capabilities = 1;
-    out->capabilities = capabilities;
-    out->n_addresses = access->config->n_addresses;
-    out->addresses = access->config->addresses;
-    if (out->n_addresses == 0) {
-        out->n_addresses = host_addresses(source);
-        out->addresses = source->address_list;
-    }
-    // The join token is single-use and only for a sidecar that cannot prove itself by a
-    // certificate. No certificate is ever shown over a Unix socket, so there it is always sent.
-    bool shows_issued = access->unix_path == NULL && source->sub.issued.part != NULL;
-    if (access->join_token != NULL && !shows_issued) {
-        out->join_token = access->join_token;
-    }
+    pa_node_fill(&source->node, source->access, source->sub.issued.part != NULL, out);
 }
 
 // Renames the field of Snapshot that an error blames to the field of the response that filled it.
@@ -319,7 +278,7 @@ static void connect_anew(struct pa_source *source)
         .ctx = source, .on_message = on_message, .on_leaving = on_leaving, .on_end = on_end};
     source->stream = pa_stream_new(source->loop, source->access, &hooks, &err);
     if (source->stream == NULL) {
-        source->hooks.refused(source->hooks.ctx, err.text);
+        on_failed(source, err.text);
         return;
     }
     subscription_start(&source->sub, time_now(source));
