@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/sources/policy_agent/subscription.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/must.h"
-#include "certs/ca/csr.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
 #include "control/agent/sources/policy_agent/subscription_waits.h"
 
@@ -26,19 +24,12 @@ static void try_clear(struct subscription_try *next)
     *next = (struct subscription_try){0};
 }
 
-static void csr_forget(struct subscription *sub)
-{
-    EVP_PKEY_free(sub->csr_key);
-    sub->csr_key = NULL;
-    sub->csr_by_ms = 0;
-}
-
 void subscription_cleanup(struct subscription *sub)
 {
     part_unref(sub->state);
     pa_certificate_clear(&sub->issued);
     try_clear(&sub->next);
-    csr_forget(sub);
+    pa_csr_forget(&sub->csr);
     *sub = (struct subscription){.hooks = sub->hooks, .spiffe_id = ""};
 }
 
@@ -72,8 +63,7 @@ void subscription_ended(struct subscription *sub, const char *why, struct now no
     }
     sub->is_open = sub->has_response = sub->has_accepted = sub->has_base = false;
     sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
-    csr_forget(sub);
-    sub->csr_at_ms = 0;
+    pa_csr_start_anew(&sub->csr);
     // What is on its way into force goes on, but nobody is left to be answered.
     free(sub->next.nonce);
     sub->next.nonce = NULL;
@@ -109,14 +99,11 @@ static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest 
     struct err err = {{0}, {0}};
     Tabard__V1__CertificateRequest csr = TABARD__V1__CERTIFICATE_REQUEST__INIT;
     if (wants_certificate) {
-        csr_forget(sub);
-        csr.spiffe_id = (char *)expected_id(sub);
-        if (!csr_new(&sub->csr_key, &csr.csr.data, &csr.csr.len, csr.spiffe_id, &err)) {
+        if (!pa_csr_ask(&sub->csr, &csr, expected_id(sub), now, &err)) {
             give_up(sub, err.text, now);
             return false;
         }
         request->certificate_request = &csr;
-        sub->csr_by_ms = now.ms + SUBSCRIPTION_ANSWER_MS_MAX;
     }
     bool ok = sub->hooks.send(sub->hooks.ctx, request, &err);
     free(csr.csr.data);
@@ -124,11 +111,6 @@ static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest 
         give_up(sub, err.text, now);
     }
     return ok;
-}
-
-static bool is_renewal_due(const struct subscription *sub, struct now now)
-{
-    return sub->issued.part == NULL || now_unix_s(now) >= sub->renew_unix_s;
 }
 
 static void connect(struct subscription *sub, struct now now)
@@ -147,7 +129,8 @@ static void connect(struct subscription *sub, struct now now)
     request.node = &node;
     request.version_in_force = sub->version;
     // Where no certificate can be shown, only a request says which of its identities this is.
-    send_request(sub, &request, is_renewal_due(sub, now) || !sub->shows_certificate, now);
+    send_request(sub, &request,
+                 pa_csr_is_due(&sub->csr, &sub->issued, now) || !sub->shows_certificate, now);
 }
 
 void subscription_start(struct subscription *sub, struct now now)
@@ -155,7 +138,7 @@ void subscription_start(struct subscription *sub, struct now now)
     subscription_stop(sub, now);
     sub->is_started = true;
     sub->failures_in_a_row = 0;
-    sub->num_csr_refused = 0;
+    sub->csr.num_refused = 0;
     connect(sub, now);
 }
 
@@ -169,8 +152,8 @@ void subscription_stop(struct subscription *sub, struct now now)
     }
     free(sub->next.nonce);
     sub->next.nonce = NULL;
-    csr_forget(sub);
-    sub->csr_at_ms = sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
+    pa_csr_start_anew(&sub->csr);
+    sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
     sub->is_open = sub->has_response = sub->has_accepted = sub->has_base = false;
     sub->is_started = false;
 }
@@ -189,20 +172,12 @@ static bool answer(struct subscription *sub, const char *error, struct now now)
     return send_request(sub, &request, false, now);
 }
 
-// Waits before the next certificate_request: this one was refused, or its answer was.
-static void csr_refused(struct subscription *sub, struct now now)
-{
-    csr_forget(sub);
-    sub->csr_at_ms =
-        now.ms + subscription_csr_ms(sub->num_csr_refused++, sub->hooks.random(sub->hooks.ctx));
-}
-
 static void refuse(struct subscription *sub, const char *error, struct now now)
 {
     sub->num_nacks++;
     bool had_rules = sub->next.state != NULL || sub->next.version != 0;
-    if (sub->csr_key != NULL && (sub->next.issued.part != NULL || sub->next.certificate_error)) {
-        csr_refused(sub, now);
+    if (sub->csr.key != NULL && (sub->next.issued.part != NULL || sub->next.certificate_error)) {
+        pa_csr_refused(&sub->csr, now, sub->hooks.random(sub->hooks.ctx));
     }
     answer(sub, error, now);
     if (had_rules) {
@@ -230,14 +205,8 @@ static void accept(struct subscription *sub, struct now now)
         pa_certificate_clear(&sub->issued);
         sub->issued = sub->next.issued;
         sub->next.issued = (struct pa_certificate){0};
-        sub->renew_unix_s =
-            subscription_renewal_s(sub->issued.not_before, sub->issued.not_after, now_unix_s(now),
-                                   sub->hooks.random(sub->hooks.ctx));
-        sub->num_csr_refused = 0;
-        if (is_of_stream) {
-            csr_forget(sub);
-            sub->csr_at_ms = now.ms + 1000;
-        }
+        pa_csr_granted(&sub->csr, &sub->issued, is_of_stream, now,
+                       sub->hooks.random(sub->hooks.ctx));
     }
     if (is_of_stream) {
         sub->has_accepted = sub->has_accepted || is_new_state;
@@ -248,7 +217,7 @@ static void accept(struct subscription *sub, struct now now)
         char text[1024];
         snprintf(text, sizeof text, "the policy agent issues no certificate: %s",
                  sub->next.certificate_error);
-        csr_refused(sub, now);
+        pa_csr_refused(&sub->csr, now, sub->hooks.random(sub->hooks.ctx));
         sub->hooks.refused(sub->hooks.ctx, text);
     }
     answer(sub, "", now);
@@ -300,7 +269,7 @@ static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *res
     struct pa_expectation expected = {.version_in_force = sub->version,
                                       .accepts_older = sub->accepts_older,
                                       .has_base = sub->has_base,
-                                      .has_request = sub->csr_key != NULL};
+                                      .has_request = sub->csr.key != NULL};
     struct subscription_try *next = &sub->next;
     if (response->state != NULL || response->destinations != NULL) {
         next->version = response->version;
@@ -320,7 +289,7 @@ static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *res
         return true;
     }
     return response->certificate == NULL ||
-           pa_certificate_take(&next->issued, response->certificate, sub->csr_key, expected_id(sub),
+           pa_certificate_take(&next->issued, response->certificate, sub->csr.key, expected_id(sub),
                                err);
 }
 
@@ -409,7 +378,7 @@ static const char *overdue(const struct subscription *sub, struct now now)
     if (is_over(sub->answer_by_ms, now)) {
         return "no response to the first request";
     }
-    return is_over(sub->csr_by_ms, now) ? "no answer to a certificate_request" : NULL;
+    return is_over(sub->csr.answer_by_ms, now) ? "no answer to a certificate_request" : NULL;
 }
 
 void subscription_tick(struct subscription *sub, struct now now)
@@ -429,8 +398,8 @@ void subscription_tick(struct subscription *sub, struct now now)
         give_up(sub, why, now);
         return;
     }
-    if (sub->has_response && !sub->next.is_set && sub->csr_key == NULL &&
-        now.ms >= sub->csr_at_ms && is_renewal_due(sub, now)) {
+    if (sub->has_response && !sub->next.is_set && sub->csr.key == NULL &&
+        now.ms >= sub->csr.ask_at_ms && pa_csr_is_due(&sub->csr, &sub->issued, now)) {
         Tabard__V1__SubscribeRequest request = TABARD__V1__SUBSCRIBE_REQUEST__INIT;
         send_request(sub, &request, true, now);
     }

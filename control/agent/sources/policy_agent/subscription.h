@@ -15,11 +15,12 @@
 #include "base/err.h"
 #include "base/now.h"
 #include "control/agent/sources/policy_agent/pa_certificate.h"
+#include "control/agent/sources/policy_agent/pa_csr.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 #define SUBSCRIPTION_LASTED_MS                                                                     \
     10000 // after a stream that lasted less, the short first wait is skipped
-#define SUBSCRIPTION_ANSWER_MS_MAX  30000 // to a first request, to a certificate_request
+#define SUBSCRIPTION_ANSWER_MS_MAX  30000 // to a first request
 #define SUBSCRIPTION_EMPTY_MS_MAX   30000 // a refused response, and nothing to serve by: start anew
 #define SUBSCRIPTION_LEAVING_MS_MAX 30000 // after the server said that it goes
 
@@ -65,22 +66,18 @@ struct subscription {
     uint64_t version;         // of that state
     int64_t confirmed_unix_s; // when a policy agent last stood behind it
     struct pa_certificate issued;
+    struct pa_csr csr;
     struct subscription_try next;
 
     bool is_open;      // there is a stream
     bool has_response; // on this stream
     bool has_accepted; // on this stream: the policy agent stands behind what is in force
     bool has_base;     // see pa_response.h
-    EVP_PKEY *csr_key; // owned; of the certificate_request without an answer; NULL: none
     uint64_t opened_ms;
     uint64_t answer_by_ms; // 0: nothing is waited for
-    uint64_t csr_by_ms;    // as above
     uint64_t leave_by_ms;  // as above: the server goes
     uint64_t empty_by_ms;  // as above
     uint64_t retry_at_ms;  // without a stream
-    uint64_t csr_at_ms;    // not before
-    int64_t renew_unix_s;  // when half of the issued certificate's life is over
-    uint32_t num_csr_refused;
     uint32_t failures_in_a_row;
     uint64_t num_failures;
     uint64_t num_nacks;
