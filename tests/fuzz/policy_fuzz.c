@@ -18,7 +18,7 @@ static void check_state(const Tabard__V1__State *state)
     uint8_t *packed = malloc(len + 1);
     invariant(packed != NULL);
     invariant(tabard__v1__state__pack(state, packed) == len);
-    invariant(pa_text_check(&tabard__v1__state__descriptor, packed, len, NULL));
+    invariant(pa_response_check_text(&tabard__v1__state__descriptor, packed, len, NULL));
     Tabard__V1__State *again = tabard__v1__state__unpack(NULL, len, packed);
     invariant(again != NULL && !pb_text_has_unknown(&again->base, NULL));
     invariant(again->n_destinations == state->n_destinations);

@@ -3,10 +3,21 @@
 
 #include <openssl/evp.h>
 
+#include "base/backoff.h"
 #include "certs/ca/csr.h"
-#include "control/agent/sources/policy_agent/subscription_waits.h"
 
 #define GRANTED_MS 1000 // the least time between a certificate and the request for the next
+
+// Returns when half of a certificate's life is over, and up to a tenth of that sooner or later, so
+// that a fleet's renewals spread. The life begins when the certificate came, and not with a
+// notBefore that was dated back.
+static int64_t renewal_s(const struct pa_certificate *certificate, int64_t now_s, uint32_t random)
+{
+    int64_t start = certificate->not_before > now_s ? certificate->not_before : now_s;
+    int64_t life = certificate->not_after > start ? certificate->not_after - start : 0;
+    int64_t percent = 45 + (int64_t)(random % 11);
+    return start + life * percent / 100;
+}
 
 bool pa_csr_ask(struct pa_csr *csr, Tabard__V1__CertificateRequest *out, const char *spiffe_id,
                 struct now now, struct err *err)
@@ -23,8 +34,7 @@ bool pa_csr_ask(struct pa_csr *csr, Tabard__V1__CertificateRequest *out, const c
 void pa_csr_granted(struct pa_csr *csr, const struct pa_certificate *certificate, bool is_answer,
                     struct now now, uint32_t random)
 {
-    csr->renew_unix_s = subscription_renewal_s(certificate->not_before, certificate->not_after,
-                                               now_unix_s(now), random);
+    csr->renew_unix_s = renewal_s(certificate, now_unix_s(now), random);
     csr->num_refused = 0;
     if (is_answer) {
         pa_csr_forget(csr);
@@ -34,8 +44,12 @@ void pa_csr_granted(struct pa_csr *csr, const struct pa_certificate *certificate
 
 void pa_csr_refused(struct pa_csr *csr, struct now now, uint32_t random)
 {
+    static const struct backoff waits = {.first_ms = 0,
+                                         .min_ms = PA_CSR_WAIT_MS_MIN,
+                                         .max_ms = PA_CSR_WAIT_MS_MAX,
+                                         .jitter = BACKOFF_FROM_HALF};
     pa_csr_forget(csr);
-    csr->ask_at_ms = now.ms + subscription_csr_ms(csr->num_refused++, random);
+    csr->ask_at_ms = now.ms + backoff_ms(&waits, ++csr->num_refused, random);
 }
 
 void pa_csr_forget(struct pa_csr *csr)

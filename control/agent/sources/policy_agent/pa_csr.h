@@ -16,6 +16,8 @@
 #include "tabard/v1/policy_agent.pb-c.h"
 
 #define PA_CSR_ANSWER_MS_MAX 30000 // the policy agent takes longer: the stream begins anew
+#define PA_CSR_WAIT_MS_MIN   5000  // between two requests, from the second refusal on
+#define PA_CSR_WAIT_MS_MAX   60000
 
 // Zero state: {0}.
 struct pa_csr {

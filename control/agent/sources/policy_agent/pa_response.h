@@ -42,9 +42,9 @@ bool pa_response_check(const Tabard__V1__SubscribeResponse *response,
 Tabard__V1__State *pa_response_apply(Tabard__V1__SubscribeResponse *response,
                                      const Tabard__V1__State *base, struct err *err);
 
-// pa_text_check walks over packed bytes and refuses strings that hold a NUL or aren't UTF-8:
-// unpacked they would read as something shorter. false sets err, at the field.
-bool pa_text_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t len,
-                   struct err *err);
+// pa_response_check_text walks over packed bytes and refuses strings that hold a NUL or aren't
+// UTF-8: unpacked they would read as something shorter. false sets err, at the field.
+bool pa_response_check_text(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes,
+                            size_t len, struct err *err);
 
 #endif

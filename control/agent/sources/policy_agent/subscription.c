@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "control/agent/sources/policy_agent/pa_response.h"
-#include "control/agent/sources/policy_agent/subscription_waits.h"
 
 void subscription_init(struct subscription *sub, const struct subscription_hooks *hooks)
 {
@@ -56,6 +56,12 @@ bool subscription_is_busy(const struct subscription *sub)
 
 void subscription_ended(struct subscription *sub, const char *why, struct now now)
 {
+    // By chance from 0 on: many sidecars that lost their policy agent together must not come back
+    // together.
+    static const struct backoff waits = {.first_ms = SUBSCRIPTION_FIRST_MS_MAX,
+                                         .min_ms = SUBSCRIPTION_BACKOFF_MS_MIN,
+                                         .max_ms = SUBSCRIPTION_BACKOFF_MS_MAX,
+                                         .jitter = BACKOFF_FROM_ZERO};
     bool has_lasted =
         sub->is_open && sub->has_accepted && now.ms - sub->opened_ms >= SUBSCRIPTION_LASTED_MS;
     if (sub->has_accepted) {
@@ -73,7 +79,7 @@ void subscription_ended(struct subscription *sub, const char *why, struct now no
         sub->failures_in_a_row = 2;
     }
     sub->retry_at_ms =
-        now.ms + subscription_backoff_ms(sub->failures_in_a_row, sub->hooks.random(sub->hooks.ctx));
+        now.ms + backoff_ms(&waits, sub->failures_in_a_row, sub->hooks.random(sub->hooks.ctx));
     sub->hooks.failed(sub->hooks.ctx, why);
 }
 

@@ -2,7 +2,7 @@
 //
 // One sidecar's talk with its policy agent (tabard/v1/policy_agent.proto), as a state machine: when
 // to connect, what to ask, what to answer, what is held. Owned by pa_source; its one thread;
-// bounded by two states, accepted and tried, and SUBSCRIPTION_*, here and in subscription_waits.h.
+// bounded by two states, accepted and tried, and SUBSCRIPTION_*.
 // It does no I/O and reads no clock: everything it does is a hook, and `now` is an argument.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_H
@@ -23,6 +23,9 @@
 #define SUBSCRIPTION_ANSWER_MS_MAX  30000 // to a first request
 #define SUBSCRIPTION_EMPTY_MS_MAX   30000 // a refused response, and nothing to serve by: start anew
 #define SUBSCRIPTION_LEAVING_MS_MAX 30000 // after the server said that it goes
+#define SUBSCRIPTION_FIRST_MS_MAX   250   // of the wait after a first lost stream
+#define SUBSCRIPTION_BACKOFF_MS_MIN 1000  // of the next, doubled with each lost stream more
+#define SUBSCRIPTION_BACKOFF_MS_MAX 30000
 
 struct subscription_hooks {
     void *ctx;

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "certs/ca/mint.h"
-#include "control/agent/sources/policy_agent/subscription_waits.h"
 
 #define ID    "spiffe://demo.example/ns/shop/sa/web"
 #define OTHER "spiffe://demo.example/ns/shop/sa/other"
