@@ -241,21 +241,43 @@ Test(feed, mesh_yaml_without_its_policy_agent_is_the_whole_truth_again)
     stop(&stage);
 }
 
+// Says a state without the bundles that it needs.
+static void say_bad_state(struct stage *stage, const char *nonce, uint64_t version)
+{
+    Tabard__V1__SubscribeResponse response = TABARD__V1__SUBSCRIBE_RESPONSE__INIT;
+    Tabard__V1__State state = TABARD__V1__STATE__INIT;
+    response.nonce = (char *)nonce;
+    response.version = version;
+    response.state = &state;
+    pa_peer_say(&stage->peer, &response);
+}
+
 Test(feed, a_state_that_is_not_good_is_refused_by_its_field_and_told)
 {
     struct stage stage;
     start(&stage, FOLLOWS);
     connect_stage(&stage);
-    Tabard__V1__SubscribeResponse response = TABARD__V1__SUBSCRIBE_RESPONSE__INIT;
-    Tabard__V1__State state = TABARD__V1__STATE__INIT;
-    response.nonce = (char *)"one";
-    response.version = 1;
-    response.state = &state;
-    pa_peer_say(&stage.peer, &response);
+    say_bad_state(&stage, "one", 1);
     cr_expect(run_until(&stage, stage.peer.num_results == 1, 5000));
     cr_expect(strstr(stage.peer.error, "trust_bundles: missing") != NULL, "%s", stage.peer.error);
     cr_expect_str_eq(stage.failure, stage.peer.error, "the operator is told the same");
     cr_expect_eq(stage.num_offers, 0);
     accept_state(&stage, "two", 1);
+    say_bad_state(&stage, "three", 2);
+    cr_expect(run_until(&stage, stage.peer.num_results == 3, 5000));
+    folder_write(&stage.folder, "mesh.yaml", FOLLOWS FORWARD);
+    cr_expect(run_until(&stage, stage.num_forwards == 1, 5000), "what was not good is gone: %s",
+              stage.failure);
+    cr_expect_eq(stage.num_policies, 1);
+    stop(&stage);
+}
+
+Test(feed, a_mesh_yaml_that_is_not_good_is_told_and_offers_nothing)
+{
+    struct stage stage;
+    start(&stage, "polices: []\n");
+    cr_expect(run_until(&stage, stage.num_failed > 0, 5000));
+    cr_expect(strstr(stage.failure, "mesh.yaml:1:1") != NULL, "%s", stage.failure);
+    cr_expect_eq(stage.num_offers, 0);
     stop(&stage);
 }
