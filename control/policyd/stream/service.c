@@ -12,7 +12,7 @@
 
 // Addresses whose sidecar is out of touch.
 struct lost_claim {
-    struct lost_claim *next;
+    struct list link;
     struct claim *claim;
     uint64_t number; // of its stream
     uint64_t due_ms;
@@ -83,13 +83,9 @@ static void on_change(void *ctx)
     service_wake(ctx, uv_hrtime());
 }
 
-static void drop_lingering(struct service *service, struct lost_claim **at)
+static void drop_lost(struct service *service, struct lost_claim *item)
 {
-    struct lost_claim *item = *at;
-    *at = item->next;
-    if (service->lingering_end == &item->next) {
-        service->lingering_end = at;
-    }
+    list_remove(&item->link);
     if (!service->is_stopping) {
         registry_dir_erase(service->registry, item->number);
     }
@@ -128,8 +124,7 @@ void service_linger(struct service *service, struct session *session)
                                 .number = session->number,
                                 .due_ms = uv_now(service->loop) + SERVICE_LINGER_MS};
     registry_linger(&service->world.registry, claim);
-    *service->lingering_end = item;
-    service->lingering_end = &item->next;
+    list_push(&service->lost_claims, &item->link);
 }
 
 static void check_deadline(struct session *session, uint64_t now)
@@ -146,20 +141,30 @@ static void check_deadline(struct session *session, uint64_t now)
     }
 }
 
+static struct lost_claim *oldest_lost(struct service *service)
+{
+    return list_is_empty(&service->lost_claims)
+               ? NULL
+               : LIST_OF(service->lost_claims.next, struct lost_claim, link);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct service *service = timer->data;
     uint64_t now = uv_now(service->loop);
-    for (struct session *session = service->sessions, *next; session != NULL; session = next) {
-        next = session->next;
+    for (struct list *link = service->sessions.next, *next; link != &service->sessions;
+         link = next) {
+        struct session *session = LIST_OF(link, struct session, link);
+        next = link->next;
         check_deadline(session, now);
         if (session->claim != NULL && !session->is_over && !claim_is_in_force(session->claim)) {
             session_finish(session, SERVICE_END_ADDRESS, GRPC_ALREADY_EXISTS,
                            "another identity was at one of the addresses before");
         }
     }
-    while (service->lingering != NULL && now >= service->lingering->due_ms) {
-        drop_lingering(service, &service->lingering);
+    struct lost_claim *oldest;
+    while ((oldest = oldest_lost(service)) != NULL && now >= oldest->due_ms) {
+        drop_lost(service, oldest);
     }
 }
 
@@ -169,7 +174,8 @@ void service_init(struct service *service, uv_loop_t *loop, const char *dir, str
     const struct world_hooks hooks = {
         .ctx = service, .on_change = on_change, .on_behind = on_behind};
     *service = (struct service){.loop = loop, .dir = dir, .version = {.fd = -1}};
-    service->lingering_end = &service->lingering;
+    list_init(&service->sessions);
+    list_init(&service->lost_claims);
     world_init(&service->world, &hooks);
     world_set_trust(&service->world, trust);
     world_set_fleet(&service->world, fleet);
@@ -182,8 +188,8 @@ void service_init(struct service *service, uv_loop_t *loop, const char *dir, str
 void service_stop(struct service *service)
 {
     service->is_stopping = true;
-    while (service->lingering != NULL) {
-        drop_lingering(service, &service->lingering);
+    while (!list_is_empty(&service->lost_claims)) {
+        drop_lost(service, oldest_lost(service));
     }
     uv_close((uv_handle_t *)&service->coalesce, NULL);
     uv_close((uv_handle_t *)&service->tick, NULL);
@@ -199,7 +205,10 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
 {
     service_wake(service, began_ns);
     world_set_fleet(&service->world, fleet);
-    for (struct session *session = service->sessions; session != NULL; session = session->next) {
+    for (struct list *link = service->sessions.next, *next; link != &service->sessions;
+         link = next) {
+        struct session *session = LIST_OF(link, struct session, link);
+        next = link->next;
         if (session->id == NULL || session->is_over) {
             continue;
         }
@@ -211,11 +220,12 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
                            "the fleet no longer grants one of the addresses");
         }
     }
-    for (struct lost_claim **at = &service->lingering; *at != NULL;) {
-        if (is_permitted(service, (*at)->claim)) {
-            at = &(*at)->next;
-        } else {
-            drop_lingering(service, at);
+    for (struct list *link = service->lost_claims.next, *next; link != &service->lost_claims;
+         link = next) {
+        struct lost_claim *item = LIST_OF(link, struct lost_claim, link);
+        next = link->next;
+        if (!is_permitted(service, item->claim)) {
+            drop_lost(service, item);
         }
     }
     registry_dir_refresh(service->registry);
@@ -225,7 +235,10 @@ void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t
 {
     service_wake(service, began_ns);
     world_set_trust(&service->world, trust);
-    for (struct session *session = service->sessions; session != NULL; session = session->next) {
+    for (struct list *link = service->sessions.next, *next; link != &service->sessions;
+         link = next) {
+        struct session *session = LIST_OF(link, struct session, link);
+        next = link->next;
         if (ca_trust_is_revoked(trust, &session->shown) ||
             ca_trust_is_revoked(trust, &session->issued)) {
             session_finish(session, SERVICE_END_REVOKED, GRPC_PERMISSION_DENIED,

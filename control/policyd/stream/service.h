@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "net/grpc/server.h"
+#include "base/data/list.h"
 #include "control/policyd/stream/admit.h"
 #include "control/policyd/ca/issue.h"
 #include "control/policyd/world/registry_dir.h"
@@ -76,7 +77,6 @@ struct service_stats {
 };
 
 struct session;
-struct lost_claim;
 
 struct service {
     uv_loop_t *loop;
@@ -90,10 +90,9 @@ struct service {
     uv_timer_t tick;
     uint64_t change_began_ns; // of the changes not yet sent; 0: none
     struct push pushes[SERVICE_PUSHES];
-    struct push *push; // of the flush under way, or NULL
-    struct session *sessions;
-    struct lost_claim *lingering; // oldest first
-    struct lost_claim **lingering_end;
+    struct push *push;       // of the flush under way, or NULL
+    struct list sessions;    // of session
+    struct list lost_claims; // of lost_claim, oldest first
     uint64_t num_sessions_made;
     struct service_stats stats;
     bool is_stopping;

@@ -186,11 +186,7 @@ static void on_start(void *ctx, struct grpc_call *call)
     session->number = ++service->num_sessions_made;
     session->csrs = bucket_full(SERVICE_CSR_BURST, SERVICE_CSR_PER_SECOND);
     session->due_ms = uv_now(service->loop) + SERVICE_FIRST_REQUEST_MS;
-    session->next = service->sessions;
-    if (session->next != NULL) {
-        session->next->prev = session;
-    }
-    service->sessions = session;
+    list_push(&service->sessions, &session->link);
     // So that the sidecar knows that it is heard, before anything is due.
     grpc_call_send_headers(call);
 }
@@ -227,10 +223,7 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
     issue_forget(session->job);
     world_leave(&session->viewer);
     service_linger(service, session);
-    *(session->prev != NULL ? &session->prev->next : &service->sessions) = session->next;
-    if (session->next != NULL) {
-        session->next->prev = session->prev;
-    }
+    list_remove(&session->link);
     service->stats.num_streams--;
     bytes_cleanup(&session->answer);
     free(session->id);

@@ -18,8 +18,7 @@ struct session {
     struct viewer viewer; // first: a viewer is its session
     struct service *service;
     struct grpc_call *call;
-    struct session *next;
-    struct session *prev;
+    struct list link; // in the service's sessions
     uint64_t number;
     char *id; // owned; NULL: not admitted yet
     uid_t uid;

@@ -66,7 +66,7 @@ struct member *world_member(struct world *world, const char *id, size_t id_len)
 
 static void mark_dirty(struct world *world, struct view *view)
 {
-    if (view->is_dirty || view->viewers == NULL) {
+    if (view->is_dirty || list_is_empty(&view->viewers)) {
         return;
     }
     view->is_dirty = true;
@@ -88,7 +88,7 @@ void view_note(struct world *world, struct view *view, const struct member *memb
                const struct ip *ip)
 {
     world->num_changes++;
-    if (view->viewers == NULL) {
+    if (list_is_empty(&view->viewers)) {
         // Nobody has a state that the change would be a change of.
         view->state_seq = ++view->seq;
         return;
@@ -152,14 +152,7 @@ void world_leave(struct viewer *viewer)
     if (viewer->view == NULL) {
         return;
     }
-    if (viewer->prev != NULL) {
-        viewer->prev->next = viewer->next;
-    } else {
-        viewer->view->viewers = viewer->next;
-    }
-    if (viewer->next != NULL) {
-        viewer->next->prev = viewer->prev;
-    }
+    list_remove(&viewer->link);
     *viewer = (struct viewer){.view = NULL};
 }
 
@@ -169,8 +162,9 @@ void world_flush(struct world *world)
         struct view *view = world->dirty;
         world->dirty = view->next_dirty;
         view->is_dirty = false;
-        for (struct viewer *viewer = view->viewers, *next; viewer != NULL; viewer = next) {
-            next = viewer->next;
+        for (struct list *link = view->viewers.next, *next; link != &view->viewers; link = next) {
+            struct viewer *viewer = LIST_OF(link, struct viewer, link);
+            next = link->next;
             world->hooks.on_behind(world->hooks.ctx, viewer);
         }
     }

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/data/list.h"
 #include "control/policyd/fleet/fleet.h"
 #include "control/policyd/world/registry.h"
 #include "control/policyd/ca/ca_trust.h"
@@ -30,8 +31,7 @@ struct view;   // opaque: what one identity is shown
 // One sidecar that is shown a view. Embedded by its owner. Zero state: {0}.
 struct viewer {
     struct view *view;
-    struct viewer *next;
-    struct viewer *prev;
+    struct list link;  // in the view's viewers
     uint64_t seq;      // of the view's last change that it was sent
     bool wants_all;    // the next is a whole state
     bool wants_deltas; // it understands them

@@ -31,7 +31,7 @@ struct view {
     uint64_t seq;                     // of the last change
     uint64_t state_seq;               // of the last one that no delta can tell
     struct change *log;               // owned; NULL until the first; at seq % WORLD_LOG_MAX
-    struct viewer *viewers;
+    struct list viewers;              // of viewer
     struct view *next_dirty;
     bool is_dirty;
     struct bytes body;

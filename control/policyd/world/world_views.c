@@ -158,7 +158,7 @@ static void renumber(struct world *world, struct member *member, void *ctx)
     (void)ctx;
     array_cleanup(&member->callers);
     member->number = fleet_find(world->fleet, member->id, member->id_len);
-    if (member->view != NULL && member->view->viewers == NULL) {
+    if (member->view != NULL && list_is_empty(&member->view->viewers)) {
         view_free(member->view);
         member->view = NULL;
         world->num_views--;
@@ -212,16 +212,13 @@ bool world_join(struct world *world, struct viewer *viewer, const char *id, stru
     if (member->view == NULL) {
         struct view *view = must_alloc(1, sizeof *view);
         view->member = member;
+        list_init(&view->viewers);
         view->seq = view->state_seq = 1;
         member->view = view;
         world->num_views++;
         fill_sight(world, view);
     }
-    *viewer = (struct viewer){.view = member->view, .next = member->view->viewers};
-    viewer->wants_all = true;
-    if (viewer->next != NULL) {
-        viewer->next->prev = viewer;
-    }
-    member->view->viewers = viewer;
+    *viewer = (struct viewer){.view = member->view, .wants_all = true};
+    list_push(&member->view->viewers, &viewer->link);
     return true;
 }
