@@ -40,7 +40,7 @@ static bool fill(struct signed_chain *out, const struct ca_store *store, X509 *l
         ok = mint_cert_der(&out->certs[i], &out->lens[i], i == 0 ? leaf : store->above[i - 1]);
         out->num_certs += ok;
     }
-    return ok || err_set(err, "out of memory");
+    return ok || err_set(err, "a certificate can't be written as DER");
 }
 
 static bool sign_public(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *key,
