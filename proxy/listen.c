@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/must.h"
-#include "proxy/carry/side.h"
+#include "proxy/carry/socket.h"
 
 const char *listen_kind_text(enum listen_kind kind)
 {
@@ -90,7 +90,7 @@ static bool socket_open(struct listen_socket *sock, size_t num_workers)
             !addr_from_sockaddr(&sock->bound, (const struct sockaddr *)&sa)) {
             return false;
         }
-        side_set_socket_options(fd); // accepted sockets inherit them
+        socket_set_options(fd); // accepted sockets inherit them
         if (listen(fd, LISTEN_BACKLOG) != 0) {
             return false;
         }

@@ -47,14 +47,9 @@ static enum tls_result move(struct flow *flow, size_t *out_len)
     return result;
 }
 
-// Why a side's socket failed.
-static enum reason socket_reason(const struct side *side, bool is_mesh, const char **out_detail)
+enum reason relay_reset_of(const struct side *side)
 {
-    *out_detail = uv_strerror(side->error);
-    if (side->is_out_of_buffers) {
-        return REASON_LIMIT_BUFFERS;
-    }
-    return is_mesh ? REASON_PEER_RESET : REASON_LOCAL_RESET;
+    return side->is_mesh ? REASON_PEER_RESET : REASON_LOCAL_RESET;
 }
 
 static enum reason pass_end_on(struct flow *flow)
@@ -87,11 +82,10 @@ enum reason relay_step(struct flow *flow, const char **out_detail)
         if (target->is_out_of_buffers || source->is_out_of_buffers) {
             return REASON_LIMIT_BUFFERS;
         }
-        if (target->error != 0) {
-            return socket_reason(target, target->ssl != NULL, out_detail);
-        }
-        if (source->error != 0) {
-            return socket_reason(source, source->ssl != NULL, out_detail);
+        if (target->error != 0 || source->error != 0) {
+            const struct side *failed = target->error != 0 ? target : source;
+            *out_detail = side_error_text(failed);
+            return relay_reset_of(failed);
         }
         if (result == TLS_EOF) {
             return pass_end_on(flow);

@@ -28,6 +28,10 @@ enum reason relay_step(struct flow *flow, const char **out_detail);
 // relay_wants_read says whether the flow's source should be read: what came before has been taken.
 bool relay_wants_read(const struct flow *flow);
 
+// relay_reset_of names the end of a connection of which a side has failed: the peer's or the
+// service's.
+enum reason relay_reset_of(const struct side *side);
+
 // relay_is_done says whether the end has been passed on and sent.
 bool relay_is_done(const struct flow *flow);
 

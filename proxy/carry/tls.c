@@ -14,13 +14,12 @@ enum {
     // What one record may add to its plaintext in `out`: header, content type, tag, and a KeyUpdate
     // put before it.
     SEAL_OVERHEAD = 22 + 64,
-    RECORD_PLAINTEXT_MAX = 16384, // RFC 8446, section 5.1
 };
 
 // What a whole reading becomes when it is sealed leaves as one segment of at most 64 KiB, headers
 // (IPv6, TCP with its options) included, and fits into an empty ring.
-_Static_assert(RING_READ_MAX + (RING_READ_MAX / RECORD_PLAINTEXT_MAX + 1) * 22 + 128 <= 64 << 10 &&
-                   RING_READ_MAX + (RING_READ_MAX / RECORD_PLAINTEXT_MAX + 1) * SEAL_OVERHEAD <=
+_Static_assert(RING_READ_MAX + (RING_READ_MAX / TLS_RECORD_MAX + 1) * 22 + 128 <= 64 << 10 &&
+                   RING_READ_MAX + (RING_READ_MAX / TLS_RECORD_MAX + 1) * SEAL_OVERHEAD <=
                        RING_BYTES,
                "RING_READ_MAX is too large");
 
@@ -228,8 +227,8 @@ enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len)
     while (from->len > 0) {
         size_t len;
         const uint8_t *head = ring_head(from, &len);
-        if (len > RECORD_PLAINTEXT_MAX) {
-            len = RECORD_PLAINTEXT_MAX;
+        if (len > TLS_RECORD_MAX) {
+            len = TLS_RECORD_MAX;
         }
         size_t space = ring_space(&side->out);
         if (space < len + SEAL_OVERHEAD) {

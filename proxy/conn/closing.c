@@ -17,8 +17,7 @@ static bool is_logged(struct conn *conn, uint64_t *out_num_passed_over)
 {
     *out_num_passed_over = 0;
     return (conn->reason != REASON_LIMIT_CONNECTIONS && conn->reason != REASON_LIMIT_HANDSHAKES) ||
-           log_allowed(&conn->env->limit_log, uv_now(conn->env->loop), LIMIT_LOG_MS,
-                       out_num_passed_over);
+           log_allowed(&conn->env->limit_log, conn_now_ms(conn), LIMIT_LOG_MS, out_num_passed_over);
 }
 
 static void log_end(struct conn *conn, enum step ended_in)
@@ -52,8 +51,8 @@ static void log_end(struct conn *conn, enum step ended_in)
              conn->peer != NULL ? conn->peer->text : "-", rule,
              (unsigned long long)conn->env->snapshot->generation,
              (unsigned long long)conn->up.num_bytes, (unsigned long long)conn->down.num_bytes,
-             (unsigned long long)(uv_now(conn->env->loop) - conn->opened_ms),
-             reason_text(conn->reason), step_text(ended_in), detail);
+             (unsigned long long)(conn_now_ms(conn) - conn->opened_ms), reason_text(conn->reason),
+             step_text(ended_in), detail);
 }
 
 // Gives back what only a living connection holds.
@@ -81,7 +80,7 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail)
     enum step ended_in = conn_step(conn);
     struct stats *stats = &conn->env->stats;
     conn->reason = reason;
-    conn->step_ms = uv_now(conn->env->loop);
+    conn->step_ms = conn_now_ms(conn);
     conn->is_step_begun = false;
     if (detail != NULL && conn->detail == NULL) {
         conn->detail = strdup(detail);
@@ -90,15 +89,15 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail)
     stats_add(&stats->open[conn->direction], (uint64_t)-1);
     log_end(conn, ended_in);
     release_facts(conn);
-    if (reason != REASON_FINISHED && conn->plain.is_open) {
-        side_close(&conn->plain, true); // the service learns at once, and never by a quiet end
+    if (reason != REASON_FINISHED && conn->plain->is_open) {
+        side_close(conn->plain, true); // the service learns at once, and never by a quiet end
     }
-    if (reason != REASON_FINISHED && conn->mesh.ssl != NULL) {
+    if (reason != REASON_FINISHED && conn->mesh->ssl != NULL) {
         int alert = reason_alert(reason);
         if (alert != REASON_NO_ALERT) {
-            tls_alert(&conn->mesh, (uint8_t)alert);
+            tls_alert(conn->mesh, (uint8_t)alert);
         }
-        conn->mesh.wants_finish = true;
+        conn->mesh->wants_finish = true;
     }
     if (!conn->is_advancing) { // else the step that ended it says STEP_ENDED
         conn_advance(conn);
@@ -140,15 +139,15 @@ static void on_timer_closed(uv_handle_t *handle)
 void closing_now(struct conn *conn)
 {
     bool is_failure = conn->reason != REASON_FINISHED;
-    bool has_spoken_tls = conn->mesh.ssl != NULL;
-    if (conn->mesh.is_open) {
-        tls_stop(&conn->mesh);
+    bool has_spoken_tls = conn->mesh->ssl != NULL;
+    if (conn->mesh->is_open) {
+        tls_stop(conn->mesh);
         // After an alert the peer gets a FIN: a reset could overtake it.
-        bool with_reset = is_failure && !(has_spoken_tls && conn->mesh.is_finished);
-        side_close(&conn->mesh, with_reset);
+        bool with_reset = is_failure && !(has_spoken_tls && conn->mesh->is_finished);
+        side_close(conn->mesh, with_reset);
     }
-    if (conn->plain.is_open) {
-        side_close(&conn->plain, is_failure);
+    if (conn->plain->is_open) {
+        side_close(conn->plain, is_failure);
     }
     if (!uv_is_closing((const uv_handle_t *)&conn->timer)) {
         uv_close((uv_handle_t *)&conn->timer, on_timer_closed);
@@ -159,7 +158,7 @@ void closing_now(struct conn *conn)
 // Everything else is over.
 enum step_result step_closing(struct conn *conn)
 {
-    struct side *mesh = &conn->mesh;
+    struct side *mesh = conn->mesh;
     if (conn->reason != REASON_FINISHED && mesh->is_open && mesh->ssl != NULL) {
         ring_pull(&mesh->in, mesh->in.len);
         side_settle(mesh, &mesh->in);

@@ -2,6 +2,7 @@
 #include "proxy/conn/conn.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "proxy/conn/authorize.h"
@@ -22,7 +23,7 @@ static void on_timer(uv_timer_t *timer);
 
 static void timer_set(struct conn *conn, uint64_t within_ms)
 {
-    conn->timer_due_ms = uv_now(conn->env->loop) + within_ms;
+    conn->timer_due_ms = conn_now_ms(conn) + within_ms;
     uv_timer_start(&conn->timer, on_timer, within_ms, 0);
 }
 
@@ -53,12 +54,12 @@ static void on_timer(uv_timer_t *timer)
 // call and no timer for a message.
 static void deadline_sync(struct conn *conn, bool is_new)
 {
-    bool may_end_sooner = conn->plain.writing_len > 0 || conn->mesh.writing_len > 0 ||
+    bool may_end_sooner = conn->plain->writing_len > 0 || conn->mesh->writing_len > 0 ||
                           conn->up.is_ending != conn->down.is_ending;
     if (is_new || may_end_sooner) {
         enum reason reason;
         uint64_t left = deadline_left(conn, &reason);
-        if (is_new || conn->timer_due_ms > uv_now(conn->env->loop) + left) {
+        if (is_new || conn->timer_due_ms > conn_now_ms(conn) + left) {
             timer_set(conn, left);
         }
     }
@@ -68,7 +69,7 @@ static void interest_sync(struct conn *conn)
 {
     bool (*wants_read)(const struct conn *, const struct side *) =
         step_rows[conn_step(conn)].wants_read;
-    struct side *const sides[] = {&conn->plain, &conn->mesh};
+    struct side *const sides[] = {conn->plain, conn->mesh};
     for (size_t i = 0; i < 2; i++) {
         struct side *side = sides[i];
         if (side->is_open && side->is_connected) {
@@ -91,7 +92,7 @@ static bool run_steps(struct conn *conn)
             conn->at++;
         }
         conn->is_step_begun = false;
-        conn->step_ms = uv_now(conn->env->loop);
+        conn->step_ms = conn_now_ms(conn);
     }
 }
 
@@ -105,7 +106,7 @@ void conn_advance(struct conn *conn)
     do {
         conn->wants_advance = false;
         bool is_new = run_steps(conn);
-        if (conn->plain.is_open || conn->mesh.is_open) {
+        if (conn->plain->is_open || conn->mesh->is_open) {
             deadline_sync(conn, is_new);
         }
         interest_sync(conn);
@@ -117,6 +118,29 @@ void conn_advance(struct conn *conn)
 static void on_sign_done(void *owner)
 {
     conn_advance(owner);
+}
+
+static struct socket *socket_of(struct conn *conn, const struct side *side)
+{
+    return side == conn->mesh ? &conn->mesh_socket : &conn->plain_socket;
+}
+
+static void socket_make(struct conn *conn, const struct side *side)
+{
+    socket_init(socket_of(conn, side), conn->env->loop, &conn->env->pool, conn, on_change,
+                closing_on_handle_closed);
+    conn->handles_open++;
+}
+
+void conn_dial(struct conn *conn)
+{
+    socket_make(conn, conn->dialed);
+    socket_connect(socket_of(conn, conn->dialed), &conn->destination);
+}
+
+bool conn_origin(struct conn *conn, struct origin *out, bool is_intercepted)
+{
+    return origin_read(out, socket_fd(socket_of(conn, conn->accepted)), is_intercepted);
 }
 
 static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spec)
@@ -132,8 +156,11 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
     conn->direction = spec->kind == LISTEN_OUTBOUND || spec->kind == LISTEN_FORWARD
                           ? DIRECTION_OUTBOUND
                           : DIRECTION_INBOUND;
-    conn->accepted = conn->direction == DIRECTION_OUTBOUND ? &conn->plain : &conn->mesh;
-    conn->dialed = conn->direction == DIRECTION_OUTBOUND ? &conn->mesh : &conn->plain;
+    conn->plain = &conn->plain_socket.side;
+    conn->mesh = &conn->mesh_socket.side;
+    conn->mesh->is_mesh = true;
+    conn->accepted = conn->direction == DIRECTION_OUTBOUND ? conn->plain : conn->mesh;
+    conn->dialed = conn->direction == DIRECTION_OUTBOUND ? conn->mesh : conn->plain;
     conn->destination = spec->target;
     conn->port = spec->port;
     conn->at = path_start;
@@ -143,8 +170,8 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
     conn->sign.on_done = on_sign_done;
     uv_timer_init(env->loop, &conn->timer);
     conn->timer.data = conn;
-    side_init(conn->accepted, env->loop, &env->pool, conn, on_change, closing_on_handle_closed);
-    conn->handles_open = 2;
+    conn->handles_open = 1;
+    socket_make(conn, conn->accepted);
     conn->next = env->conns;
     if (env->conns != NULL) {
         env->conns->prev = conn;
@@ -164,9 +191,9 @@ void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct liste
     }
     stats_add(&env->stats.opened[conn->direction], 1);
     stats_add(&env->stats.open[conn->direction], 1);
-    int error = side_accept(conn->accepted, listener);
+    int error = socket_accept(socket_of(conn, conn->accepted), listener);
     if (error != 0) {
-        conn_end(conn, REASON_NO_ORIGIN, uv_strerror(error));
+        conn_end(conn, REASON_NO_ORIGIN, strerror(error));
     } else if (env->num_conns > env->limits.connections) {
         conn_end(conn, REASON_LIMIT_CONNECTIONS, NULL);
     } else {

@@ -19,7 +19,7 @@
 #include "proxy/rules/reason.h"
 #include "proxy/carry/relay.h"
 #include "proxy/rules/route.h"
-#include "proxy/carry/side.h"
+#include "proxy/carry/socket.h"
 #include "proxy/link/signer.h"
 #include "proxy/trust/snapshot.h"
 #include "proxy/conn/stats.h"
@@ -68,10 +68,12 @@ enum step {
 const char *step_text(enum step step);
 
 struct conn {
-    struct side plain;     // towards the service
-    struct side mesh;      // towards the peer; without TLS on plaintext paths
+    struct side *plain;    // towards the service; borrowed from its carrier below, like all four
+    struct side *mesh;     // towards the peer; without TLS on plaintext paths
     struct side *accepted; // one of the two above: who called
     struct side *dialed;   // the other
+    struct socket plain_socket;
+    struct socket mesh_socket;
     uv_timer_t timer;
     struct conn *prev; // borrowed: in env->conns
     struct conn *next;
@@ -127,5 +129,15 @@ void conn_advance(struct conn *conn);
 
 // conn_step returns the step that a connection is in: CLOSING from its end on.
 enum step conn_step(const struct conn *conn);
+
+static inline uint64_t conn_now_ms(const struct conn *conn)
+{
+    return uv_now(conn->env->loop);
+}
+
+// For the steps, which know no carrier. conn_origin asks where the caller was going, as
+// proxy/conn/origin.h. conn_dial makes the dialed side and calls the destination.
+bool conn_origin(struct conn *conn, struct origin *out, bool is_intercepted);
+void conn_dial(struct conn *conn);
 
 #endif

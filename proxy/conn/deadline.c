@@ -39,7 +39,7 @@ static bool is_half_closed(const struct conn *conn)
 // Of `limit_ms` for the whole step.
 static uint64_t step_left(const struct conn *conn, uint64_t limit_ms)
 {
-    return left_of(conn->step_ms, limit_ms, uv_now(conn->env->loop));
+    return left_of(conn->step_ms, limit_ms, conn_now_ms(conn));
 }
 
 uint64_t deadline_never(const struct conn *conn, enum reason *out_reason)
@@ -78,16 +78,16 @@ uint64_t deadline_closing(const struct conn *conn, enum reason *out_reason)
 uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
 {
     const struct limits *limits = &conn->env->limits;
-    uint64_t now_ms = uv_now(conn->env->loop);
+    uint64_t now_ms = conn_now_ms(conn);
     uint64_t moved_ms =
-        conn->plain.moved_ms > conn->mesh.moved_ms ? conn->plain.moved_ms : conn->mesh.moved_ms;
+        conn->plain->moved_ms > conn->mesh->moved_ms ? conn->plain->moved_ms : conn->mesh->moved_ms;
     uint64_t left = left_of(moved_ms, limits->idle_ms, now_ms);
     *out_reason = REASON_IDLE;
     if (is_half_closed(conn) && limits->half_closed_ms < limits->idle_ms) {
         left = left_of(moved_ms, limits->half_closed_ms, now_ms);
         *out_reason = REASON_HALF_CLOSED;
     }
-    const struct side *const sides[] = {&conn->plain, &conn->mesh};
+    const struct side *const sides[] = {conn->plain, conn->mesh};
     for (size_t i = 0; i < 2; i++) {
         uint64_t stall_left = left_of(sides[i]->waiting_ms, limits->stall_ms, now_ms);
         if (sides[i]->writing_len > 0 && stall_left < left) {

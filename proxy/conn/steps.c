@@ -44,7 +44,7 @@ static enum reason origin_refusal(struct conn *conn, const struct origin *origin
     if (ip_is_loopback(&to->ip) || ip_is_unspecified(&to->ip)) {
         return REASON_LOOPBACK;
     }
-    bool is_ours = host_addrs_has(&env->host_addrs, &to->ip, uv_now(env->loop));
+    bool is_ours = host_addrs_has(&env->host_addrs, &to->ip, conn_now_ms(conn));
     if (is_ours && is_own_port(env, to->port)) {
         return REASON_LOOP;
     }
@@ -59,12 +59,9 @@ static enum step_result step_origin(struct conn *conn)
 {
     bool is_intercepted = conn->kind == LISTEN_OUTBOUND || conn->kind == LISTEN_INBOUND;
     struct origin origin;
-    uv_os_fd_t fd;
-    if (uv_fileno((const uv_handle_t *)&conn->accepted->tcp, &fd) != 0 ||
-        !origin_read(&origin, fd, is_intercepted)) {
+    if (!conn_origin(conn, &origin, is_intercepted)) {
         if (errno == ENOTCONN) { // a reset was there before we were
-            bool is_peer = conn->direction == DIRECTION_INBOUND;
-            return ended(conn, is_peer ? REASON_PEER_RESET : REASON_LOCAL_RESET, NULL);
+            return ended(conn, relay_reset_of(conn->accepted), NULL);
         }
         return ended(conn, REASON_NO_ORIGIN, strerror(errno));
     }
@@ -138,14 +135,14 @@ static bool tls_begin(struct conn *conn)
     snapshot_unref(conn->handshake_snapshot);
     conn->handshake_snapshot = snapshot_ref(snapshot);
     SSL_CTX *ctx = is_server ? snapshot->trust->contexts.server : snapshot->trust->contexts.client;
-    return tls_start(&conn->mesh, ctx, is_server, conn);
+    return tls_start(conn->mesh, ctx, is_server, conn);
 }
 
 // PERMISSIVE with foreign_tls APPLICATION: the ClientHello says whose it is, and stays relayable
 // until it is known.
 static enum step_result detect_hello(struct conn *conn)
 {
-    struct side *mesh = &conn->mesh;
+    struct side *mesh = conn->mesh;
     if (mesh->ssl == NULL) {
         if (!tls_begin(conn)) {
             return ended(conn, REASON_NO_MEMORY, NULL);
@@ -171,12 +168,12 @@ static enum step_result detect_hello(struct conn *conn)
 
 static enum step_result step_detect(struct conn *conn)
 {
-    struct side *mesh = &conn->mesh;
+    struct side *mesh = conn->mesh;
     if (mesh->is_out_of_buffers) {
         return ended(conn, REASON_LIMIT_BUFFERS, NULL);
     }
     if (mesh->error != 0) {
-        return ended(conn, REASON_PEER_RESET, uv_strerror(mesh->error));
+        return ended(conn, REASON_PEER_RESET, side_error_text(mesh));
     }
     uint8_t first;
     if (ring_copy(&mesh->in, 0, &first, 1) == 0) {
@@ -199,22 +196,16 @@ static enum step_result step_connect(struct conn *conn)
 {
     struct side *side = conn->dialed;
     if (!conn->is_step_begun) {
-        side_init(side, conn->env->loop, &conn->env->pool, conn, conn->accepted->on_change,
-                  conn->accepted->on_closed);
-        conn->handles_open++;
-        int error = side_connect(side, &conn->destination);
-        if (error != 0 && side->error == 0) {
-            side->error = error;
-        }
+        conn_dial(conn);
     }
-    if (side->error == UV_ECONNREFUSED) {
+    if (side->error == ECONNREFUSED) {
         return ended(conn, REASON_CONNECT_REFUSED, NULL);
     }
-    if (side->error == UV_ETIMEDOUT) {
+    if (side->error == ETIMEDOUT) {
         return ended(conn, REASON_CONNECT_TIMEOUT, NULL);
     }
     if (side->error != 0) {
-        return ended(conn, REASON_CONNECT_FAILED, uv_strerror(side->error));
+        return ended(conn, REASON_CONNECT_FAILED, side_error_text(side));
     }
     return side->is_connected ? STEP_NEXT : STEP_WAIT;
 }
@@ -224,7 +215,7 @@ static bool is_plaintext_hello(struct conn *conn)
 {
     uint8_t first;
     if (conn->direction == DIRECTION_OUTBOUND || conn->has_first_byte ||
-        ring_copy(&conn->mesh.in, 0, &first, 1) == 0) {
+        ring_copy(&conn->mesh->in, 0, &first, 1) == 0) {
         return false;
     }
     conn->has_first_byte = true;
@@ -240,7 +231,7 @@ static enum step_result handshake_begin(struct conn *conn)
     conn->is_in_handshake = true;
     env->num_handshakes++;
     stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
-    if (conn->mesh.ssl == NULL && !tls_begin(conn)) {
+    if (conn->mesh->ssl == NULL && !tls_begin(conn)) {
         return ended(conn, REASON_NO_MEMORY, NULL);
     }
     return STEP_NEXT;
@@ -248,7 +239,7 @@ static enum step_result handshake_begin(struct conn *conn)
 
 static enum step_result step_handshake(struct conn *conn)
 {
-    struct side *mesh = &conn->mesh;
+    struct side *mesh = conn->mesh;
     if (!conn->is_step_begun && handshake_begin(conn) == STEP_ENDED) {
         return STEP_ENDED;
     }
@@ -268,7 +259,7 @@ static enum step_result step_handshake(struct conn *conn)
         reason = REASON_PEER_CLOSED;
     } else if (mesh->error != 0) {
         reason = REASON_PEER_RESET;
-        detail = uv_strerror(mesh->error);
+        detail = side_error_text(mesh);
     }
     side_flush(mesh);
     if (reason != REASON_NONE) {
@@ -334,13 +325,13 @@ static bool reads_nothing(const struct conn *conn, const struct side *side)
 
 static bool reads_hello(const struct conn *conn, const struct side *side)
 {
-    return side == &conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
+    return side == conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
 }
 
 // Inbound, CONNECT comes after the peer has proved who it is: reading stays on, which is cheaper.
 static bool reads_records(const struct conn *conn, const struct side *side)
 {
-    return side == &conn->mesh && side->ssl != NULL && side->in.len == 0;
+    return side == conn->mesh && side->ssl != NULL && side->in.len == 0;
 }
 
 static bool reads_flows(const struct conn *conn, const struct side *side)
@@ -350,7 +341,7 @@ static bool reads_flows(const struct conn *conn, const struct side *side)
 
 static bool reads_rest(const struct conn *conn, const struct side *side)
 {
-    return side == &conn->mesh; // it is dropped
+    return side == conn->mesh; // it is dropped
 }
 
 const struct step_row step_rows[NUM_STEPS] = {

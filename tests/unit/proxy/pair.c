@@ -217,10 +217,9 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
     Tabard__V1__InboundPort *ports[] = {&port};
 
     Tabard__V1__Limits limits = options->limits;
+    limits.base.descriptor = &tabard__v1__limits__descriptor;
     Tabard__V1__Settings settings = TABARD__V1__SETTINGS__INIT;
-    if (options->has_limits) {
-        settings.limits = &limits;
-    }
+    settings.limits = &limits;
     Tabard__V1__Snapshot message = TABARD__V1__SNAPSHOT__INIT;
     message.generation = ++end->generation;
     message.identity = &identity;
@@ -311,7 +310,7 @@ static struct addr listener_addr(const uv_tcp_t *tcp)
 void pair_init(struct pair *pair, const struct pair_options *options)
 {
     struct err err = {0};
-    *pair = (struct pair){0};
+    *pair = (struct pair){.is_made = true};
     tls_set_hooks(authorize_tls_hooks());
     cr_assert(uv_loop_init(&pair->loop) == 0);
     uv_timer_init(&pair->loop, &pair->tick);
@@ -352,6 +351,13 @@ static void end_cleanup(struct pair_end *end)
 void pair_cleanup(struct pair *pair)
 {
     struct pair_end *const ends[] = {&pair->client, &pair->server};
+    if (!pair->is_made) {
+        return;
+    }
+    pair->is_made = false;
+    while (pair->num_fds > 0) {
+        close(pair->fds[--pair->num_fds]);
+    }
     for (size_t i = 0; i < 2; i++) {
         for (struct conn *conn = ends[i]->env.conns; conn != NULL; conn = conn->next) {
             conn_end(conn, REASON_DRAINING, NULL);
@@ -372,6 +378,31 @@ void pair_cleanup(struct pair *pair)
     mint_ca_cleanup(&pair->root);
 }
 
+static int keep(struct pair *pair, int fd)
+{
+    cr_assert(pair->num_fds < PAIR_FDS_MAX);
+    pair->fds[pair->num_fds++] = fd;
+    return fd;
+}
+
+void pair_close(struct pair *pair, int fd)
+{
+    size_t i = 0;
+    while (i < pair->num_fds && pair->fds[i] != fd) {
+        i++;
+    }
+    cr_assert(i < pair->num_fds, "not the pair's");
+    pair->fds[i] = pair->fds[--pair->num_fds];
+    close(fd);
+}
+
+void pair_reset(struct pair *pair, int fd)
+{
+    static const struct linger now = {.l_onoff = 1, .l_linger = 0};
+    cr_assert(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0);
+    pair_close(pair, fd);
+}
+
 static int connect_to(const uv_tcp_t *listener)
 {
     struct addr addr = listener_addr(listener);
@@ -388,12 +419,12 @@ static int connect_to(const uv_tcp_t *listener)
 
 int pair_connect(struct pair *pair)
 {
-    return connect_to(&pair->client.listener);
+    return keep(pair, connect_to(&pair->client.listener));
 }
 
 int pair_connect_mesh(struct pair *pair)
 {
-    return connect_to(&pair->server.listener);
+    return keep(pair, connect_to(&pair->server.listener));
 }
 
 void pair_until(struct pair *pair, bool (*is_true)(void *ctx), void *ctx, const char *what)
@@ -428,7 +459,7 @@ int pair_accept(struct pair *pair)
 {
     struct accepting accepting = {.pair = pair, .fd = -1};
     pair_until(pair, has_accepted, &accepting, "the application is called");
-    return accepting.fd;
+    return keep(pair, accepting.fd);
 }
 
 uint64_t pair_ended(const struct pair_end *end, enum reason reason)

@@ -16,6 +16,7 @@
 #define PAIR_CLIENT_ID "spiffe://prod.example/ns/shop/sa/web"
 #define PAIR_SERVER_ID "spiffe://prod.example/ns/payments/sa/api"
 #define PAIR_APP_PORT  8080 // as policies name it
+#define PAIR_FDS_MAX   16
 
 struct pair_agent; // the far end of a sidecar's signing socket
 
@@ -38,20 +39,23 @@ struct pair {
     struct pair_end server; // the inbound sidecar
     uv_tcp_t app;           // only bound and listening; the test accepts
     int app_fd;             // the listening socket
+    int fds[PAIR_FDS_MAX];  // owned: what pair_connect and pair_accept have returned
+    size_t num_fds;
+    bool is_made;
 };
 
 // What may differ from a pair that just works. Zero: it just works.
 struct pair_options {
-    const char *policy_principal; // instead of PAIR_CLIENT_ID
-    const char *expected_id;      // instead of PAIR_SERVER_ID
-    Tabard__V1__Limits limits;    // of both; use TABARD__V1__LIMITS__INIT
-    bool has_limits;
+    const char *policy_principal;   // instead of PAIR_CLIENT_ID
+    const char *expected_id;        // instead of PAIR_SERVER_ID
+    Tabard__V1__Limits limits;      // of both; zero is the default of each
     enum inbound_mode inbound_mode; // INBOUND_MTLS by default
     bool foreign_tls_is_application;
     bool is_outbound_plaintext; // the destination's mode, instead of MTLS
     bool has_policy_by_source;  // of an MTLS port too: everybody on this host
 };
 
+// pair_cleanup ends what lives and closes what is open; a second time it does nothing.
 void pair_init(struct pair *pair, const struct pair_options *options);
 void pair_cleanup(struct pair *pair);
 
@@ -69,6 +73,11 @@ int pair_connect_mesh(struct pair *pair);
 
 // pair_accept waits for the application's socket.
 int pair_accept(struct pair *pair);
+
+// pair_close closes a descriptor of pair_connect or pair_accept before pair_cleanup does;
+// pair_reset with a reset.
+void pair_close(struct pair *pair, int fd);
+void pair_reset(struct pair *pair, int fd);
 
 // pair_until turns the loop until `is_true` says so; the test fails after 10 seconds, naming
 // `what`.

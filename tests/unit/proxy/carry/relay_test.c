@@ -1,261 +1,488 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "proxy/carry/relay.h"
+
 #include <criterion/criterion.h>
-#include <errno.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <time.h>
 
-#include "tests/unit/proxy/pair.h"
+#include "certs/ca/mint.h"
+#include "proxy/carry/tls.h"
+#include "tests/unit/proxy/memory.h"
 
-static bool receive_end(struct pair *pair, int fd)
-{
-    uint8_t byte;
-    bool is_reset;
-    size_t got = pair_receive(pair, fd, &byte, 1, &is_reset);
-    cr_assert(got == 0, "a byte came where the end was expected");
-    return is_reset;
-}
-
-static void fill(uint8_t *bytes, size_t len, unsigned seed)
-{
-    for (size_t i = 0; i < len; i++) {
-        bytes[i] = (uint8_t)((i * 2654435761u + seed) >> 7);
-    }
-}
-
-static void reset(int fd)
-{
-    static const struct linger now = {.l_onoff = 1, .l_linger = 0};
-    cr_assert(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0);
-    close(fd);
-}
-
-Test(relay, carries_a_request_and_its_answer, .timeout = 20)
-{
-    struct pair pair;
-    char buf[16] = "";
-    pair_init(&pair, NULL);
-    int client = pair_connect(&pair);
-    pair_send(&pair, client, "ping", 4);
-    int app = pair_accept(&pair);
-    cr_assert(pair_receive(&pair, app, buf, 4, NULL) == 4 && memcmp(buf, "ping", 4) == 0);
-    pair_send(&pair, app, "pong", 4);
-    cr_assert(pair_receive(&pair, client, buf, 4, NULL) == 4 && memcmp(buf, "pong", 4) == 0);
-    shutdown(client, SHUT_WR);
-    cr_assert(!receive_end(&pair, app));
-    close(app);
-    cr_assert(!receive_end(&pair, client));
-    close(client);
-    pair_until_gone(&pair);
-    cr_assert(pair_ended(&pair.client, REASON_FINISHED) == 1);
-    cr_assert(pair_ended(&pair.server, REASON_FINISHED) == 1);
-    pair_cleanup(&pair);
-}
-
-Test(relay, carries_every_size_around_the_records_and_buffers, .timeout = 60)
-{
-    static const size_t sizes[] = {1,     2,     1350,  16383, 16384, 16385, 32767, 65537, 66047,
-                                   66048, 66049, 32768, 32769, 33280, 65535, 65536, 300000};
-    static uint8_t sent[300000];
-    static uint8_t got[300000];
-    struct pair pair;
-    pair_init(&pair, NULL);
-    int client = pair_connect(&pair);
-    int app = pair_accept(&pair);
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        fill(sent, sizes[i], (unsigned)i);
-        pair_send(&pair, client, sent, sizes[i]);
-        cr_assert(pair_receive(&pair, app, got, sizes[i], NULL) == sizes[i]);
-        cr_assert(memcmp(sent, got, sizes[i]) == 0, "up, %zu bytes", sizes[i]);
-        pair_send(&pair, app, sent, sizes[i]);
-        cr_assert(pair_receive(&pair, client, got, sizes[i], NULL) == sizes[i]);
-        cr_assert(memcmp(sent, got, sizes[i]) == 0, "down, %zu bytes", sizes[i]);
-    }
-    close(client);
-    close(app);
-    pair_cleanup(&pair);
-}
-
-Test(relay, gives_all_memory_back_when_a_connection_is_idle, .timeout = 20)
-{
-    static uint8_t bytes[200000];
-    struct pair pair;
-    pair_init(&pair, NULL);
-    int client = pair_connect(&pair);
-    int app = pair_accept(&pair);
-    pair_send(&pair, client, bytes, sizeof bytes);
-    cr_assert(pair_receive(&pair, app, bytes, sizeof bytes, NULL) == sizeof bytes);
-    pair_turn(&pair);
-    cr_assert(pair.client.env.pool.num_lent == 0 && pair.server.env.pool.num_lent == 0);
-    close(client);
-    close(app);
-    pair_cleanup(&pair);
-}
-
-// What one end does; what happens to the other end is derived from it.
-enum act { ACT_EOF, ACT_FULL, ACT_RESET, NUM_ACTS };
-static const char *const act_texts[] = {"eof", "full", "reset"};
-
-enum { FULL_BYTES = 64 << 20 }; // more than all buffers on the way hold
-
-struct end_state {
-    int fd;
-    bool has_reset;
-    bool has_eof;
-    bool has_seen_reset;
-    size_t sent_by_other; // bytes that the other end could push before it was full
+enum {
+    BYTES_MAX = 3 * RING_BYTES,
+    FULL_BYTES = 16 * RING_BYTES, // more than all buffers on the way hold
+    WIRE_BYTES = 8192,
 };
 
-static size_t push_until_full(struct pair *pair, int fd)
-{
-    static uint8_t chunk[65536];
-    size_t total = 0;
-    unsigned idle_turns = 0;
-    while (total < FULL_BYTES && idle_turns < 50) {
-        ssize_t sent = send(fd, chunk, sizeof chunk, MSG_NOSIGNAL);
-        if (sent > 0) {
-            total += (size_t)sent;
-            idle_turns = 0;
-        } else {
-            idle_turns++;
-        }
-        pair_turn(pair);
-    }
-    return total;
-}
+// One end of the world, service or peer: the far side of one of the relay's two.
+struct far {
+    struct memory memory;
+    struct side words; // only its rings are used: the application's bytes before and after TLS
+    struct wire there; // to the relay
+    struct wire back;
+    uint64_t
+        num_sent; // of the application, both of a stream of which any byte is known by its place
+    uint64_t num_received;
+    bool is_deaf; // reads nothing
+    bool has_ended;
+    bool is_gone;
+    bool has_seen_end; // clean
+    bool has_seen_truncation;
+};
 
-static void act(struct pair *pair, enum act what, struct end_state *self, struct end_state *other)
-{
-    if (what == ACT_EOF) {
-        shutdown(self->fd, SHUT_WR);
-        self->has_eof = true;
-    } else if (what == ACT_RESET) {
-        reset(self->fd);
-        self->has_reset = true;
-    } else if (!other->has_eof && !other->has_reset && !self->has_reset) {
-        self->sent_by_other += push_until_full(pair, other->fd);
-        cr_assert(self->sent_by_other < FULL_BYTES, "an end that doesn't read was no limit");
-    }
-    pair_turn(pair);
-}
+// A relay between a service and a peer, without a connection around it.
+struct world {
+    struct pool pool;
+    struct memory plain;
+    struct memory mesh;
+    struct far service;
+    struct far peer;
+    struct flow up; // the peer calls
+    struct flow down;
+    enum reason reason;
+    const char *detail;
+    size_t chunk; // that arrives at once
+};
 
-// Reads all that an end has been sent; it must be just that, and then a clean end if there is one
-// to come.
-static void drain_end(struct pair *pair, struct end_state *self, bool is_reset_expected)
-{
-    static uint8_t sink[65536];
-    size_t total = 0;
-    bool is_reset = false;
-    while (total < self->sent_by_other && !is_reset) {
-        size_t got = pair_receive(pair, self->fd, sink, 1, &is_reset);
-        if (got == 0) {
-            break;
-        }
-        ssize_t more = recv(self->fd, sink, sizeof sink, 0);
-        is_reset = more < 0 && errno != EAGAIN; // the socket tells only once
-        total += got + (more > 0 ? (size_t)more : 0);
-    }
-    self->has_seen_reset = is_reset;
-    if (is_reset_expected) {
-        return; // what was on the way may be lost
-    }
-    cr_assert(total == self->sent_by_other, "%zu bytes of %zu came", total, self->sent_by_other);
-}
+static struct world world;
+static SSL_CTX *server_ctx;
+static SSL_CTX *client_ctx;
 
-// Two acts in an order, by either end; then everything left is read, and both ends must agree on
-// what happened.
-static void play(enum act first, bool first_is_client, enum act second, bool second_is_client)
+static void contexts_init(void)
 {
-    struct pair pair;
-    char name[64];
-    snprintf(name, sizeof name, "%s of the %s, %s of the %s", act_texts[first],
-             first_is_client ? "client" : "app", act_texts[second],
-             second_is_client ? "client" : "app");
-    pair_init(&pair, NULL);
-    struct end_state client = {.fd = pair_connect(&pair)};
-    struct end_state app = {.fd = pair_accept(&pair)};
-    act(&pair, first, first_is_client ? &client : &app, first_is_client ? &app : &client);
-    struct end_state *self = second_is_client ? &client : &app;
-    if (!self->has_reset) {
-        act(&pair, second, self, second_is_client ? &app : &client);
-    }
-    bool any_reset = client.has_reset || app.has_reset;
-    struct end_state *const ends[] = {&client, &app};
+    struct mint_ca root = {0};
+    time_t now = time(NULL);
+    const struct mint_leaf leaf = {.spiffe_id = "spiffe://prod.example/ns/a/sa/b",
+                                   .not_before = now - 60,
+                                   .not_after = now + 3600};
+    cr_assert(mint_root_init(&root, MINT_KEY_P256, "prod.example", now - 60, now + 3600, NULL));
+    EVP_PKEY *key = mint_key_new(MINT_KEY_P256, NULL);
+    X509 *cert = mint_leaf_new(&root, key, &leaf, NULL);
+    server_ctx = SSL_CTX_new(TLS_method());
+    client_ctx = SSL_CTX_new(TLS_method());
+    cr_assert(SSL_CTX_use_certificate(server_ctx, cert) == 1);
+    cr_assert(SSL_CTX_use_PrivateKey(server_ctx, key) == 1);
+    SSL_CTX *const ctxs[] = {server_ctx, client_ctx};
     for (size_t i = 0; i < 2; i++) {
-        if (!ends[i]->has_reset) {
-            drain_end(&pair, ends[i], any_reset);
-        }
+        cr_assert(SSL_CTX_set_min_proto_version(ctxs[i], TLS1_3_VERSION) == 1);
+        SSL_CTX_set_verify(ctxs[i], SSL_VERIFY_NONE, NULL);
+        SSL_CTX_set_options(ctxs[i], SSL_OP_NO_TICKET);
     }
-    for (size_t i = 0; i < 2; i++) {
-        struct end_state *end = ends[i];
-        struct end_state *other = ends[1 - i];
-        if (end->has_reset) {
-            continue;
-        }
-        if (other->has_reset) {
-            // Never a quiet end. (An end that has heard a clean one before may see the reset later,
-            // or not at all.)
-            bool was_clean = other->has_eof;
-            cr_assert(was_clean || end->has_seen_reset || receive_end(&pair, end->fd),
-                      "%s: a reset became a clean end", name);
-        } else {
-            shutdown(end->fd, SHUT_WR);
-        }
-    }
-    if (!any_reset) {
-        cr_assert(!receive_end(&pair, client.fd), "%s: the client was reset", name);
-        cr_assert(!receive_end(&pair, app.fd), "%s: the application was reset", name);
-    }
-    for (size_t i = 0; i < 2; i++) {
-        if (!ends[i]->has_reset) {
-            close(ends[i]->fd);
-        }
-    }
-    pair_until_gone(&pair);
-    uint64_t finished = pair_ended(&pair.client, REASON_FINISHED);
-    bool is_reset_late = (client.has_reset && client.has_eof) || (app.has_reset && app.has_eof);
-    if (!is_reset_late) { // after a clean end there may be nobody left to notice
-        cr_assert(finished == (any_reset ? 0 : 1), "%s: finished %d times", name, (int)finished);
-    }
-    pair_cleanup(&pair);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    mint_ca_cleanup(&root);
 }
 
-Test(relay, passes_every_pair_of_ends_on_in_every_order, .timeout = 120)
+static void contexts_cleanup(void)
 {
-    for (int first = 0; first < NUM_ACTS; first++) {
-        for (int second = 0; second < NUM_ACTS; second++) {
-            for (int who = 0; who < 4; who++) {
-                if (who == 0 || who == 3) {
-                    if (first == ACT_RESET) {
-                        continue; // nobody acts after a reset of its own
-                    }
-                }
-                play((enum act)first, (who & 1) != 0, (enum act)second, (who & 2) != 0);
+    SSL_CTX_free(server_ctx);
+    SSL_CTX_free(client_ctx);
+}
+
+TestSuite(relay, .init = contexts_init, .fini = contexts_cleanup, .timeout = 20);
+
+static uint8_t byte_at(uint64_t place)
+{
+    return (uint8_t)(place * 2654435761u >> 7);
+}
+
+// What the far end sends more, up to `len` of its stream; returns how much its rings took.
+static size_t far_send(struct far *far, size_t len)
+{
+    struct side *side = &far->memory.side;
+    size_t taken = 0;
+    size_t step = 1;
+    while (taken < len && step > 0 && side->is_open) {
+        struct ring *ring = side->ssl != NULL ? &far->words.in : &side->out;
+        cr_assert(side_borrow(side->ssl != NULL ? &far->words : side, ring));
+        for (step = 0; step < 1024 && taken + step < len && ring_space(ring) > 0; step++) {
+            uint8_t byte = byte_at(far->num_sent + step);
+            ring_write(ring, &byte, 1);
+        }
+        far->num_sent += step;
+        taken += step;
+        if (side->ssl != NULL) {
+            size_t sealed;
+            tls_write(side, ring, &sealed);
+            side_settle(&far->words, ring);
+        }
+        side_flush(side);
+    }
+    return taken;
+}
+
+static void far_finish(struct far *far, bool with_close_notify)
+{
+    struct side *side = &far->memory.side;
+    if (side->ssl != NULL && with_close_notify) {
+        size_t sealed;
+        tls_write(side, &far->words.in, &sealed); // what is left unsealed is not sent any more
+        far->num_sent -= far->words.in.len;
+        ring_pull(&far->words.in, far->words.in.len);
+        side_settle(&far->words, &far->words.in);
+        cr_assert(tls_close_notify(side));
+    }
+    far->has_ended = true;
+    side->wants_finish = true;
+    side_flush(side);
+}
+
+static void far_reset(struct far *far)
+{
+    tls_stop(&far->memory.side);
+    side_close(&far->memory.side, true);
+    far->is_gone = true;
+}
+
+static void take_in(struct far *far, struct ring *ring)
+{
+    while (ring->len > 0) {
+        size_t len;
+        const uint8_t *head = ring_head(ring, &len);
+        for (size_t i = 0; i < len; i++) {
+            cr_assert(head[i] == byte_at(far->num_received + i), "byte %llu is another",
+                      (unsigned long long)(far->num_received + i));
+        }
+        far->num_received += len;
+        ring_pull(ring, len);
+    }
+}
+
+static bool far_turn(struct far *far)
+{
+    struct side *side = &far->memory.side;
+    if (!side->is_open) {
+        return false;
+    }
+    side_set_reading(side, !far->is_deaf && side->in.len == 0);
+    bool has_changed = memory_turn(&far->memory, SIZE_MAX);
+    uint64_t before = far->num_received;
+    if (side->ssl == NULL) {
+        take_in(far, &side->in);
+        side_settle(side, &side->in);
+        far->has_seen_end |= side->is_eof;
+    } else {
+        size_t len;
+        enum tls_result result = TLS_OK;
+        while (result == TLS_OK && tls_has_bytes(side)) {
+            result = tls_read(side, &far->words, &far->words.out, &len);
+            take_in(far, &far->words.out);
+        }
+        side_settle(&far->words, &far->words.out);
+        far->has_seen_end |= side->has_close_notify;
+        far->has_seen_truncation |= result == TLS_TRUNCATED;
+        tls_write(side, &far->words.in, &len);
+        side_settle(&far->words, &far->words.in);
+    }
+    side_flush(side);
+    return has_changed || far->num_received != before;
+}
+
+static bool relay_turn(void)
+{
+    uint64_t before = world.up.num_bytes + world.down.num_bytes;
+    if (world.reason == REASON_NONE) {
+        world.reason = relay_step(&world.up, &world.detail);
+    }
+    if (world.reason == REASON_NONE) {
+        world.reason = relay_step(&world.down, &world.detail);
+    }
+    if (world.reason == REASON_NONE && relay_is_done(&world.up) && relay_is_done(&world.down)) {
+        world.reason = REASON_FINISHED;
+    }
+    side_set_reading(&world.mesh.side, relay_wants_read(&world.up));
+    side_set_reading(&world.plain.side, relay_wants_read(&world.down));
+    return world.up.num_bytes + world.down.num_bytes != before;
+}
+
+// Takes turns until nothing happens any more, also not in the turn after reading was turned on.
+static void come_to_rest(void)
+{
+    for (int num_quiet = 0; num_quiet < 2;) {
+        bool has_changed = memory_turn(&world.plain, world.chunk);
+        has_changed |= memory_turn(&world.mesh, world.chunk);
+        has_changed |= world.reason == REASON_NONE && relay_turn();
+        has_changed |= far_turn(&world.service);
+        has_changed |= far_turn(&world.peer);
+        num_quiet = has_changed ? 0 : num_quiet + 1;
+    }
+}
+
+static void shake_hands(void)
+{
+    struct side *server = &world.mesh.side;
+    struct side *client = &world.peer.memory.side;
+    cr_assert(tls_start(server, server_ctx, true, NULL) &&
+              tls_start(client, client_ctx, false, NULL));
+    enum tls_result results[2] = {TLS_WAIT, TLS_WAIT};
+    for (int turn = 0; turn < 100 && (results[0] != TLS_OK || results[1] != TLS_OK); turn++) {
+        results[0] = tls_handshake(client);
+        results[1] = tls_handshake(server);
+        side_flush(client);
+        side_flush(server);
+        side_set_reading(client, true);
+        side_set_reading(server, true);
+        memory_turn(&world.peer.memory, SIZE_MAX);
+        memory_turn(&world.mesh, SIZE_MAX);
+    }
+    cr_assert(results[0] == TLS_OK && results[1] == TLS_OK);
+}
+
+static void world_init(bool is_tls, size_t chunk, size_t wire_bytes)
+{
+    world = (struct world){.chunk = chunk};
+    pool_set_limit(&world.pool, 64 * RING_BYTES);
+    struct far *const fars[] = {&world.service, &world.peer};
+    struct memory *const nears[] = {&world.plain, &world.mesh};
+    for (size_t i = 0; i < 2; i++) {
+        fars[i]->there.bytes_max = fars[i]->back.bytes_max = RING_BYTES;
+        fars[i]->words.pool = &world.pool;
+        memory_join(&fars[i]->memory, nears[i], &fars[i]->there, &fars[i]->back, &world.pool);
+    }
+    world.mesh.side.is_mesh = true;
+    world.up = (struct flow){.source = &world.mesh.side, .target = &world.plain.side};
+    world.down = (struct flow){.source = &world.plain.side, .target = &world.mesh.side};
+    if (is_tls) {
+        shake_hands();
+    }
+    for (size_t i = 0; i < 2; i++) {
+        fars[i]->there.bytes_max = fars[i]->back.bytes_max = wire_bytes;
+    }
+}
+
+static void world_cleanup(void)
+{
+    struct memory *const memories[] = {&world.plain, &world.mesh, &world.service.memory,
+                                       &world.peer.memory};
+    for (size_t i = 0; i < 4; i++) {
+        tls_stop(&memories[i]->side);
+        if (memories[i]->side.is_open) {
+            side_close(&memories[i]->side, false);
+        }
+    }
+    struct far *const fars[] = {&world.service, &world.peer};
+    for (size_t i = 0; i < 2; i++) {
+        ring_pull(&fars[i]->words.in, fars[i]->words.in.len);
+        side_settle(&fars[i]->words, &fars[i]->words.in);
+        side_settle(&fars[i]->words, &fars[i]->words.out);
+    }
+    cr_assert(world.pool.num_lent == 0);
+    pool_cleanup(&world.pool);
+}
+
+// All of it arrives, whatever the rings took at once.
+static void carry(struct far *from, struct far *to, size_t len)
+{
+    uint64_t until = from->num_sent + len;
+    while (from->num_sent < until) {
+        uint64_t before = from->num_sent;
+        far_send(from, until - from->num_sent);
+        come_to_rest();
+        cr_assert(from->num_sent > before, "nothing moves any more");
+    }
+    cr_assert(to->num_received == until, "%llu bytes of %llu came",
+              (unsigned long long)to->num_received, (unsigned long long)until);
+}
+
+// Around a record, what a reader takes at once, a ring, and a ring full of records.
+static const size_t sizes[] = {
+    1,
+    2,
+    1350,
+    TLS_RECORD_MAX - 1,
+    TLS_RECORD_MAX,
+    TLS_RECORD_MAX + 1,
+    2 * TLS_RECORD_MAX - 1,
+    2 * TLS_RECORD_MAX + 1,
+    RING_READ_MAX - 1,
+    RING_READ_MAX,
+    RING_READ_MAX + 1,
+    RING_BYTES - 1,
+    RING_BYTES,
+    RING_BYTES + 1,
+    RING_READ_MAX + RING_BYTES - 1,
+    RING_READ_MAX + RING_BYTES,
+    RING_READ_MAX + RING_BYTES + 1,
+    BYTES_MAX,
+};
+
+Test(relay, carries_every_size_around_the_records_and_buffers)
+{
+    static const size_t chunks[] = {1350, TLS_RECORD_MAX + 22, RING_BYTES};
+    for (int is_tls = 0; is_tls < 2; is_tls++) {
+        for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
+            world_init(is_tls, chunks[c], RING_BYTES);
+            for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+                carry(&world.peer, &world.service, sizes[i]);
+                carry(&world.service, &world.peer, sizes[i]);
             }
+            cr_assert(world.up.num_bytes == world.service.num_received);
+            cr_assert(world.down.num_bytes == world.peer.num_received);
+            cr_assert(world.pool.num_lent == 0, "an idle connection holds no memory");
+            world_cleanup();
         }
     }
 }
 
-Test(relay, half_close_of_the_client_still_receives_the_answer, .timeout = 20)
+Test(relay, carries_bytes_that_come_one_by_one_both_ways_at_once)
 {
-    struct pair pair;
-    char buf[16] = "";
-    pair_init(&pair, NULL);
-    int client = pair_connect(&pair);
-    pair_send(&pair, client, "q", 1);
-    shutdown(client, SHUT_WR);
-    int app = pair_accept(&pair);
-    cr_assert(pair_receive(&pair, app, buf, 1, NULL) == 1);
-    cr_assert(!receive_end(&pair, app));
-    for (int i = 0; i < 100; i++) {
-        pair_send(&pair, app, "answer", 6);
-        cr_assert(pair_receive(&pair, client, buf, 6, NULL) == 6);
+    for (int is_tls = 0; is_tls < 2; is_tls++) {
+        world_init(is_tls, 1, RING_BYTES);
+        far_send(&world.peer, TLS_RECORD_MAX + 100);
+        far_send(&world.service, TLS_RECORD_MAX + 1000);
+        come_to_rest();
+        cr_assert(world.service.num_received == TLS_RECORD_MAX + 100);
+        cr_assert(world.peer.num_received == TLS_RECORD_MAX + 1000);
+        far_finish(&world.peer, true);
+        come_to_rest();
+        cr_assert(world.service.has_seen_end && !world.peer.has_seen_end);
+        far_finish(&world.service, true);
+        come_to_rest();
+        cr_assert(world.peer.has_seen_end && world.reason == REASON_FINISHED);
+        world_cleanup();
     }
-    close(app);
-    cr_assert(!receive_end(&pair, client));
-    close(client);
-    pair_until_gone(&pair);
-    cr_assert(pair_ended(&pair.client, REASON_FINISHED) == 1);
-    pair_cleanup(&pair);
+}
+
+Test(relay, half_close_of_the_client_still_receives_the_answer)
+{
+    for (int is_tls = 0; is_tls < 2; is_tls++) {
+        world_init(is_tls, RING_BYTES, RING_BYTES);
+        carry(&world.peer, &world.service, 1);
+        far_finish(&world.peer, true);
+        come_to_rest();
+        cr_assert(world.service.has_seen_end && world.reason == REASON_NONE);
+        for (int i = 0; i < 100; i++) {
+            carry(&world.service, &world.peer, 6);
+        }
+        far_finish(&world.service, true);
+        come_to_rest();
+        cr_assert(world.peer.has_seen_end && world.reason == REASON_FINISHED);
+        world_cleanup();
+    }
+}
+
+Test(relay, memory_that_runs_out_is_named)
+{
+    for (int is_tls = 0; is_tls < 2; is_tls++) {
+        world_init(is_tls, RING_BYTES, RING_BYTES);
+        far_send(&world.peer, 100);
+        pool_set_limit(&world.pool, 0);
+        come_to_rest();
+        cr_assert(world.reason == REASON_LIMIT_BUFFERS);
+        world_cleanup();
+    }
+}
+
+// What an end does; what happens to the other end is derived from it.
+enum act { ACT_EOF, ACT_FULL, ACT_RESET, ACT_TRUNCATE, NUM_ACTS };
+static const char *const act_texts[] = {"eof", "full", "reset", "truncate"};
+
+static void act(enum act what, struct far *self, struct far *other)
+{
+    switch (what) {
+    case ACT_EOF:
+        far_finish(self, true);
+        break;
+    case ACT_TRUNCATE:
+        far_finish(self, false);
+        break;
+    case ACT_RESET:
+        far_reset(self);
+        break;
+    case ACT_FULL:
+        self->is_deaf = true;
+        while (!other->has_ended && other->memory.side.is_open && far_send(other, RING_BYTES) > 0) {
+            cr_assert(other->num_sent < FULL_BYTES, "an end that doesn't read was no limit");
+            come_to_rest();
+        }
+        break;
+    case NUM_ACTS:
+        break;
+    }
+    come_to_rest();
+}
+
+struct acting {
+    enum act what;
+    bool is_peer;
+};
+
+static struct far *far_of(const struct acting *acting, bool is_other)
+{
+    return acting->is_peer != is_other ? &world.peer : &world.service;
+}
+
+// How the relay must end after two acts of an order, once everybody reads and has ended.
+static enum reason expected_reason(const struct acting acts[2], bool is_tls, bool *out_is_certain)
+{
+    *out_is_certain = true;
+    for (size_t i = 0; i < 2; i++) {
+        // Of an end that had said a clean one before, a reset may not be noticed any more.
+        bool was_clean = i == 1 && acts[0].is_peer == acts[1].is_peer && acts[0].what == ACT_EOF;
+        if (acts[i].what == ACT_RESET) {
+            *out_is_certain = !was_clean;
+            return acts[i].is_peer ? REASON_PEER_RESET : REASON_LOCAL_RESET;
+        }
+        if (acts[i].what == ACT_TRUNCATE && acts[i].is_peer && is_tls && !was_clean) {
+            return REASON_TRUNCATED;
+        }
+    }
+    return REASON_FINISHED;
+}
+
+static void check_end(const struct far *self, const struct far *other, const char *name)
+{
+    cr_assert(other->num_received == self->num_sent, "%s: %llu bytes of %llu came", name,
+              (unsigned long long)other->num_received, (unsigned long long)self->num_sent);
+    cr_assert(other->has_seen_end && !other->has_seen_truncation, "%s: no clean end came", name);
+}
+
+static void play(const struct acting acts[2], bool is_tls)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s: %s of the %s, %s of the %s", is_tls ? "TLS" : "plain",
+             act_texts[acts[0].what], acts[0].is_peer ? "peer" : "service", act_texts[acts[1].what],
+             acts[1].is_peer ? "peer" : "service");
+    world_init(is_tls, RING_BYTES, WIRE_BYTES);
+    act(acts[0].what, far_of(&acts[0], false), far_of(&acts[0], true));
+    if (!far_of(&acts[1], false)->is_gone) {
+        act(acts[1].what, far_of(&acts[1], false), far_of(&acts[1], true));
+    }
+    struct far *const fars[] = {&world.service, &world.peer};
+    world.service.is_deaf = world.peer.is_deaf = false;
+    come_to_rest();
+    for (size_t i = 0; i < 2; i++) {
+        if (!fars[i]->is_gone && !fars[i]->has_ended && world.reason == REASON_NONE) {
+            far_finish(fars[i], true);
+            come_to_rest();
+        }
+    }
+    bool is_certain;
+    enum reason expected = expected_reason(acts, is_tls, &is_certain);
+    cr_assert(world.reason == expected || !is_certain, "%s: %s instead of %s", name,
+              reason_text(world.reason), reason_text(expected));
+    if (world.reason == REASON_FINISHED && is_certain) {
+        check_end(&world.service, &world.peer, name);
+        check_end(&world.peer, &world.service, name);
+    }
+    world_cleanup();
+}
+
+Test(relay, passes_every_pair_of_ends_on_in_every_order)
+{
+    for (int number = 0; number < 2 * 2 * 2 * NUM_ACTS * NUM_ACTS; number++) {
+        const struct acting acts[2] = {
+            {(enum act)(number / 8 % NUM_ACTS), (number & 1) != 0},
+            {(enum act)(number / 8 / NUM_ACTS), (number & 2) != 0},
+        };
+        bool has_ended = acts[0].what == ACT_EOF || acts[0].what == ACT_TRUNCATE;
+        bool ends_twice = acts[0].is_peer == acts[1].is_peer && has_ended &&
+                          (acts[1].what == ACT_EOF || acts[1].what == ACT_TRUNCATE);
+        if (!ends_twice) {
+            play(acts, (number & 4) != 0);
+        }
+    }
 }

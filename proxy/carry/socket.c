@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/carry/socket.h"
+
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+enum {
+    KEEPALIVE_IDLE_SECONDS = 60,
+    // Unacknowledged data older than this ends the connection (RFC 5482), and so does an unanswered
+    // keep-alive probe, so that the probes' own number and interval need no setting.
+    USER_TIMEOUT_MS = 120000,
+};
+
+static struct socket *socket_of(struct side *side)
+{
+    _Static_assert(offsetof(struct socket, side) == 0, "a socket is found by its side");
+    return (struct socket *)side;
+}
+
+// libuv's codes are errno values with a minus, but for those that never come from a system call.
+static void fail(struct side *side, int uv_error)
+{
+    side_fail(side, -uv_error);
+}
+
+int socket_fd(const struct socket *sock)
+{
+    uv_os_fd_t fd;
+    return uv_fileno((const uv_handle_t *)&sock->tcp, &fd) == 0 ? fd : -1;
+}
+
+void socket_set_options(int fd)
+{
+    static const int on = 1;
+    static const int idle = KEEPALIVE_IDLE_SECONDS;
+    static const int user_timeout = USER_TIMEOUT_MS;
+    // None of these can fail on a TCP socket in a way that would matter more than going on without.
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof user_timeout);
+}
+
+int socket_accept(struct socket *sock, uv_stream_t *listener)
+{
+    int error = uv_accept(listener, (uv_stream_t *)&sock->tcp);
+    sock->side.is_connected = error == 0;
+    return -error;
+}
+
+static void on_connect(uv_connect_t *req, int status)
+{
+    struct side *side = req->handle->data;
+    if (status == 0) {
+        side->is_connected = true;
+    } else {
+        fail(side, status);
+    }
+    if (side->is_open) {
+        side->on_change(side->owner);
+    }
+}
+
+void socket_connect(struct socket *sock, const struct addr *addr)
+{
+    struct sockaddr_storage sa;
+    addr_to_sockaddr(addr, &sa);
+    int error =
+        uv_tcp_connect(&sock->req.connect, &sock->tcp, (const struct sockaddr *)&sa, on_connect);
+    if (error != 0) {
+        fail(&sock->side, error);
+    } else {
+        socket_set_options(socket_fd(sock));
+    }
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested_len, uv_buf_t *out_buf)
+{
+    (void)suggested_len;
+    size_t len;
+    uint8_t *room = side_room(handle->data, &len);
+    *out_buf = uv_buf_init((char *)room, (unsigned)len); // without room libuv reports UV_ENOBUFS
+}
+
+// What the end of the stream really was. libuv reports EOF also for a reset that arrives while data
+// is left to read (POLLHUP after a partial read); the socket still holds the error then, and a
+// reset must never pass for a clean end.
+static int end_error(const struct socket *sock)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    return getsockopt(socket_fd(sock), SOL_SOCKET, SO_ERROR, &error, &len) == 0 ? error : 0;
+}
+
+static void socket_set_reading(struct side *side, bool wants_read);
+
+static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
+{
+    struct side *side = stream->data;
+    (void)buf;
+    if (len > 0) {
+        ring_push(&side->in, (size_t)len);
+        side->moved_ms = uv_now(stream->loop);
+    } else {
+        side_settle(side, &side->in);
+        if (len == 0) {
+            return; // nothing there after all
+        }
+        int error = len == UV_EOF ? end_error(socket_of(side)) : (int)-len;
+        if (error == 0) {
+            side->is_eof = true;
+            side->moved_ms = uv_now(stream->loop); // half-closed begins now, not at the last byte
+        } else {
+            side_fail(side, error);
+        }
+        socket_set_reading(side, false);
+    }
+    side->on_change(side->owner);
+}
+
+static void socket_set_reading(struct side *side, bool wants_read)
+{
+    uv_stream_t *stream = (uv_stream_t *)&socket_of(side)->tcp;
+    side->is_reading = wants_read;
+    if (!wants_read) {
+        uv_read_stop(stream);
+        return;
+    }
+    int error = uv_read_start(stream, on_alloc, on_read);
+    if (error != 0) {
+        side->is_reading = false;
+        fail(side, error);
+    }
+}
+
+static void on_finished(uv_shutdown_t *req, int status)
+{
+    struct side *side = req->handle->data;
+    if (!side->is_open) {
+        return;
+    }
+    side->is_finished = true;
+    if (status != 0 && status != UV_ENOTCONN) {
+        fail(side, status);
+    }
+    side->on_change(side->owner);
+}
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct side *side = req->handle->data;
+    if (!side->is_open) {
+        return; // side_close has taken the ring back
+    }
+    if (status == 0) {
+        ring_pull(&side->out, side->writing_len);
+        side->moved_ms = uv_now(req->handle->loop);
+    } else {
+        fail(side, status);
+    }
+    side->writing_len = 0;
+    side_settle(side, &side->out);
+    side->on_change(side->owner);
+}
+
+// The bytes of `out` as one or two buffers; returns how many buffers.
+static unsigned out_bufs(const struct side *side, uv_buf_t bufs[2])
+{
+    size_t first_len;
+    const uint8_t *first = ring_head(&side->out, &first_len);
+    size_t second_len = ring_second_len(&side->out);
+    bufs[0] = uv_buf_init((char *)(uintptr_t)first, (unsigned)first_len);
+    bufs[1] = uv_buf_init((char *)side->out.bytes, (unsigned)second_len);
+    return second_len > 0 ? 2 : 1;
+}
+
+static void socket_flush(struct side *side)
+{
+    struct socket *sock = socket_of(side);
+    uv_stream_t *stream = (uv_stream_t *)&sock->tcp;
+    uv_buf_t bufs[2];
+    if (side->out.len > 0) {
+        int written = uv_try_write(stream, bufs, out_bufs(side, bufs));
+        if (written > 0) {
+            ring_pull(&side->out, (size_t)written);
+            side->moved_ms = uv_now(stream->loop);
+        } else if (written < 0 && written != UV_EAGAIN) {
+            fail(side, written);
+            return;
+        }
+    }
+    if (side->out.len > 0) {
+        side->writing_len = side->out.len;
+        side->waiting_ms = uv_now(stream->loop);
+        int error = uv_write(&sock->req.write, stream, bufs, out_bufs(side, bufs), on_written);
+        if (error != 0) {
+            side->writing_len = 0;
+            fail(side, error);
+        }
+        return;
+    }
+    side_settle(side, &side->out);
+    if (side->wants_finish && !side->is_finishing) {
+        side->is_finishing = true;
+        int error = uv_shutdown(&sock->req.shutdown, stream, on_finished);
+        if (error != 0) {
+            side->is_finished = true; // the peer is gone already: nothing to tell
+        }
+    }
+}
+
+static void on_close(uv_handle_t *handle)
+{
+    struct side *side = handle->data;
+    side->on_closed(side->owner);
+}
+
+// A write under way is cancelled by uv_close before the ring's memory is used again: its callback
+// comes first thing in the closing phase, and libuv touches no buffer in it.
+static void socket_close(struct side *side, bool with_reset)
+{
+    struct socket *sock = socket_of(side);
+    int fd = socket_fd(sock);
+    if (with_reset && fd >= 0) {
+        // Not uv_tcp_close_reset, which refuses while a FIN is on its way.
+        static const struct linger now = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+    uv_close((uv_handle_t *)&sock->tcp, on_close);
+}
+
+void socket_init(struct socket *sock, uv_loop_t *loop, struct pool *pool, void *owner,
+                 void (*on_change)(void *owner), void (*on_closed)(void *owner))
+{
+    static const struct carrier carrier = {
+        .flush = socket_flush, .set_reading = socket_set_reading, .close = socket_close};
+    uv_tcp_init(loop, &sock->tcp);
+    sock->tcp.data = &sock->side;
+    side_init(&sock->side, &carrier, pool, owner, on_change, on_closed, uv_now(loop));
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // accept4
+#include "proxy/carry/socket.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { DEADLINE_MS = 10000, MUCH = 64 << 20 };
+
+// One socket of ours, and the descriptor of who is at its other end.
+static struct {
+    uv_loop_t loop;
+    uv_timer_t tick; // so that no turn waits for ever
+    struct pool pool;
+    struct socket sock;
+    struct side *side;
+    int listener;
+    struct addr addr; // of the listener
+    int far;
+    unsigned num_changes;
+    bool is_closed;
+} t;
+
+static void on_change(void *owner)
+{
+    (void)owner;
+    t.num_changes++;
+}
+
+static void on_closed(void *owner)
+{
+    (void)owner;
+    t.is_closed = true;
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+static void init(void)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_storage bound;
+    socklen_t len = sizeof bound;
+    cr_assert(uv_loop_init(&t.loop) == 0);
+    uv_timer_init(&t.loop, &t.tick);
+    uv_timer_start(&t.tick, on_tick, 1, 1);
+    pool_set_limit(&t.pool, 4 * RING_BYTES);
+    t.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    cr_assert(bind(t.listener, (const struct sockaddr *)&any, sizeof any) == 0);
+    cr_assert(listen(t.listener, 8) == 0);
+    cr_assert(getsockname(t.listener, (struct sockaddr *)&bound, &len) == 0);
+    cr_assert(addr_from_sockaddr(&t.addr, (const struct sockaddr *)&bound));
+    t.side = &t.sock.side;
+    t.far = -1;
+    socket_init(&t.sock, &t.loop, &t.pool, NULL, on_change, on_closed);
+}
+
+static void cleanup(void)
+{
+    if (t.side->is_open) {
+        side_close(t.side, false);
+    }
+    uv_close((uv_handle_t *)&t.tick, NULL);
+    uv_run(&t.loop, UV_RUN_DEFAULT);
+    cr_assert(t.is_closed && t.pool.num_lent == 0);
+    cr_assert(uv_loop_close(&t.loop) == 0);
+    pool_cleanup(&t.pool);
+    close(t.listener);
+    if (t.far >= 0) {
+        close(t.far);
+    }
+}
+
+TestSuite(socket, .init = init, .fini = cleanup, .timeout = 20);
+
+#define until(cond)                                                                                \
+    for (uint64_t begun_ms = uv_hrtime() / 1000000; !(cond); uv_run(&t.loop, UV_RUN_ONCE)) {       \
+        cr_assert(uv_hrtime() / 1000000 - begun_ms < DEADLINE_MS, "waited in vain: %s", #cond);    \
+    }
+
+static void far_reset(void)
+{
+    static const struct linger now = {.l_onoff = 1, .l_linger = 0};
+    cr_assert(setsockopt(t.far, SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0);
+    close(t.far);
+    t.far = -1;
+}
+
+static void begin(void)
+{
+    socket_connect(&t.sock, &t.addr);
+    cr_assert(t.side->error == 0 && !t.side->is_connected);
+    until(t.side->is_connected);
+    t.far = accept4(t.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    cr_assert(t.far >= 0 && t.num_changes == 1);
+}
+
+static bool far_gets(const char *text)
+{
+    char buf[64] = "";
+    ssize_t got = recv(t.far, buf, sizeof buf, 0);
+    return got == (ssize_t)strlen(text) && memcmp(buf, text, strlen(text)) == 0;
+}
+
+static void put(const char *text)
+{
+    cr_assert(side_borrow(t.side, &t.side->out));
+    ring_write(&t.side->out, (const uint8_t *)text, strlen(text));
+    side_flush(t.side);
+}
+
+Test(socket, a_call_that_nobody_takes_says_so)
+{
+    close(t.listener);
+    t.listener = -1;
+    socket_connect(&t.sock, &t.addr);
+    until(t.side->error != 0);
+    cr_assert(t.side->error == ECONNREFUSED && !t.side->is_connected && t.num_changes == 1);
+}
+
+Test(socket, a_call_that_cannot_even_begin_says_so_at_once)
+{
+    const struct addr nowhere = {.ip = t.addr.ip, .port = 0};
+    socket_connect(&t.sock, &nowhere);
+    until(t.side->error != 0);
+    cr_assert(!t.side->is_connected);
+}
+
+Test(socket, carries_bytes_both_ways_and_holds_no_memory_between)
+{
+    begin();
+    put("ping");
+    cr_assert(far_gets("ping") && t.side->out.bytes == NULL);
+    side_set_reading(t.side, true);
+    cr_assert(send(t.far, "pong", 4, 0) == 4);
+    until(t.side->in.len == 4);
+    ring_pull(&t.side->in, 4);
+    side_settle(t.side, &t.side->in);
+    cr_assert(t.pool.num_lent == 0);
+}
+
+Test(socket, what_it_is_not_to_read_stays_with_the_sender)
+{
+    begin();
+    side_set_reading(t.side, true);
+    side_set_reading(t.side, false);
+    cr_assert(send(t.far, "x", 1, 0) == 1);
+    for (int i = 0; i < 5; i++) {
+        uv_run(&t.loop, UV_RUN_ONCE);
+    }
+    cr_assert(t.side->in.len == 0 && t.num_changes == 1);
+    side_set_reading(t.side, true);
+    until(t.side->in.len == 1);
+}
+
+Test(socket, an_end_of_ours_comes_after_the_bytes_and_leaves_theirs_open)
+{
+    begin();
+    t.side->wants_finish = true;
+    put("last");
+    cr_assert(far_gets("last"));
+    until(t.side->is_finished);
+    cr_assert(far_gets(""), "their end of ours");
+    side_set_reading(t.side, true);
+    cr_assert(send(t.far, "more", 4, 0) == 4);
+    until(t.side->in.len == 4);
+    shutdown(t.far, SHUT_WR);
+    until(t.side->is_eof);
+    cr_assert(t.side->error == 0 && !t.side->is_reading);
+}
+
+Test(socket, a_reset_is_never_a_clean_end_whatever_is_left_to_read)
+{
+    begin();
+    cr_assert(send(t.far, "half an answer", 14, 0) == 14);
+    far_reset();
+    side_set_reading(t.side, true);
+    until(t.side->error != 0 || t.side->is_eof);
+    cr_assert(!t.side->is_eof && t.side->error == ECONNRESET && !t.side->is_reading);
+}
+
+Test(socket, a_reset_in_silence_is_noticed)
+{
+    begin();
+    side_set_reading(t.side, true);
+    far_reset();
+    until(t.side->error != 0 || t.side->is_eof);
+    cr_assert(!t.side->is_eof && t.side->error == ECONNRESET);
+}
+
+Test(socket, bytes_that_the_far_end_does_not_take_wait_with_the_time_since_when)
+{
+    static uint8_t sink[65536];
+    begin();
+    uint64_t sent = 0;
+    while (t.side->writing_len == 0) {
+        cr_assert(sent < MUCH && side_borrow(t.side, &t.side->out));
+        sent += ring_write(&t.side->out, sink, sizeof sink);
+        side_flush(t.side);
+    }
+    cr_assert(t.side->out.len == t.side->writing_len && t.side->waiting_ms == uv_now(&t.loop));
+    uint64_t got = 0;
+    until((got += (uint64_t)(recv(t.far, sink, sizeof sink, 0) + 1)) > 0 &&
+          t.side->writing_len == 0);
+    cr_assert(t.side->out.bytes == NULL && t.side->error == 0);
+}
+
+Test(socket, closes_with_a_reset_or_with_an_end)
+{
+    for (int with_reset = 0; with_reset < 2; with_reset++) {
+        char byte;
+        begin();
+        side_close(t.side, with_reset);
+        until(t.is_closed);
+        ssize_t got = recv(t.far, &byte, 1, 0);
+        cr_assert(with_reset ? got < 0 && errno == ECONNRESET : got == 0);
+        close(t.far);
+        t.num_changes = 0;
+        t.is_closed = false;
+        t.sock = (struct socket){0};
+        socket_init(&t.sock, &t.loop, &t.pool, NULL, on_change, on_closed);
+    }
+    t.far = -1;
+}
+
+Test(socket, closing_drops_what_is_being_written)
+{
+    static uint8_t bytes[65536];
+    begin();
+    while (t.side->writing_len == 0) {
+        cr_assert(side_borrow(t.side, &t.side->out));
+        ring_write(&t.side->out, bytes, sizeof bytes);
+        side_flush(t.side);
+    }
+    unsigned before = t.num_changes;
+    side_close(t.side, true);
+    cr_assert(t.pool.num_lent == 0);
+    until(t.is_closed);
+    cr_assert(t.num_changes == before, "nobody is told of a fact after the close");
+}
+
+Test(socket, has_the_options_of_a_sidecar)
+{
+    int value = 0;
+    socklen_t len = sizeof value;
+    begin();
+    cr_assert(getsockopt(socket_fd(&t.sock), IPPROTO_TCP, TCP_NODELAY, &value, &len) == 0 && value);
+    cr_assert(getsockopt(socket_fd(&t.sock), SOL_SOCKET, SO_KEEPALIVE, &value, &len) == 0 && value);
+    cr_assert(getsockopt(socket_fd(&t.sock), IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &len) == 0);
+    cr_assert(value > 0);
+}
