@@ -29,14 +29,12 @@ struct verification {
 
 const char *verify_failure_text(enum verify_failure failure)
 {
-    switch (failure) {
-#define X(name, text)                                                                              \
-    case name:                                                                                     \
-        return text;
-        VERIFY_FAILURES(X)
+    static const char *const texts[] = {[VERIFY_OK] = "ok",
+#define X(name, text, alert) [VERIFY_##name] = text,
+                                        VERIFY_FAILURES(X)
 #undef X
-    }
-    return "unknown";
+    };
+    return texts[failure];
 }
 
 // Sets err and returns the failure, so that a check is one return statement.
@@ -74,13 +72,13 @@ static enum verify_failure parse(struct verification *v, CRYPTO_BUFFER *const *c
         return fail(VERIFY_NO_CERTIFICATE, err, "the peer sent no certificate");
     }
     if (num_certs > VERIFY_CHAIN_MAX) {
-        return fail(VERIFY_TOO_LONG, err, "the peer sent %zu certificates, more than %d", num_certs,
-                    VERIFY_CHAIN_MAX);
+        return fail(VERIFY_CHAIN_TOO_LONG, err, "the peer sent %zu certificates, more than %d",
+                    num_certs, VERIFY_CHAIN_MAX);
     }
     size_t total_len = message_len(chain, num_certs);
     if (total_len > VERIFY_CHAIN_BYTES_MAX) {
-        return fail(VERIFY_TOO_LONG, err, "the chain takes %zu bytes, more than %u", total_len,
-                    VERIFY_CHAIN_BYTES_MAX);
+        return fail(VERIFY_CHAIN_TOO_LONG, err, "the chain takes %zu bytes, more than %u",
+                    total_len, VERIFY_CHAIN_BYTES_MAX);
     }
     for (size_t i = 0; i < num_certs; i++) {
         const uint8_t *der = CRYPTO_BUFFER_data(chain[i]);
@@ -88,15 +86,16 @@ static enum verify_failure parse(struct verification *v, CRYPTO_BUFFER *const *c
         const uint8_t *end = der;
         X509 *cert = d2i_X509(NULL, &end, (long)len);
         if (cert == NULL) {
-            return fail(VERIFY_UNPARSABLE, err, "certificate %zu is not DER X.509", i);
+            return fail(VERIFY_CERTIFICATE_UNPARSABLE, err, "certificate %zu is not DER X.509", i);
         }
         v->certs[v->num_certs++] = cert;
         if (end != der + len) {
-            return fail(VERIFY_UNPARSABLE, err, "%zu bytes follow certificate %zu",
+            return fail(VERIFY_CERTIFICATE_UNPARSABLE, err, "%zu bytes follow certificate %zu",
                         (size_t)(der + len - end), i);
         }
         if ((X509_get_extension_flags(cert) & EXFLAG_INVALID) != 0) {
-            return fail(VERIFY_UNPARSABLE, err, "an extension of certificate %zu can't be read", i);
+            return fail(VERIFY_CERTIFICATE_UNPARSABLE, err,
+                        "an extension of certificate %zu can't be read", i);
         }
     }
     return VERIFY_OK;
@@ -107,7 +106,7 @@ static enum verify_failure parse(struct verification *v, CRYPTO_BUFFER *const *c
 static enum verify_failure read_leaf_id(struct verification *v, struct err *err)
 {
     if (!cert_uris_read(&v->leaf_uris, v->certs[0])) {
-        return fail(VERIFY_UNPARSABLE, err, "the leaf's subjectAltName can't be read");
+        return fail(VERIFY_CERTIFICATE_UNPARSABLE, err, "the leaf's subjectAltName can't be read");
     }
     size_t num_uris = v->leaf_uris.num;
     if (num_uris == 0) {
@@ -288,7 +287,7 @@ static enum verify_failure check_authorities(struct verification *v, struct err 
         time_t not_after;
         if (!cert_time_read(&not_after, X509_get0_notAfter(cert))) {
             err_set(err, "its notAfter is not a time");
-            return fail_at(VERIFY_UNPARSABLE, i, cert, err);
+            return fail_at(VERIFY_CERTIFICATE_UNPARSABLE, i, cert, err);
         }
         if (i == 0 || not_after < v->not_after) {
             v->not_after = not_after;
@@ -310,7 +309,7 @@ static enum verify_failure check_revoked(const struct verification *v, X509 *cer
     // Longer serials than RFC 5280 allows can't stand in a CRL that was accepted, and so could
     // never be revoked.
     if (!cert_serial_read(&serial, X509_get0_serialNumber(cert))) {
-        return fail(VERIFY_UNPARSABLE, err, "its serial number has more than %d bytes",
+        return fail(VERIFY_CERTIFICATE_UNPARSABLE, err, "its serial number has more than %d bytes",
                     CERT_SERIAL_LEN_MAX);
     }
     for (size_t i = 0; i < v->bundle->num_crls; i++) {

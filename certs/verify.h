@@ -21,28 +21,42 @@
 // a peer is cut off before anything is parsed, and an own chain must fit into the peers' limit.
 #define VERIFY_CHAIN_BYTES_MAX (32u << 10)
 
-// Why a chain proves nobody. The texts are stable: they are metric labels and log values
-// (verify_failure_text).
+// The TLS alerts that Tabard sends of its own (RFC 8446, section 6), for files that speak no TLS.
+enum tls_alert {
+    ALERT_NONE = -1, // BoringSSL sends its own, or none fits
+    ALERT_BAD_CERTIFICATE = 42,
+    ALERT_CERTIFICATE_REVOKED = 44,
+    ALERT_CERTIFICATE_EXPIRED = 45,
+    ALERT_CERTIFICATE_UNKNOWN = 46,
+    ALERT_UNKNOWN_CA = 48,
+    ALERT_ACCESS_DENIED = 49,
+    ALERT_INTERNAL_ERROR = 80,
+    ALERT_USER_CANCELED = 90,
+    ALERT_CERTIFICATE_REQUIRED = 116,
+};
+
+// Why a chain proves nobody: X(name, text, alert). The texts are stable: they are metric labels and
+// log values (verify_failure_text). The alerts tell the peer.
 #define VERIFY_FAILURES(X)                                                                         \
-    X(VERIFY_OK, "ok")                                                                             \
-    X(VERIFY_NO_CERTIFICATE, "no_certificate")                                                     \
-    X(VERIFY_TOO_LONG, "chain_too_long")                                                           \
-    X(VERIFY_UNPARSABLE, "certificate_unparsable")                                                 \
-    X(VERIFY_NO_URI_SAN, "no_uri_san")                                                             \
-    X(VERIFY_MANY_URI_SANS, "many_uri_sans")                                                       \
-    X(VERIFY_BAD_SPIFFE_ID, "bad_spiffe_id")                                                       \
-    X(VERIFY_LEAF_IS_CA, "leaf_is_ca")                                                             \
-    X(VERIFY_LEAF_KEY_USAGE, "leaf_key_usage")                                                     \
-    X(VERIFY_WEAK_KEY, "weak_key")                                                                 \
-    X(VERIFY_UNKNOWN_TRUST_DOMAIN, "unknown_trust_domain")                                         \
-    X(VERIFY_UNTRUSTED_CHAIN, "untrusted_chain")                                                   \
-    X(VERIFY_EXPIRED, "expired")                                                                   \
-    X(VERIFY_NOT_YET_VALID, "not_yet_valid")                                                       \
-    X(VERIFY_REVOKED, "revoked")                                                                   \
-    X(VERIFY_CRL_STALE, "crl_stale")
+    X(NO_CERTIFICATE, "no_certificate", ALERT_CERTIFICATE_REQUIRED)                                \
+    X(CHAIN_TOO_LONG, "chain_too_long", ALERT_BAD_CERTIFICATE)                                     \
+    X(CERTIFICATE_UNPARSABLE, "certificate_unparsable", ALERT_BAD_CERTIFICATE)                     \
+    X(NO_URI_SAN, "no_uri_san", ALERT_BAD_CERTIFICATE)                                             \
+    X(MANY_URI_SANS, "many_uri_sans", ALERT_BAD_CERTIFICATE)                                       \
+    X(BAD_SPIFFE_ID, "bad_spiffe_id", ALERT_BAD_CERTIFICATE)                                       \
+    X(LEAF_IS_CA, "leaf_is_ca", ALERT_BAD_CERTIFICATE)                                             \
+    X(LEAF_KEY_USAGE, "leaf_key_usage", ALERT_BAD_CERTIFICATE)                                     \
+    X(WEAK_KEY, "weak_key", ALERT_BAD_CERTIFICATE)                                                 \
+    X(UNKNOWN_TRUST_DOMAIN, "unknown_trust_domain", ALERT_UNKNOWN_CA)                              \
+    X(UNTRUSTED_CHAIN, "untrusted_chain", ALERT_UNKNOWN_CA)                                        \
+    X(EXPIRED, "expired", ALERT_CERTIFICATE_EXPIRED)                                               \
+    X(NOT_YET_VALID, "not_yet_valid", ALERT_BAD_CERTIFICATE)                                       \
+    X(REVOKED, "revoked", ALERT_CERTIFICATE_REVOKED)                                               \
+    X(CRL_STALE, "crl_stale", ALERT_CERTIFICATE_UNKNOWN)
 
 enum verify_failure {
-#define X(name, text) name,
+    VERIFY_OK,
+#define X(name, text, alert) VERIFY_##name,
     VERIFY_FAILURES(X)
 #undef X
 };

@@ -17,7 +17,8 @@
 #include "proxy/carry/side.h"
 #include "proxy/link/signer.h"
 
-#define TLS_RECORD_MAX 16384u // bytes of the application that one record holds (RFC 8446, section 5.1)
+#define TLS_RECORD_MAX                                                                             \
+    16384u // bytes of the application that one record holds (RFC 8446, section 5.1)
 
 enum tls_result {
     TLS_OK,        // done, or bytes moved

@@ -74,18 +74,10 @@ static enum reason authorize_outbound(struct conn *conn)
     return is_mtls && !is_expected(&route, conn->peer) ? REASON_WRONG_IDENTITY : REASON_NONE;
 }
 
-static enum reason reason_of(enum verify_failure failure)
-{
-    _Static_assert((int)REASON_CRL_STALE - (int)REASON_NO_CERTIFICATE ==
-                       (int)VERIFY_CRL_STALE - (int)VERIFY_NO_CERTIFICATE,
-                   "the reasons list the verifier's failures in the same order");
-    return (enum reason)((int)REASON_NO_CERTIFICATE + (int)failure - (int)VERIFY_NO_CERTIFICATE);
-}
-
 enum reason authorize(struct conn *conn, bool is_recheck)
 {
     if (conn->peer != NULL && conn->peer->failure != VERIFY_OK) {
-        return reason_of(conn->peer->failure);
+        return reason_of_failure(conn->peer->failure);
     }
     if (conn->direction == DIRECTION_INBOUND || conn->is_self_call) {
         return authorize_inbound(conn, is_recheck);
@@ -111,7 +103,7 @@ static bool on_verify(void *app, CRYPTO_BUFFER *const *chain, size_t num_certs, 
         }
         conn->handshake_reason = REASON_WRONG_IDENTITY;
     } else {
-        conn->handshake_reason = reason_of(failure);
+        conn->handshake_reason = reason_of_failure(failure);
         conn->detail = strdup(err.text);
     }
     *out_alert = (uint8_t)reason_alert(conn->handshake_reason);

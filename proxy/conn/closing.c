@@ -16,7 +16,7 @@ enum { LIMIT_LOG_MS = 1000 };
 static bool is_logged(struct conn *conn, uint64_t *out_num_passed_over)
 {
     *out_num_passed_over = 0;
-    return (conn->reason != REASON_LIMIT_CONNECTIONS && conn->reason != REASON_LIMIT_HANDSHAKES) ||
+    return !reason_is_logged_seldom(conn->reason) ||
            log_allowed(&conn->env->limit_log, conn_now_ms(conn), LIMIT_LOG_MS, out_num_passed_over);
 }
 
@@ -93,8 +93,8 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail)
         side_close(conn->plain, true); // the service learns at once, and never by a quiet end
     }
     if (reason != REASON_FINISHED && conn->mesh->ssl != NULL) {
-        int alert = reason_alert(reason);
-        if (alert != REASON_NO_ALERT) {
+        enum tls_alert alert = reason_alert(reason);
+        if (alert != ALERT_NONE) {
             tls_alert(conn->mesh, (uint8_t)alert);
         }
         conn->mesh->wants_finish = true;

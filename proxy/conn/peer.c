@@ -164,7 +164,7 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
         peer = peer_new(&found, digest, chain, num_certs, now);
         if (peer == NULL) {
             err_set(err, "out of memory for a peer");
-            return VERIFY_UNPARSABLE;
+            return VERIFY_CERTIFICATE_UNPARSABLE;
         }
         peer->next = *bucket;
         *bucket = peer;

@@ -560,7 +560,7 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
         many[i] = good;
     }
     failure = verify_peer(&peer, many, VERIFY_CHAIN_MAX + 1, w.bundles, NOW, &err);
-    expect_failure(VERIFY_TOO_LONG, failure, err, "11 certificates", "eleven");
+    expect_failure(VERIFY_CHAIN_TOO_LONG, failure, err, "11 certificates", "eleven");
     failure = verify_peer(&peer, many, VERIFY_CHAIN_MAX, w.bundles, NOW, &err);
     expect_failure(VERIFY_OK, failure, err, "", "ten, nine of them useless");
 
@@ -570,9 +570,11 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
     CRYPTO_BUFFER *full = CRYPTO_BUFFER_new(big, room, NULL);
     CRYPTO_BUFFER *too_full = CRYPTO_BUFFER_new(big, room + 1, NULL);
     failure = verify_peer(&peer, (CRYPTO_BUFFER *[]){good, full}, 2, w.bundles, NOW, &err);
-    expect_failure(VERIFY_UNPARSABLE, failure, err, "certificate 1", "zeros, but no more than fit");
+    expect_failure(VERIFY_CERTIFICATE_UNPARSABLE, failure, err, "certificate 1",
+                   "zeros, but no more than fit");
     failure = verify_peer(&peer, (CRYPTO_BUFFER *[]){good, too_full}, 2, w.bundles, NOW, &err);
-    expect_failure(VERIFY_TOO_LONG, failure, err, "takes 32769 bytes", "a byte more than fit");
+    expect_failure(VERIFY_CHAIN_TOO_LONG, failure, err, "takes 32769 bytes",
+                   "a byte more than fit");
     CRYPTO_BUFFER_free(full);
     CRYPTO_BUFFER_free(too_full);
 
@@ -587,12 +589,13 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
     for (size_t i = 0; i < 3; i++) {
         CRYPTO_BUFFER *second[] = {good, bad[i]};
         failure = verify_peer(&peer, second, 2, w.bundles, NOW, &err);
-        expect_failure(VERIFY_UNPARSABLE, failure, err, "certificate 1", names[i]);
+        expect_failure(VERIFY_CERTIFICATE_UNPARSABLE, failure, err, "certificate 1", names[i]);
         CRYPTO_BUFFER_free(bad[i]);
     }
     CRYPTO_BUFFER *one[] = {trailing};
     failure = verify_peer(&peer, one, 1, w.bundles, NOW, &err);
-    expect_failure(VERIFY_UNPARSABLE, failure, err, "1 bytes follow", "a byte too many");
+    expect_failure(VERIFY_CERTIFICATE_UNPARSABLE, failure, err, "1 bytes follow",
+                   "a byte too many");
     CRYPTO_BUFFER_free(trailing);
     CRYPTO_BUFFER_free(good);
     free(big);

@@ -3,10 +3,8 @@
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "proxy/carry/pool.h"
-#include "proxy/rules/reason.h"
 
 static uint8_t memory[RING_BYTES];
 
@@ -74,16 +72,4 @@ Test(pool, lends_up_to_its_limit_and_again_what_came_back, .timeout = 20)
     pool_give_back(&pool, first);
     pool_give_back(&pool, second);
     pool_cleanup(&pool);
-}
-
-Test(reason, every_text_is_a_label_and_none_stands_twice, .timeout = 20)
-{
-    for (int i = 0; i < NUM_REASONS; i++) {
-        const char *text = reason_text((enum reason)i);
-        cr_assert(text != NULL && strspn(text, "abcdefghijklmnopqrstuvwxyz_") == strlen(text),
-                  "reason %d", i);
-        for (int k = 0; k < i; k++) {
-            cr_assert(strcmp(text, reason_text((enum reason)k)) != 0, "%s stands twice", text);
-        }
-    }
 }
