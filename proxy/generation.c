@@ -5,17 +5,16 @@
 #include <time.h>
 
 #include "base/must.h"
-#include "proxy/carry/tls.h"
+#include "proxy/conn/handshake.h"
 
 struct generation *generation_new(const Tabard__V1__Snapshot *message,
                                   const struct generation *current, unsigned num_workers,
                                   struct err *err)
 {
-    struct context_hooks hooks = tls_context_hooks();
     struct generation *generation = must_alloc(1, sizeof *generation);
     atomic_init(&generation->num_refs, 1);
-    generation->snapshot =
-        snapshot_new(message, current != NULL ? current->snapshot : NULL, &hooks, time(NULL), err);
+    generation->snapshot = snapshot_new(message, current != NULL ? current->snapshot : NULL,
+                                        &handshake_hooks, time(NULL), err);
     if (generation->snapshot != NULL &&
         listen_plan_init(&generation->plan, generation->snapshot->routes,
                          current != NULL ? &current->plan : NULL, num_workers, err)) {

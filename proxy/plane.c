@@ -10,9 +10,7 @@
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
 #include "proto/contract.h"
-#include "proxy/conn/authorize.h"
 #include "proxy/link/link.h"
-#include "proxy/carry/tls.h"
 #include "proxy/worker.h"
 
 // A question of the agent's about connections.
@@ -379,7 +377,6 @@ static void end(struct plane *plane)
 bool plane_run(int control_fd, unsigned num_workers, struct err *err)
 {
     struct plane plane = {.num_workers = num_workers};
-    tls_set_hooks(authorize_tls_hooks());
     plane.workers = must_alloc(num_workers, sizeof *plane.workers);
     plane.reports = must_alloc(num_workers, sizeof *plane.reports);
     int error = uv_loop_init(&plane.loop);

@@ -3,12 +3,11 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/pool.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 
 #include "base/log.h"
-#include "certs/chain.h"
+#include "base/must.h"
 
 enum {
     // What one record may add to its plaintext in `out`: header, content type, tag, and a KeyUpdate
@@ -86,17 +85,12 @@ static void make_ring_method(void)
               BIO_meth_set_ctrl(ring_method, on_bio_ctrl));
 }
 
-bool tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app)
+void tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_ring_method);
-    SSL *ssl = SSL_new(ctx);
-    BIO *bio = BIO_new(ring_method);
-    if (ssl == NULL || bio == NULL) {
-        SSL_free(ssl);
-        BIO_free(bio);
-        return false;
-    }
+    SSL *ssl = must_have(SSL_new(ctx));
+    BIO *bio = must_have(BIO_new(ring_method));
     BIO_set_data(bio, side);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
@@ -109,7 +103,6 @@ bool tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app)
         SSL_set_connect_state(ssl);
     }
     side->ssl = ssl;
-    return true;
 }
 
 void tls_stop(struct side *side)
@@ -118,41 +111,6 @@ void tls_stop(struct side *side)
     side->ssl = NULL;
     side->is_peeking = false;
     side->peeked_len = 0;
-}
-
-static struct tls_hooks hooks_in_use;
-static const SSL_PRIVATE_KEY_METHOD *key_method; // set with the hooks, before any thread
-
-static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
-{
-    struct chain chain = chain_lent(SSL_get0_peer_certificates(ssl));
-    return hooks_in_use.on_verify(SSL_get_app_data(ssl), chain.certs, chain.num, out_alert)
-               ? ssl_verify_ok
-               : ssl_verify_invalid;
-}
-
-static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hello)
-{
-    void *app = SSL_get_app_data(hello->ssl);
-    return hooks_in_use.on_client_hello(app, context_has_mesh_alpn(hello)) ? ssl_select_cert_success
-                                                                           : ssl_select_cert_retry;
-}
-
-static struct sign_place locate_sign_place(const SSL *ssl)
-{
-    return hooks_in_use.sign_place(SSL_get_app_data(ssl));
-}
-
-void tls_set_hooks(const struct tls_hooks *hooks)
-{
-    hooks_in_use = *hooks;
-    key_method = signer_key_method(locate_sign_place);
-}
-
-struct context_hooks tls_context_hooks(void)
-{
-    return (struct context_hooks){
-        .key_method = key_method, .on_verify = on_verify, .on_client_hello = on_client_hello};
 }
 
 void tls_peek(struct side *side)

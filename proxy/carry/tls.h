@@ -12,13 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "certs/context.h"
 #include "proxy/rules/reason.h"
 #include "proxy/carry/side.h"
-#include "proxy/link/signer.h"
 
 #define TLS_RECORD_MAX                                                                             \
     16384u // bytes of the application that one record holds (RFC 8446, section 5.1)
+
+#define TLS_RECORD_HANDSHAKE 22 // the first byte of a ClientHello
 
 enum tls_result {
     TLS_OK,        // done, or bytes moved
@@ -29,23 +29,9 @@ enum tls_result {
     TLS_FAILED,    // tls_reason says why
 };
 
-// What the connections decide inside a handshake; `app` is what tls_start was given.
-struct tls_hooks {
-    // Whether to go on with the peer that sent this chain; *out_alert tells it why not.
-    bool (*on_verify)(void *app, CRYPTO_BUFFER *const *chain, size_t num_certs, uint8_t *out_alert);
-    // Whether to go on at all: false pauses the handshake (TLS_PAUSED).
-    bool (*on_client_hello)(void *app, bool has_mesh_alpn);
-    struct sign_place (*sign_place)(void *app);
-};
-
-// tls_set_hooks is called once, before any handshake; tls_context_hooks is what the contexts are
-// then built with.
-void tls_set_hooks(const struct tls_hooks *hooks);
-struct context_hooks tls_context_hooks(void);
-
-// tls_start gives the side a TLS object of `ctx`, for whose handshake the hooks get `app`. false:
-// out of memory.
-bool tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app);
+// tls_start gives the side a TLS object of `ctx`; the hooks of the context find `app` by
+// SSL_get_app_data. tls_stop takes it away; NULL is fine.
+void tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app);
 void tls_stop(struct side *side);
 
 // tls_handshake goes as far as the bytes at hand allow.

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a connection asks the snapshot in force: whether it may be, first at AUTHORIZE and again
-// whenever the snapshot changes, and inside the handshake whether the peer is who it should be.
-// For proxy/conn/conn.c and proxy/conn/steps.c only; a worker's thread.
-// It ends nothing.
+// whenever the snapshot changes. Only proxy/conn/conn.c and proxy/conn/steps.c ask; it ends
+// nothing.
 #ifndef TABARD_PROXY_CONN_AUTHORIZE_H
 #define TABARD_PROXY_CONN_AUTHORIZE_H
 
@@ -12,9 +11,5 @@
 // authorize returns REASON_NONE, or why the connection may not be. It renews conn->policy and rule.
 // With is_recheck the reason says that it was allowed before.
 enum reason authorize(struct conn *conn, bool is_recheck);
-
-// authorize_tls_hooks is what proxy/carry/tls.h calls back inside a handshake.
-struct tls_hooks;
-const struct tls_hooks *authorize_tls_hooks(void);
 
 #endif

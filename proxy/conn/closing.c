@@ -3,9 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "proxy/conn/steps.h"
 #include "proxy/carry/tls.h"
 
@@ -59,14 +59,7 @@ static void log_end(struct conn *conn, enum step ended_in)
 static void release_facts(struct conn *conn)
 {
     struct conn_env *env = conn->env;
-    signer_cancel(&env->signer, &conn->sign);
-    if (conn->is_in_handshake) {
-        conn->is_in_handshake = false;
-        env->num_handshakes--;
-        stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
-    }
-    snapshot_unref(conn->handshake_snapshot);
-    conn->handshake_snapshot = NULL;
+    handshake_over(&conn->handshake);
     peer_unref(&env->peers, conn->peer);
     conn->peer = NULL;
     conn->policy = NULL;
@@ -82,9 +75,7 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail)
     conn->reason = reason;
     conn->step_ms = conn_now_ms(conn);
     conn->is_step_begun = false;
-    if (detail != NULL && conn->detail == NULL) {
-        conn->detail = strdup(detail);
-    }
+    conn->detail = detail == NULL ? NULL : must_strdup(detail);
     stats_add(&stats->closed[conn->direction][reason], 1);
     stats_add(&stats->open[conn->direction], (uint64_t)-1);
     log_end(conn, ended_in);

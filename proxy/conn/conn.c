@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/conn/conn.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/must.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/conn/closing.h"
 #include "proxy/conn/steps.h"
@@ -115,11 +114,6 @@ void conn_advance(struct conn *conn)
     stats_set(&conn->env->stats.buffer_bytes, pool_bytes_lent(&conn->env->pool));
 }
 
-static void on_sign_done(void *owner)
-{
-    conn_advance(owner);
-}
-
 static struct socket *socket_of(struct conn *conn, const struct side *side)
 {
     return side == conn->mesh ? &conn->mesh_socket : &conn->plain_socket;
@@ -145,10 +139,7 @@ bool conn_origin(struct conn *conn, struct origin *out, bool is_intercepted)
 
 static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spec)
 {
-    struct conn *conn = calloc(1, sizeof *conn);
-    if (conn == NULL) {
-        return NULL;
-    }
+    struct conn *conn = must_alloc(1, sizeof *conn);
     conn->env = env;
     env->next_id += env->id_step;
     conn->id = env->next_id;
@@ -166,8 +157,6 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
     conn->at = path_start;
     conn->rule = -1;
     conn->opened_ms = uv_now(env->loop);
-    conn->sign.owner = conn;
-    conn->sign.on_done = on_sign_done;
     uv_timer_init(env->loop, &conn->timer);
     conn->timer.data = conn;
     conn->handles_open = 1;
@@ -184,11 +173,6 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
 void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec)
 {
     struct conn *conn = conn_new(env, spec);
-    if (conn == NULL) {
-        log_error("msg=\"out of memory for a connection\"");
-        abort(); // the agent starts a proxy with more room; a listener that waits would wait for
-                 // ever
-    }
     stats_add(&env->stats.opened[conn->direction], 1);
     stats_add(&env->stats.open[conn->direction], 1);
     int error = socket_accept(socket_of(conn, conn->accepted), listener);

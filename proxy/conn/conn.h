@@ -13,38 +13,15 @@
 #include <uv.h>
 
 #include "base/addr.h"
-#include "base/log.h"
+#include "proxy/carry/relay.h"
+#include "proxy/carry/socket.h"
+#include "proxy/conn/env.h"
+#include "proxy/conn/handshake.h"
 #include "proxy/conn/origin.h"
 #include "proxy/conn/peer.h"
-#include "proxy/rules/reason.h"
-#include "proxy/carry/relay.h"
-#include "proxy/rules/route.h"
-#include "proxy/carry/socket.h"
-#include "proxy/link/signer.h"
-#include "proxy/trust/snapshot.h"
 #include "proxy/conn/stats.h"
-
-// What all connections of a worker share. Owned by the worker.
-struct conn_env {
-    uv_loop_t *loop;
-    struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
-    struct limits limits;      // this worker's share of the snapshot's
-    struct pool pool;
-    struct peers peers;
-    struct stats stats;
-    struct signer signer;
-    struct host_addrs host_addrs;
-    uint16_t outbound_port; // the interception's own ports; 0: none
-    uint16_t inbound_port;
-    struct conn *conns; // the list's head
-    uint32_t num_conns;
-    uint32_t num_handshakes;
-    struct log_limit limit_log;
-    uint64_t next_id; // the newest; workers count in steps, each from its own index
-    uint64_t id_step;
-    void (*on_conn_gone)(void *ctx);
-    void *ctx; // of on_conn_gone
-};
+#include "proxy/rules/reason.h"
+#include "proxy/rules/route.h"
 
 // Every step: X(enum, text, what is read meanwhile, how long it may wait). The text is the log's
 // and names the function step_<text>; the other two name reads_<what> in proxy/conn/steps.c and
@@ -84,8 +61,7 @@ struct conn {
     uint8_t handles_open;
     enum direction direction : 8;
     enum listen_kind kind : 8;
-    enum reason reason : 8;           // REASON_NONE while it lives
-    enum reason handshake_reason : 8; // what a hook found inside the handshake
+    enum reason reason : 8; // REASON_NONE while it lives
     bool is_advancing : 1;
     bool wants_advance : 1; // something happened meanwhile
     bool is_step_begun : 1; // the current step has run before
@@ -93,19 +69,15 @@ struct conn {
                             // leaves the host
     bool is_plaintext : 1;  // inbound, without identity
     bool is_authorized : 1;
-    bool is_in_handshake : 1; // counted in env->num_handshakes
-    bool is_detect_over : 1;  // the caller stayed silent
-    bool is_hello_ours : 1;
-    bool has_first_byte : 1;
+    bool is_detect_over : 1; // the caller stayed silent
     struct addr source;
     struct addr destination;
-    uint16_t port;      // inbound: the application's, as policies name it
-    int rule;           // that decided; -1: none
-    const char *policy; // borrowed from the snapshot in force, renewed at each re-check
-    struct peer *peer;  // counted; NULL: no identity
-    struct snapshot *handshake_snapshot; // counted, from HANDSHAKE to AUTHORIZE
-    struct sign_job sign;
-    char *detail; // owned: words for the log, or NULL
+    uint16_t port;              // inbound: the application's, as policies name it
+    int rule;                   // that decided; -1: none
+    const char *policy;         // borrowed from the snapshot in force, renewed at each re-check
+    struct peer *peer;          // counted; NULL: no identity
+    struct handshake handshake; // zero before DETECT or HANDSHAKE, and from AUTHORIZE on
+    char *detail;               // owned: words for the log, or NULL
     uint64_t id;
     uint64_t opened_ms;
     uint64_t step_ms; // loop time at which the current step began

@@ -65,7 +65,8 @@ uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason)
 uint64_t deadline_handshake(const struct conn *conn, enum reason *out_reason)
 {
     // While the agent has yet to sign, the delay is ours and not the peer's.
-    *out_reason = conn->sign.state == SIGN_WAITING ? REASON_SIGN_FAILED : REASON_HANDSHAKE_TIMEOUT;
+    *out_reason =
+        handshake_is_signing(&conn->handshake) ? REASON_SIGN_FAILED : REASON_HANDSHAKE_TIMEOUT;
     return step_left(conn, conn->env->limits.handshake_ms);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 
 static void chain_digest(uint8_t out[32], CRYPTO_BUFFER *const *chain, size_t num_certs)
 {
@@ -94,17 +95,10 @@ void peer_unref(struct peers *peers, struct peer *peer)
 static struct peer *peer_new(const struct verified_peer *found, const uint8_t digest[32],
                              CRYPTO_BUFFER *const *chain, size_t num_certs, time_t now)
 {
-    struct peer *peer = calloc(1, sizeof *peer);
-    if (peer == NULL) {
-        return NULL;
-    }
-    peer->text = strdup(found->id);
-    peer->chain = calloc(num_certs, sizeof(CRYPTO_BUFFER *));
-    if (peer->text == NULL || peer->chain == NULL ||
-        !spiffe_workload_parse(&peer->id, peer->text, found->id_len, NULL)) {
-        peer_free(peer);
-        return NULL;
-    }
+    struct peer *peer = must_alloc(1, sizeof *peer);
+    peer->text = must_strdup(found->id);
+    peer->chain = must_alloc(num_certs, sizeof(CRYPTO_BUFFER *));
+    invariant(spiffe_workload_parse(&peer->id, peer->text, found->id_len, NULL));
     for (size_t i = 0; i < num_certs; i++) {
         CRYPTO_BUFFER_up_ref(chain[i]);
         peer->chain[peer->num_certs++] = chain[i];
@@ -162,10 +156,6 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
         peer->seen_at = now;
     } else {
         peer = peer_new(&found, digest, chain, num_certs, now);
-        if (peer == NULL) {
-            err_set(err, "out of memory for a peer");
-            return VERIFY_CERTIFICATE_UNPARSABLE;
-        }
         peer->next = *bucket;
         *bucket = peer;
         peers->num_unused++; // until the reference below

@@ -19,8 +19,6 @@ static const enum step path_inbound_mtls[] = {STEP_HANDSHAKE, STEP_AUTHORIZE, ST
 static const enum step path_outbound_mtls[] = {STEP_CONNECT, STEP_HANDSHAKE, STEP_AUTHORIZE,
                                                STEP_RELAY};
 
-enum { TLS_HANDSHAKE_RECORD = 22 }; // the first byte of a ClientHello (RFC 8446, section 5.1)
-
 static enum step_result ended(struct conn *conn, enum reason reason, const char *detail)
 {
     conn_end(conn, reason, detail);
@@ -128,42 +126,32 @@ static enum step_result step_route(struct conn *conn)
                : fork_inbound(conn, route_inbound(routes, conn->port).mode);
 }
 
-static bool tls_begin(struct conn *conn)
+static void begin_handshake(struct conn *conn)
 {
-    struct snapshot *snapshot = conn->env->snapshot;
-    bool is_server = conn->direction == DIRECTION_INBOUND;
-    snapshot_unref(conn->handshake_snapshot);
-    conn->handshake_snapshot = snapshot_ref(snapshot);
-    SSL_CTX *ctx = is_server ? snapshot->trust->contexts.server : snapshot->trust->contexts.client;
-    return tls_start(conn->mesh, ctx, is_server, conn);
+    if (conn->handshake.env == NULL) {
+        bool is_client = conn->direction == DIRECTION_OUTBOUND;
+        handshake_begin(&conn->handshake, conn->env, conn->mesh,
+                        is_client ? &conn->destination : NULL);
+    }
 }
 
 // PERMISSIVE with foreign_tls APPLICATION: the ClientHello says whose it is, and stays relayable
 // until it is known.
 static enum step_result detect_hello(struct conn *conn)
 {
-    struct side *mesh = conn->mesh;
-    if (mesh->ssl == NULL) {
-        if (!tls_begin(conn)) {
-            return ended(conn, REASON_NO_MEMORY, NULL);
-        }
-        tls_peek(mesh);
-    }
-    enum tls_result result = tls_handshake(mesh);
-    if (conn->is_hello_ours) {
-        tls_keep(mesh);
+    begin_handshake(conn);
+    switch (handshake_look(&conn->handshake)) {
+    case HELLO_OURS:
         return fork_to(conn, path_inbound_mtls);
-    }
-    if (result == TLS_PAUSED) {
-        tls_stop(mesh);
+    case HELLO_FOREIGN:
+        handshake_over(&conn->handshake);
         return fork_to_plain(conn);
-    }
-    if (result == TLS_WAIT) {
+    case HELLO_WAIT:
         return conn->is_detect_over ? ended(conn, REASON_HANDSHAKE_TIMEOUT, NULL) : STEP_WAIT;
+    case HELLO_FAILED:
+        break;
     }
-    const char *detail;
-    enum reason reason = tls_reason(mesh, &detail);
-    return ended(conn, reason, detail);
+    return ended(conn, conn->handshake.reason, conn->handshake.detail);
 }
 
 static enum step_result step_detect(struct conn *conn)
@@ -182,10 +170,9 @@ static enum step_result step_detect(struct conn *conn)
         }
         return fork_to_plain(conn); // a server that speaks first, or a probe that only connects
     }
-    if (first != TLS_HANDSHAKE_RECORD) {
+    if (first != TLS_RECORD_HANDSHAKE) {
         return fork_to_plain(conn);
     }
-    conn->has_first_byte = true;
     if (route_inbound(conn->env->snapshot->routes, conn->port).foreign_tls_is_application) {
         return detect_hello(conn);
     }
@@ -210,79 +197,34 @@ static enum step_result step_connect(struct conn *conn)
     return side->is_connected ? STEP_NEXT : STEP_WAIT;
 }
 
-// The first byte of what should be a ClientHello, looked at before BoringSSL calls it a bad record.
-static bool is_plaintext_hello(struct conn *conn)
-{
-    uint8_t first;
-    if (conn->direction == DIRECTION_OUTBOUND || conn->has_first_byte ||
-        ring_copy(&conn->mesh->in, 0, &first, 1) == 0) {
-        return false;
-    }
-    conn->has_first_byte = true;
-    return first != TLS_HANDSHAKE_RECORD;
-}
-
-static enum step_result handshake_begin(struct conn *conn)
-{
-    struct conn_env *env = conn->env;
-    if (env->num_handshakes + env->signer.num_abandoned >= env->limits.handshakes) {
-        return ended(conn, REASON_LIMIT_HANDSHAKES, NULL);
-    }
-    conn->is_in_handshake = true;
-    env->num_handshakes++;
-    stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
-    if (conn->mesh->ssl == NULL && !tls_begin(conn)) {
-        return ended(conn, REASON_NO_MEMORY, NULL);
-    }
-    return STEP_NEXT;
-}
-
 static enum step_result step_handshake(struct conn *conn)
 {
-    struct side *mesh = conn->mesh;
-    if (!conn->is_step_begun && handshake_begin(conn) == STEP_ENDED) {
-        return STEP_ENDED;
+    struct handshake *handshake = &conn->handshake;
+    begin_handshake(conn);
+    enum handshake_result result = handshake_step(handshake);
+    if (conn->peer == NULL) {
+        conn->peer = handshake_take_peer(handshake);
     }
-    if (is_plaintext_hello(conn)) {
-        return ended(conn, REASON_PLAINTEXT_ON_MTLS, NULL);
+    switch (result) {
+    case HANDSHAKE_DONE:
+        return STEP_NEXT;
+    case HANDSHAKE_WAIT:
+        return STEP_WAIT;
+    case HANDSHAKE_FAILED:
+        break;
     }
-    enum tls_result result = tls_handshake(mesh);
-    const char *detail = NULL;
-    enum reason reason = REASON_NONE;
-    if (conn->handshake_reason != REASON_NONE) {
-        reason = conn->handshake_reason;
-    } else if (mesh->is_out_of_buffers) {
-        reason = REASON_LIMIT_BUFFERS;
-    } else if (result == TLS_FAILED || result == TLS_PAUSED) {
-        reason = tls_reason(mesh, &detail);
-    } else if (result == TLS_TRUNCATED || result == TLS_EOF) {
-        reason = REASON_PEER_CLOSED;
-    } else if (mesh->error != 0) {
-        reason = REASON_PEER_RESET;
-        detail = side_error_text(mesh);
-    }
-    side_flush(mesh);
-    if (reason != REASON_NONE) {
-        return ended(conn, reason, detail);
-    }
-    return result == TLS_OK ? STEP_NEXT : STEP_WAIT;
+    return ended(conn, handshake->reason, handshake->detail);
 }
 
 static enum step_result step_authorize(struct conn *conn)
 {
-    invariant(!conn->is_in_handshake || conn->peer != NULL); // who came by TLS has proved who it is
+    invariant(conn->mesh->ssl == NULL || conn->peer != NULL); // who speaks TLS has proved who it is
     enum reason reason = authorize(conn, false);
     if (reason != REASON_NONE) {
         return ended(conn, reason, NULL);
     }
     conn->is_authorized = true;
-    if (conn->is_in_handshake) {
-        conn->is_in_handshake = false;
-        conn->env->num_handshakes--;
-        stats_set(&conn->env->stats.handshakes_in_flight, conn->env->num_handshakes);
-    }
-    snapshot_unref(conn->handshake_snapshot);
-    conn->handshake_snapshot = NULL;
+    handshake_over(&conn->handshake);
     return STEP_NEXT;
 }
 

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "proto/contract.h"
-
-static struct sign_place (*locate_place)(const SSL *ssl);
+#include "proto/contract.h"
 
 void signer_cleanup(struct signer *signer)
 {
@@ -21,10 +21,7 @@ static bool grow(struct signer *signer)
     if (num > SIGN_JOBS_MAX) {
         return false;
     }
-    struct sign_slot *slots = realloc(signer->slots, num * sizeof *slots);
-    if (slots == NULL) {
-        return false;
-    }
+    struct sign_slot *slots = must_grow(signer->slots, num, sizeof *slots);
     for (uint32_t i = signer->num_slots; i < num; i++) {
         slots[i] = (struct sign_slot){.next_free = signer->first_free};
         signer->first_free = i + 1;
@@ -57,73 +54,44 @@ static void slot_release(struct signer *signer, uint32_t index)
     signer->first_free = index + 1;
 }
 
-static enum ssl_private_key_result_t on_sign(SSL *ssl, uint8_t *out, size_t *out_len,
-                                             size_t max_out, uint16_t algorithm, const uint8_t *in,
-                                             size_t in_len)
+bool signer_ask(struct signer *signer, struct sign_job *job, const uint8_t *key_id,
+                uint16_t algorithm, const uint8_t *input, size_t input_len)
 {
-    (void)out;
-    (void)out_len;
-    (void)max_out;
-    struct sign_place place = locate_place(ssl);
-    uint64_t id = slot_take(place.signer, place.job);
+    uint64_t id = slot_take(signer, job);
     if (id == 0) {
-        return ssl_private_key_failure;
+        return false;
     }
     Tabard__V1__SignRequest request = TABARD__V1__SIGN_REQUEST__INIT;
     request.id = id;
-    request.key_id = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)place.key_id,
-                                           .len = CONTRACT_KEY_ID_LEN};
+    request.key_id =
+        (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)key_id, .len = CONTRACT_KEY_ID_LEN};
     request.algorithm = algorithm;
-    request.input = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)in, .len = in_len};
+    request.input = (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)input, .len = input_len};
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_SIGN_REQUEST;
     message.sign_request = &request;
-    place.job->state = SIGN_WAITING;
-    if (!link_send(place.signer->link, &message)) {
-        if (place.job->state == SIGN_WAITING) { // else the link went, and signer_fail_all was here
-            slot_release(place.signer, place.job->slot);
-            place.job->state = SIGN_FAILED;
-        }
-        return ssl_private_key_failure;
+    job->state = SIGN_WAITING;
+    if (link_send(signer->link, &message)) {
+        return true;
     }
-    return ssl_private_key_retry;
+    if (job->state == SIGN_WAITING) { // else the link went, and signer_fail_all was here
+        slot_release(signer, job->slot);
+        job->state = SIGN_FAILED;
+    }
+    return false;
 }
 
-static enum ssl_private_key_result_t on_decrypt(SSL *ssl, uint8_t *out, size_t *out_len,
-                                                size_t max_out, const uint8_t *in, size_t in_len)
+bool signer_take(struct sign_job *job, uint8_t *out, size_t *out_len, size_t max)
 {
-    (void)ssl;
-    (void)out;
-    (void)out_len;
-    (void)max_out;
-    (void)in;
-    (void)in_len;
-    return ssl_private_key_failure; // RSA key exchange: TLS 1.3 has none
-}
-
-static enum ssl_private_key_result_t on_complete(SSL *ssl, uint8_t *out, size_t *out_len,
-                                                 size_t max_out)
-{
-    struct sign_job *job = locate_place(ssl).job;
-    if (job->state == SIGN_WAITING) {
-        return ssl_private_key_retry;
-    }
-    if (job->state != SIGN_DONE || job->signature_len > max_out) {
-        return ssl_private_key_failure;
+    if (job->state != SIGN_DONE || job->signature_len > max) {
+        return false;
     }
     memcpy(out, job->signature, job->signature_len);
     *out_len = job->signature_len;
     free(job->signature);
     job->signature = NULL;
     job->state = SIGN_IDLE;
-    return ssl_private_key_success;
-}
-
-const SSL_PRIVATE_KEY_METHOD *signer_key_method(struct sign_place (*locate)(const SSL *ssl))
-{
-    static const SSL_PRIVATE_KEY_METHOD method = {on_sign, on_decrypt, on_complete};
-    locate_place = locate;
-    return &method;
+    return true;
 }
 
 void signer_on_result(struct signer *signer, const Tabard__V1__SignResult *result)
@@ -145,8 +113,8 @@ void signer_on_result(struct signer *signer, const Tabard__V1__SignResult *resul
         char quoted[256];
         log_warn("msg=\"the agent refused to sign\" error=%s",
                  log_quote(quoted, sizeof quoted, result->error));
-    } else if (len > 0 && len <= SIGNATURE_LEN_MAX && (job->signature = malloc(len)) != NULL) {
-        memcpy(job->signature, result->signature.data, len);
+    } else if (len > 0 && len <= SIGNATURE_LEN_MAX) {
+        job->signature = must_copy(result->signature.data, len);
         job->signature_len = len;
         job->state = SIGN_DONE;
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Signing without a key: BoringSSL's asynchronous private-key method asks the agent for each
-// handshake's signature (RFC 8446, section 4.4.3) and goes on when it comes. A signer belongs to a
-// worker, a sign_job to a connection in its handshake; the worker's thread alone; SIGN_JOBS_MAX
-// jobs. It never sees a private key, and the agent signs nothing but a CertificateVerify.
+// Signing without a key: the agent is asked for the signature of a CertificateVerify (RFC 8446,
+// section 4.4.3), and a job is told when it has come. A signer belongs to a worker, a sign_job to a
+// handshake (proxy/conn/handshake.h): signer_ask, then on_done, then signer_take, and signer_cancel
+// at any time. The worker's thread alone; SIGN_JOBS_MAX jobs. It never sees a private key.
 #ifndef TABARD_PROXY_LINK_SIGNER_H
 #define TABARD_PROXY_LINK_SIGNER_H
 
-#include <openssl/ssl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proxy/link/link.h"
@@ -24,13 +24,14 @@ struct sign_job {
     uint32_t slot;
     uint8_t *signature; // owned, malloc; when DONE
     size_t signature_len;
-    void *owner; // borrowed: the conn
+    void *owner; // borrowed
     void (*on_done)(void *owner);
 };
 
 struct sign_slot {
     struct sign_job *job; // borrowed until signer_cancel or the result; NULL: nobody waits
-    uint32_t turn; // how often the slot was used, so that a late result meets nobody else's job
+    uint32_t turn; // reuse count, part of the request id: a late answer cannot be taken for the
+                   // slot's next user
     uint32_t next_free;
     bool is_asked; // the agent has yet to answer: taken, also when nobody waits any more
 };
@@ -47,15 +48,15 @@ struct signer {
 };
 void signer_cleanup(struct signer *signer);
 
-// Where an SSL finds its signer and its job.
-struct sign_place {
-    struct signer *signer;
-    struct sign_job *job;
-    const uint8_t *key_id; // CONTRACT_KEY_ID_LEN bytes, borrowed until the call returns
-};
+// signer_ask asks the agent to sign `input` with the key of an id (CONTRACT_KEY_ID_LEN bytes) by a
+// SignatureScheme (RFC 8446, section 4.2.3); on_done tells the end. false: nobody will; the job's
+// owner is not told.
+bool signer_ask(struct signer *signer, struct sign_job *job, const uint8_t *key_id,
+                uint16_t algorithm, const uint8_t *input, size_t input_len);
 
-// signer_key_method is what the contexts plug in; `locate` is set once, before any handshake.
-const SSL_PRIVATE_KEY_METHOD *signer_key_method(struct sign_place (*locate)(const SSL *ssl));
+// signer_take moves the signature of a job that is DONE to `out`; false: there is none, or it is
+// longer than `max`.
+bool signer_take(struct sign_job *job, uint8_t *out, size_t *out_len, size_t max);
 
 // signer_on_result takes the agent's answer; a result for a job that is gone is dropped.
 void signer_on_result(struct signer *signer, const Tabard__V1__SignResult *result);

@@ -50,8 +50,7 @@
     X(REASON_LIMIT_HANDSHAKES, "limit_handshakes", ALERT_NONE, SELDOM)                             \
     X(REASON_LIMIT_BUFFERS, "limit_buffers", ALERT_INTERNAL_ERROR, EACH)                           \
     X(REASON_SIGN_FAILED, "sign_failed", ALERT_INTERNAL_ERROR, EACH)                               \
-    X(REASON_DRAINING, "draining", ALERT_USER_CANCELED, EACH)                                      \
-    X(REASON_NO_MEMORY, "no_memory", ALERT_INTERNAL_ERROR, EACH)
+    X(REASON_DRAINING, "draining", ALERT_USER_CANCELED, EACH)
 
 enum reason {
 #define X(name, text, alert, logged) name,

@@ -45,6 +45,16 @@ struct route route_outbound(const struct route_index *index, const struct addr *
     return route;
 }
 
+bool route_expects(const struct route *route, const struct spiffe_id *id)
+{
+    for (size_t i = 0; i < route->num_identities; i++) {
+        if (spiffe_pattern_matches(&route->identities[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct inbound route_inbound(const struct route_index *index, uint16_t port)
 {
     size_t low = 0;

@@ -52,6 +52,10 @@ struct route {
 // an explicit port wins over every port.
 struct route route_outbound(const struct route_index *index, const struct addr *destination);
 
+// route_expects says whether a peer of the parsed workload id `id` may answer for an MTLS
+// destination.
+bool route_expects(const struct route *route, const struct spiffe_id *id);
+
 enum inbound_mode {
     INBOUND_MTLS,
     INBOUND_PERMISSIVE,

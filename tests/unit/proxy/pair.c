@@ -11,8 +11,7 @@
 #include <unistd.h>
 
 #include "proto/contract.h"
-#include "proxy/carry/tls.h"
-#include "proxy/conn/authorize.h"
+#include "proxy/conn/handshake.h"
 #include "proxy/worker.h"
 
 enum { DEADLINE_MS = 10000, SMALL_BUFFER_BYTES = 65536 };
@@ -234,8 +233,8 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
     message.settings = &settings;
 
     struct err err = {0};
-    struct context_hooks hooks = tls_context_hooks();
-    struct snapshot *snapshot = snapshot_new(&message, end->env.snapshot, &hooks, time(NULL), &err);
+    struct snapshot *snapshot =
+        snapshot_new(&message, end->env.snapshot, &handshake_hooks, time(NULL), &err);
     cr_assert(snapshot != NULL, "%s: %s", err.where, err.text);
     free(leaf_der.data);
     free(root_der.data);
@@ -311,7 +310,6 @@ void pair_init(struct pair *pair, const struct pair_options *options)
 {
     struct err err = {0};
     *pair = (struct pair){.is_made = true};
-    tls_set_hooks(authorize_tls_hooks());
     cr_assert(uv_loop_init(&pair->loop) == 0);
     uv_timer_init(&pair->loop, &pair->tick);
     uv_timer_start(&pair->tick, on_tick, 1, 1);

@@ -10,8 +10,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "proxy/carry/tls.h"
-#include "proxy/conn/authorize.h"
 #include "tests/unit/proxy/snapshots.h"
 #include "tests/unit/support/loop.h"
 #include "tests/unit/support/tcp.h"
@@ -40,7 +38,6 @@ static void stage_init(struct stage *stage, unsigned num_workers)
     int fds[2];
     *stage = (struct stage){0};
     log_init("test", LOG_LEVEL_ERROR + 1);
-    tls_set_hooks(authorize_tls_hooks());
     cr_assert(uv_loop_init(&stage->loop) == 0);
     uv_async_init(&stage->loop, &stage->on_event, on_event);
     cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
@@ -303,16 +300,14 @@ static const struct {
 
 Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open, .timeout = 30)
 {
-    tls_set_hooks(authorize_tls_hooks());
     for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
         struct err err = {0};
         struct conn_env env = {0};
-        struct context_hooks hooks = tls_context_hooks();
         struct rlimit before;
         getrlimit(RLIMIT_NOFILE, &before);
         Tabard__V1__Snapshot *message =
             snapshot_message(1, "settings: {limits: {%s}}", shares[i].limits);
-        struct snapshot *snapshot = snapshot_new(message, NULL, &hooks, time(NULL), &err);
+        struct snapshot *snapshot = snapshot_new(message, NULL, &handshake_hooks, time(NULL), &err);
         cr_assert(snapshot != NULL, "%s: %s", err.where, err.text);
         struct rlimit limit = {.rlim_cur = shares[i].descriptors, .rlim_max = before.rlim_max};
         cr_assert(setrlimit(RLIMIT_NOFILE, &limit) == 0);

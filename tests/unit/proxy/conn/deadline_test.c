@@ -79,6 +79,6 @@ Test(deadline, a_signature_that_is_waited_for_is_not_the_peer_s_delay, .timeout 
     struct conn conn = {.env = &env, .step_ms = NOW_MS - 200};
     enum reason reason;
     cr_assert(deadline_handshake(&conn, &reason) == 300 && reason == REASON_HANDSHAKE_TIMEOUT);
-    conn.sign.state = SIGN_WAITING;
+    conn.handshake.sign.state = SIGN_WAITING;
     cr_assert(deadline_handshake(&conn, &reason) == 300 && reason == REASON_SIGN_FAILED);
 }

@@ -4,21 +4,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/contract.h"
 #include "proxy/link/signer.h"
 
-enum { INPUT_LEN = 130 }; // of a CertificateVerify with SHA-256
+enum {
+    INPUT_LEN = 130,  // of a CertificateVerify with SHA-256
+    ED25519 = 0x0807, // a SignatureScheme
+};
 
 static struct signer signer;
 static struct sign_job job;
 static struct link agent_link;
 static unsigned num_done;
-
-static struct sign_place locate(const SSL *ssl)
-{
-    static const uint8_t key_id[32];
-    (void)ssl;
-    return (struct sign_place){.signer = &signer, .job = &job, .key_id = key_id};
-}
 
 static void on_done(void *owner)
 {
@@ -61,11 +58,11 @@ static void end(uv_loop_t *loop, int agent_fd)
     close(agent_fd);
 }
 
-static enum ssl_private_key_result_t ask(void)
+static bool ask(void)
 {
+    static const uint8_t key_id[CONTRACT_KEY_ID_LEN];
     static const uint8_t input[INPUT_LEN];
-    const SSL_PRIVATE_KEY_METHOD *method = signer_key_method(locate);
-    return method->sign(NULL, NULL, NULL, 0, SSL_SIGN_ED25519, input, sizeof input);
+    return signer_ask(&signer, &job, key_id, ED25519, input, sizeof input);
 }
 
 static void answer(uint32_t slot, uint32_t turn)
@@ -83,7 +80,7 @@ Test(signer, peers_that_come_and_go_cannot_fill_the_link_to_an_agent_that_is_slo
     int agent_fd = begin(&loop);
     unsigned num_asked = 0;
     for (unsigned i = 0; i < 4 * SIGN_JOBS_MAX; i++) {
-        num_asked += ask() == ssl_private_key_retry;
+        num_asked += ask();
         signer_cancel(&signer, &job);
     }
     cr_assert(agent_link.pipe.is_open, "the agent counts as gone only if it is");
@@ -93,7 +90,7 @@ Test(signer, peers_that_come_and_go_cannot_fill_the_link_to_an_agent_that_is_slo
         answer(slot, 1); // said twice: nobody's
     }
     cr_assert(signer.num_abandoned == 0);
-    cr_assert(ask() == ssl_private_key_retry);
+    cr_assert(ask());
     end(&loop, agent_fd);
 }
 
@@ -101,10 +98,10 @@ Test(signer, a_late_answer_meets_nobody_else, .timeout = 20)
 {
     uv_loop_t loop;
     int agent_fd = begin(&loop);
-    cr_assert(ask() == ssl_private_key_retry);
+    cr_assert(ask());
     uint32_t slot = job.slot;
     signer_cancel(&signer, &job);
-    cr_assert(ask() == ssl_private_key_retry);
+    cr_assert(ask());
     cr_assert(job.slot != slot);
     answer(slot, 1);
     cr_assert(num_done == 0 && job.state == SIGN_WAITING);
@@ -118,7 +115,7 @@ Test(signer, a_link_that_breaks_under_a_request_fails_it_once, .timeout = 20)
     uv_loop_t loop;
     int agent_fd = begin(&loop);
     agent_link.pipe.spec.unsent_bytes_max = 0; // as if so much were waiting
-    cr_assert(ask() == ssl_private_key_failure);
+    cr_assert(!ask());
     cr_assert(!agent_link.pipe.is_open && job.state == SIGN_FAILED);
     uint32_t num_free = 0;
     for (uint32_t at = signer.first_free; at != 0 && num_free <= signer.num_slots; num_free++) {

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What all connections of a worker share. Owned by the worker, which outlives them; its thread
+// alone.
+#ifndef TABARD_PROXY_CONN_ENV_H
+#define TABARD_PROXY_CONN_ENV_H
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "proxy/carry/pool.h"
+#include "proxy/conn/origin.h"
+#include "proxy/conn/peer.h"
+#include "proxy/conn/stats.h"
+#include "proxy/link/signer.h"
+#include "proxy/rules/route.h"
+#include "proxy/trust/snapshot.h"
+
+struct conn;
+
+struct conn_env {
+    uv_loop_t *loop;
+    struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
+    struct limits limits;      // this worker's share of the snapshot's
+    struct pool pool;
+    struct peers peers;
+    struct stats stats;
+    struct signer signer;
+    struct host_addrs host_addrs;
+    uint16_t outbound_port; // the interception's own ports; 0: none
+    uint16_t inbound_port;
+    struct conn *conns; // the list's head
+    uint32_t num_conns;
+    uint32_t num_handshakes;
+    struct log_limit limit_log;
+    uint64_t next_id; // the newest; workers count in steps, each from its own index
+    uint64_t id_step;
+    void (*on_conn_gone)(void *ctx);
+    void *ctx; // of on_conn_gone
+};
+
+#endif

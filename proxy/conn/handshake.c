@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/conn/handshake.h"
+
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/must.h"
+#include "certs/chain.h"
+#include "proxy/carry/tls.h"
+
+static struct handshake *handshake_of(const SSL *ssl)
+{
+    return SSL_get_app_data(ssl);
+}
+
+static enum ssl_private_key_result_t on_sign(SSL *ssl, uint8_t *out, size_t *out_len,
+                                             size_t max_out, uint16_t algorithm, const uint8_t *in,
+                                             size_t in_len)
+{
+    (void)out;
+    (void)out_len;
+    (void)max_out;
+    struct handshake *handshake = handshake_of(ssl);
+    return signer_ask(&handshake->env->signer, &handshake->sign, handshake->snapshot->trust->key_id,
+                      algorithm, in, in_len)
+               ? ssl_private_key_retry
+               : ssl_private_key_failure;
+}
+
+static enum ssl_private_key_result_t on_decrypt(SSL *ssl, uint8_t *out, size_t *out_len,
+                                                size_t max_out, const uint8_t *in, size_t in_len)
+{
+    (void)ssl;
+    (void)out;
+    (void)out_len;
+    (void)max_out;
+    (void)in;
+    (void)in_len;
+    return ssl_private_key_failure; // RSA key exchange: TLS 1.3 has none
+}
+
+static enum ssl_private_key_result_t on_complete(SSL *ssl, uint8_t *out, size_t *out_len,
+                                                 size_t max_out)
+{
+    struct handshake *handshake = handshake_of(ssl);
+    if (handshake_is_signing(handshake)) {
+        return ssl_private_key_retry;
+    }
+    return signer_take(&handshake->sign, out, out_len, max_out) ? ssl_private_key_success
+                                                                : ssl_private_key_failure;
+}
+
+// Whether a peer may be who answers for the destination, by the snapshot in force.
+static bool is_expected(const struct handshake *handshake)
+{
+    if (handshake->destination == NULL) {
+        return true;
+    }
+    struct route route = route_outbound(handshake->env->snapshot->routes, handshake->destination);
+    return route.mode == ROUTE_MTLS && route_expects(&route, &handshake->peer->id);
+}
+
+// A client asks here whether the server is one of the identities that its destination must prove,
+// so that nobody else learns our certificate.
+static enum reason verify(struct handshake *handshake, CRYPTO_BUFFER *const *chain,
+                          size_t num_certs)
+{
+    struct conn_env *env = handshake->env;
+    struct err err = {0};
+    bool is_cached;
+    enum verify_failure failure =
+        peers_verify(&env->peers, &handshake->peer, &is_cached, chain, num_certs,
+                     env->snapshot->trust->bundles, time(NULL), &err);
+    if (failure != VERIFY_OK) {
+        handshake->verify_detail = must_strdup(err.text);
+        return reason_of_failure(failure);
+    }
+    stats_add(is_cached ? &env->stats.chains_cached : &env->stats.chains_checked, 1);
+    return is_expected(handshake) ? REASON_NONE : REASON_WRONG_IDENTITY;
+}
+
+static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
+{
+    struct handshake *handshake = handshake_of(ssl);
+    const struct chain chain = chain_lent(SSL_get0_peer_certificates(ssl));
+    handshake->reason = verify(handshake, chain.certs, chain.num);
+    if (handshake->reason == REASON_NONE) {
+        return ssl_verify_ok;
+    }
+    *out_alert = (uint8_t)reason_alert(handshake->reason);
+    return ssl_verify_invalid;
+}
+
+// Whose ClientHello it is, is all that handshake_look asks. If it is ours, handshake_step goes on
+// with it, counted against the limit.
+static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hello)
+{
+    struct handshake *handshake = handshake_of(hello->ssl);
+    if (!handshake->is_looking) {
+        return ssl_select_cert_success;
+    }
+    handshake->is_our_hello = context_has_mesh_alpn(hello);
+    return ssl_select_cert_retry;
+}
+
+static const SSL_PRIVATE_KEY_METHOD key_method = {
+    .sign = on_sign, .decrypt = on_decrypt, .complete = on_complete};
+
+const struct context_hooks handshake_hooks = {
+    .key_method = &key_method, .on_verify = on_verify, .on_client_hello = on_client_hello};
+
+void handshake_begin(struct handshake *handshake, struct conn_env *env, struct side *side,
+                     const struct addr *destination)
+{
+    *handshake = (struct handshake){
+        .env = env,
+        .side = side,
+        .destination = destination,
+        .sign = {.owner = side->owner, .on_done = side->on_change},
+    };
+}
+
+// Gives the side its TLS object, of the snapshot in force.
+static void start_tls(struct handshake *handshake)
+{
+    bool is_server = handshake->destination == NULL;
+    handshake->snapshot = snapshot_ref(handshake->env->snapshot);
+    const struct context_pair *contexts = &handshake->snapshot->trust->contexts;
+    tls_start(handshake->side, is_server ? contexts->server : contexts->client, is_server,
+              handshake);
+}
+
+enum handshake_hello handshake_look(struct handshake *handshake)
+{
+    struct side *side = handshake->side;
+    if (!handshake->is_looking) {
+        handshake->is_looking = true;
+        handshake->has_first_byte = true;
+        start_tls(handshake);
+        tls_peek(side);
+    }
+    enum tls_result result = tls_handshake(side);
+    if (result == TLS_WAIT) {
+        return HELLO_WAIT;
+    }
+    handshake->is_looking = false;
+    if (handshake->is_our_hello) {
+        tls_keep(side);
+        return HELLO_OURS;
+    }
+    if (result == TLS_PAUSED) {
+        tls_stop(side);
+        return HELLO_FOREIGN;
+    }
+    handshake->reason = tls_reason(side, &handshake->detail);
+    return HELLO_FAILED;
+}
+
+// Counts it, unless as many as may be are under way, or left alone and not yet signed for.
+static bool is_within_limit(struct handshake *handshake)
+{
+    struct conn_env *env = handshake->env;
+    if (!handshake->is_counted) {
+        if (env->num_handshakes + env->signer.num_abandoned >= env->limits.handshakes) {
+            return false;
+        }
+        handshake->is_counted = true;
+        env->num_handshakes++;
+        stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
+    }
+    return true;
+}
+
+// The first byte of what should be a ClientHello, looked at before BoringSSL calls it a bad record.
+static bool is_plaintext(struct handshake *handshake)
+{
+    uint8_t first;
+    if (handshake->has_first_byte || handshake->destination != NULL ||
+        ring_copy(&handshake->side->in, 0, &first, 1) == 0) {
+        return false;
+    }
+    handshake->has_first_byte = true;
+    return first != TLS_RECORD_HANDSHAKE;
+}
+
+// Why a handshake failed whose last result was `result`; REASON_NONE: it has not.
+static enum reason failure_of(struct handshake *handshake, enum tls_result result)
+{
+    const struct side *side = handshake->side;
+    if (handshake->reason != REASON_NONE) {
+        handshake->detail = handshake->verify_detail;
+        return handshake->reason;
+    }
+    if (side->is_out_of_buffers) {
+        return REASON_LIMIT_BUFFERS;
+    }
+    if (result == TLS_FAILED || result == TLS_PAUSED) {
+        return tls_reason(side, &handshake->detail);
+    }
+    if (result == TLS_TRUNCATED || result == TLS_EOF) {
+        return REASON_PEER_CLOSED;
+    }
+    if (side->error != 0) {
+        handshake->detail = side_error_text(side);
+        return REASON_PEER_RESET;
+    }
+    return REASON_NONE;
+}
+
+enum handshake_result handshake_step(struct handshake *handshake)
+{
+    if (!is_within_limit(handshake)) {
+        handshake->reason = REASON_LIMIT_HANDSHAKES;
+        return HANDSHAKE_FAILED;
+    }
+    if (handshake->side->ssl == NULL) {
+        start_tls(handshake);
+    }
+    if (is_plaintext(handshake)) {
+        handshake->reason = REASON_PLAINTEXT_ON_MTLS;
+        return HANDSHAKE_FAILED;
+    }
+    enum tls_result result = tls_handshake(handshake->side);
+    handshake->reason = failure_of(handshake, result);
+    side_flush(handshake->side);
+    if (handshake->reason != REASON_NONE) {
+        return HANDSHAKE_FAILED;
+    }
+    return result == TLS_OK ? HANDSHAKE_DONE : HANDSHAKE_WAIT;
+}
+
+bool handshake_is_signing(const struct handshake *handshake)
+{
+    return handshake->sign.state == SIGN_WAITING;
+}
+
+struct peer *handshake_take_peer(struct handshake *handshake)
+{
+    struct peer *peer = handshake->peer;
+    handshake->peer = NULL;
+    return peer;
+}
+
+void handshake_over(struct handshake *handshake)
+{
+    struct conn_env *env = handshake->env;
+    if (env == NULL) {
+        return;
+    }
+    signer_cancel(&env->signer, &handshake->sign);
+    if (handshake->is_counted) {
+        env->num_handshakes--;
+        stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
+    }
+    snapshot_unref(handshake->snapshot);
+    peer_unref(&env->peers, handshake->peer);
+    free(handshake->verify_detail);
+    *handshake = (struct handshake){0};
+}

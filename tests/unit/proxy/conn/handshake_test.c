@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/conn/handshake.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "proxy/carry/tls.h"
+#include "tests/unit/proxy/memory.h"
+#include "tests/unit/proxy/pair.h"
+
+// Handshakes without connections: the workers of a pair, and two sides joined in memory.
+static struct {
+    struct pair pair;
+    struct wire there;
+    struct wire back;
+    struct memory client;
+    struct memory server;
+    struct handshake at_client;
+    struct handshake at_server;
+    struct addr destination;
+} t;
+
+static void init(const struct pair_options *options)
+{
+    pair_init(&t.pair, options);
+    t.there = t.back = (struct wire){.bytes_max = RING_BYTES};
+    memory_join(&t.client, &t.server, &t.there, &t.back, &t.pair.client.env.pool);
+    t.client.side.is_mesh = t.server.side.is_mesh = true;
+    cr_assert(addr_parse(&t.destination, "127.0.0.1:8080", false, NULL));
+    handshake_begin(&t.at_client, &t.pair.client.env, &t.client.side, &t.destination);
+    handshake_begin(&t.at_server, &t.pair.server.env, &t.server.side, NULL);
+}
+
+static void cleanup(void)
+{
+    handshake_over(&t.at_client);
+    handshake_over(&t.at_server);
+    handshake_over(&t.at_server); // a second time: nothing
+    cr_assert(t.pair.client.env.num_handshakes == 0 && t.pair.server.env.num_handshakes == 0);
+    struct memory *const memories[] = {&t.client, &t.server};
+    for (size_t i = 0; i < 2; i++) {
+        tls_stop(&memories[i]->side);
+        side_close(&memories[i]->side, false);
+    }
+    pair_cleanup(&t.pair);
+}
+
+TestSuite(handshake, .fini = cleanup, .timeout = 20);
+
+#define HANDSHAKE(...) init(&(const struct pair_options){__VA_ARGS__})
+
+struct outcome {
+    enum handshake_result client;
+    enum handshake_result server;
+};
+
+static void read_on(struct memory *memory)
+{
+    side_set_reading(&memory->side, memory->side.in.len == 0);
+    memory_turn(memory, SIZE_MAX);
+}
+
+// Steps both until neither waits any more; what has failed steps no further.
+static struct outcome shake(void)
+{
+    struct outcome outcome = {HANDSHAKE_WAIT, HANDSHAKE_WAIT};
+    uint64_t begun_ms = uv_hrtime() / 1000000;
+    while (outcome.client == HANDSHAKE_WAIT || outcome.server == HANDSHAKE_WAIT) {
+        cr_assert(uv_hrtime() / 1000000 - begun_ms < 10000, "a handshake that never ends");
+        if (outcome.client == HANDSHAKE_WAIT) {
+            outcome.client = handshake_step(&t.at_client);
+        }
+        if (outcome.server == HANDSHAKE_WAIT) {
+            outcome.server = handshake_step(&t.at_server);
+        }
+        read_on(&t.client);
+        read_on(&t.server);
+        uv_run(&t.pair.loop, UV_RUN_NOWAIT); // the agents sign
+    }
+    return outcome;
+}
+
+Test(handshake, proves_both_ends_to_each_other_without_a_connection)
+{
+    HANDSHAKE();
+    struct outcome outcome = shake();
+    cr_assert(outcome.client == HANDSHAKE_DONE && outcome.server == HANDSHAKE_DONE);
+    cr_assert(t.pair.client.env.num_handshakes == 1 && t.pair.server.env.num_handshakes == 1);
+    struct peer *server = handshake_take_peer(&t.at_client);
+    struct peer *client = handshake_take_peer(&t.at_server);
+    cr_assert_str_eq(server->text, PAIR_SERVER_ID);
+    cr_assert_str_eq(client->text, PAIR_CLIENT_ID);
+    cr_assert(handshake_take_peer(&t.at_client) == NULL, "it is handed over once");
+    peer_unref(&t.pair.client.env.peers, server);
+    peer_unref(&t.pair.server.env.peers, client);
+    cr_assert(t.at_client.snapshot == t.pair.client.env.snapshot);
+}
+
+Test(handshake, a_server_that_is_not_expected_learns_no_certificate)
+{
+    HANDSHAKE(.expected_id = "spiffe://prod.example/ns/payments/sa/db");
+    struct outcome outcome = shake();
+    cr_assert(outcome.client == HANDSHAKE_FAILED && outcome.server == HANDSHAKE_FAILED);
+    cr_assert(t.at_client.reason == REASON_WRONG_IDENTITY);
+    cr_assert(t.at_server.reason == REASON_PEER_ALERT && t.at_server.peer == NULL);
+    cr_assert(t.pair.client.env.signer.num_slots == 0, "nothing was signed for it");
+}
+
+Test(handshake, the_one_too_many_begins_nothing)
+{
+    HANDSHAKE(.limits.handshakes = 1);
+    t.pair.server.env.num_handshakes = 1; // of somebody else
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_FAILED);
+    cr_assert(t.at_server.reason == REASON_LIMIT_HANDSHAKES && t.server.side.ssl == NULL);
+    handshake_over(&t.at_server);
+    cr_assert(t.pair.server.env.num_handshakes == 1, "it had not been counted");
+    t.pair.server.env.num_handshakes = 0;
+}
+
+Test(handshake, what_is_no_hello_is_plaintext)
+{
+    HANDSHAKE();
+    cr_assert(side_borrow(&t.client.side, &t.client.side.out));
+    ring_write(&t.client.side.out, (const uint8_t *)"GET", 3);
+    side_flush(&t.client.side);
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_WAIT);
+    read_on(&t.server);
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_FAILED);
+    cr_assert(t.at_server.reason == REASON_PLAINTEXT_ON_MTLS);
+}
+
+Test(handshake, a_hello_that_was_looked_at_is_still_shaken_hands_with)
+{
+    HANDSHAKE();
+    cr_assert(handshake_step(&t.at_client) == HANDSHAKE_WAIT);
+    cr_assert(handshake_look(&t.at_server) == HELLO_WAIT);
+    cr_assert(t.pair.server.env.num_handshakes == 0, "looking counts against no limit");
+    read_on(&t.server);
+    cr_assert(handshake_look(&t.at_server) == HELLO_OURS);
+    struct outcome outcome = shake();
+    cr_assert(outcome.client == HANDSHAKE_DONE && outcome.server == HANDSHAKE_DONE);
+}
+
+Test(handshake, one_that_is_given_up_is_counted_back_and_its_signature_forgotten)
+{
+    HANDSHAKE();
+    pair_agent_pause(&t.pair.server);
+    while (!handshake_is_signing(&t.at_server)) {
+        handshake_step(&t.at_client);
+        handshake_step(&t.at_server);
+        read_on(&t.client);
+        read_on(&t.server);
+    }
+    handshake_over(&t.at_server);
+    cr_assert(t.pair.server.env.num_handshakes == 0);
+    cr_assert(t.pair.server.env.signer.num_abandoned == 1);
+}
+
+Test(handshake, a_destination_that_is_plaintext_by_now_can_be_proved_by_nobody)
+{
+    HANDSHAKE();
+    const struct pair_options plaintext = {.is_outbound_plaintext = true};
+    pair_adopt(&t.pair, &t.pair.client, &plaintext);
+    cr_assert(shake().client == HANDSHAKE_FAILED);
+    cr_assert(t.at_client.reason == REASON_WRONG_IDENTITY);
+}
