@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "proxy/carry/ring.h"
 
 void pool_cleanup(struct pool *pool)
@@ -24,11 +25,8 @@ uint8_t *pool_borrow(struct pool *pool)
     if (pool->num_lent >= pool->num_blocks_max) {
         return NULL;
     }
-    uint8_t *block = pool->num_spare > 0 ? pool->spare[--pool->num_spare] : malloc(RING_BYTES);
-    if (block != NULL) {
-        pool->num_lent++;
-    }
-    return block;
+    pool->num_lent++;
+    return pool->num_spare > 0 ? pool->spare[--pool->num_spare] : must_grow(NULL, 1, RING_BYTES);
 }
 
 void pool_give_back(struct pool *pool, uint8_t *block)

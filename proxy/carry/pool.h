@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The worker's blocks of relay memory, RING_BYTES each, lent out last in, first out, so that the
-// warm one goes first. Owned by a worker; its thread alone; bounded by num_blocks_max
-// (Limits.buffer_bytes). It keeps POOL_SPARE_MAX free blocks and gives the rest back to the heap.
+// The worker's blocks of relay memory, RING_BYTES each. The block that came back last is lent
+// first: it is still warm. A worker owns its pool, and sides borrow from it (side_borrow,
+// side_settle); num_blocks_max (Limits.buffer_bytes) bounds what is lent. Up to POOL_SPARE_MAX free
+// blocks are kept, the rest goes back to the heap.
 #ifndef TABARD_PROXY_CARRY_POOL_H
 #define TABARD_PROXY_CARRY_POOL_H
 
@@ -26,7 +27,7 @@ void pool_cleanup(struct pool *pool);
 // lent.
 void pool_set_limit(struct pool *pool, uint64_t bytes_max);
 
-// pool_borrow returns a block, or NULL at the limit or out of memory.
+// pool_borrow returns a block of undefined bytes, or NULL at the limit.
 uint8_t *pool_borrow(struct pool *pool);
 void pool_give_back(struct pool *pool, uint8_t *block);
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Moving bytes one way between the two sides of a connection, whatever kind each is, and passing
-// the end on. A flow is embedded in a conn; its worker's thread alone; bounded by the sides' rings.
-// It never closes a side: it says that the flow is done, or why the connection must end.
+// Moves bytes one way between the two sides of a connection, with or without TLS on either, and
+// passes the end on. A conn embeds two flows and calls relay_step for both whenever something has
+// happened to a side. It closes no side: it says that the flow is done, or why the connection must
+// end.
 #ifndef TABARD_PROXY_CARRY_RELAY_H
 #define TABARD_PROXY_CARRY_RELAY_H
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Bytes on their way: a circular buffer over memory that somebody else owns.
-// Embedded in a side; one thread; RING_BYTES at most.
-// An empty ring needs no memory: attach it before pushing, detach it once it is empty
-// (proxy/carry/side.h does both).
+// Bytes on their way: a circular buffer of RING_BYTES over memory that somebody else owns. An empty
+// ring needs no memory: side_borrow (proxy/carry/side.h) attaches it before the first byte comes
+// in, side_settle detaches it once the last one has gone.
 #ifndef TABARD_PROXY_CARRY_RING_H
 #define TABARD_PROXY_CARRY_RING_H
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TLS over a side's rings: BoringSSL reads `in` and writes `out`, so it never sees the socket and
-// no read-wants-write state can exist. The SSL belongs to the side; the worker's thread alone;
-// bounded by the rings. It says what happened; which reason ends a connection is told by
-// tls_reason, what happens next by proxy/conn.
+// TLS between a side's two rings and the application's bytes: BoringSSL reads `in` and writes
+// `out`, so it never sees what carries them, and no state of reading that waits for writing can
+// exist. A handshake (proxy/conn/handshake.h) calls tls_start and tls_handshake; then relay calls
+// tls_read, tls_write and tls_close_notify; tls_stop comes before side_close. These functions say
+// what happened, tls_reason which reason ends a connection by it; proxy/conn decides what happens
+// next.
 #ifndef TABARD_PROXY_CARRY_TLS_H
 #define TABARD_PROXY_CARRY_TLS_H
 
@@ -51,7 +53,7 @@ enum tls_result tls_read(struct side *side, struct side *other, struct ring *to,
 // counts.
 enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len);
 
-// tls_has_bytes says whether tls_read could move something without another byte from the socket.
+// tls_has_bytes says whether tls_read could move something without another byte of the peer.
 bool tls_has_bytes(const struct side *side);
 
 // tls_close_notify says our last word; false while there is no room for it in `out`.

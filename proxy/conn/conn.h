@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One connection, from its acceptance to the one reason with which it ends.
-// Owned by its worker's list; one allocation; freed by its last close callback; that worker's
-// thread alone. Bounded by Limits.connections, the deadline of each step and the two rings of each
-// side. Callbacks record facts in the sides and call conn_advance, which alone decides. It reads no
-// configuration but the snapshot in force.
+// One connection, from its acceptance to the one reason with which it ends. A worker's listeners
+// call conn_accept; from then on callbacks record facts in the sides and call conn_advance, which
+// alone decides, by the snapshot in force. The worker calls conn_recheck after each new snapshot,
+// and conn_end when it drains. One allocation, freed by its last close callback; that worker's
+// thread. Bounded by Limits.connections, the deadline of each step and the two rings of each side.
 #ifndef TABARD_PROXY_CONN_CONN_H
 #define TABARD_PROXY_CONN_CONN_H
 
@@ -106,10 +106,5 @@ static inline uint64_t conn_now_ms(const struct conn *conn)
 {
     return uv_now(conn->env->loop);
 }
-
-// For the steps, which know no carrier. conn_origin asks where the caller was going, as
-// proxy/conn/origin.h. conn_dial makes the dialed side and calls the destination.
-bool conn_origin(struct conn *conn, struct origin *out, bool is_intercepted);
-void conn_dial(struct conn *conn);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "base/must.h"
+
 enum {
     HOST_ADDRS_LIFE_MS = 10000,
     HOST_ADDRS_MISS_MS = 1000,
@@ -30,16 +32,13 @@ static void host_addrs_read(struct host_addrs *addrs, uint64_t now_ms)
     for (const struct ifaddrs *at = list; at != NULL && num < HOST_ADDRS_MAX; at = at->ifa_next) {
         num++;
     }
-    struct ip *ips = calloc(num + 1, sizeof *ips);
-    if (ips != NULL) {
-        free(addrs->ips);
-        addrs->ips = ips;
-        addrs->num = 0;
-        for (const struct ifaddrs *at = list; at != NULL && addrs->num < num; at = at->ifa_next) {
-            struct addr addr;
-            if (at->ifa_addr != NULL && addr_from_sockaddr(&addr, at->ifa_addr)) {
-                addrs->ips[addrs->num++] = addr.ip;
-            }
+    free(addrs->ips);
+    addrs->ips = must_alloc(num, sizeof *addrs->ips);
+    addrs->num = 0;
+    for (const struct ifaddrs *at = list; at != NULL && num > 0; at = at->ifa_next, num--) {
+        struct addr addr;
+        if (at->ifa_addr != NULL && addr_from_sockaddr(&addr, at->ifa_addr)) {
+            addrs->ips[addrs->num++] = addr.ip;
         }
     }
     freeifaddrs(list);

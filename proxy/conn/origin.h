@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where a redirected connection was going, and which addresses are this host's.
-// Stateless but for the caller's host_addrs; a worker's thread; bounded by HOST_ADDRS_MAX.
-// It decides nothing: conn refuses what may not be followed.
+// Where a redirected connection was going, and which addresses are this host's. STEP_ORIGIN asks,
+// and refuses what may not be followed. Each worker owns one host_addrs.
 #ifndef TABARD_PROXY_CONN_ORIGIN_H
 #define TABARD_PROXY_CONN_ORIGIN_H
 
@@ -15,7 +14,7 @@
 
 // The addresses of this network namespace. Zero state: none known yet.
 struct host_addrs {
-    struct ip *ips; // owned, malloc
+    struct ip *ips; // owned
     size_t num;
     uint64_t read_ms;
     bool is_read;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The peers that a worker knows: each chain is verified once for a trust bundle, and all
-// connections of one peer share what was found. The proof of possession is fresh in each handshake;
-// the chain's signatures need checking once. Peers are counted; their table belongs to a worker and
-// its thread; PEERS_UNUSED_MAX, of PEERS_UNUSED_BYTES_MAX, are kept without a connection. It
-// decides who, never whether.
+// The peers that a worker knows. A handshake verifies a peer's chain once for a trust bundle, and
+// all connections of that peer share what was found: each handshake proves again that the peer
+// holds the key, but the chain's signatures need checking once. A worker owns the table; its
+// handshakes and connections hold counted references. Peers without a reference stay cached, up to
+// PEERS_UNUSED_MAX of them and PEERS_UNUSED_BYTES_MAX of chains. This says who a peer is; policy
+// says whether it may.
 #ifndef TABARD_PROXY_CONN_PEER_H
 #define TABARD_PROXY_CONN_PEER_H
 
