@@ -42,11 +42,9 @@ bool side_borrow(struct side *side, struct ring *ring)
     return true;
 }
 
-void side_settle(struct side *side, struct ring *ring)
+void side_give_back(struct side *side, struct ring *ring)
 {
-    if (ring->bytes != NULL && ring->len == 0) {
-        pool_give_back(side->pool, ring_detach(ring));
-    }
+    pool_give_back(side->pool, ring_detach(ring));
 }
 
 uint8_t *side_room(struct side *side, size_t *out_len)
@@ -60,21 +58,6 @@ uint8_t *side_room(struct side *side, size_t *out_len)
         *out_len = RING_READ_MAX; // so that all of it fits into the other side's `out` as records
     }
     return tail;
-}
-
-void side_set_reading(struct side *side, bool wants_read)
-{
-    bool may_read = wants_read && !side->is_eof && side->error == 0;
-    if (may_read != side->is_reading) {
-        side->carrier->set_reading(side, may_read);
-    }
-}
-
-void side_flush(struct side *side)
-{
-    if (side->error == 0 && side->writing_len == 0 && side->is_connected) {
-        side->carrier->flush(side);
-    }
 }
 
 static void drop(struct side *side, struct ring *ring)

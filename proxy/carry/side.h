@@ -70,18 +70,39 @@ const char *side_error_text(const struct side *side);
 // side_borrow lends `ring` (one of the side's) memory; false at the pool's limit. side_settle takes
 // it back when empty.
 bool side_borrow(struct side *side, struct ring *ring);
-void side_settle(struct side *side, struct ring *ring);
+void side_give_back(struct side *side, struct ring *ring);
+
+static inline void side_settle(struct side *side, struct ring *ring)
+{
+    if (ring->bytes != NULL && ring->len == 0) {
+        side_give_back(side, ring);
+    }
+}
 
 // side_room is where a carrier puts the next bytes of `in`, and how many at most; NULL at the
 // pool's limit. ring_push counts them.
 uint8_t *side_room(struct side *side, size_t *out_len);
 
-// side_set_reading starts or stops the filling of `in`; nothing fills it after an end or an error.
-void side_set_reading(struct side *side, bool wants_read);
+// side_set_reading starts or stops the filling of `in`; it does not start after an end or an error,
+// at which a carrier stops by itself.
+static inline void side_set_reading(struct side *side, bool wants_read)
+{
+    if (wants_read != side->is_reading && !(wants_read && (side->is_eof || side->error != 0))) {
+        side->carrier->set_reading(side, wants_read);
+    }
+}
 
 // side_flush sends what `out` holds as far as the carrier takes it, then our end if wants_finish.
 // What it can't take now it takes later by itself.
-void side_flush(struct side *side);
+static inline void side_flush(struct side *side)
+{
+    if (side->out.bytes == NULL && (!side->wants_finish || side->is_finishing)) {
+        return; // nothing to send
+    }
+    if (side->writing_len == 0 && side->error == 0 && side->is_connected) {
+        side->carrier->flush(side);
+    }
+}
 
 // side_close drops what is left and closes. The TLS object must be gone.
 void side_close(struct side *side, bool with_reset);

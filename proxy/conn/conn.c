@@ -8,11 +8,6 @@
 #include "proxy/conn/closing.h"
 #include "proxy/conn/steps.h"
 
-enum step conn_step(const struct conn *conn)
-{
-    return conn->reason != REASON_NONE ? STEP_CLOSING : *conn->at;
-}
-
 static void on_change(void *owner)
 {
     conn_advance(owner);

@@ -100,7 +100,10 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail);
 void conn_advance(struct conn *conn);
 
 // conn_step returns the step that a connection is in: CLOSING from its end on.
-enum step conn_step(const struct conn *conn);
+static inline enum step conn_step(const struct conn *conn)
+{
+    return conn->reason != REASON_NONE ? STEP_CLOSING : *conn->at;
+}
 
 static inline uint64_t conn_now_ms(const struct conn *conn)
 {
