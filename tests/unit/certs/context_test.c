@@ -151,10 +151,7 @@ static void pair_init(struct context_pair *out, X509 *leaf)
 static void set_up(void)
 {
     fixture_root(&t.root, DOMAIN);
-    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
-    fixture_add_root(message, t.root.cert);
-    t.bundles = fixture_bundles(message);
-    fixture_bundle_free(message);
+    t.bundles = fixture_trust(t.root.cert, NULL, NULL, NULL);
     X509 *server = fixture_leaf(&t.root, SERVER_ID, &t.server_key);
     X509 *client = fixture_leaf(&t.root, CLIENT_ID, &t.client_key);
     pair_init(&t.server, server);

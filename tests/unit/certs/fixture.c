@@ -112,6 +112,23 @@ struct trust_bundles *fixture_bundles(Tabard__V1__TrustBundle *bundle)
     return bundles;
 }
 
+struct trust_bundles *fixture_trust(X509 *root, X509 *other_root, X509_CRL *crl,
+                                    X509_CRL *other_crl)
+{
+    X509 *const roots[] = {root, other_root};
+    X509_CRL *const crls[] = {crl, other_crl};
+    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
+    for (size_t i = 0; i < 2 && roots[i] != NULL; i++) {
+        fixture_add_root(message, roots[i]);
+    }
+    for (size_t i = 0; i < 2 && crls[i] != NULL; i++) {
+        fixture_add_crl(message, crls[i]);
+    }
+    struct trust_bundles *bundles = fixture_bundles(message);
+    fixture_bundle_free(message);
+    return bundles;
+}
+
 enum verify_failure fixture_verify(struct verified_peer *out, const struct trust_bundles *bundles,
                                    time_t now, struct err *err, X509 *leaf, X509 *second,
                                    X509 *third)
@@ -138,10 +155,7 @@ void world_init(struct world *w)
 {
     fixture_root(&w->root, DOMAIN);
     fixture_intermediate(&w->intermediate, &w->root);
-    Tabard__V1__TrustBundle *bundle = fixture_bundle(DOMAIN);
-    fixture_add_root(bundle, w->root.cert);
-    w->bundles = fixture_bundles(bundle);
-    fixture_bundle_free(bundle);
+    w->bundles = fixture_trust(w->root.cert, NULL, NULL, NULL);
 }
 
 void world_cleanup(struct world *w)

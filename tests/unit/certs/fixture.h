@@ -44,6 +44,11 @@ void fixture_bundle_free(Tabard__V1__TrustBundle *bundle);
 // fixture_bundles reads one bundle that must be good.
 struct trust_bundles *fixture_bundles(Tabard__V1__TrustBundle *bundle);
 
+// fixture_trust reads a bundle of DOMAIN with these roots and CRLs; the second of each may be NULL,
+// and the first CRL too.
+struct trust_bundles *fixture_trust(X509 *root, X509 *other_root, X509_CRL *crl,
+                                    X509_CRL *other_crl);
+
 // A root of DOMAIN, an intermediate below it, and a bundle that holds the root.
 struct world {
     struct mint_ca root;

@@ -16,35 +16,37 @@ Test(revocation, revocation_reaches_leaf_and_intermediate_until_the_list_is_stal
     X509 *below = fixture_leaf(&w.intermediate, ID, NULL);
     X509 *list[] = {revoked, w.intermediate.cert};
     X509_CRL *crl = fixture_crl(&w.root, list, 2, NOW - HOUR, NOW + 60);
-    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
-    fixture_add_root(message, w.root.cert);
-    fixture_add_crl(message, crl);
-    struct trust_bundles *bundles = fixture_bundles(message);
-    struct verified_peer peer;
-    struct err err = {0};
-    enum verify_failure failure = fixture_verify(&peer, bundles, NOW, &err, good, NULL, NULL);
-    expect_failure(VERIFY_OK, failure, err, "", "good");
-    failure = fixture_verify(&peer, bundles, NOW, &err, revoked, NULL, NULL);
-    expect_failure(VERIFY_REVOKED, failure, err, "the leaf", "revoked leaf");
-    failure = fixture_verify(&peer, bundles, NOW, &err, below, w.intermediate.cert, NULL);
-    expect_failure(VERIFY_REVOKED, failure, err, "certificate 1", "revoked intermediate");
-    failure = fixture_verify(&peer, bundles, NOW + 60, &err, good, NULL, NULL);
-    expect_failure(VERIFY_OK, failure, err, "", "at its nextUpdate");
-    failure = fixture_verify(&peer, bundles, NOW + 61, &err, good, NULL, NULL);
-    expect_failure(VERIFY_CRL_STALE, failure, err, "nextUpdate", "one second later");
-    failure = fixture_verify(&peer, bundles, NOW + 61, &err, revoked, NULL, NULL);
-    expect_failure(VERIFY_REVOKED, failure, err, "the leaf", "revoked stays revoked");
-    // A fresh list beside the stale one is enough, and what the stale one says still counts.
     X509_CRL *fresh = fixture_crl(&w.root, NULL, 0, NOW - HOUR, NOW + DAY);
-    fixture_add_crl(message, fresh);
-    struct trust_bundles *both = fixture_bundles(message);
-    failure = fixture_verify(&peer, both, NOW + 61, &err, good, NULL, NULL);
-    expect_failure(VERIFY_OK, failure, err, "", "a fresh list beside");
-    failure = fixture_verify(&peer, both, NOW + 61, &err, revoked, NULL, NULL);
-    expect_failure(VERIFY_REVOKED, failure, err, "the leaf", "in any list");
+    struct trust_bundles *one = fixture_trust(w.root.cert, NULL, crl, NULL);
+    struct trust_bundles *both = fixture_trust(w.root.cert, NULL, crl, fresh);
+    // A fresh list beside the stale one is enough, and what the stale one says still counts.
+    const struct {
+        const char *name;
+        const struct trust_bundles *bundles;
+        X509 *leaf, *issuer;
+        time_t now;
+        enum verify_failure failure;
+        const char *words;
+    } rows[] = {
+        {"good", one, good, NULL, NOW, VERIFY_OK, ""},
+        {"revoked leaf", one, revoked, NULL, NOW, VERIFY_REVOKED, "the leaf"},
+        {"revoked intermediate", one, below, w.intermediate.cert, NOW, VERIFY_REVOKED,
+         "certificate 1"},
+        {"at its nextUpdate", one, good, NULL, NOW + 60, VERIFY_OK, ""},
+        {"one second later", one, good, NULL, NOW + 61, VERIFY_CRL_STALE, "nextUpdate"},
+        {"revoked stays revoked", one, revoked, NULL, NOW + 61, VERIFY_REVOKED, "the leaf"},
+        {"a fresh list beside", both, good, NULL, NOW + 61, VERIFY_OK, ""},
+        {"revoked in any list", both, revoked, NULL, NOW + 61, VERIFY_REVOKED, "the leaf"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct verified_peer peer;
+        struct err err = {0};
+        enum verify_failure failure = fixture_verify(&peer, rows[i].bundles, rows[i].now, &err,
+                                                     rows[i].leaf, rows[i].issuer, NULL);
+        expect_failure(rows[i].failure, failure, err, rows[i].words, rows[i].name);
+    }
     trust_bundles_free(both);
-    trust_bundles_free(bundles);
-    fixture_bundle_free(message);
+    trust_bundles_free(one);
     X509_CRL_free(fresh);
     X509_CRL_free(crl);
     X509_free(good);
@@ -61,17 +63,12 @@ Test(revocation, another_root_with_the_same_serial_is_not_revoked, .timeout = 20
     X509 *leaf = fixture_leaf(&one, ID, NULL);
     X509 *list[] = {leaf};
     X509_CRL *crl = fixture_crl(&two, list, 1, NOW - HOUR, NOW + DAY);
-    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
-    fixture_add_root(message, one.cert);
-    fixture_add_root(message, two.cert);
-    fixture_add_crl(message, crl);
-    struct trust_bundles *bundles = fixture_bundles(message);
+    struct trust_bundles *bundles = fixture_trust(one.cert, two.cert, crl, NULL);
     struct verified_peer peer;
     struct err err = {0};
     enum verify_failure failure = fixture_verify(&peer, bundles, NOW, &err, leaf, NULL, NULL);
     expect_failure(VERIFY_OK, failure, err, "", "a CRL of another issuer");
     trust_bundles_free(bundles);
-    fixture_bundle_free(message);
     X509_CRL_free(crl);
     X509_free(leaf);
     mint_ca_cleanup(&one);
@@ -102,10 +99,7 @@ Test(revocation, every_entry_of_a_crl_is_found_in_whatever_order_it_stands, .tim
         ASN1_TIME_free(when);
     }
     cr_assert(X509_CRL_sign(crl, w.root.key, mint_digest_of(w.root.key)) > 0);
-    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
-    fixture_add_root(message, w.root.cert);
-    fixture_add_crl(message, crl);
-    struct trust_bundles *bundles = fixture_bundles(message);
+    struct trust_bundles *bundles = fixture_trust(w.root.cert, NULL, crl, NULL);
     struct verified_peer peer;
     for (size_t i = 0; i < NUM; i++) {
         enum verify_failure failure =
@@ -115,7 +109,6 @@ Test(revocation, every_entry_of_a_crl_is_found_in_whatever_order_it_stands, .tim
     }
     EVP_PKEY_free(key);
     trust_bundles_free(bundles);
-    fixture_bundle_free(message);
     X509_CRL_free(crl);
     world_cleanup(&w);
 }
@@ -145,17 +138,12 @@ Test(revocation, a_crl_counts_only_with_its_issuers_name_and_key, .timeout = 20)
         cr_assert(mint_sign_cert(two.cert, two.key));
         X509 *leaf = fixture_leaf(&one, ID, NULL);
         X509_CRL *crl = fixture_crl(&two, &leaf, 1, NOW - HOUR, NOW + HOUR);
-        Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
-        fixture_add_root(message, one.cert);
-        fixture_add_root(message, two.cert);
-        fixture_add_crl(message, crl);
-        struct trust_bundles *bundles = fixture_bundles(message);
+        struct trust_bundles *bundles = fixture_trust(one.cert, two.cert, crl, NULL);
         struct verified_peer peer;
         enum verify_failure failure = fixture_verify(&peer, bundles, NOW, &err, leaf, NULL, NULL);
         expect_failure(VERIFY_OK, failure, err, "",
                        is_same_name ? "same name, other key" : "same key, other name");
         trust_bundles_free(bundles);
-        fixture_bundle_free(message);
         X509_CRL_free(crl);
         X509_free(leaf);
         mint_ca_cleanup(&one);

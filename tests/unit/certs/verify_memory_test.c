@@ -82,10 +82,7 @@ Test(verify_memory, a_good_chain_is_never_called_bad_for_want_of_memory, .timeou
     world_init(&w);
     X509 *leaf = fixture_leaf(&w.intermediate, ID, NULL);
     X509_CRL *crl = fixture_crl(&w.root, NULL, 0, NOW - HOUR, NOW + HOUR);
-    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
-    fixture_add_root(message, w.root.cert);
-    fixture_add_crl(message, crl);
-    struct trust_bundles *bundles = fixture_bundles(message);
+    struct trust_bundles *bundles = fixture_trust(w.root.cert, NULL, crl, NULL);
     long num_aborts = 0;
     long n = 1;
     int status;
@@ -100,7 +97,6 @@ Test(verify_memory, a_good_chain_is_never_called_bad_for_want_of_memory, .timeou
     cr_expect_gt(n, 100, "%ld allocations", n);
     cr_expect_gt(num_aborts, 50, "%ld aborts of %ld", num_aborts, n);
     trust_bundles_free(bundles);
-    fixture_bundle_free(message);
     X509_CRL_free(crl);
     X509_free(leaf);
     world_cleanup(&w);

@@ -216,9 +216,7 @@ Test(verify, old_digests_prove_nothing, .timeout = 60)
                                  .uses = MINT_USE_CERT_SIGN,
                                  .not_before = NOW - DAY,
                                  .not_after = NOW + DAY});
-    Tabard__V1__TrustBundle *bundle = fixture_bundle(DOMAIN);
-    fixture_add_root(bundle, rsa.cert);
-    struct trust_bundles *bundles = fixture_bundles(bundle);
+    struct trust_bundles *bundles = fixture_trust(rsa.cert, NULL, NULL, NULL);
     struct err err = {0};
     EVP_PKEY *key = mint_key_new(MINT_KEY_P256, &err);
     static const struct {
@@ -241,7 +239,6 @@ Test(verify, old_digests_prove_nothing, .timeout = 60)
     }
     EVP_PKEY_free(key);
     trust_bundles_free(bundles);
-    fixture_bundle_free(bundle);
     mint_ca_cleanup(&rsa);
     world_cleanup(&w);
 }
@@ -469,10 +466,7 @@ Test(verify, workers_share_a_bundle, .timeout = 60)
     world_init(&w);
     X509 *leaf = fixture_leaf(&w.intermediate, ID, NULL);
     X509_CRL *crl = fixture_crl(&w.root, NULL, 0, NOW - HOUR, NOW + HOUR);
-    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
-    fixture_add_root(message, w.root.cert);
-    fixture_add_crl(message, crl);
-    struct trust_bundles *bundles = fixture_bundles(message);
+    struct trust_bundles *bundles = fixture_trust(w.root.cert, NULL, crl, NULL);
     X509 *certs[] = {leaf, w.intermediate.cert};
     struct worker workers[4];
     pthread_t threads[4];
@@ -496,7 +490,6 @@ Test(verify, workers_share_a_bundle, .timeout = 60)
         CRYPTO_BUFFER_free(workers[i].chain[1]);
     }
     trust_bundles_free(bundles);
-    fixture_bundle_free(message);
     X509_CRL_free(crl);
     X509_free(leaf);
     world_cleanup(&w);
@@ -506,9 +499,7 @@ Test(verify, a_bundle_may_hold_a_certificate_that_another_ca_signed, .timeout = 
 {
     struct world w;
     world_init(&w);
-    Tabard__V1__TrustBundle *message = fixture_bundle(DOMAIN);
-    fixture_add_root(message, w.intermediate.cert);
-    struct trust_bundles *bundles = fixture_bundles(message);
+    struct trust_bundles *bundles = fixture_trust(w.intermediate.cert, NULL, NULL, NULL);
     X509 *leaf = fixture_leaf(&w.intermediate, ID, NULL);
     X509 *beside = fixture_leaf(&w.root, ID, NULL);
     struct verified_peer peer;
@@ -522,7 +513,6 @@ Test(verify, a_bundle_may_hold_a_certificate_that_another_ca_signed, .timeout = 
     X509_free(leaf);
     X509_free(beside);
     trust_bundles_free(bundles);
-    fixture_bundle_free(message);
     world_cleanup(&w);
 }
 
