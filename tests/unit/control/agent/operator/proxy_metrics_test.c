@@ -131,6 +131,14 @@ Test(proxy_metrics, writes_what_is_well_formed, .timeout = 10)
                              "tabard_x_seconds_count{step=\"connect\"} 3\n");
 }
 
+static void expect_accepted(struct message *message, const char *what)
+{
+    struct proxy_metrics_refusals refusals = {0};
+    Tabard__V1__MetricFamily *families[] = {&message->family};
+    free(page_of(families, 1, &refusals));
+    cr_expect_eq(refusals.num, 0, "%s: %s", what, refusals.last.text);
+}
+
 static const char *const bad_names[] = {"",
                                         "up",
                                         "tabard_x 1\nup",
@@ -153,6 +161,8 @@ Test(proxy_metrics, refuses_names_that_are_not_the_proxy_s_to_give, .timeout = 1
     struct message message;
     message_init(&message, name, GAUGE);
     expect_refused(&message, "no name", "a name that is one byte too long");
+    name[PROXY_METRICS_NAME_BYTES_MAX] = '\0';
+    expect_accepted(&message, "the longest name");
 }
 
 Test(proxy_metrics, refuses_other_types, .timeout = 10)
@@ -231,10 +241,7 @@ Test(proxy_metrics, refuses_more_than_the_limits, .timeout = 10)
     label_set(&message, 0, "a", value);
     expect_refused(&message, "a label's value of 1025 bytes", "a long value");
     label_set(&message, 0, "a", value + 1);
-    struct proxy_metrics_refusals refusals = {0};
-    Tabard__V1__MetricFamily *families[] = {&message.family};
-    free(page_of(families, 1, &refusals));
-    cr_expect_eq(refusals.num, 0, "the longest value");
+    expect_accepted(&message, "the longest value");
 
     static Tabard__V1__MetricFamily__Sample *samples[PROXY_METRICS_SAMPLES_MAX + 1];
     message_init(&message, "tabard_x", GAUGE);
@@ -244,26 +251,39 @@ Test(proxy_metrics, refuses_more_than_the_limits, .timeout = 10)
     message.family.samples = samples;
     message.family.n_samples = PROXY_METRICS_SAMPLES_MAX + 1;
     expect_refused(&message, "4097 samples", "many samples");
+    message.family.n_samples--;
+    expect_accepted(&message, "as many samples as may be");
 
-    static Tabard__V1__MetricFamily__Label labels[PROXY_METRICS_LABELS_MAX + 1];
+    Tabard__V1__MetricFamily__Label labels[PROXY_METRICS_LABELS_MAX + 1];
+    char names[PROXY_METRICS_LABELS_MAX + 1][8];
     Tabard__V1__MetricFamily__Label *label_ptrs[PROXY_METRICS_LABELS_MAX + 1];
     message_init(&message, "tabard_x", GAUGE);
     for (size_t i = 0; i <= PROXY_METRICS_LABELS_MAX; i++) {
+        snprintf(names[i], sizeof names[i], "a%zu", i);
+        tabard__v1__metric_family__label__init(&labels[i]);
+        labels[i].name = names[i];
         label_ptrs[i] = &labels[i];
     }
     message.sample.labels = label_ptrs;
     message.sample.n_labels = PROXY_METRICS_LABELS_MAX + 1;
     expect_refused(&message, "17 labels", "many labels");
+    message.sample.n_labels--;
+    expect_accepted(&message, "as many labels as may be");
 
+    Tabard__V1__MetricFamily__Bucket buckets[PROXY_METRICS_BUCKETS_MAX + 1];
     Tabard__V1__MetricFamily__Bucket *bucket_ptrs[PROXY_METRICS_BUCKETS_MAX + 1];
     message_init(&message, "tabard_x", HISTOGRAM);
     histogram_set(&message, 1, 1, 2, 1, 1, 1);
     for (size_t i = 0; i <= PROXY_METRICS_BUCKETS_MAX; i++) {
-        bucket_ptrs[i] = &message.buckets[0];
+        tabard__v1__metric_family__bucket__init(&buckets[i]);
+        buckets[i].bound = (double)i;
+        bucket_ptrs[i] = &buckets[i];
     }
     message.histogram.buckets = bucket_ptrs;
     message.histogram.n_buckets = PROXY_METRICS_BUCKETS_MAX + 1;
     expect_refused(&message, "65 buckets", "many buckets");
+    message.histogram.n_buckets--;
+    expect_accepted(&message, "as many buckets as may be");
 }
 
 Test(proxy_metrics, refuses_families_beyond_the_limit_and_counts_each, .timeout = 10)
