@@ -311,6 +311,7 @@ struct one {
     Tabard__V1__Policy__Rule rule;
     Tabard__V1__Policy__Rule *rules[POLICY_RULES_MAX + 1];
     char *principals[POLICY_FIELD_VALUES_MAX + 1];
+    char *source_ips[POLICY_FIELD_VALUES_MAX + 1];
     uint32_t ports[POLICY_FIELD_VALUES_MAX + 1];
     char name[POLICY_NAME_LEN_MAX + 2];
 };
@@ -318,6 +319,7 @@ struct one {
 static void one_init(struct one *one)
 {
     static char web[] = WEB;
+    static char block[] = "10.0.0.0/8";
     tabard__v1__policy__init(&one->policy);
     tabard__v1__policy__rule__init(&one->rule);
     for (size_t i = 0; i < NUM(one->rules); i++) {
@@ -325,6 +327,7 @@ static void one_init(struct one *one)
     }
     for (size_t i = 0; i < NUM(one->principals); i++) {
         one->principals[i] = web;
+        one->source_ips[i] = block;
         one->ports[i] = (uint32_t)i + 1;
     }
     memset(one->name, 'n', sizeof one->name);
@@ -332,6 +335,8 @@ static void one_init(struct one *one)
     one->name[POLICY_NAME_LEN_MAX + 1] = '\0';
     one->rule.principals = one->principals;
     one->rule.n_principals = 1;
+    one->rule.source_ips = one->source_ips;
+    one->rule.n_source_ips = 0;
     one->policy.rules = one->rules;
     one->policy.n_rules = 1;
     one->policy.ports = one->ports;
@@ -356,6 +361,7 @@ Test(policy, every_limit_holds_at_its_value_and_not_beyond)
     one.policy.n_rules = POLICY_RULES_MAX;
     one.policy.n_ports = POLICY_FIELD_VALUES_MAX;
     one.rule.n_principals = POLICY_FIELD_VALUES_MAX;
+    one.rule.n_source_ips = POLICY_FIELD_VALUES_MAX;
     struct err err = {{0}, {0}};
     struct policy_index *index = policy_index_new(one.policies, 1, &err);
     cr_expect_not_null(index, "%s: %s", err.where, err.text);
@@ -363,6 +369,10 @@ Test(policy, every_limit_holds_at_its_value_and_not_beyond)
 
     one.rule.n_principals++;
     expect_refused(&one, "policies[0].rules[0].principals",
+                   "1025 values are over the limit of 1024");
+    one_init(&one);
+    one.rule.n_source_ips = POLICY_FIELD_VALUES_MAX + 1;
+    expect_refused(&one, "policies[0].rules[0].source_ips",
                    "1025 values are over the limit of 1024");
     one_init(&one);
     one.policy.n_rules = POLICY_RULES_MAX + 1;

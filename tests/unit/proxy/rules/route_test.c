@@ -299,6 +299,11 @@ Test(route, what_is_refused_is_named)
         {FORWARD("127.0.0.1:1", "127.0.0.1:15001") "settings: {interception: {}}",
          "forwards[0].destination",
          "\"127.0.0.1:15001\" is the sidecar itself (settings.interception): a loop"},
+        {FORWARD("127.0.0.1:1", "127.0.0.1:1") "settings: {interception: {}}",
+         "forwards[0].destination", "127.0.0.1:1 is listened on by this sidecar itself: a loop"},
+        {IN("port: 80, mode: MTLS, listen: '127.0.0.1:80'") "settings: {interception: {}}",
+         "inbound_ports[0].application",
+         "127.0.0.1:80 is listened on by this sidecar itself: a loop"},
         // Settings.
         {"settings: {interception: {outbound_port: 15006}}", "settings.interception.inbound_port",
          "port 15006 is the outbound_port too"},
@@ -336,6 +341,30 @@ Test(route, what_is_refused_is_named)
         cr_expect_null(index, "%s was taken", rows[i].text);
         cr_expect_str_eq(err.where, rows[i].where, "%s: %s", rows[i].text, err.where);
         cr_expect_str_eq(err.text, rows[i].message, "%s: %s", rows[i].text, err.text);
+        route_index_free(index);
+        tabard__v1__snapshot__free_unpacked(snapshot, NULL);
+    }
+}
+
+Test(route, what_stands_at_a_bound_is_taken)
+{
+    static const char *const rows[] = {
+        "settings: {drain_seconds: 86400}",
+        LIMIT("connections: 1000000"),
+        LIMIT("handshakes: 1000000"),
+        LIMIT("buffer_bytes: 1048576"),
+        LIMIT("buffer_bytes: 1099511627776"),
+        LIMIT("handshake_ms: 86400000"),
+        LIMIT("stall_ms: 86400000"),
+        LIMIT("connections: 1"),
+        OUT("addresses: [10.0.0.1], ports: [1, 65535], mode: PLAINTEXT"),
+        IN("port: 65535, mode: MTLS"),
+    };
+    for (size_t i = 0; i < NUM(rows); i++) {
+        struct err err = {{0}, {0}};
+        Tabard__V1__Snapshot *snapshot = snapshot_of(rows[i]);
+        struct route_index *index = route_index_new(snapshot, &err);
+        cr_expect_not_null(index, "%s: %s: %s", rows[i], err.where, err.text);
         route_index_free(index);
         tabard__v1__snapshot__free_unpacked(snapshot, NULL);
     }
