@@ -45,9 +45,6 @@ struct agent {
     int exit_status;
     bool is_draining;
     bool is_stopping;
-    // The operator's page borrows these until it is filled again.
-    struct source_facts facts;
-    char not_ready_because[1200];
 };
 
 static struct now time_now(const struct agent *agent)
@@ -186,23 +183,23 @@ static void on_offer(void *ctx, struct assembly *assembly)
     rollout_offer(&agent->rollout, assembly, time_now(agent));
 }
 
-// Why the sidecar must get no traffic, by the most telling cause; NULL: it may.
-static const char *not_ready_because(const struct agent *agent, char *buf, size_t buf_len)
+// Says why the sidecar must get no traffic, by the most telling cause; empty: it may.
+static void not_ready_because(const struct agent *agent, char *buf, size_t buf_len)
 {
     const struct rollout *rollout = &agent->rollout;
     struct source_facts facts = {0};
-    const char *text = rollout_not_ready_because(rollout, time_now(agent), buf, buf_len);
     const char *source = feed_facts(&agent->feed, &facts);
     bool has_nothing = !rollout->in_force.is_set && rollout->last_error[0] == '\0';
     bool is_down = !rollout->is_applied && !rollout->is_draining;
-    if (text != NULL && source != NULL && has_nothing && facts.last_error[0] != '\0') {
+    if (rollout_not_ready_because(rollout, time_now(agent), buf, buf_len) == NULL) {
+        buf[0] = '\0';
+    } else if (source != NULL && has_nothing && facts.last_error[0] != '\0') {
         snprintf(buf, buf_len, "no configuration is in force yet: the %s at %s: %s", source,
                  facts.address, facts.last_error);
     } else if (is_down && agent->supervise.num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {
         snprintf(buf, buf_len, "the proxy keeps ending right after its start: %s",
                  agent->supervise.last_end);
     }
-    return text;
 }
 
 static void on_fill(void *ctx, struct report_facts *out)
@@ -210,26 +207,22 @@ static void on_fill(void *ctx, struct report_facts *out)
     struct agent *agent = ctx;
     const struct rollout *rollout = &agent->rollout;
     const struct assembly *what = &rollout->in_force.what;
-    *out =
-        (struct report_facts){.version = TABARD_VERSION,
-                              .boringssl_api = BORINGSSL_API_VERSION,
-                              .not_ready_because = not_ready_because(
-                                  agent, agent->not_ready_because, sizeof agent->not_ready_because),
-                              .generation = rollout_generation(rollout),
-                              .applied_unix_ms = rollout->applied_unix_ms,
-                              .spiffe_id = what->spiffe_id,
-                              .not_after_unix = what->not_after,
-                              .crls = what->crls,
-                              .num_crls = what->num_crls,
-                              .last_error = rollout->last_error,
-                              .last_error_unix_ms = rollout->last_error_unix_ms,
-                              .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
-                              .proxy_restarts = agent->supervise.num_restarts,
-                              .num_rejected = rollout->num_rejected,
-                              .num_source_errors = rollout->num_source_errors};
-    if (feed_facts(&agent->feed, &agent->facts) != NULL) {
-        out->policy = &agent->facts;
-    }
+    *out = (struct report_facts){.version = TABARD_VERSION,
+                                 .boringssl_api = BORINGSSL_API_VERSION,
+                                 .generation = rollout_generation(rollout),
+                                 .applied_unix_ms = rollout->applied_unix_ms,
+                                 .spiffe_id = what->spiffe_id,
+                                 .not_after_unix = what->not_after,
+                                 .crls = what->crls,
+                                 .num_crls = what->num_crls,
+                                 .last_error = rollout->last_error,
+                                 .last_error_unix_ms = rollout->last_error_unix_ms,
+                                 .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
+                                 .proxy_restarts = agent->supervise.num_restarts,
+                                 .num_rejected = rollout->num_rejected,
+                                 .num_source_errors = rollout->num_source_errors};
+    not_ready_because(agent, out->not_ready_because, sizeof out->not_ready_because);
+    feed_facts(&agent->feed, &out->policy);
     for (int i = 0; i < KEYRING_NUM_RESULTS; i++) {
         out->signatures[i] = keyring_count(agent->keyring, (enum keyring_result)i);
     }

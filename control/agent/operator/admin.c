@@ -96,7 +96,7 @@ static void on_health_request(void *ctx, struct http_request *request, const cha
     }
     struct report_facts facts = {0};
     admin->hooks.fill(admin->hooks.ctx, &facts);
-    if (facts.not_ready_because == NULL) {
+    if (facts.not_ready_because[0] == '\0') {
         http_answer(request, 200, HTTP_TEXT, must_strdup("ready\n"));
         return;
     }

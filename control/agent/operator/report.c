@@ -57,7 +57,7 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
 {
     build_info(page, facts);
     metrics_gauge(page, "tabard_ready", "Whether the sidecar may get traffic.",
-                  facts->not_ready_because == NULL);
+                  facts->not_ready_because[0] == '\0');
     metrics_gauge(page, "tabard_snapshot_generation",
                   "The generation in force on every worker; 0: none.", facts->generation);
     metrics_family(page, "tabard_snapshot_applied_timestamp_seconds", METRICS_GAUGE,
@@ -79,8 +79,8 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
                   facts->proxy_pid != 0);
     metrics_counter(page, "tabard_proxy_restarts_total",
                     "Starts of the proxy process after the first.", facts->proxy_restarts);
-    if (facts->policy != NULL) {
-        policy_metrics(page, facts->policy);
+    if (facts->policy.address != NULL) {
+        policy_metrics(page, &facts->policy);
     }
 }
 
@@ -111,10 +111,8 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
 {
     Tabard__V1__Status status = TABARD__V1__STATUS__INIT;
     status.version = (char *)facts->version;
-    status.ready = facts->not_ready_because == NULL;
-    if (facts->not_ready_because != NULL) {
-        status.not_ready_because = (char *)facts->not_ready_because;
-    }
+    status.ready = facts->not_ready_because[0] == '\0';
+    status.not_ready_because = (char *)facts->not_ready_because;
     status.generation = facts->generation;
     status.applied_unix_ms = facts->applied_unix_ms;
     status.spiffe_id = (char *)facts->spiffe_id;
@@ -124,8 +122,8 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     status.proxy_pid = facts->proxy_pid;
     status.proxy_restarts = facts->proxy_restarts;
     Tabard__V1__PolicyAgentStatus policy = TABARD__V1__POLICY_AGENT_STATUS__INIT;
-    if (facts->policy != NULL) {
-        fill_policy(&policy, facts->policy);
+    if (facts->policy.address != NULL) {
+        fill_policy(&policy, &facts->policy);
         status.policy_agent = &policy;
     }
     if (inspect != NULL) {

@@ -20,7 +20,7 @@
 struct report_facts {
     const char *version;
     unsigned boringssl_api;
-    const char *not_ready_because; // NULL: ready
+    char not_ready_because[1200]; // empty: ready
     uint64_t generation;
     int64_t applied_unix_ms;
     const char *spiffe_id; // "": no snapshot was ever in force
@@ -34,7 +34,7 @@ struct report_facts {
     uint64_t num_rejected;
     uint64_t num_source_errors;
     uint64_t signatures[KEYRING_NUM_RESULTS];
-    const struct source_facts *policy; // NULL: mesh.yaml names no policy agent
+    struct source_facts policy; // its address is NULL: mesh.yaml names no policy agent
 };
 
 // report_metrics prints the agent's metrics and then the proxy's (inspect may be NULL: it didn't

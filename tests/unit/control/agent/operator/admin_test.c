@@ -35,11 +35,11 @@ struct stage {
 static void on_fill(void *ctx, struct report_facts *out)
 {
     struct stage *stage = ctx;
-    *out = (struct report_facts){.version = "1.2.3",
-                                 .not_ready_because = stage->not_ready_because,
-                                 .generation = 7,
-                                 .spiffe_id = "",
-                                 .last_error = ""};
+    *out = (struct report_facts){
+        .version = "1.2.3", .generation = 7, .spiffe_id = "", .last_error = ""};
+    if (stage->not_ready_because != NULL) {
+        strcpy(out->not_ready_because, stage->not_ready_because);
+    }
 }
 
 static bool on_inspect(void *ctx, uint32_t num_connections_max,

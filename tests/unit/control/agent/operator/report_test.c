@@ -125,7 +125,7 @@ Test(report, leaves_out_what_there_is_none_of, .timeout = 10)
     struct report_facts facts = some_facts();
     facts.spiffe_id = "";
     facts.num_crls = 0;
-    facts.not_ready_because = "no configuration is in force yet";
+    strcpy(facts.not_ready_because, "no configuration is in force yet");
     char *text = metrics_text(&facts, NULL);
     cr_expect(strstr(text, "tabard_certificate_expiry") == NULL);
     cr_expect(strstr(text, "tabard_crl") == NULL);
@@ -136,7 +136,7 @@ Test(report, leaves_out_what_there_is_none_of, .timeout = 10)
 Test(report, prints_the_status_as_json, .timeout = 10)
 {
     struct report_facts facts = some_facts();
-    facts.not_ready_because = "draining";
+    strcpy(facts.not_ready_because, "draining");
     facts.last_error = "mesh.yaml:1:1: \"x\"";
     Tabard__V1__Connection connection = TABARD__V1__CONNECTION__INIT;
     Tabard__V1__Connection *connections[] = {&connection};
@@ -176,7 +176,7 @@ Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
                                         .last_error = "\"gone\""};
     char *without = metrics_text(&facts, NULL);
     cr_expect_null(strstr(without, "policy_agent"));
-    facts.policy = &policy;
+    facts.policy = policy;
     char *with = metrics_text(&facts, NULL);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         cr_expect(strstr(with, wanted[i]) != NULL, "no %s in %s", wanted[i], with);
