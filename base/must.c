@@ -6,13 +6,10 @@
 
 #include "base/log.h"
 
-void *must_have_checked(void *ptr)
+void must_have_failed(void)
 {
-    if (ptr == NULL) {
-        log_error("msg=\"out of memory\"");
-        abort();
-    }
-    return ptr;
+    log_error("msg=\"out of memory\"");
+    abort();
 }
 
 void *must_alloc(size_t num, size_t size)
@@ -25,7 +22,7 @@ void *must_grow(void *ptr, size_t num, size_t size)
 {
     size_t len = 0;
     if (__builtin_mul_overflow(num, size, &len)) {
-        return must_have_checked(NULL);
+        must_have_failed();
     }
     return must_have_checked(realloc(ptr, len > 0 ? len : 1));
 }

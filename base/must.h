@@ -22,6 +22,14 @@ char *must_strdup(const char *text) __attribute__((malloc, returns_nonnull));
 // must_have passes on what a library allocated, and aborts when it had no memory for it: use it
 // where a NULL can have no other cause.
 #define must_have(ptr) ((__typeof__(ptr))must_have_checked(ptr))
-void *must_have_checked(void *ptr) __attribute__((returns_nonnull));
+void must_have_failed(void) __attribute__((noreturn, cold));
+
+__attribute__((returns_nonnull)) static inline void *must_have_checked(void *ptr)
+{
+    if (ptr == NULL) {
+        must_have_failed();
+    }
+    return ptr;
+}
 
 #endif
