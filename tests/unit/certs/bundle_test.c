@@ -228,6 +228,38 @@ Test(bundle, a_root_that_may_not_sign_or_is_of_another_domain_is_refused)
     }
 }
 
+Test(bundle, every_spiffe_id_of_a_root_counts_wherever_it_stands_among_its_uris)
+{
+    static const struct {
+        const char *uris[2];
+        const char *words; // NULL: taken
+    } rows[] = {
+        {{"https://prod.example/ca", "spiffe://prod.example"}, NULL},
+        {{"https://prod.example/ca", "spiffe://other.example"}, "not of the trust domain"},
+        {{"spiffe://prod.example", "spiffe://other.example"}, "not of the trust domain"},
+        {{"spiffe://other.example", "https://prod.example/ca"}, "not of the trust domain"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        EVP_PKEY *key = mint_key_new(MINT_KEY_P256, NULL);
+        const struct bad_leaf spec = {.is_ca = true,
+                                      .has_uses = true,
+                                      .uses = MINT_USE_CERT_SIGN,
+                                      .has_uris = true,
+                                      .uris = rows[i].uris,
+                                      .num_uris = 2};
+        X509 *cert = bad_leaf_new(&root, key, ID, NOW, &spec);
+        Tabard__V1__TrustBundle *bundle = with_root(cert);
+        if (rows[i].words == NULL) {
+            trust_bundles_free(fixture_bundles(bundle));
+            fixture_bundle_free(bundle);
+        } else {
+            expect_refused(bundle, "trust_bundles[0].roots[0]", rows[i].words, rows[i].uris[1]);
+        }
+        X509_free(cert);
+        EVP_PKEY_free(key);
+    }
+}
+
 Test(bundle, an_expired_root_is_kept)
 {
     struct mint_ca ca;
@@ -268,7 +300,7 @@ static X509_CRL *crl_with_extension(int nid, const char *oid, bool is_critical)
     cr_assert(ASN1_OCTET_STRING_set(data, (const uint8_t *)value, (int)strlen(value)));
     X509_EXTENSION *extension =
         X509_EXTENSION_create_by_OBJ(NULL, object, is_critical ? 1 : 0, data);
-    cr_assert(X509_CRL_add_ext(crl, extension, -1));
+    cr_assert(X509_CRL_add_ext(crl, extension, 0)); // before all others
     X509_EXTENSION_free(extension);
     ASN1_OCTET_STRING_free(data);
     ASN1_OBJECT_free(object);
@@ -326,6 +358,8 @@ Test(bundle, a_crl_that_is_not_plain_and_complete_is_refused)
                        "delta, not critical");
     expect_crl_refused(crl_with_extension(NID_issuing_distribution_point, NULL, true), "indirect",
                        "indirect");
+    expect_crl_refused(crl_with_extension(NID_issuing_distribution_point, NULL, false), "indirect",
+                       "indirect, not critical");
     expect_crl_refused(crl_with_extension(0, "1.3.6.1.4.1.99999.1", true), "critical extension",
                        "unknown critical");
     Tabard__V1__TrustBundle *bundle = with_root(root.cert);

@@ -518,6 +518,31 @@ Test(context, a_server_may_leave_the_client_its_choice_and_both_may_sign_with_a_
     }
 }
 
+// The intermediate's key is of no kind that signs handshakes here: only the leaf's does.
+Test(context, what_stands_above_the_leaf_is_sent_along_whatever_its_key_is)
+{
+    struct err err = {0};
+    EVP_PKEY *weak = bad_key_rsa(1024);
+    X509 *certs[] = {
+        fixture_leaf(&t.root, SERVER_ID, NULL),
+        bad_leaf_new(&t.root, weak, SERVER_ID, NOW, &(struct bad_leaf){.is_ca = true})};
+    ProtobufCBinaryData ders[2];
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert(mint_cert_der(&ders[i].data, &ders[i].len, certs[i]));
+    }
+    struct chain chain;
+    struct context_pair pair;
+    cr_assert(chain_init(&chain, ders, 2, &err), "%s", err.text);
+    cr_expect(context_pair_init(&pair, &chain, &hooks, &err), "%s: %s", err.where, err.text);
+    context_pair_cleanup(&pair);
+    chain_cleanup(&chain);
+    for (size_t i = 0; i < 2; i++) {
+        free(ders[i].data);
+        X509_free(certs[i]);
+    }
+    EVP_PKEY_free(weak);
+}
+
 Test(context, a_key_that_is_not_the_leafs_is_refused)
 {
     struct err err = {0};
