@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sockets that a snapshot wants listened on: bound by the main thread, so that an occupied port
-// refuses the snapshot, one for each worker (SO_REUSEPORT). A listen_plan is owned by the main
-// thread until it is published, then read by the workers, each of which takes its own descriptors;
-// counted with the snapshot that it goes with. Bounded by FORWARDS_MAX and INBOUND_PORTS_MAX. It
-// accepts nothing.
+// The sockets on which a snapshot wants to be called. The main thread opens them, one for each
+// worker (SO_REUSEPORT), before it publishes the snapshot, so that an occupied port refuses the
+// snapshot. A listen_plan belongs to a generation; once that is published the workers read it, and
+// each takes its own descriptors out. It accepts nothing.
 #ifndef TABARD_PROXY_LISTEN_H
 #define TABARD_PROXY_LISTEN_H
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A worker: one thread, one loop, its own listeners, connections, counters and signing socket.
-// Made and joined by the main thread; between the two only the mailbox below is shared. Bounded by
-// its share of the limits. It builds no snapshot and talks to the agent about signatures only.
+// A worker: one thread with a loop, listeners, connections, counters and a signing socket of its
+// own. The main thread calls worker_start, then worker_publish, worker_inspect and worker_drain as
+// the agent asks, and worker_join once is_done says that the loop has ended; the two threads share
+// the mailbox below and nothing else. A worker serves its share of the limits, builds no snapshot,
+// and asks the agent for nothing but signatures.
 #ifndef TABARD_PROXY_WORKER_H
 #define TABARD_PROXY_WORKER_H
 
@@ -17,10 +19,11 @@
 #include "proxy/listen.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
-// What the main thread asks of a worker about its connections; answered by on_event.
+// A question about a worker's connections: the main thread says how many it wants, and the worker
+// fills in the rest.
 struct worker_report {
     size_t num_connections_max;
-    Tabard__V1__Connection **connections; // owned, malloc; NULL until the worker has answered
+    Tabard__V1__Connection **connections; // owned by who asked; NULL until the worker has answered
     size_t num;
 };
 
@@ -39,7 +42,7 @@ struct worker {
     bool is_draining;
     struct log_limit accept_log;
 
-    // The mailbox: written by one thread, taken by the other.
+    // The mailbox: one thread writes, the other takes.
     _Atomic(struct generation *) incoming;   // owned by whoever exchanges it out
     _Atomic(struct worker_report *) request; // borrowed from the main thread until answered
     atomic_int drain_seconds;                // -1: not asked
@@ -64,13 +67,15 @@ void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_
 // says when it is in force.
 void worker_publish(struct worker *worker, struct generation *generation);
 
-// worker_inspect asks for the connections; the answer comes in worker->answer.
+// worker_inspect asks for the connections. One question at a time: it is over when the report
+// stands in worker->answer, which the main thread then empties.
 void worker_inspect(struct worker *worker, struct worker_report *report);
 
-// worker_drain stops accepting now and ends what is left after `seconds`; the thread then ends.
+// worker_drain lets the worker accept nobody any more and end what is still open after `seconds`;
+// the thread ends with its last connection. A later call changes the time.
 void worker_drain(struct worker *worker, int seconds);
 
-// worker_join waits for the thread, after is_done, and frees what it held.
+// worker_join waits for the thread, whose loop has ended, and frees what it held.
 void worker_join(struct worker *worker);
 
 #endif

@@ -2,8 +2,10 @@
 //
 // The private keys, and the one thing that is done with them: signing a TLS 1.3 CertificateVerify
 // (RFC 8446, section 4.4.3). A request of any other shape is refused, so that a captured proxy
-// can't have certificates or CSRs signed. Owned by the agent; its one thread; bounded by
-// KEYRING_KEYS_MAX: the oldest replaced key goes first. It reads no files, and no key leaves it.
+// can't have certificates or CSRs signed. For each generation the agent calls keyring_offer, and
+// then keyring_settle or keyring_withdraw; proxy_link calls keyring_sign. There is room for
+// KEYRING_KEYS_MAX keys: the one that was replaced first goes first. It reads no files, and no key
+// leaves it.
 #ifndef TABARD_CONTROL_AGENT_PROXY_KEYRING_H
 #define TABARD_CONTROL_AGENT_PROXY_KEYRING_H
 
@@ -15,10 +17,9 @@
 #include "base/err.h"
 #include "proto/contract.h"
 
-#define KEYRING_KEYS_MAX 16
-#define KEYRING_REPLACED_MS_MAX                                                                    \
-    120000                            // a replaced key still ends the handshakes that began with it
-#define KEYRING_SIGNATURE_LEN_MAX 512 // of RSA 4096
+#define KEYRING_KEYS_MAX          16
+#define KEYRING_REPLACED_MS_MAX   120000 // a replaced key signs on for handshakes that began with it
+#define KEYRING_SIGNATURE_LEN_MAX 512    // of RSA 4096
 
 // What came of a request. The texts are stable: metric labels and SignResult errors
 // (keyring_result_text).

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The agent's ends of one proxy process's sockets: the control socket, and one socket per worker
-// for signing (tabard/v1/dataplane.proto). The proxy is believed no further than its messages
-// parse: what it sends is capped in bytes, in memory once unpacked, and in kind by socket. Heap,
-// freed by its last close callback after proxy_link_close; the agent's loop thread; bounded by the
-// frame limits, by CONTRACT_INSPECTS_MAX and by what a socket that isn't read may queue. It
-// starts no process (see supervise) and judges no snapshot (see rollout).
+// The agent's ends of one proxy process's sockets: the control socket, and one socket for the
+// signatures of each worker (tabard/v1/dataplane.proto). The proxy is believed no further than its
+// messages parse: what it sends is capped in bytes and in memory once unpacked, and a socket takes
+// only the messages that belong to it. supervise makes a link when it has started a process, and
+// closes it when that ends; the last close callback frees it. It judges no snapshot (see rollout).
 #ifndef TABARD_CONTROL_AGENT_PROXY_PROXY_LINK_H
 #define TABARD_CONTROL_AGENT_PROXY_PROXY_LINK_H
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The proxy process: started with its sockets, started again with a growing wait when it ends, and
-// ended with the agent. Owned by the agent, embedded; its loop thread; bounded by one process at a
-// time and WORKERS_MAX sockets. It knows nothing of snapshots; what runs over the link is
-// proxy_link's.
+// The proxy's process: supervise_start starts it with its sockets, and it is started again, with
+// growing waits, whenever it ends, until supervise_drain or supervise_stop. Embedded in the agent;
+// its loop's thread. There is one process at a time. What is said over its sockets is proxy_link's.
 #ifndef TABARD_CONTROL_AGENT_PROXY_SUPERVISE_H
 #define TABARD_CONTROL_AGENT_PROXY_SUPERVISE_H
 

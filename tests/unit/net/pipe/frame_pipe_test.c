@@ -306,6 +306,18 @@ Test(frame_pipe, a_slow_reader_gets_all_in_order_and_a_bounded_amount_waits, .ti
     stage_cleanup(&stage);
 }
 
+Test(frame_pipe, prefixes_count_among_what_is_unsent, .timeout = 20)
+{
+    struct stage stage;
+    stage_init(&stage, 0);
+    stage.pipe.spec.unsent_bytes_max = 2 * (FRAME_PREFIX_LEN + 10);
+    cr_expect(frame_pipe_push(&stage.pipe, 10, NULL) != NULL);
+    cr_expect(frame_pipe_push(&stage.pipe, 11, NULL) == NULL);
+    cr_expect(frame_pipe_push(&stage.pipe, 10, NULL) != NULL);
+    cr_expect(frame_pipe_push(&stage.pipe, 0, NULL) == NULL);
+    stage_cleanup(&stage);
+}
+
 Test(frame_pipe, an_over_long_message_is_refused_and_nothing_else, .timeout = 20)
 {
     struct stage stage;
