@@ -59,10 +59,19 @@ static void on_gone(void *ctx, bool is_eof, const char *why)
     snprintf(stage->why, sizeof stage->why, "%s", why);
 }
 
+static void on_walk(uv_handle_t *handle, void *ctx)
+{
+    struct stage *stage = ctx;
+    cr_expect(handle != (uv_handle_t *)&stage->pipe.pipe &&
+              handle != (uv_handle_t *)&stage->pipe.turn_end);
+}
+
+// The memory may go now: no handle in it is left.
 static void on_closed(void *ctx)
 {
     struct stage *stage = ctx;
     stage->num_closed++;
+    uv_walk(&stage->loop, on_walk, stage);
 }
 
 static const struct frame_pipe_spec plain_spec = {.in_bytes_max = IN_MAX,
@@ -215,6 +224,7 @@ static const struct {
     const char *words;
 } breaks[] = {
     {"the end", "", 0, true, true, "closed by the other end"},
+    {"the end after a byte", "", 1, true, true, "in the middle of a frame"},
     {"the end in a prefix", "\0\0", 2, true, true, "in the middle of a frame"},
     {"the end in a body", "\0\0\0\7half", 8, true, true, "in the middle of a frame"},
     {"a byte too many", "\0\0\0\x65", 4, false, false,
@@ -303,6 +313,22 @@ Test(frame_pipe, a_slow_reader_gets_all_in_order_and_a_bounded_amount_waits, .ti
     cr_expect(frame_pipe_unsent(&stage.pipe) == 0 && reader.have == 0);
     cr_expect(push_numbered(&stage, LEN, num, &err));
     peer_read_until(&stage, &reader, LEN, num + 1);
+    stage_cleanup(&stage);
+}
+
+Test(frame_pipe, only_small_frames_leave_room_for_the_next_ones, .timeout = 20)
+{
+    struct stage stage;
+    static struct peer_reader reader;
+    stage_init(&stage, 0);
+    cr_assert(push_numbered(&stage, 10, 0, NULL));
+    frame_pipe_flush(&stage.pipe);
+    cr_expect(stage.pipe.queue.at != NULL);
+    peer_read(&stage, &reader, 10);
+    cr_assert(push_numbered(&stage, OUT_MAX, 1, NULL));
+    frame_pipe_flush(&stage.pipe);
+    peer_read_until(&stage, &reader, OUT_MAX, 2);
+    cr_expect(stage.pipe.queue.at == NULL && stage.pipe.writing.at == NULL);
     stage_cleanup(&stage);
 }
 
