@@ -173,7 +173,9 @@ static enum step_result step_detect(struct conn *conn)
     if (first != TLS_RECORD_HANDSHAKE) {
         return fork_to_plain(conn);
     }
-    if (route_inbound(conn->env->snapshot->routes, conn->port).foreign_tls_is_application) {
+    bool is_looking = conn->handshake.env != NULL; // the port may have changed since the first part
+    if (is_looking ||
+        route_inbound(conn->env->snapshot->routes, conn->port).foreign_tls_is_application) {
         return detect_hello(conn);
     }
     return fork_to(conn, path_inbound_mtls);

@@ -248,6 +248,28 @@ Test(conn, a_foreign_hello_reaches_the_application_as_it_came)
     cr_assert(memcmp(bytes, foreign_hello, sizeof bytes) == 0);
 }
 
+Test(conn, a_hello_that_is_here_in_part_when_its_port_changes_is_still_read_whole)
+{
+    // The same with our ALPN: not the application's, and still too old.
+    uint8_t hello[sizeof foreign_hello + 17];
+    static const uint8_t alpn[] = {0x00, 0x0f, 0x00, 0x10, 0x00, 0x0b, 0x00, 0x09, 0x08,
+                                   't',  'a',  'b',  'a',  'r',  'd',  '/',  '1'};
+    memcpy(hello, foreign_hello, sizeof foreign_hello);
+    memcpy(hello + sizeof foreign_hello, alpn, sizeof alpn);
+    hello[4] += sizeof alpn; // of the record
+    hello[8] += sizeof alpn; // of the message
+    PAIR(.inbound_mode = INBOUND_PERMISSIVE, .foreign_tls_is_application = true);
+    int peer = pair_connect_mesh(&pair);
+    pair_send(&pair, peer, hello, 20);
+    while (pair.server.env.conns == NULL || pair.server.env.conns->mesh->peeked_len < 20) {
+        pair_turn(&pair);
+    }
+    pair_adopt(&pair, &pair.server,
+               &(const struct pair_options){.inbound_mode = INBOUND_PERMISSIVE});
+    pair_send(&pair, peer, hello + 20, sizeof hello - 20);
+    pair_until_reason(&pair, &pair.server, REASON_TLS_VERSION);
+}
+
 Test(conn, an_old_client_is_told_its_version_is_not_spoken)
 {
     uint8_t alert[7] = {0};
