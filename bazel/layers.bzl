@@ -9,7 +9,7 @@ LAYERS = {
     "base": [],
     "base/data": ["base"],
     "base/pb": ["base", "base/data"],
-    "proto": ["base"],
+    "proto": [],
     "certs": ["base", "proto"],
     "certs/ca": ["base", "certs"],
     "net/pipe": ["base"],
@@ -20,7 +20,7 @@ LAYERS = {
     "proxy/carry": ["base", "proxy/rules"],
     "proxy/trust": ["base", "proto", "certs", "proxy/rules"],
     "proxy/conn": ["base", "proto", "certs", "proxy/rules", "proxy/link", "proxy/carry", "proxy/trust"],
-    "proxy": ["base", "proto", "certs", "proxy/rules", "proxy/link", "proxy/carry", "proxy/trust", "proxy/conn"],
+    "proxy": ["base", "proto", "proxy/rules", "proxy/link", "proxy/carry", "proxy/trust", "proxy/conn"],
     "control/host": ["base"],
     "control/agent/proxy": ["base", "proto", "net/pipe"],
     "control/agent/snapshot": ["base", "proto", "certs", "proxy/rules", "control/agent/proxy"],
@@ -39,7 +39,6 @@ LAYERS = {
     "control/agent": [
         "base",
         "proto",
-        "certs",
         "control/host",
         "control/agent/operator",
         "control/agent/proxy",
@@ -57,7 +56,7 @@ LAYERS = {
         "control/policyd/ca",
         "control/policyd/fleet",
     ],
-    "control/policyd/folder": ["base", "certs", "certs/ca", "control/host", "control/policyd/ca", "control/policyd/fleet"],
+    "control/policyd/folder": ["base", "control/host", "control/policyd/ca", "control/policyd/fleet"],
     "control/policyd/stream": [
         "base",
         "proto",
@@ -76,7 +75,6 @@ LAYERS = {
         "proto",
         "certs",
         "proxy/rules",
-        "control/host",
         "control/agent/snapshot",
         "control/agent/sources",
         "control/agent/sources/files",
@@ -87,13 +85,11 @@ LAYERS = {
 HEADERS = {
     # Where handshakes and contexts are made.
     "openssl/ssl.h": [
-        "certs/chain",
         "certs/context",
         "net/grpc",
         "net/http2/transport",
         "proxy/carry/tls",
         "proxy/conn/handshake",
-        "control/agent/sources/policy_agent/pa_tls",
         "control/policyd/stream/tls",
     ],
     # Where something waits. What is pure has no event loop.
@@ -102,7 +98,6 @@ HEADERS = {
         "proxy",
         "proxy/link",
         "proxy/carry/socket",
-        "proxy/conn/closing",
         "proxy/conn/conn",
         "proxy/conn/env",
         "control/host",

@@ -14,10 +14,9 @@ run_check() {
     shift
     said=$("$@" 2>&1) && return 0
     grep -q '^lint: ' <<<"$said" || said="lint: the check of $name failed: $said"
-    grep -vEf tests/lint/awaited <<<"$said" | tee -a out/lint-findings
+    tee -a out/lint-findings <<<"$said"
 }
 
-# tests/lint/awaited holds patterns of findings whose cure is on its way.
 for check in sizes layers symbols names headers; do
     run_check $check /usr/bin/python3 -B tests/lint/$check.py
 done

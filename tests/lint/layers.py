@@ -26,16 +26,16 @@ def unordered(layers):
         seen.add(folder)
 
 
-def may_include(file, places):
+def holds(place, file):
     """A place is a folder, a folder/... with what is below it, or a module: a path without its .c or .h."""
     module, folder = os.path.splitext(file)[0], os.path.dirname(file)
-    return any(place in (module, folder) or place.endswith("/...") and (folder + "/").startswith(place[:-3])
-               for place in places)
+    return place in (module, folder) or place.endswith("/...") and (folder + "/").startswith(place[:-3])
 
 
 def findings(tables):
     layers, headers, sees = tables["LAYERS"], tables["HEADERS"], tables["sees"]
     yield from unordered(layers)
+    arrows, places = set(), set()  # that are used
     for file in tree.files("*.c", "*.h"):
         folder = os.path.dirname(file)
         if not tree.is_program(file):
@@ -48,12 +48,21 @@ def findings(tables):
             where = f"{file}:{text.count(chr(10), 0, match.start()) + 1}"
             included = match.group(2)
             if match.group(1) == "<":
-                if included in headers and not may_include(file, headers[included]):
+                found = {(included, place) for place in headers.get(included, []) if holds(place, file)}
+                if included in headers and not found:
                     yield f"{where}: {included} is not for {folder} ({TABLE})"
+                places |= found
                 continue
             seen = GENERATED.get(os.path.dirname(included), os.path.dirname(included))
             if seen != folder and not sees(folder, seen):
                 yield f"{where}: {folder} doesn't see {seen or included} ({TABLE})"
+            arrows |= {(folder, seen), (folder, seen.split("/")[0])}
+    for folder, other in [(folder, other) for folder in layers for other in layers[folder]]:
+        if (folder, other) not in arrows and not re.search(rf'"//{other}[:"]', tree.read(folder + "/BUILD")):
+            yield f"{TABLE}: {folder} sees {other} and needs nothing of it"
+    for header, place in [(header, place) for header in headers for place in headers[header]]:
+        if (header, place) not in places:
+            yield f"{TABLE}: {place} may include {header} and doesn't"
 
 
 if __name__ == "__main__":
