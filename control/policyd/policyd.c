@@ -149,14 +149,9 @@ static bool listen_for_metrics(struct policyd *policyd, struct err *err)
 
 static void stop(struct policyd *policyd)
 {
-    if (policyd->is_stopping) {
-        return;
-    }
-    policyd->is_stopping = true;
-    policyd->service.is_stopping = true;
     source_folder_close(policyd->source);
     http_free(policyd->http);
-    grpc_server_free(policyd->server); // ends every stream: UNAVAILABLE, and they come back
+    grpc_server_free(policyd->server); // ends what is left: UNAVAILABLE, and they come back
     service_stop(&policyd->service);
     registry_dir_close(policyd->service.registry);
     issuer_close(policyd->service.issuer);
@@ -169,16 +164,35 @@ static void stop(struct policyd *policyd)
     uv_close((uv_handle_t *)&policyd->renew, NULL);
 }
 
+static void on_streams_over(void *ctx)
+{
+    stop(ctx);
+}
+
+// Ends the streams in good order first, so that each sidecar hears why and goes to another policyd.
+static void begin_stop(struct policyd *policyd)
+{
+    if (!policyd->is_stopping) {
+        policyd->is_stopping = true;
+        source_folder_close(policyd->source);
+        policyd->source = NULL;
+        service_finish(&policyd->service);
+        grpc_server_shutdown(policyd->server, POLICYD_GRACE_MS, on_streams_over, policyd);
+    }
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct policyd *policyd = handle->data;
     if (number == SIGHUP) {
-        source_folder_reload(policyd->source);
+        if (!policyd->is_stopping) {
+            source_folder_reload(policyd->source);
+        }
         return;
     }
     log_info("msg=stopping signal=%d streams=%lu", number,
              (unsigned long)policyd->service.stats.num_streams);
-    stop(policyd);
+    begin_stop(policyd);
 }
 
 static void start_handles(struct policyd *policyd)

@@ -28,6 +28,7 @@ struct grpc_server {
     struct list conns;
     uv_timer_t grace;
     void (*on_done)(void *ctx);
+    void *on_done_ctx; // borrowed
     unsigned handles_open;
     bool is_shutting_down;
     bool is_freed;
@@ -80,7 +81,7 @@ static void on_nothing_left(uv_timer_t *timer)
 {
     struct grpc_server *server = timer->data;
     if (server->on_done != NULL) {
-        server->on_done(server->config.ctx); // the last thing: it may free the server
+        server->on_done(server->on_done_ctx); // the last thing: it may free the server
     }
 }
 
@@ -233,13 +234,15 @@ static void on_grace_over(uv_timer_t *timer)
     on_nothing_left(timer);
 }
 
-void grpc_server_shutdown(struct grpc_server *server, uint64_t grace_ms, void (*on_done)(void *ctx))
+void grpc_server_shutdown(struct grpc_server *server, uint64_t grace_ms, void (*on_done)(void *ctx),
+                          void *ctx)
 {
     if (server->is_shutting_down) {
         return;
     }
     server->is_shutting_down = true;
     server->on_done = on_done;
+    server->on_done_ctx = ctx;
     stop_listening(server);
     for (struct list *link = server->conns.next; link != &server->conns; link = link->next) {
         h2_conn_shutdown(LIST_OF(link, struct grpc_conn, link)->h2);

@@ -51,10 +51,10 @@ bool grpc_server_listen(struct grpc_server *server, int fd, SSL_CTX *ssl_ctx, st
 void grpc_server_set_tls(struct grpc_server *server, SSL_CTX *ssl_ctx);
 
 // grpc_server_shutdown stops listening, sends GOAWAY, lets calls finish up to grace_ms, and then
-// ends what is left (UNAVAILABLE). on_done, which may be NULL, comes from the loop when the last
-// connection is gone; it may free the server.
-void grpc_server_shutdown(struct grpc_server *server, uint64_t grace_ms,
-                          void (*on_done)(void *ctx));
+// ends what is left (UNAVAILABLE). on_done, which may be NULL, comes from the loop with `ctx` when
+// the last connection is gone; it may free the server.
+void grpc_server_shutdown(struct grpc_server *server, uint64_t grace_ms, void (*on_done)(void *ctx),
+                          void *ctx);
 
 // grpc_server_free ends every call (UNAVAILABLE, on_end is called inside) and every connection.
 // NULL is allowed. Memory goes with the loop's next turns.

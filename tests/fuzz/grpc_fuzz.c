@@ -6,8 +6,9 @@
 // line:
 //   clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I.
 //     -isystem /usr/include/android tests/fuzz/grpc_fuzz.c tests/interop/grpc_echo.c
-//     net/grpc/*.c net/http2/*.c base/addr.c base/err.c base/log.c -luv -lnghttp2 -o /tmp/grpc_fuzz
-//     -L$LIB -Wl,-rpath,$LIB -lssl -lcrypto         with LIB=/usr/lib/x86_64-linux-gnu/android
+//     net/grpc/*.c net/http2/*.c base/{addr,err,log,must}.c base/data/bytes.c -luv -lnghttp2 -o
+//     /tmp/grpc_fuzz -L$LIB -Wl,-rpath,$LIB -lssl -lcrypto         with
+//     LIB=/usr/lib/x86_64-linux-gnu/android
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -94,7 +94,7 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     (void)number;
     uv_close((uv_handle_t *)handle, NULL);
-    grpc_server_shutdown(server, 2000, on_shut);
+    grpc_server_shutdown(server, 2000, on_shut, NULL);
 }
 
 static int serve(const struct h2_target *target, SSL_CTX *ssl_ctx)

@@ -326,6 +326,17 @@ def test_it_serves_many_and_nothing_is_left(policyd):
     assert policyd.metrics()["streams_total"] == 20
 
 
+def test_a_policyd_that_stops_says_so_on_every_stream(policyd):
+    with Sidecar(policyd) as caller, Sidecar(policyd, "api", **token_of(policyd), first=False) as silent:
+        caller.take()
+        wait_until("both streams are there", lambda: policyd.metrics()["streams"] == 2)
+        assert policyd.stop() == 0
+        for sidecar in (caller, silent):
+            with pytest.raises(Refused) as refused:
+                sidecar.next()
+            assert (refused.value.code.name, refused.value.text) == ("UNAVAILABLE", "the policy agent is stopping")
+
+
 def test_wrong_flags_are_named():
     for arguments, words in (([], "--dir is missing"), (["--dir", "x", "--listen", "here"], "--listen"), (["--what"], "--what"),
                              (["token", "--dir", "x"], "--id is missing"), (["token", "--dir", "x", "--id", DOMAIN], "--id"),

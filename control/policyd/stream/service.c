@@ -185,6 +185,17 @@ void service_init(struct service *service, uv_loop_t *loop, const char *dir, str
     uv_timer_start(&service->tick, on_tick, SERVICE_TICK_MS, SERVICE_TICK_MS);
 }
 
+void service_finish(struct service *service)
+{
+    struct list *head = &service->sessions;
+    service->is_stopping = true;
+    for (struct list *link = head->next; link != head; link = link->next) {
+        struct session *session = LIST_OF(link, struct session, link);
+        session->is_over = true;
+        grpc_call_finish(session->call, GRPC_UNAVAILABLE, "the policy agent is stopping");
+    }
+}
+
 void service_stop(struct service *service)
 {
     service->is_stopping = true;

@@ -101,7 +101,9 @@ struct service {
 // service_init needs the folder's first fleet and trust, which it takes over.
 void service_init(struct service *service, uv_loop_t *loop, const char *dir, struct fleet *fleet,
                   struct ca_trust *trust);
-// service_stop drops what its sidecars left; every call must have ended.
+// service_finish ends every stream by a status that says that policyd stops; service_stop drops
+// what its sidecars left; every call must have ended.
+void service_finish(struct service *service);
 void service_stop(struct service *service);
 void service_cleanup(struct service *service); // after its timers are closed
 

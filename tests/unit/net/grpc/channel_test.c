@@ -64,7 +64,7 @@ Test(channel, a_shutdown_lets_calls_finish_takes_no_new_ones_and_then_is_done)
         cr_assert(grpc_call_send(call, (const uint8_t *)"one", 3, NULL));
         cr_assert(rig_wait(&rig, &seen.num_messages, 1));
         shut_flag = &rig.is_shut;
-        grpc_server_shutdown(rig.server, 10000, on_shut);
+        grpc_server_shutdown(rig.server, 10000, on_shut, NULL);
         cr_assert(rig_wait(&rig, &rig.num_down, 1), "GOAWAY did not take the channel down");
         cr_expect_eq(seen.num_ends, 0);
         const struct grpc_call_start start_late = {
@@ -91,7 +91,7 @@ Test(channel, a_shutdown_ends_what_outlives_its_grace)
     rig_unary(&rig, "Hold", "x", 1, &seen);
     cr_assert(rig_wait(&rig, &rig.echo.num_half_closed, 1));
     shut_flag = &rig.is_shut;
-    grpc_server_shutdown(rig.server, 20, on_shut);
+    grpc_server_shutdown(rig.server, 20, on_shut, NULL);
     cr_assert(rig_wait(&rig, &seen.num_ends, 1));
     cr_expect_eq(seen.status.code, GRPC_UNAVAILABLE);
     cr_expect_eq(rig.echo.last_code, GRPC_UNAVAILABLE);

@@ -278,7 +278,7 @@ Test(server, a_shutdown_sends_two_goaways_with_a_round_trip_between)
     start(&rig, NULL, true);
     raw_request(&raw, 1, "Chat");
     cr_assert(rig_wait(&rig, &rig.echo.num_started, 1));
-    grpc_server_shutdown(rig.server, 10000, NULL);
+    grpc_server_shutdown(rig.server, 10000, NULL, NULL);
     cr_assert(raw_expect(&raw, NGHTTP2_GOAWAY, 0, &frame));
     cr_expect_eq(raw_u32(frame.payload), 0x7fffffff);
     cr_expect_eq(raw_u32(frame.payload + 4), NGHTTP2_NO_ERROR);

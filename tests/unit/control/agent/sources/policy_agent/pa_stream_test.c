@@ -123,7 +123,7 @@ Test(pa_stream, a_server_that_goes_says_so_before_the_stream_ends)
     struct stage stage;
     start(&stage);
     open_stream(&stage);
-    grpc_server_shutdown(stage.peer.server, 5000, NULL);
+    grpc_server_shutdown(stage.peer.server, 5000, NULL, NULL);
     cr_expect(run_until(&stage, stage.num_leaving == 1, 5000));
     cr_expect_eq(stage.num_ends, 0);
     say(&stage);
