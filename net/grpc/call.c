@@ -243,26 +243,18 @@ static void deliver_end(struct grpc_call *call)
     }
 }
 
-static void deliver_headers(struct grpc_call *call)
-{
-    call->told = CALL_TOLD_HEADERS;
-    if (call_is_server(call)) {
-        if (call->ending == CALL_GOES_ON) {
-            call_route(call);
-        }
-    } else if (call->ending != CALL_ENDS_HARD && call->hooks->on_headers != NULL) {
-        call->hooks->on_headers(call);
-    }
-}
-
 void call_on_turn(struct h2_stream *stream)
 {
     struct grpc_call *call = call_of(stream);
     if (call->told == CALL_TOLD_END) {
         return;
     }
-    if (call->told < CALL_TOLD_HEADERS && stream->receiving > H2_RECEIVING_HEADERS) {
-        deliver_headers(call);
+    if (call_is_server(call) && call->told < CALL_TOLD_START &&
+        stream->receiving > H2_RECEIVING_HEADERS) {
+        call->told = CALL_TOLD_START;
+        if (call->ending == CALL_GOES_ON) {
+            call_route(call);
+        }
     }
     deliver_messages(call);
     if (wants_messages(call) && call_is_server(call) && is_whole(call) &&

@@ -20,9 +20,6 @@ struct grpc_call; // opaque
 
 // Each may be NULL.
 struct grpc_call_hooks {
-    // A client's: the response's headers are there. Not called for an answer without a message
-    // (trailers-only).
-    void (*on_headers)(struct grpc_call *call);
     // One whole message, borrowed until the callback returns. Not called while paused.
     void (*on_message)(struct grpc_call *call, const uint8_t *bytes, size_t len);
     // A server's: the client will send no more messages.

@@ -18,8 +18,7 @@ static void judge_response(struct grpc_call *call)
     const struct h2_stream *stream = &call->stream;
     bool is_end = stream->receiving == H2_RECEIVING_DONE;
     if (is_end && take_status(call)) {
-        call->told = CALL_TOLD_HEADERS; // trailers-only: what came are trailers
-        call_leave(call, H2_NO_ERROR);
+        call_leave(call, H2_NO_ERROR); // trailers-only: what came are trailers
     } else if (stream->status != 200) {
         call_end_hard(call, grpc_code_of_http(stream->status), "the server answered HTTP %u",
                       stream->status);

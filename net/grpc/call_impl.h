@@ -37,8 +37,8 @@ struct send_item {
     uint8_t bytes[];
 };
 
-// What the user was told last. After END the call is gone for it.
-enum call_told { CALL_TOLD_NOTHING, CALL_TOLD_HEADERS, CALL_TOLD_HALF_CLOSE, CALL_TOLD_END };
+// What the user was told last: START and HALF_CLOSE a server's. After END the call is gone for it.
+enum call_told { CALL_TOLD_NOTHING, CALL_TOLD_START, CALL_TOLD_HALF_CLOSE, CALL_TOLD_END };
 
 // Whether the status is decided, and then whether it waits for messages and for the peer (HARD:
 // no).

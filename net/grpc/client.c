@@ -156,11 +156,6 @@ bool grpc_channel_connect(struct grpc_channel *channel, struct err *err)
     return true;
 }
 
-bool grpc_channel_is_ready(const struct grpc_channel *channel)
-{
-    return channel->current != NULL && h2_conn_is_open(channel->current->h2);
-}
-
 void grpc_channel_disconnect(struct grpc_channel *channel)
 {
     struct grpc_conn *conn = channel->current;

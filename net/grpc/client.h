@@ -54,8 +54,6 @@ void grpc_channel_free(struct grpc_channel *channel);
 // way. false sets err, and on_down does not come.
 bool grpc_channel_connect(struct grpc_channel *channel, struct err *err);
 
-bool grpc_channel_is_ready(const struct grpc_channel *channel);
-
 // grpc_channel_disconnect lets the connection finish its calls and close; the next connect makes
 // another (a rotated identity, say). on_down does not come.
 void grpc_channel_disconnect(struct grpc_channel *channel);

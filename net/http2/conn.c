@@ -396,11 +396,6 @@ void h2_conn_abandon(struct h2_conn *conn, void (*drop)(struct h2_stream *stream
     }
 }
 
-bool h2_conn_is_open(const struct h2_conn *conn)
-{
-    return conn->is_open;
-}
-
 bool h2_conn_takes_streams(const struct h2_conn *conn)
 {
     return conn->life == H2_LIVE && !conn->is_server;
@@ -409,11 +404,6 @@ bool h2_conn_takes_streams(const struct h2_conn *conn)
 bool h2_conn_is_server(const struct h2_conn *conn)
 {
     return conn->is_server;
-}
-
-void *h2_conn_owner(const struct h2_conn *conn)
-{
-    return conn->owner;
 }
 
 const struct h2_peer *h2_conn_peer(const struct h2_conn *conn)

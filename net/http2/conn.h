@@ -66,13 +66,10 @@ void h2_conn_disconnect(struct h2_conn *conn);
 void h2_conn_abandon(struct h2_conn *conn, void (*drop)(struct h2_stream *stream, void *ctx),
                      void *ctx);
 
-// h2_conn_is_open: the peer's SETTINGS came. h2_conn_takes_streams: a client's stream may be
-// opened, also while the connection is made.
-bool h2_conn_is_open(const struct h2_conn *conn);
+// h2_conn_takes_streams: a client's stream may be opened, also while the connection is made.
 bool h2_conn_takes_streams(const struct h2_conn *conn);
 bool h2_conn_is_server(const struct h2_conn *conn);
 
-void *h2_conn_owner(const struct h2_conn *conn);
 const struct h2_peer *h2_conn_peer(const struct h2_conn *conn);
 
 #endif

@@ -13,12 +13,6 @@
 #include "certs/ca/mint.h"
 #include "tests/unit/support/loop.h"
 
-static void on_headers(struct grpc_call *call)
-{
-    struct seen *seen = grpc_call_ctx(call);
-    seen->num_headers++;
-}
-
 static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
 {
     struct seen *seen = grpc_call_ctx(call);
@@ -55,7 +49,7 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
 }
 
 const struct grpc_call_hooks seen_hooks = {
-    .on_headers = on_headers, .on_message = on_message, .on_drained = on_drained, .on_end = on_end};
+    .on_message = on_message, .on_drained = on_drained, .on_end = on_end};
 
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {

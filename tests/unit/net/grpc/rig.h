@@ -41,7 +41,6 @@ struct seen {
     struct grpc_call *call; // NULL once it has ended
     uint64_t num_bytes;
     unsigned num_messages;
-    unsigned num_headers;
     unsigned num_drained;
     unsigned num_ends;
     struct grpc_status status;
