@@ -348,6 +348,28 @@ Test(plane, without_its_agent_it_drains, .timeout = 30)
     cr_expect(tcp_connect(port) < 0, "nobody listens any more");
 }
 
+Test(plane, without_its_agent_it_drains_for_as_long_as_the_snapshot_says, .timeout = 20)
+{
+    struct stage stage;
+    int caller;
+    int app;
+    stage_init(&stage);
+    send_snapshot(
+        &stage,
+        snapshot_message(1,
+                         "forwards: [{listen: '127.0.0.1:0', destination: '127.0.0.1:%u'}]\n"
+                         "destinations: [{name: app, addresses: [127.0.0.1], mode: PLAINTEXT}]\n"
+                         "settings: {drain_seconds: 1}\n",
+                         stage.app_port));
+    expect_answer(&stage, 1, "");
+    tcp_call(see(&stage, 0).port, stage.app_fd, &caller, &app);
+    shutdown(stage.control, SHUT_RDWR);
+    cr_expect(tcp_is_over(caller) && tcp_is_over(app));
+    close(caller);
+    close(app);
+    stage_cleanup(&stage);
+}
+
 Test(plane, a_message_of_the_wrong_socket_is_passed_over, .timeout = 30)
 {
     struct stage stage;
