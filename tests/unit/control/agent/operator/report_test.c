@@ -125,11 +125,13 @@ Test(report, leaves_out_what_there_is_none_of, .timeout = 10)
     struct report_facts facts = some_facts();
     facts.spiffe_id = "";
     facts.num_crls = 0;
+    facts.proxy_pid = 0;
     strcpy(facts.not_ready_because, "no configuration is in force yet");
     char *text = metrics_text(&facts, NULL);
     cr_expect(strstr(text, "tabard_certificate_expiry") == NULL);
     cr_expect(strstr(text, "tabard_crl") == NULL);
     cr_expect(strstr(text, "tabard_ready 0\n") != NULL);
+    cr_expect(strstr(text, "tabard_proxy_up 0\n") != NULL);
     free(text);
 }
 
@@ -138,6 +140,7 @@ Test(report, prints_the_status_as_json, .timeout = 10)
     struct report_facts facts = some_facts();
     strcpy(facts.not_ready_because, "draining");
     facts.last_error = "mesh.yaml:1:1: \"x\"";
+    facts.last_error_unix_ms = 5;
     Tabard__V1__Connection connection = TABARD__V1__CONNECTION__INIT;
     Tabard__V1__Connection *connections[] = {&connection};
     Tabard__V1__InspectResult result = TABARD__V1__INSPECT_RESULT__INIT;
@@ -146,9 +149,15 @@ Test(report, prints_the_status_as_json, .timeout = 10)
     result.n_connections = 1;
     result.num_connections = 12;
     char *text = report_status(&facts, &result);
-    static const char *const words[] = {
-        "\"version\"",    "\"1.2.3\"", "\"not_ready_because\"",       "\"draining\"",
-        "\"generation\"", "\\\"x\\\"", "\"spiffe://demo.example/x\"", "\"num_connections\": 12"};
+    static const char *const words[] = {"\"version\"",
+                                        "\"1.2.3\"",
+                                        "\"not_ready_because\"",
+                                        "\"draining\"",
+                                        "\"generation\"",
+                                        "\\\"x\\\"",
+                                        "\"spiffe://demo.example/x\"",
+                                        "\"num_connections\": 12",
+                                        "\"last_error_unix_ms\": 5"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         cr_expect(strstr(text, words[i]) != NULL, "%s is not in %s", words[i], text);
     }
@@ -159,7 +168,7 @@ Test(report, prints_the_status_as_json, .timeout = 10)
 Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
 {
     static const char *const wanted[] = {
-        "\ntabard_policy_agent_connected 0\n",
+        "\ntabard_policy_agent_connected 1\n",
         "\ntabard_policy_agent_version 7\n",
         "\ntabard_policy_agent_state_age_seconds 90\n",
         "\ntabard_policy_agent_failures_total 3\n",
@@ -168,6 +177,7 @@ Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
     };
     struct report_facts facts = some_facts();
     const struct source_facts policy = {.address = "unix:/pa",
+                                        .is_connected = true,
                                         .version = 7,
                                         .state_age_s = 90,
                                         .num_failures = 3,
@@ -184,6 +194,7 @@ Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
     char *status = report_status(&facts, NULL);
     cr_expect(strstr(status, "unix:/pa") != NULL && strstr(status, "\\\"gone\\\"") != NULL, "%s",
               status);
+    cr_expect(strstr(status, "\"connected\": true") != NULL, "%s", status);
     free(without);
     free(with);
     free(status);
