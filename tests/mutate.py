@@ -6,6 +6,7 @@ Works in a copy of the tree, out/mutate, which has a Bazel of its own. A change 
 that doesn't end counts as one that failed. The changes tried are the same whenever seed, number and file are.
 """
 import argparse
+import fcntl
 import os
 import pathlib
 import random
@@ -144,6 +145,12 @@ def main():
     os.chdir(ROOT)
     patterns = [name if name.endswith(".c") else f"{name.rstrip('/')}/*.c" for name in given.files or ["proxy", "certs"]]
     files = sorted(set(subprocess.check_output(["git", "ls-files", *patterns], text=True).split()))
+    (ROOT / "out").mkdir(exist_ok=True)
+    lock = open(ROOT / "out" / "mutate.lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("mutate: another one runs in this tree")
     refresh_copy()
     num_counted = num_caught = 0
     try:
