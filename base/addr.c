@@ -157,8 +157,8 @@ bool cidr_contains(const struct cidr *cidr, const struct ip *ip)
 {
     unsigned whole = cidr->prefix_bits / 8;
     unsigned rest = cidr->prefix_bits % 8;
-    // Blocks shorter than the mapped prefix are IPv6 ones, though "::/0" has the bits of every
-    // mapped address.
+    // A block of fewer than 96 bits is an IPv6 block. It holds no IPv4 address, although ::/0
+    // covers the mapped form of each.
     if (cidr->prefix_bits < 96 && ip_is_v4(ip)) {
         return false;
     }
@@ -202,7 +202,7 @@ const char *addr_text(const struct addr *addr, char *buf)
 const char *cidr_text(const struct cidr *cidr, char *buf)
 {
     char host[ADDR_TEXT_MAX];
-    // A block shorter than the mapped prefix is an IPv6 one, ::/0 for instance.
+    // A block of fewer than 96 bits is an IPv6 block, ::/0 for instance.
     bool v4 = ip_is_v4(&cidr->ip) && cidr->prefix_bits >= 96;
     snprintf(buf, ADDR_TEXT_MAX, "%.45s/%d", ip_text(&cidr->ip, host),
              v4 ? cidr->prefix_bits - 96 : cidr->prefix_bits);

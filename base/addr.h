@@ -55,13 +55,14 @@ struct ip ip_masked(const struct ip *ip, unsigned prefix_bits);
 // port_check says whether `port` is 1 to 65535; false sets err.
 bool port_check(uint32_t port, struct err *err);
 
-// The text lives in buf, of at least ADDR_TEXT_MAX bytes.
+// ip_text, addr_text and cidr_text write the text into buf, of at least ADDR_TEXT_MAX bytes, and
+// return buf.
 const char *ip_text(const struct ip *ip, char *buf);
 const char *addr_text(const struct addr *addr, char *buf);
 const char *cidr_text(const struct cidr *cidr, char *buf);
 
-// To and from the kernel's form. addr_from_sockaddr returns false for a family that is neither IPv4
-// nor IPv6.
+// addr_from_sockaddr reads the kernel's form; false: the family is neither IPv4 nor IPv6.
+// addr_to_sockaddr writes it and returns its length.
 bool addr_from_sockaddr(struct addr *out, const struct sockaddr *sa);
 socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *out);
 

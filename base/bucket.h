@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A limit of so many at once and so many a second, as a value of its user. bucket_take never waits:
-// a caller that gets no drop refuses what it was asked for.
+// A token bucket, which limits how many requests are taken at once and how many a second. Its user
+// embeds one, made by bucket_full, and calls bucket_take for each request. bucket_take never waits:
+// a request without a drop is refused.
 #ifndef TABARD_BASE_BUCKET_H
 #define TABARD_BASE_BUCKET_H
 
@@ -15,6 +16,7 @@ struct bucket {
     uint64_t last_ms;
 };
 
+// bucket_full returns a bucket of `burst` drops that refills by per_second drops a second.
 static inline struct bucket bucket_full(double burst, double per_second)
 {
     return (struct bucket){.drops = burst, .drops_max = burst, .drops_per_ms = per_second / 1000};

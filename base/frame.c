@@ -40,7 +40,7 @@ static bool reserve(struct frame_reader *reader, size_t need, struct err *err)
     return true;
 }
 
-// Moves up to `want` bytes in all into the reader; returns how many were taken from `bytes`.
+// Fills the reader up to `want` bytes in all; returns how many it took from `bytes`.
 static size_t fill(struct frame_reader *reader, size_t want, const uint8_t *bytes, size_t len)
 {
     size_t missing = want - reader->bytes_len;
@@ -50,8 +50,8 @@ static size_t fill(struct frame_reader *reader, size_t want, const uint8_t *byte
     return take;
 }
 
-// How many bytes the frame under way has in all, as far as is known. false sets err: it is over the
-// limit.
+// Says how many bytes the frame under way has in all: its prefix alone until that is complete.
+// false sets err: it is over the limit.
 static bool whole_len(const struct frame_reader *reader, size_t *out, struct err *err)
 {
     *out = FRAME_PREFIX_LEN;

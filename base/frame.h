@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Length-prefixed messages on a byte stream: a 32-bit big-endian length, then as many bytes.
-// Whoever reads the stream pushes its bytes into a frame_reader of its own, which hands out whole
-// frames. A length over frame_bytes_max is refused before anything is allocated for it.
+// Whoever reads a stream owns a frame_reader and pushes the stream's bytes into it, which hands out
+// whole frames. A length over frame_bytes_max is refused before anything is allocated for it.
 #ifndef TABARD_BASE_FRAME_H
 #define TABARD_BASE_FRAME_H
 
@@ -14,7 +14,8 @@
 
 #define FRAME_PREFIX_LEN 4
 
-// Collects frames out of pieces that were cut anywhere. Zero state: {.frame_bytes_max = n}.
+// Puts frames together again that arrive in pieces of any length. Zero state: {.frame_bytes_max =
+// n}.
 struct frame_reader {
     uint8_t *bytes;         // owned, malloc; prefix and body of the frame under way
     size_t bytes_len;       // how many are there
@@ -26,8 +27,9 @@ struct frame_reader {
 void frame_reader_cleanup(struct frame_reader *reader);
 
 // frame_reader_push takes `len` bytes and calls on_frame for every frame that they complete, in
-// order; the body is borrowed until the call returns. A frame over the limit sets err and returns
-// false, and so does on_frame's false (which then has set err); the stream is unusable after that.
+// order; the body is borrowed until the call returns. false sets err: a frame is over the limit,
+// there is no memory for it, or on_frame has set err and returned false. The stream is unusable
+// after that.
 bool frame_reader_push(struct frame_reader *reader, const uint8_t *bytes, size_t len,
                        bool (*on_frame)(void *ctx, const uint8_t *body, size_t body_len,
                                         struct err *err),

@@ -25,7 +25,8 @@ void log_init(const char *program, enum log_level level)
 {
     program_name = program;
     level_min = level;
-    // So that no socket or epoll becomes one of the three by chance, and is passed on as such.
+    // Otherwise a socket that is opened later could become one of the three, and get what is
+    // written to standard output or error.
     int null_fd;
     do {
         null_fd = open("/dev/null", O_RDWR | O_NOCTTY);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One line for each fact, key=value, to standard error: `time= level= program= msg="..."
-// key=value`. Any thread may log, and each line is one write(2) of at most LOG_LINE_MAX bytes.
-// Logging never blocks: a line that the reader has no room for is dropped and counted in the next
-// line
-// (`log_dropped=`). Keys and payload never reach it.
+// Writes one line for each fact to standard error: `time= level= program= msg="..." key=value`. Any
+// thread may log, and each line is one write(2) of at most LOG_LINE_MAX bytes. Logging never
+// blocks: a line for which the reader has no room is dropped and counted in the next line
+// (`log_dropped=`). A caller never logs keys or payload.
 #ifndef TABARD_BASE_LOG_H
 #define TABARD_BASE_LOG_H
 
@@ -20,7 +19,7 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 // and before a sandbox. `program` is borrowed for ever.
 void log_init(const char *program, enum log_level level);
 
-// log_level_parse reads "debug", "info", "warn" or "error".
+// log_level_parse reads "debug", "info", "warn" or "error". false: the text is none of these.
 bool log_level_parse(enum log_level *out_level, const char *text);
 
 // The format gives the part after the level: log_info("msg=listening address=%s", address). Quote
@@ -35,8 +34,9 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // buf.
 const char *log_quote(char *buf, unsigned long buf_len, const char *text);
 
-// A limit for repeated errors: zero is its start. log_allowed says whether to log now, at most once
-// in interval_ms, and how many were passed over since the last time.
+// A limit on repeated errors. Zero state: none was logged. log_allowed says whether to log now,
+// which is at most once in interval_ms, and then *out_num_passed_over is how many were not logged
+// since the last time.
 struct log_limit {
     uint64_t last_ms;
     uint64_t num_passed_over;
@@ -45,7 +45,7 @@ struct log_limit {
 bool log_allowed(struct log_limit *limit, uint64_t now_ms, uint64_t interval_ms,
                  uint64_t *out_num_passed_over);
 
-// invariant aborts, in every build, when a condition that only a bug can break is broken.
+// invariant logs and aborts, in every build, when a condition that only a bug can break is broken.
 #define invariant(cond) ((cond) ? (void)0 : log_invariant_failed(#cond, __FILE__, __LINE__))
 void log_invariant_failed(const char *cond, const char *file, int line) __attribute__((noreturn));
 

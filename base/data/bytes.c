@@ -16,7 +16,7 @@ void bytes_cleanup(struct bytes *bytes)
     *bytes = (struct bytes){0};
 }
 
-// How many bytes to have in all when `more` don't fit. 0: no size_t is that large.
+// Returns how many bytes to allocate in all when `more` don't fit. 0: no size_t is that large.
 static size_t cap_for(const struct bytes *bytes, size_t more)
 {
     size_t need = 0;

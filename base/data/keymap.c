@@ -40,8 +40,8 @@ static uint64_t mix(const struct keymap_key *key)
     return hash ^ hash >> 32;
 }
 
-// The slot that holds the key, or the free one where it would go. cap is a power of two and the
-// table never full.
+// Returns the slot that holds the key, or the free one where it would go. cap is a power of two and
+// the table is never full.
 static struct keymap_slot *probe(struct keymap_slot *slots, uint32_t cap, uint64_t hash,
                                  const struct keymap_key *key)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A hash table from byte strings to 32-bit values, for indexes that are built once and then only
-// read, by any thread. Its owner also owns the keys' bytes, for as long as the table lives. It is
-// for keys that an operator wrote: chosen collisions would make it slow.
+// read, by any thread. It borrows the keys' bytes from its owner for as long as it lives. It is for
+// keys that an operator wrote: a stranger could choose keys that collide and make it slow.
 #ifndef TABARD_BASE_KEYMAP_H
 #define TABARD_BASE_KEYMAP_H
 
@@ -35,12 +35,12 @@ struct keymap_key {
 
 void keymap_cleanup(struct keymap *map);
 
-// keymap_hash goes on hashing: the hash of "ab" is keymap_hash(keymap_hash(KEYMAP_HASH_START, "a",
-// 1), "b", 1), so one pass over a text gives the hashes of all its beginnings.
+// keymap_hash continues a hash: the hash of "ab" is keymap_hash(keymap_hash(KEYMAP_HASH_START, "a",
+// 1), "b", 1), so one pass over a text gives the hashes of all its prefixes.
 #define KEYMAP_HASH_START UINT64_C(0xcbf29ce484222325)
 uint64_t keymap_hash(uint64_t hash, const void *bytes, size_t len);
 
-// keymap_key_of is a key with its hash computed.
+// keymap_key_of returns a key of these bytes, which it borrows, with its hash computed.
 struct keymap_key keymap_key_of(const void *bytes, size_t len, uint32_t tag);
 
 // keymap_put finds the key or adds it with value 0, and returns where its value is (until the next

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A list of structs that embed a link each: no memory of its own, and a struct leaves from the
-// middle at once. The head is a link too; LIST_OF gets from a link to its struct. One thread.
+// A doubly linked list of structs that embed a link each: it allocates nothing, and a struct leaves
+// it in constant time wherever it stands. The head is a link too; LIST_OF finds the struct of a
+// link. One thread.
 #ifndef TABARD_BASE_LIST_H
 #define TABARD_BASE_LIST_H
 

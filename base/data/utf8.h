@@ -12,7 +12,7 @@
 // no character begins with these bytes.
 size_t utf8_decode(const uint8_t *text, size_t len, uint32_t *out_character);
 
-// utf8_is_valid says whether the whole text is characters. A NUL is one.
+// utf8_is_valid says whether the text consists of whole characters. A NUL is a character.
 bool utf8_is_valid(const uint8_t *text, size_t len);
 
 #endif

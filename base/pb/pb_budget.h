@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A protobuf-c allocator that gives out at most so many bytes for one message, so that a small
+// A protobuf-c allocator that gives out at most bytes_left bytes for one message, so that a small
 // frame can't unpack into all of memory. It stands on the caller's stack for as long as the message
-// lives. What is freed isn't counted back: a message is built once and freed whole.
+// lives. Freed bytes are not counted back: a message is built once and freed whole.
 #ifndef TABARD_BASE_PB_BUDGET_H
 #define TABARD_BASE_PB_BUDGET_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Copies of protobuf messages that the program holds already, and whose size is therefore bounded.
-// When there is no memory they abort (base/must.h).
+// Copies protobuf messages that the program holds already, and whose size is therefore bounded.
+// Without memory these functions abort (base/must.h).
 #ifndef TABARD_BASE_PB_COPY_H
 #define TABARD_BASE_PB_COPY_H
 
@@ -14,7 +14,7 @@
 // `Tabard__V1__Policy *copy = pb_copy(&policy->base)`.
 void *pb_copy(const ProtobufCMessage *message);
 
-// pb_copy_packed returns the message's bytes, to free().
+// pb_copy_packed returns the packed message, which the caller frees.
 uint8_t *pb_copy_packed(const ProtobufCMessage *message, size_t *out_len);
 
 #endif

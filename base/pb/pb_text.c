@@ -125,7 +125,7 @@ static bool is_null(const struct pb_text_scalar *scalar)
     return false;
 }
 
-// Adds a mark for what begins at the event under way, and gives its number.
+// Adds a mark for what begins at the event under way, and returns its number.
 static uint32_t mark(struct parser *p, uint32_t parent, const char *name, size_t index)
 {
     struct pb_text_mark place = {
@@ -197,7 +197,8 @@ static const ProtobufCFieldDescriptor *take_key(struct parser *p,
     return NULL;
 }
 
-// A value's event is under way: says what it should have been when it is of another shape.
+// Checks that the value whose event is under way has the shape that its field wants, and else says
+// which shape that is.
 static bool check_shape(struct parser *p, const ProtobufCFieldDescriptor *field, bool want_list,
                         uint32_t node)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Protobuf messages as text people write (YAML, and so JSON) and read (JSON), by their protobuf-c
-// descriptors: one schema, no second set of structs. Only the form is checked (names, types, ranges
-// of types, names of enums); the meaning is checked by who uses the message. Bounded by the
-// PB_TEXT_*_MAX below.
+// Reads protobuf messages from YAML, of which JSON is a part, and prints them as JSON, by their
+// protobuf-c descriptors: one schema, no second set of structs. It checks the form alone (names,
+// types, ranges of types, names of enums); the user of the message checks what it means. Bounded by
+// the PB_TEXT_*_MAX below.
 #ifndef TABARD_BASE_PB_TEXT_H
 #define TABARD_BASE_PB_TEXT_H
 
@@ -16,14 +16,15 @@
 #define PB_TEXT_BYTES_MAX (8u << 20) // of a text
 #define PB_TEXT_DEPTH_MAX 16         // of nested messages and lists
 
-struct pb_text_marks; // where each field stood: path -> line and column
+struct pb_text_marks; // opaque: where each field stood, path -> line and column
 
 // pb_text_parse reads one YAML document into a message of `descriptor`; free it with
-// protobuf_c_message_free_unpacked(message, NULL). An unknown or repeated key, a wrong type, an
-// unknown or zero enum value, an anchor, an alias, a tag, a second document, a NUL or bad UTF-8 in
-// a string, text over PB_TEXT_BYTES_MAX or too deep are errors; err.text then reads
-// "mesh.yaml:14:3: policies[2].ports[0]: ..." with the names that would be right. An absent field
-// takes proto3's zero. `bytes` fields are base64. *out_marks (may be NULL) is owned by the caller.
+// protobuf_c_message_free_unpacked(message, NULL). NULL sets err: an unknown or repeated key, a
+// wrong type, an unknown or zero enum value, an anchor, an alias, a tag, a second document, a NUL
+// or bad UTF-8 in a string, text over PB_TEXT_BYTES_MAX, nesting over PB_TEXT_DEPTH_MAX. err.text
+// then reads "mesh.yaml:14:3: policies[2].ports[0]: ..." and says what would be right. An absent
+// field takes proto3's zero. `bytes` fields are base64. *out_marks (out_marks may be NULL) is owned
+// by the caller.
 ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, const char *text,
                                 size_t text_len, const char *file_name,
                                 struct pb_text_marks **out_marks, struct err *err);
@@ -44,11 +45,11 @@ char *pb_text_to_json(const ProtobufCMessage *message);
 // may be NULL) gets the path.
 bool pb_text_has_unknown(const ProtobufCMessage *message, char *out_where);
 
-// pb_text_check_known refuses such a message: it would be taken for less than it says. false sets
-// err, with the path.
+// pb_text_check_known refuses such a message, since what is unknown in it would be ignored. false
+// sets err, with the path.
 bool pb_text_check_known(const ProtobufCMessage *message, struct err *err);
 
-// pb_text_is_set says whether a field holds anything but its zero: a list an item, say.
+// pb_text_is_set says whether a field differs from its zero value; a list does once it has an item.
 bool pb_text_is_set(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
 
 #endif

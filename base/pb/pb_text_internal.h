@@ -27,18 +27,18 @@ struct pb_text_marks {
     uint32_t cap;
 };
 
-// pb_text_marks_add appends a mark and gives its number.
+// pb_text_marks_add appends a mark and returns its number.
 uint32_t pb_text_marks_add(struct pb_text_marks *marks, struct pb_text_mark mark);
 
 // pb_text_mark_path writes the path of a mark, "policies[2].ports[0]", into buf of PB_TEXT_PATH_MAX
 // bytes; "" for the root.
 void pb_text_mark_path(const struct pb_text_marks *marks, uint32_t number, char *buf);
 
-// pb_text_field_at is where a field's value lives in its message.
+// pb_text_field_at returns where a field's value lives in its message.
 void *pb_text_field_at(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
 
-// pb_text_value_size is the size of one value of a field's type in memory, also as an element of a
-// repeated field.
+// pb_text_value_size returns how many bytes one value of a field's type takes in memory, also as an
+// element of a repeated field.
 size_t pb_text_value_size(const ProtobufCFieldDescriptor *field);
 
 // A scalar as it stood in the text.
@@ -55,12 +55,12 @@ bool pb_text_scalar_store(const ProtobufCFieldDescriptor *field,
                           const struct pb_text_scalar *scalar, bool in_list, void *at,
                           struct err *err);
 
-// pb_text_quote writes up to about 60 bytes of a text between quotes, anything unprintable as \xNN,
-// into buf.
+// pb_text_quote writes up to about 60 bytes of a text between quotes into buf, anything unprintable
+// as \xNN, and returns buf.
 #define PB_TEXT_QUOTE_MAX 96
 const char *pb_text_quote(const char *text, size_t len, char *buf);
 
-// pb_text_nearest picks the known name that `text` most likely meant, or NULL when none is near.
+// pb_text_nearest returns the known name that `text` most likely meant, or NULL when none is near.
 const char *pb_text_nearest(const char *text, size_t len,
                             const char *(*name_at)(const void *ctx, unsigned i), const void *ctx,
                             unsigned num_names);

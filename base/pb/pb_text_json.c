@@ -66,7 +66,7 @@ static void put_base64(struct bytes *out, const ProtobufCBinaryData *bytes)
     bytes_push_text(out, "\"");
 }
 
-// The shortest text that reads back as the same value.
+// Prints the shortest text that reads back as the same value.
 static void put_real(struct bytes *out, double value, bool is_float)
 {
     char buf[40];

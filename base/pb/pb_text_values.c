@@ -57,8 +57,8 @@ static unsigned char lower(char c)
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
 }
 
-// The number of characters to insert, delete or replace to make one text of the other, letter case
-// aside.
+// Returns how many characters to insert, delete or replace to make one text of the other, letter
+// case aside.
 static unsigned edit_distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {
     enum { LEN_MAX = 64 };
@@ -101,7 +101,7 @@ const char *pb_text_nearest(const char *text, size_t len,
     return nearest;
 }
 
-// Decimal digits without sign, leading zeros or anything around them.
+// Reads decimal digits without a sign, leading zeros or anything around them.
 static bool read_digits(const char *text, size_t len, uint64_t *out, bool *out_overflow)
 {
     uint64_t value = 0;
@@ -261,8 +261,8 @@ static int base64_digit(char c)
     return at == NULL ? -1 : (int)(at - digits);
 }
 
-// RFC 4648, section 4, with its padding; line breaks and spaces between the digits are passed over,
-// since a block of text in YAML has them.
+// Reads base64 (RFC 4648, section 4, with its padding). Line breaks and spaces between the digits
+// are passed over, since a block of text in YAML has them.
 static bool read_base64(const struct pb_text_scalar *scalar, ProtobufCBinaryData *out,
                         struct err *err)
 {
