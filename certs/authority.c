@@ -30,7 +30,7 @@ bool authority_id_check(X509 *cert, const char *domain, size_t domain_len, struc
         size_t len = 0;
         const char *text = cert_uri(&uris, i, &len);
         if (len < 9 || memcmp(text, "spiffe://", 9) != 0) {
-            continue; // some other URI of the operator's
+            continue; // a URI of another kind
         }
         struct spiffe_id id;
         if (!spiffe_id_parse(&id, text, len, err)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a certificate that signs others must be: the rules for the roots of a bundle and for what a
-// peer sends above its leaf.
+// Checks a certificate that signs others: the rules for the roots of a bundle, and for the
+// certificates that a peer sends above its leaf.
 #ifndef TABARD_CERTS_AUTHORITY_H
 #define TABARD_CERTS_AUTHORITY_H
 
@@ -12,11 +12,11 @@
 
 #include "base/err.h"
 
-// authority_key_digest is SHA-256 of a certificate's SubjectPublicKeyInfo.
+// authority_key_digest computes SHA-256 of a certificate's SubjectPublicKeyInfo.
 void authority_key_digest(uint8_t out[32], const X509 *cert);
 
-// authority_id_check says whether the SPIFFE id of a signing certificate, if it carries one,
-// names `domain` and has no path (X509-SVID, section 3.2). false sets err.
+// authority_id_check says whether each SPIFFE id that a signing certificate carries, if any, names
+// `domain` and has no path (X509-SVID, section 3.2). false sets err.
 bool authority_id_check(X509 *cert, const char *domain, size_t domain_len, struct err *err);
 
 // authority_check says whether a certificate may sign certificates: CA:TRUE and a key usage

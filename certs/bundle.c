@@ -35,7 +35,8 @@ static bool read_root(struct bundle_root *out, const ProtobufCBinaryData *der,
                       const struct trust_bundle *bundle, struct err *err)
 {
     if (der->len > ROOT_BYTES_MAX) {
-        return err_set(err, "a certificate of %zu bytes, more than %u", der->len, ROOT_BYTES_MAX);
+        return err_set(err, "a certificate of %zu bytes, over the limit of %u", der->len,
+                       ROOT_BYTES_MAX);
     }
     const uint8_t *end = der->data;
     out->cert = der->len == 0 ? NULL : d2i_X509(NULL, &end, (long)der->len);

@@ -2,8 +2,8 @@
 //
 // Trust bundles: for each trust domain the roots and CRLs that prove its peers (SPIFFE Trust Domain
 // and Bundle, section 3). Roots of different trust domains are never pooled. A trust_bundles never
-// changes once it is built, so any thread may read it; its owner frees it. Peers are verified by
-// certs/verify.h.
+// changes once it is built, so any thread may read it; its owner frees it. certs/verify.h verifies
+// peers against it.
 #ifndef TABARD_CERTS_BUNDLE_H
 #define TABARD_CERTS_BUNDLE_H
 
@@ -38,12 +38,12 @@ void trust_bundles_free(struct trust_bundles *bundles);
 const struct trust_bundle *trust_bundles_find(const struct trust_bundles *bundles,
                                               const char *trust_domain, size_t trust_domain_len);
 
-// trust_bundle_digest is SHA-256 over the bundle's roots and CRLs in canonical order: equal digests
-// mean equal verdicts.
+// trust_bundle_digest returns SHA-256 over the bundle's roots and CRLs in canonical order: equal
+// digests mean equal verdicts.
 const uint8_t *trust_bundle_digest(const struct trust_bundle *bundle); // 32 bytes
 
-// trust_bundle_next_update is the earliest nextUpdate of the bundle's CRLs: until then, verdicts
-// hold. Without CRLs it is the end of time.
+// trust_bundle_next_update returns the earliest nextUpdate of the bundle's CRLs, until which
+// verdicts hold, or INT64_MAX without CRLs.
 time_t trust_bundle_next_update(const struct trust_bundle *bundle);
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a trust bundle is made of, for bundle.c, crl.c and verify.c only. Everything that a lookup
-// needs (times, serial numbers, digests of keys) is worked out when the bundle is built, and never
-// at a handshake.
+// The inside of a trust bundle, for bundle.c, crl.c and verify.c only. Everything that a lookup
+// needs (times, serial numbers, digests of keys) is computed when the bundle is built, and never at
+// a handshake.
 #ifndef TABARD_CERTS_BUNDLE_IMPL_H
 #define TABARD_CERTS_BUNDLE_IMPL_H
 

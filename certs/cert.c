@@ -5,7 +5,7 @@
 
 #define DAY_SECONDS 86400
 
-// The distance from 1970, because BoringSSL of API 17 has no function that gives seconds.
+// BoringSSL of API 17 has no function that returns seconds, so this takes the distance from 1970.
 bool cert_time_read(time_t *out, const ASN1_TIME *time)
 {
     int days = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is read out of a certificate: its times, its serial number, the URIs of its
-// subjectAltName. CRLs have the first two as well.
+// Reads a certificate's times, its serial number, and the URIs of its subjectAltName; of a CRL the
+// first two.
 #ifndef TABARD_CERTS_CERT_H
 #define TABARD_CERTS_CERT_H
 
@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <time.h>
 
-// cert_time_read gives an ASN.1 time in seconds since 1970. false: it is absent (NULL) or not a
+// cert_time_read reads an ASN.1 time as seconds since 1970. false: it is absent (NULL) or not a
 // time, and *out is as it was.
 bool cert_time_read(time_t *out, const ASN1_TIME *time);
 
@@ -36,8 +36,8 @@ struct cert_uris {
     size_t num;
 };
 
-// cert_uris_read: a certificate without a subjectAltName has no URIs. false: it has one that can't
-// be read, or two of them; *out is then the zero state.
+// cert_uris_read reads the URIs of a certificate, none if it has no subjectAltName. false: it has
+// one that can't be read, or two of them; *out is then the zero state.
 bool cert_uris_read(struct cert_uris *out, const X509 *cert);
 void cert_uris_cleanup(struct cert_uris *uris);
 

@@ -9,8 +9,8 @@
 #include "certs/key.h"
 #include "certs/verify.h"
 
-// Preference order. TLS 1.3 uses the PSS forms of RSA only, which is all that stands here (RFC
-// 8446, section 4.2.3).
+// In the order of preference. TLS 1.3 signs with the PSS forms of RSA only, so no other form is
+// listed (RFC 8446, section 4.2.3).
 static const uint16_t signature_algorithms[] = {
     SSL_SIGN_ED25519,
     SSL_SIGN_ECDSA_SECP256R1_SHA256,
@@ -21,7 +21,8 @@ static const uint16_t signature_algorithms[] = {
 };
 #define NUM_SIGNATURE_ALGORITHMS (sizeof signature_algorithms / sizeof signature_algorithms[0])
 
-// The hybrid group came within API 32, so its own name tells more than the version does.
+// The hybrid group came while the API version was 32, so its own name tells more than the version
+// does.
 #ifdef SSL_GROUP_X25519_MLKEM768
 static const char groups[] = "X25519MLKEM768:X25519:P-256";
 #else
@@ -32,8 +33,8 @@ static const uint8_t alpn_wire[] = {CONTEXT_ALPN_LEN, 't', 'a', 'b', 'a', 'r', '
 _Static_assert(sizeof alpn_wire == 1 + CONTEXT_ALPN_LEN,
                "the ALPN name and its length belong together");
 
-// What a client offers. HTTP servers that know no mesh (nginx, Go's) refuse a list of which they
-// know no name, so the list ends with one that they know.
+// The ALPN names that a client offers. HTTP servers that know no mesh (nginx, Go's) refuse a list
+// of which they know no name, so the list ends with one that they know.
 static const char alpn_offer[] = "\x08tabard/1\x08http/1.1";
 
 static bool err_of_library(struct err *err, const char *what)
@@ -58,8 +59,7 @@ static int on_alpn_select(SSL *ssl, const uint8_t **out, uint8_t *out_len, const
             return SSL_TLSEXT_ERR_OK;
         }
     }
-    // A client that knows nothing of meshes is served without a protocol: its certificate is what
-    // counts.
+    // A client that offers other protocols alone is served without one: its certificate decides.
     return SSL_TLSEXT_ERR_NOACK;
 }
 
@@ -84,9 +84,9 @@ bool context_has_mesh_alpn(const SSL_CLIENT_HELLO *hello)
     return false;
 }
 
-// What all contexts have in common. TLS 1.3 has no renegotiation and BoringSSL refuses HelloRequest
-// by default. Its TLS 1.3 cipher suites can't be configured and need not be: they are AES-128-GCM,
-// AES-256-GCM and ChaCha20-Poly1305.
+// Sets what all contexts have in common. TLS 1.3 has no renegotiation and BoringSSL refuses
+// HelloRequest by default. Its TLS 1.3 cipher suites can't be configured and need not be: they are
+// AES-128-GCM, AES-256-GCM and ChaCha20-Poly1305.
 static bool set_common(SSL_CTX *ctx, const struct context_options *options, struct err *err)
 {
     int mode = SSL_VERIFY_PEER;
@@ -109,7 +109,7 @@ static bool set_common(SSL_CTX *ctx, const struct context_options *options, stru
     return true;
 }
 
-// What makes a handshake the mesh's own.
+// Sets what a handshake of the mesh has besides: GREASE and our ALPN.
 static bool set_mesh(SSL_CTX *ctx, enum context_role role, struct err *err)
 {
     if (role == CONTEXT_SERVER) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TLS contexts: how every handshake is spoken, the mesh's and those between a sidecar and its
-// policy agent. TLS 1.3 only, three AEAD suites, one list of groups and one of signature
-// algorithms, no tickets, no session cache, no early data (RFC 8446; NIST SP 800-52r2). A context
-// is the caller's and immutable once built; any thread may make an SSL of it. Whom a peer's chain
-// proves is the hooks' business; see certs/verify.h.
+// TLS contexts, for every handshake of the mesh and between a sidecar and its policy agent. They
+// allow TLS 1.3 only, three AEAD suites, one list of groups and one of signature algorithms, no
+// tickets, no session cache, no early data (RFC 8446; NIST SP 800-52r2). A context is the caller's
+// and immutable once built; any thread may make an SSL of it. The caller's on_verify decides whom a
+// peer's chain proves; see certs/verify.h.
 #ifndef TABARD_CERTS_CONTEXT_H
 #define TABARD_CERTS_CONTEXT_H
 
@@ -19,12 +19,12 @@
 
 enum context_role { CONTEXT_SERVER, CONTEXT_CLIENT };
 
-// What the caller plugs in. on_verify decides on the peer's chain (SSL_get0_peer_certificates)
-// inside the handshake.
+// The caller's functions. on_verify decides on the peer's chain (SSL_get0_peer_certificates) inside
+// the handshake.
 struct context_hooks {
     const SSL_PRIVATE_KEY_METHOD *key_method; // borrowed for the context's life; see `key`
     enum ssl_verify_result_t (*on_verify)(SSL *ssl, uint8_t *out_alert);
-    // NULL, or sees each ClientHello before anything else is decided.
+    // Sees each ClientHello before anything else is decided. NULL: nobody looks.
     enum ssl_select_cert_result_t (*on_client_hello)(const SSL_CLIENT_HELLO *hello);
 };
 
@@ -37,9 +37,9 @@ struct context_options {
     struct context_hooks hooks;
 };
 
-// context_new refuses a chain with what is no DER certificate in it, and a leaf key of a kind that
-// the mesh doesn't sign with (see certs/key.h) or that is not `key`. NULL sets err, whose path is
-// "chain" or below it.
+// context_new makes a context. It refuses a chain that holds anything but DER certificates, and a
+// leaf whose key is of a kind that the mesh doesn't accept (see certs/key.h) or is not `key`. NULL
+// sets err, whose path is "chain" or below it.
 SSL_CTX *context_new(const struct context_options *options, struct err *err);
 
 // The two contexts of a sidecar in the mesh.

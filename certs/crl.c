@@ -62,7 +62,7 @@ static bool check_times(struct crl *out, const X509_CRL *crl, time_t now, struct
     return true;
 }
 
-// Finds the root whose name and key made the CRL and remembers both.
+// Finds the root whose name and key made the CRL, and records both.
 static bool find_issuer(struct crl *out, X509_CRL *crl, const struct trust_bundle *bundle,
                         struct err *err)
 {
@@ -84,7 +84,7 @@ static bool find_issuer(struct crl *out, X509_CRL *crl, const struct trust_bundl
             return true;
         }
     }
-    return err_set(err, "no root of its bundle that may sign CRLs made its signature");
+    return err_set(err, "its signature was made by no root of its bundle that may sign CRLs");
 }
 
 static bool read_serials(struct crl *out, X509_CRL *crl, struct err *err)

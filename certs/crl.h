@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One certificate revocation list, read and ready to be asked: its issuer, when it goes stale, its
-// serial numbers in order. A trust bundle owns it; immutable once read.
+// One certificate revocation list (CRL, RFC 5280, section 5), read into what a lookup needs: its
+// issuer, when it goes stale, and its serial numbers in order. A trust bundle owns it; immutable
+// once read.
 #ifndef TABARD_CERTS_CRL_H
 #define TABARD_CERTS_CRL_H
 
@@ -18,13 +19,13 @@ struct trust_bundle;
 
 struct crl {
     X509_NAME *issuer;      // owned
-    uint8_t key_digest[32]; // SHA-256 of the SubjectPublicKeyInfo that made the signature
+    uint8_t key_digest[32]; // SHA-256 of the SubjectPublicKeyInfo of the key that signed it
     time_t next_update;
     struct cert_serial *serials; // owned, sorted
     size_t num_serials;
 };
 
-// crl_read makes *out of one DER CRL, checked as trust_bundles_new says. false sets err.
+// crl_read reads one DER CRL into *out, checked as trust_bundles_new says. false sets err.
 bool crl_read(struct crl *out, const uint8_t *der, size_t der_len,
               const struct trust_bundle *bundle, time_t now, struct err *err);
 void crl_cleanup(struct crl *crl);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// PEM to DER: certificates and CRLs out of a text, with the line of whatever is wrong in it.
+// Reads certificates and CRLs out of PEM text into DER. Its errors name the line.
 #ifndef TABARD_CERTS_DER_LIST_H
 #define TABARD_CERTS_DER_LIST_H
 
@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 
-// A list of DER blobs, owned. Zero state: {0}.
+// A list of DER blobs, which it owns. Zero state: {0}.
 struct der_list {
     uint8_t **items; // owned, malloc each
     size_t *lens;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SPIFFE ids and trust domain names (SPIFFE-ID, section 2), strictly as written: nothing is
-// normalised, so no two texts name one identity. What is parsed borrows its text, of at most
-// SPIFFE_ID_LEN_MAX bytes.
+// normalised, so no two texts name one identity. The parsed structs borrow the text.
 #ifndef TABARD_CERTS_IDENTITY_H
 #define TABARD_CERTS_IDENTITY_H
 
@@ -19,8 +18,8 @@ struct spiffe_id {
     size_t text_len;
     const char *domain; // within text
     size_t domain_len;
-    const char
-        *path; // within text, with its first slash; path_len 0: a trust domain, never a workload
+    // Within text, with its first slash. path_len 0: the id of a trust domain, not of a workload.
+    const char *path;
     size_t path_len;
 };
 
@@ -36,7 +35,7 @@ bool spiffe_workload_parse(struct spiffe_id *out, const char *text, size_t text_
 // sets err, and the message names the bare name where a whole id was given.
 bool spiffe_trust_domain_check(const char *name, size_t name_len, struct err *err);
 
-// What a policy or destination names: one id, all ids below a path
+// The ids that a policy or destination names: one id, all ids below a path
 // ("spiffe://prod.example/ns/shop/", with its last slash), or all workloads of a trust domain
 // ("spiffe://prod.example").
 enum spiffe_pattern_kind {
@@ -51,6 +50,7 @@ struct spiffe_pattern {
     size_t text_len;
 };
 
+// spiffe_pattern_parse reads one of the three. false sets err.
 bool spiffe_pattern_parse(struct spiffe_pattern *out, const char *text, size_t text_len,
                           struct err *err);
 

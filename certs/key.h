@@ -22,8 +22,8 @@ bool key_check(const EVP_PKEY *key, struct err *err);
 // KEY_TEXT_MAX bytes.
 const char *key_text(const EVP_PKEY *key, char *buf);
 
-// key_signature_check says whether a signature algorithm (as X509_get_signature_nid gives it) is
-// accepted.
+// key_signature_check says whether a signature algorithm (as X509_get_signature_nid returns it) is
+// accepted. false sets err.
 bool key_signature_check(int signature_nid, struct err *err);
 
 #endif

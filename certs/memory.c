@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// BoringSSL's memory, by the names that it looks for. Where it finds none it aborts like all else
-// (base/must.h): the library would report it as whatever was under way, a signature that is wrong,
-// say, and so blame a peer. It asks for no size that a stranger chose without a limit that is ours.
+// BoringSSL's allocator, under the names that the library looks for. Without memory it aborts, as
+// base/must.h does: otherwise the library would report a lack of memory as the failure of whatever
+// was under way, a wrong signature for instance, and a peer would be blamed. Where a stranger
+// chooses a size, a limit of ours bounds it.
 #include <malloc.h>
 #include <openssl/mem.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ void *OPENSSL_memory_alloc(size_t size)
     return must_have(malloc(size > 0 ? size : 1));
 }
 
-// What was in it may have been a key.
+// Clears the memory first: it may have held a key.
 void OPENSSL_memory_free(void *ptr)
 {
     if (ptr != NULL) {

@@ -40,7 +40,7 @@ const char *verify_failure_text(enum verify_failure failure)
 // Sets err and returns the failure, so that a check is one return statement.
 #define fail(failure, err, ...) (err_set((err), __VA_ARGS__), (failure))
 
-// Puts before the message which certificate is meant.
+// Puts before the message which certificate it is about.
 static enum verify_failure fail_at(enum verify_failure failure, size_t depth, X509 *cert,
                                    struct err *err)
 {
@@ -55,7 +55,7 @@ static enum verify_failure fail_at(enum verify_failure failure, size_t depth, X5
     return failure;
 }
 
-// The length of a Certificate message with these in it, and no extension.
+// Returns the length of a Certificate message that holds these, without extensions.
 static size_t message_len(CRYPTO_BUFFER *const *chain, size_t num_certs)
 {
     size_t len = 1 + 3;
@@ -132,7 +132,7 @@ static bool is_critical(const X509 *cert, int nid)
     return at >= 0 && X509_EXTENSION_get_critical(X509_get_ext(cert, at)) == 1;
 }
 
-// X509-SVID, sections 4.1, 4.3, 4.4 and 5.2.
+// Checks that the leaf may authenticate a workload (X509-SVID, sections 4.1, 4.3, 4.4 and 5.2).
 static enum verify_failure check_leaf_use(X509 *leaf, struct err *err)
 {
     uint32_t flags = X509_get_extension_flags(leaf);
@@ -176,8 +176,8 @@ static void push(STACK_OF(X509) * stack, X509 *cert)
     must_have(sk_X509_push(stack, cert) != 0 ? stack : NULL);
 }
 
-// The roots that are valid now stand first: a renewed root keeps its name and often its key, and
-// the first match wins.
+// Returns the roots, those that are valid now first: a renewed root keeps its name and often its
+// key, and the first match wins.
 static STACK_OF(X509) * trusted_stack(const struct trust_bundle *bundle, time_t now)
 {
     STACK_OF(X509) *stack = must_have(sk_X509_new_null());
@@ -193,8 +193,8 @@ static STACK_OF(X509) * trusted_stack(const struct trust_bundle *bundle, time_t 
     return stack;
 }
 
-// Everything in the chain that carries trust must be strong. The root's own signature proves
-// nothing and isn't looked at.
+// Checks the keys and signatures of the chain, except the root's own signature, which proves
+// nothing.
 static enum verify_failure check_strength(const struct verification *v, bool is_complete,
                                           struct err *err)
 {
@@ -236,9 +236,9 @@ static enum verify_failure map_failure(X509_STORE_CTX *ctx, struct err *err)
     return fail_at(failure, (size_t)depth, cert, err);
 }
 
-// RFC 5280, section 6, against the roots of the leaf's own trust domain and nothing else: no
-// default paths, no shared store. Purposes stay unset, because ours are stricter and are checked
-// here (check_leaf_use, check_authorities).
+// Builds the chain (RFC 5280, section 6) up to the roots of the leaf's own trust domain and nothing
+// else: no default paths, no shared store. Purposes stay unset, because ours are stricter and are
+// checked here (check_leaf_use, check_authorities).
 static enum verify_failure build_chain(struct verification *v, struct err *err)
 {
     STACK_OF(X509) *untrusted = must_have(sk_X509_new_null());
@@ -264,7 +264,9 @@ static enum verify_failure build_chain(struct verification *v, struct err *err)
     if (failure == VERIFY_OK && !is_trusted) {
         failure = map_failure(ctx, err);
     } else if (failure == VERIFY_OK && (v->built == NULL || sk_X509_num(v->built) < 2)) {
-        failure = fail(VERIFY_UNTRUSTED_CHAIN, err, "the leaf is its own root");
+        failure =
+            fail(VERIFY_UNTRUSTED_CHAIN, err,
+                 "the leaf itself is a root of the bundle; a root must have signed it instead");
     }
     X509_STORE_CTX_free(ctx);
     X509_STORE_free(empty);
@@ -273,8 +275,8 @@ static enum verify_failure build_chain(struct verification *v, struct err *err)
     return failure;
 }
 
-// X509-SVID, sections 3.2, 4.1 and 4.3, for each certificate above the leaf, and the earliest end
-// of the whole chain.
+// Checks each certificate above the leaf (X509-SVID, sections 3.2, 4.1 and 4.3), and finds the
+// earliest notAfter of the chain.
 static enum verify_failure check_authorities(struct verification *v, struct err *err)
 {
     size_t num = sk_X509_num(v->built);
@@ -296,8 +298,8 @@ static enum verify_failure check_authorities(struct verification *v, struct err 
     return VERIFY_OK;
 }
 
-// Looks one certificate up in the CRLs that its issuer's name and key made. Where several stand
-// side by side, an entry in any of them revokes, and one that is still fresh is enough.
+// Looks one certificate up in the CRLs of its issuer (by name and key). Where there are several, an
+// entry in any of them revokes, and one that is still fresh is enough.
 static enum verify_failure check_revoked(const struct verification *v, X509 *cert, X509 *issuer,
                                          struct err *err)
 {
@@ -306,8 +308,8 @@ static enum verify_failure check_revoked(const struct verification *v, X509 *cer
     bool has_crl = false;
     bool has_fresh = false;
     authority_key_digest(digest, issuer);
-    // Longer serials than RFC 5280 allows can't stand in a CRL that was accepted, and so could
-    // never be revoked.
+    // No CRL that was accepted can hold a longer serial number than RFC 5280 allows, so a
+    // certificate with one could never be revoked.
     if (!cert_serial_read(&serial, X509_get0_serialNumber(cert))) {
         return fail(VERIFY_CERTIFICATE_UNPARSABLE, err, "its serial number has more than %d bytes",
                     CERT_SERIAL_LEN_MAX);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A peer's certificate chain and a set of trust bundles make one SPIFFE id, or a reason why not
-// (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: `now` is an argument, and any thread may
-// verify. Bounded by VERIFY_CHAIN_MAX and VERIFY_CHAIN_BYTES_MAX. This says who a peer is; what the
-// peer may do is for proxy/rules/policy.h to say.
+// Verifies a peer's certificate chain against trust bundles, which gives the peer's SPIFFE id, or
+// the reason why there is none (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: `now` is an
+// argument, and any thread may verify. Bounded by VERIFY_CHAIN_MAX and VERIFY_CHAIN_BYTES_MAX. This
+// says who a peer is; proxy/rules/policy.h says what it may do.
 #ifndef TABARD_CERTS_VERIFY_H
 #define TABARD_CERTS_VERIFY_H
 
@@ -17,11 +17,13 @@
 #include "certs/identity.h"
 
 #define VERIFY_CHAIN_MAX 10 // certificates that a peer may send
-// Of a chain, as it stands in a Certificate message (RFC 8446, section 4.4.2). A longer message of
-// a peer is cut off before anything is parsed, and an own chain must fit into the peers' limit.
+// The bytes of a chain as a Certificate message carries it (RFC 8446, section 4.4.2). BoringSSL
+// refuses a longer message of a peer before anything is parsed, and our own chain must fit into
+// this limit, since every peer has it.
 #define VERIFY_CHAIN_BYTES_MAX (32u << 10)
 
-// The TLS alerts that Tabard sends of its own (RFC 8446, section 6), for files that speak no TLS.
+// The TLS alerts that Tabard chooses to send (RFC 8446, section 6), for files that include no
+// <openssl/ssl.h>.
 enum tls_alert {
     ALERT_NONE = -1, // BoringSSL sends its own, or none fits
     ALERT_BAD_CERTIFICATE = 42,
