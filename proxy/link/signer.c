@@ -31,7 +31,7 @@ static bool grow(struct signer *signer)
     return true;
 }
 
-// Gives the job a slot and returns the request's id; 0: none is left.
+// Gives the job a slot and returns the request's id; 0: no slot is left.
 static uint64_t slot_take(struct signer *signer, struct sign_job *job)
 {
     if (signer->first_free == 0 && !grow(signer)) {
@@ -74,7 +74,7 @@ bool signer_ask(struct signer *signer, struct sign_job *job, const uint8_t *key_
     if (link_send(signer->link, &message)) {
         return true;
     }
-    if (job->state == SIGN_WAITING) { // else the link went, and signer_fail_all was here
+    if (job->state == SIGN_WAITING) { // else the link broke, and signer_fail_all has released it
         slot_release(signer, job->slot);
         job->state = SIGN_FAILED;
     }

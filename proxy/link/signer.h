@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Signing without a key: the agent is asked for the signature of a CertificateVerify (RFC 8446,
-// section 4.4.3), and a job is told when it has come. A signer belongs to a worker, a sign_job to a
+// Signs without a key: a signer asks the agent for the signature of a CertificateVerify (RFC 8446,
+// section 4.4.3), and tells a job when it has come. A signer belongs to a worker, a sign_job to a
 // handshake (proxy/conn/handshake.h): signer_ask, then on_done, then signer_take, and signer_cancel
-// at any time. The worker's thread alone; SIGN_JOBS_MAX jobs. It never sees a private key.
+// at any time. The worker's thread alone; SIGN_JOBS_MAX jobs. The proxy never sees a private key.
 #ifndef TABARD_PROXY_LINK_SIGNER_H
 #define TABARD_PROXY_LINK_SIGNER_H
 
@@ -33,7 +33,8 @@ struct sign_slot {
     uint32_t turn; // reuse count, part of the request id: a late answer cannot be taken for the
                    // slot's next user
     uint32_t next_free;
-    bool is_asked; // the agent has yet to answer: taken, also when nobody waits any more
+    bool
+        is_asked; // the agent has yet to answer: the slot stays taken even if nobody waits any more
 };
 
 // Zero state: no slots, no link.
@@ -49,8 +50,9 @@ struct signer {
 void signer_cleanup(struct signer *signer);
 
 // signer_ask asks the agent to sign `input` with the key of an id (CONTRACT_KEY_ID_LEN bytes) by a
-// SignatureScheme (RFC 8446, section 4.2.3); on_done tells the end. false: nobody will; the job's
-// owner is not told.
+// SignatureScheme (RFC 8446, section 4.2.3). on_done is called once the job is DONE or FAILED.
+// false: no signature will come; on_done is called inside if the link breaks by this request, and
+// else not at all.
 bool signer_ask(struct signer *signer, struct sign_job *job, const uint8_t *key_id,
                 uint16_t algorithm, const uint8_t *input, size_t input_len);
 

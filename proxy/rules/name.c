@@ -16,7 +16,7 @@ bool name_check(const char *name, size_t len_max, struct err *err)
     for (size_t i = 0; i < len; i++) {
         if (name[i] <= ' ' || name[i] > '~' || strchr("\"'\\#=", name[i]) != NULL) {
             return err_set_at(err, "name",
-                              "byte %zu of \"%s\" is none that a name may have: no spaces, quotes, "
+                              "byte %zu of \"%s\" is not allowed in a name: no spaces, quotes, "
                               "backslashes, # or =, and ASCII only",
                               i + 1, name);
         }

@@ -10,12 +10,13 @@
 #include "base/err.h"
 #include "base/data/keymap.h"
 
-// name_check refuses an empty name, one of more than len_max bytes, and spaces, quotes,
-// backslashes, #, =, and anything but printable ASCII. false sets err, with err.where "name".
+// name_check refuses an empty name, one of more than len_max bytes, and any byte but printable
+// ASCII without spaces, quotes, backslashes, # and =. false sets err, with err.where "name".
 bool name_check(const char *name, size_t len_max, struct err *err);
 
-// name_add checks a name (borrowed for the map's life) and notes it in `names` as that of
-// list[number], "policies[3]". false sets err, also when another one of the list has it.
+// name_add checks a name and enters it in `names`, which borrows it for the map's life, as the name
+// of list[number] ("policies[3]"). false sets err: the name is not allowed, or another item of the
+// list has it.
 bool name_add(struct keymap *names, const char *name, size_t len_max, const char *list,
               uint32_t number, struct err *err);
 

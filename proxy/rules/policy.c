@@ -5,7 +5,7 @@
 
 #include "proxy/rules/policy_impl.h"
 
-// The lists that can hold a rule for the request.
+// The lists that may hold a rule for the request.
 struct candidates {
     uint32_t lists[INDEX_LISTS_MAX];
     uint32_t num;
@@ -24,7 +24,8 @@ static void collect(struct candidates *found, const struct policy_index *index,
     }
 }
 
-// One pass over the id gives the hashes of all its beginnings that a pattern can name.
+// Collects the lists of every pattern that can name the peer. One pass over the id hashes all its
+// prefixes.
 static void collect_by_peer(struct candidates *found, const struct policy_index *index,
                             const struct spiffe_id *peer, uint16_t port)
 {
@@ -96,8 +97,8 @@ static bool has_port(const struct policy_index *index, struct span ports, uint16
     return ports.num == 0;
 }
 
-// The entry's key has answered for the principals (or their absence); the rest of the rule is
-// checked here.
+// Says whether a rule matches the request. The key that led here has settled the principals, so the
+// rest of the rule is checked.
 static bool entry_matches(const struct policy_index *index, const struct index_entry *entry,
                           const struct policy_request *request)
 {
@@ -109,8 +110,8 @@ static bool entry_matches(const struct policy_index *index, const struct index_e
         return false;
     }
     if (rule->not_principals.num > 0) {
-        // Nobody without identity is let in for not being somebody; but a DENY of all others means
-        // them too.
+        // A caller without identity matches not_principals of a DENY, since it is none of them, but
+        // of no ALLOW: it has not proved that it is somebody else.
         if (request->peer == NULL
                 ? !policy->is_deny
                 : any_pattern_matches(index, rule->not_principals, request->peer)) {
@@ -128,9 +129,9 @@ static bool is_before(const struct index_entry *a, const struct index_entry *b)
     return b == NULL || a->policy < b->policy || (a->policy == b->policy && a->rule < b->rule);
 }
 
-// The first entry of a class, in the snapshot's order, that matches the request. NULL: none does.
-// `heads` are the lists' entries to begin at; they move past what can't match any more, so that the
-// search can go on after `passed`.
+// Returns the first entry of a class, in the snapshot's order, that matches the request and is of
+// none of the first num_passed policies; NULL: none does. `heads` are the entries at which the
+// lists begin; they move past what can't match any more, so that the search can go on from there.
 static const struct index_entry *first_match(const struct policy_index *index, uint32_t *heads,
                                              uint32_t num_heads, uint32_t num_passed,
                                              const struct policy_request *request)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a policy_index looks inside: policy_index.c builds it, policy.c decides over it. Immutable
-// once built; any thread may read it. Bounded by policy.h's *_MAX and the ones below.
+// The inside of a policy_index: policy_index.c builds it, policy.c decides over it. Bounded by
+// policy.h's *_MAX and the ones below.
 #ifndef TABARD_PROXY_RULES_POLICY_IMPL_H
 #define TABARD_PROXY_RULES_POLICY_IMPL_H
 
@@ -15,13 +15,13 @@
 // peers and ports cost it nothing.
 #define INDEX_KEYS_MAX 4000000u // of one index: principals times ports, summed over the rules
 
-// A policy that lists more ports is found by its principals alone, and its ports are searched after
-// that.
+// A policy that lists more ports than this has no keys with a port: its rules are found through the
+// keys for every port, and its ports are searched after that.
 #define INDEX_PORTS_MAX 16
 
-// The most lists that one request can have: for its port and for "every port", one for the exact
+// The most lists that one request can have, for its port and for "every port": one for the exact
 // id, one for the trust domain, one for each slash of a path (a segment has at least one
-// character), one for each length of block, one for all.
+// character), one for each prefix length of a block, one for everybody.
 #define INDEX_LISTS_MAX (2 * (1 + 1 + SPIFFE_ID_LEN_MAX / 2 + 129 + 1))
 
 enum index_kind { INDEX_EXACT, INDEX_PREFIX, INDEX_TRUST_DOMAIN, INDEX_SOURCE, INDEX_EVERYBODY };

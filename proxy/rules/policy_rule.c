@@ -6,10 +6,10 @@
 
 #include "base/pb/pb_text.h"
 
-// One row a field of Policy.Rule.
+// One row for each field of Policy.Rule.
 struct decision {
     const char *name;
-    bool names_callers;  // whoever it lists and nobody else
+    bool names_callers;  // it lists callers, and nobody else matches
     bool is_of_identity; // the caller's id alone decides whether it matches
 };
 

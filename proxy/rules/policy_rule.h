@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the fields of one rule narrow, decided once for each field: the index asks whether a rule
-// names whom it is for, and policyd whether a rule's answer is known from who calls and which port
-// alone. A field that nobody decided about makes both answers no.
+// Says how each field of a policy's rule narrows it, from one table. The index asks whether a rule
+// names its callers; policyd asks whether the caller's identity and the port alone decide that a
+// rule matches. A field that is missing in the table names nobody, and makes a rule that has it
+// uncertain.
 #ifndef TABARD_PROXY_RULES_POLICY_RULE_H
 #define TABARD_PROXY_RULES_POLICY_RULE_H
 
@@ -10,17 +11,17 @@
 
 #include "tabard/v1/mesh.pb-c.h"
 
-// policy_rule_names_callers says whether a rule says whom it is for, so that an ALLOW with it lets
-// in some and not everybody.
+// policy_rule_names_callers says whether a rule names its callers, so that an ALLOW with it lets in
+// some and not everybody.
 bool policy_rule_names_callers(const Tabard__V1__Policy__Rule *rule);
 
 // policy_rule_is_certain says whether the identity of a caller and the port decide whether the rule
-// matches: nothing else narrows it. Of a DENY that is not certain nobody can say that it denies
-// before the call is made.
+// matches: nothing else narrows it. Whether a DENY denies by a rule that is not certain can't be
+// known before the call.
 bool policy_rule_is_certain(const Tabard__V1__Policy__Rule *rule);
 
-// policy_rule_is_decided says whether a field of a rule is known here, for the test that wants all
-// of them.
+// policy_rule_is_decided says whether the table has a field of this name, for the test that it has
+// all of them.
 bool policy_rule_is_decided(const char *field_name);
 
 #endif

@@ -10,9 +10,9 @@
 
 #include "certs/verify.h"
 
-// X(enum, text, alert, logged). A flood of connections meets what is logged SELDOM: one line in a
-// while tells of it, and of how many there were; every one is counted. Both lists are expanded with
-// a macro of the name X.
+// X(enum, text, alert, logged). A reason that a flood of connections can bring is logged SELDOM:
+// one line now and then says how many ends it stands for. EACH end of any other reason has a line
+// of its own. The metrics count all. VERIFY_FAILURES and REASONS both expand a macro of the name X.
 #define REASON_OF_FAILURE(name, text, alert) X(REASON_##name, text, alert, EACH)
 #define REASONS(X)                                                                                 \
     X(REASON_NONE, "none", ALERT_NONE, EACH)                                                       \
@@ -64,11 +64,10 @@ const char *reason_text(enum reason reason);
 // reason_alert returns the TLS alert that tells the peer, or ALERT_NONE.
 enum tls_alert reason_alert(enum reason reason);
 
-// reason_is_logged_seldom says whether a flood can bring so many of these that one line stands for
-// many.
+// reason_is_logged_seldom says whether one line may stand for many ends of this reason.
 bool reason_is_logged_seldom(enum reason reason);
 
-// reason_of_failure names what the verifier found.
+// reason_of_failure returns the reason for what the verifier found.
 enum reason reason_of_failure(enum verify_failure failure);
 
 #endif

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where the service may call, and how each port of it is served: the lookups over a snapshot's
+// Where the service may call, and how each of its ports is served: the lookups over a snapshot's
 // destinations and inbound ports. A route_index never changes once it is built, so any thread may
-// look up in it; its owner frees it. Bounded by the *_MAX below; exact addresses are one hash
-// lookup, blocks are tried from the longest prefix down. Names are not resolved.
+// look up in it; its owner frees it. Bounded by the *_MAX below; a lookup tries each prefix length
+// that occurs, the longest first, and costs two hash lookups for each. Names are not resolved.
 #ifndef TABARD_PROXY_RULES_ROUTE_H
 #define TABARD_PROXY_RULES_ROUTE_H
 
@@ -28,12 +28,12 @@ struct route_index; // opaque
 // route_index_new checks and indexes the snapshot's destinations, inbound_ports, forwards and
 // settings, all or none. Refused, with err.where naming the field: a missing or repeated
 // destination name; a mode that is UNSPECIFIED or unknown; no addresses; a bad CIDR or port; MTLS
-// without identities, or PLAINTEXT with some; an identity that is no pattern; two destinations with
-// the same block and port; a repeated inbound port; foreign_tls on a port that isn't PERMISSIVE;
-// `application` without `listen`; a `listen` used twice, or on a port of the interception; a
-// forward whose destination is one of the listens of the forwards, or an application that is any
-// listen (a loop); unknown protobuf fields anywhere inside; limits out of range
-// (proxy/rules/route_settings.c has the table). NULL on failure.
+// without identities, or PLAINTEXT with some; an identity that is not a pattern; two destinations
+// with the same block and port; a repeated inbound port; foreign_tls on a port that isn't
+// PERMISSIVE; `application` without `listen`; a `listen` used twice, or on a port of the
+// interception; a forward whose destination is one of the listens of the forwards, or an
+// application that is any listen (a loop); unknown protobuf fields anywhere inside; limits out of
+// range (proxy/rules/route_settings.c has the table). NULL on failure.
 struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct err *err);
 void route_index_free(struct route_index *index);
 
@@ -47,7 +47,7 @@ struct route {
     size_t num_identities;
 };
 
-// route_outbound answers where a connection to `destination` goes. Among the destinations that hold
+// route_outbound returns how a connection to `destination` goes. Among the destinations that hold
 // its address, the longest prefix that also lists its port (or every port) wins; at the same prefix
 // an explicit port wins over every port.
 struct route route_outbound(const struct route_index *index, const struct addr *destination);
@@ -68,11 +68,11 @@ struct inbound {
     bool foreign_tls_is_application; // PERMISSIVE only
 };
 
-// route_inbound answers how `port` of the application is served; a port that isn't listed is
+// route_inbound returns how `port` of the application is served; a port that isn't listed is
 // INBOUND_MTLS.
 struct inbound route_inbound(const struct route_index *index, uint16_t port);
 
-// What is to be listened on, in the snapshot's order.
+// An address to listen on. route_listens returns them in the snapshot's order.
 enum listen_kind { LISTEN_OUTBOUND, LISTEN_INBOUND, LISTEN_FORWARD, LISTEN_INBOUND_PORT };
 
 struct listen_spec {

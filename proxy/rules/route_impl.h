@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a route_index looks inside: route_index.c and route_settings.c build it, route.c looks up in
-// it. Immutable once built; any thread may read it. Bounded by route.h's *_MAX and the one below.
+// The inside of a route_index: route_index.c and route_settings.c build it, route.c looks up in it.
+// Bounded by route.h's *_MAX and the one below.
 #ifndef TABARD_PROXY_RULES_ROUTE_IMPL_H
 #define TABARD_PROXY_RULES_ROUTE_IMPL_H
 
@@ -34,8 +34,9 @@ struct route_index {
     struct cidr *blocks;       // owned; as many as there are addresses in all, the bytes of keys
     uint32_t num_blocks;
     struct keymap names; // a destination's name -> its number
-    struct keymap
-        keys; // a block's address, with its length and a port as the tag -> a destination's number
+    // A block's address, with its length and a port (0: every port) as the tag -> a destination's
+    // number.
+    struct keymap keys;
     struct route_lengths lengths[2]; // of IPv6, of IPv4
     struct inbound_row *inbound;     // owned; sorted by port
     size_t num_inbound;

@@ -79,7 +79,7 @@ static void note_length(struct route_index *index, const struct cidr *block)
     lengths->num++;
 }
 
-// Port 0 is every port.
+// Adds the key of a block and a port of a destination; port 0 is every port.
 static bool add_key(struct route_index *index, const struct cidr *block, uint16_t port,
                     uint32_t number, struct err *err)
 {

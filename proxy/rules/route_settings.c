@@ -10,7 +10,7 @@
 
 #define DRAIN_SECONDS_MAX 86400
 
-// One row a limit: where it stands in the message, where it goes, what 0 means, and what is
+// One row for each limit: where it stands in the message, where it goes, what 0 means, and what is
 // allowed.
 static const struct limit_row {
     const char *name;
@@ -114,8 +114,8 @@ bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *s
     return add_limits(&index->limits, settings->limits, err);
 }
 
-// The number of the listen that a connection to `target` would reach, as far as addresses alone can
-// say; -1: none.
+// Returns the number of the listen that a connection to `target` would reach, as far as addresses
+// alone can say; -1: none.
 static long listen_reached(const struct route_index *index, const struct addr *target)
 {
     static const struct ip any[] = {{{0}}, {{[10] = 0xff, [11] = 0xff}}};
@@ -158,7 +158,8 @@ static bool add_listen(struct route_index *index, enum listen_kind kind, const c
     return true;
 }
 
-// What a sidecar connects to must be an address, and not one of its own interception ports.
+// Reads an address that the sidecar connects to. It must not be one of the sidecar's own
+// interception ports.
 static bool parse_target(const struct route_index *index, struct addr *out, const char *text,
                          struct err *err)
 {
@@ -166,7 +167,8 @@ static bool parse_target(const struct route_index *index, struct addr *out, cons
         return false;
     }
     if (ip_is_unspecified(&out->ip)) {
-        return err_set(err, "\"%s\" is no address to connect to", text);
+        return err_set(err, "\"%s\" is no address to connect to: write one of a host, or 127.0.0.1",
+                       text);
     }
     if (ip_is_loopback(&out->ip) &&
         (out->port == index->outbound_port || out->port == index->inbound_port)) {

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-// Every field of Snapshot but its generation, which is of no part.
+// Every field of Snapshot but its generation, which belongs to no part.
 static const struct {
     const char *name;
     enum snapshot_part part;

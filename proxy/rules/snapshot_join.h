@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A Snapshot is joined of parts that may come from different places: mesh.yaml, a policy agent, a
-// file with a certificate. This says which field is of which part, and is the one place that
-// fills a Snapshot from its parts: the agent, `tabardctl explain` and the fuzzers share it. Pure.
+// Fills a Snapshot from its parts, which may come from different places: mesh.yaml, a policy agent,
+// a file with a certificate. Which field is of which part is said here and nowhere else; the agent,
+// `tabardctl explain` and the fuzzers share it.
 #ifndef TABARD_PROXY_RULES_SNAPSHOT_JOIN_H
 #define TABARD_PROXY_RULES_SNAPSHOT_JOIN_H
 
@@ -16,8 +16,8 @@ enum snapshot_part {
     SNAPSHOT_NUM_PARTS
 };
 
-// snapshot_part_of returns the part that the field of this name is of, or SNAPSHOT_NUM_PARTS for a
-// field of none.
+// snapshot_part_of returns the part that the field of this name belongs to, or SNAPSHOT_NUM_PARTS
+// if it belongs to none.
 enum snapshot_part snapshot_part_of(const char *field);
 
 // snapshot_join fills a part's fields with those of `from` that have the same name and the same

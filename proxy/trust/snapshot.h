@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One generation of everything that decides, built whole or not at all, and never changed. Counted
-// across threads: each worker holds the one in force, a handshake the one it began with, and the
-// last one frees it.
+// The configuration of one generation (trust, policies and routes), built whole or not at all, and
+// never changed. Counted across threads: each worker holds the one in force, a handshake the one it
+// began with, and the last to let go frees it.
 #ifndef TABARD_PROXY_TRUST_SNAPSHOT_H
 #define TABARD_PROXY_TRUST_SNAPSHOT_H
 
@@ -24,9 +24,9 @@ struct snapshot {
     struct route_index *routes;    // owned
 };
 
-// snapshot_new builds a snapshot from what the agent sent, checking all of it again: the proxy
-// trusts no message more than it must. What it shares with `previous` (NULL is fine), see
-// trust_new. NULL sets err.
+// snapshot_new builds a snapshot from what the agent sent, and checks all of it again, because the
+// proxy trusts no message more than it must. It shares the trust of `previous` (NULL is fine) where
+// trust_new says so. NULL sets err.
 struct snapshot *snapshot_new(const Tabard__V1__Snapshot *message, const struct snapshot *previous,
                               const struct context_hooks *hooks, time_t now, struct err *err);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Who we are and whom we trust: the part of a snapshot that a change of policy leaves as it was.
-// Snapshots in a row share it, counted across threads, while neither the identity nor a trust
-// bundle changes: TLS contexts and parsed revocation lists are dear, policies are not. Immutable
-// once built.
+// Consecutive snapshots share it, counted across threads, while neither the identity nor a trust
+// bundle changes, since TLS contexts and parsed revocation lists are expensive. Immutable once
+// built.
 #ifndef TABARD_PROXY_TRUST_TRUST_H
 #define TABARD_PROXY_TRUST_TRUST_H
 
@@ -27,8 +27,8 @@ struct trust {
     struct verified_peer self;           // who we are
     struct spiffe_id self_id;            // of self.id
     uint8_t source_digest[32];           // SHA-256 of the messages it was built of
-    time_t checked_from;                 // what was checked by the clock holds from here
-    time_t checked_until;                // to here, both included
+    time_t checked_from;                 // the checks against the clock hold from this time
+    time_t checked_until;                // to this one, both included
 };
 
 // trust_new returns the trust of a snapshot, counted: `previous` (NULL is fine) once more, if it

@@ -231,10 +231,10 @@ Test(policy, what_is_refused_is_named)
         {"- {action: ALLOW, mode: ENFORCE, rules: [{principals: ['" WEB "']}]}", "policies[0].name",
          "there is no name"},
         {"- {name: 'a b', action: DENY, mode: ENFORCE, rules: [{}]}", "policies[0].name",
-         "byte 2 of \"a b\" is none that a name may have: no spaces, quotes, backslashes, # or =, "
+         "byte 2 of \"a b\" is not allowed in a name: no spaces, quotes, backslashes, # or =, "
          "and ASCII only"},
         {"- {name: \"a\\nb\", action: DENY, mode: ENFORCE, rules: [{}]}", "policies[0].name",
-         "byte 2 of \"a?b\" is none that a name may have: no spaces, quotes, backslashes, # or =, "
+         "byte 2 of \"a?b\" is not allowed in a name: no spaces, quotes, backslashes, # or =, "
          "and ASCII only"},
         {DENY("p", "rules: [{}]") DENY("q", "rules: [{}]") DENY("p", "rules: [{}]"),
          "policies[2].name", "the name \"p\" is that of policies[0] too"},

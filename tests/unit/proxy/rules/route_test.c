@@ -206,7 +206,7 @@ Test(route, what_is_refused_is_named)
          "there is no name"},
         {"destinations: [{name: 'a b', addresses: [10.0.0.1], mode: PLAINTEXT}]",
          "destinations[0].name",
-         "byte 2 of \"a b\" is none that a name may have: no spaces, quotes, backslashes, # or =, "
+         "byte 2 of \"a b\" is not allowed in a name: no spaces, quotes, backslashes, # or =, "
          "and ASCII only"},
         {"destinations:\n- {name: d, addresses: [10.0.0.1], mode: PLAINTEXT}\n- {name: d, "
          "addresses: [10.0.0.2], mode: "
@@ -260,7 +260,8 @@ Test(route, what_is_refused_is_named)
         {IN("port: 80, mode: MTLS, listen: '0.0.0.0'"), "inbound_ports[0].listen",
          "\"0.0.0.0\" is not an address and port (as in 10.1.2.3:80 or [fd00::1]:80)"},
         {IN("port: 80, mode: MTLS, listen: '0.0.0.0:81', application: '0.0.0.0:80'"),
-         "inbound_ports[0].application", "\"0.0.0.0:80\" is no address to connect to"},
+         "inbound_ports[0].application",
+         "\"0.0.0.0:80\" is no address to connect to: write one of a host, or 127.0.0.1"},
         {IN("port: 80, mode: MTLS, listen: '0.0.0.0:81', application: '127.0.0.1:0'"),
          "inbound_ports[0].application", "\"127.0.0.1:0\": \"0\" is not a TCP port (1 to 65535)"},
         {IN("port: 80, mode: MTLS, listen: '127.0.0.1:80'"), "inbound_ports[0].application",
@@ -276,7 +277,7 @@ Test(route, what_is_refused_is_named)
         {FORWARD("127.0.0.1:1", ""), "forwards[0].destination",
          "\"\" is not an address and port (as in 10.1.2.3:80 or [fd00::1]:80)"},
         {FORWARD("127.0.0.1:1", "[::]:80"), "forwards[0].destination",
-         "\"[::]:80\" is no address to connect to"},
+         "\"[::]:80\" is no address to connect to: write one of a host, or 127.0.0.1"},
         {FORWARD("127.0.0.1:1", "127.0.0.1:1"), "forwards[0].destination",
          "127.0.0.1:1 is listened on by this sidecar itself: a loop"},
         {FORWARD("127.0.0.1:1",
