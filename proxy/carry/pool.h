@@ -23,8 +23,8 @@ struct pool {
 // pool_cleanup frees the spare blocks; nothing may be lent.
 void pool_cleanup(struct pool *pool);
 
-// pool_set_limit takes the bytes that may be lent at once; what is lent above a lowered limit stays
-// lent.
+// pool_set_limit sets how many bytes may be lent at once. Blocks that are lent above a lowered
+// limit stay lent.
 void pool_set_limit(struct pool *pool, uint64_t bytes_max);
 
 // pool_borrow returns a block of undefined bytes, or NULL at the limit.

@@ -3,7 +3,7 @@
 
 #include "proxy/carry/tls.h"
 
-// Moves plain bytes: the whole block changes hands where the target has none of its own.
+// Moves plain bytes. Where the target has no block of its own, the source's changes hands.
 static size_t move_plain(struct ring *from, struct ring *to)
 {
     if (to->bytes == NULL) {

@@ -29,8 +29,7 @@ enum reason relay_step(struct flow *flow, const char **out_detail);
 // relay_wants_read says whether the flow's source should be read: what came before has been taken.
 bool relay_wants_read(const struct flow *flow);
 
-// relay_reset_of names the end of a connection of which a side has failed: the peer's or the
-// service's.
+// relay_reset_of returns the reason for the failure of a side: the peer's reset, or the service's.
 enum reason relay_reset_of(const struct side *side);
 
 // relay_is_done says whether the end has been passed on and sent.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Bytes on their way: a circular buffer of RING_BYTES over memory that somebody else owns. An empty
-// ring needs no memory: side_borrow (proxy/carry/side.h) attaches it before the first byte comes
-// in, side_settle detaches it once the last one has gone.
+// A circular buffer of RING_BYTES for relayed bytes, over memory that it borrows from the worker's
+// pool. An empty ring needs no memory: side_borrow (proxy/carry/side.h) attaches it before the
+// first byte comes in, side_settle detaches it once the last one has gone.
 #ifndef TABARD_PROXY_CARRY_RING_H
 #define TABARD_PROXY_CARRY_RING_H
 
@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// What a reader takes at once: four TLS records' worth, and so much less than 64 KiB that what is
-// sealed of it still leaves as one segment (64 KiB with its headers, whatever the link). Half as
-// much costs an eighth more CPU in bulk, twice as much gains nothing (docs/performance.md).
+// How many bytes are read at once: about four TLS records, and so few that they still leave as one
+// segment once they are sealed (64 KiB with its headers, whatever the link). Half as much costs an
+// eighth more CPU in bulk, twice as much gains nothing (docs/performance.md).
 #define RING_READ_MAX 65000u
 // Room for RING_READ_MAX bytes as TLS records (22 bytes more each), and for a handshake flight.
 #define RING_BYTES (64u << 10)

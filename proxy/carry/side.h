@@ -5,7 +5,7 @@
 // moves the bytes, and is all that knows what they travel over (proxy/carry/socket.h is one). A
 // side is a member of its carrier's own struct. The carrier's constructor makes it; then conn,
 // relay and tls use it until side_close. Carriers record facts and call on_change; the connection
-// decides. One worker's thread; two rings at most.
+// decides. One worker's thread; a side borrows two blocks of the pool at most.
 #ifndef TABARD_PROXY_CARRY_SIDE_H
 #define TABARD_PROXY_CARRY_SIDE_H
 
@@ -18,8 +18,9 @@
 
 struct side;
 
-// What a kind of carrier does; constant, one for each kind. None of these calls on_change: what
-// they find out at once stands in the side when they return.
+// The functions of a kind of carrier; constant, one for each kind. None of them calls on_change:
+// what they find out at once stands in the side when they return. "Our end" and "the peer's end"
+// are the ends of the two byte streams: for a socket, a FIN.
 struct carrier {
     // Takes what it can of `out`, records in writing_len what has to wait, and sends our end once
     // `out` is empty and wants_finish is set. Called only while connected, without an error and
@@ -27,7 +28,7 @@ struct carrier {
     void (*flush)(struct side *side);
     // Starts or stops filling `in`; called once each turn of the connection, while connected.
     void (*set_reading)(struct side *side, bool wants_read);
-    // Ends it, with a reset instead of our end if told so, and calls on_closed later.
+    // Closes the carrier, with a reset if so told, and calls on_closed later.
     void (*close)(struct side *side, bool with_reset);
 };
 
@@ -51,8 +52,8 @@ struct side {
     bool is_connected : 1;
     bool is_reading : 1;
     bool is_eof : 1;           // the peer's end came
-    bool has_close_notify : 1; // TLS: the peer's last word came, too
-    bool wants_finish : 1;     // our end once `out` is empty
+    bool has_close_notify : 1; // TLS: the peer's close_notify came
+    bool wants_finish : 1;     // to send our end once `out` is empty
     bool is_finishing : 1;     // our end is on its way
     bool is_finished : 1;      // our end is sent
     bool is_out_of_buffers : 1;
@@ -67,8 +68,8 @@ void side_init(struct side *side, const struct carrier *carrier, struct pool *po
 void side_fail(struct side *side, int error);
 const char *side_error_text(const struct side *side);
 
-// side_borrow lends `ring` (one of the side's) memory; false at the pool's limit. side_settle takes
-// it back when empty.
+// side_borrow lends `ring` (one of the side's) memory; false at the pool's limit. side_settle gives
+// the memory back if the ring is empty; side_give_back is its slow half.
 bool side_borrow(struct side *side, struct ring *ring);
 void side_give_back(struct side *side, struct ring *ring);
 
@@ -79,7 +80,7 @@ static inline void side_settle(struct side *side, struct ring *ring)
     }
 }
 
-// side_room is where a carrier puts the next bytes of `in`, and how many at most; NULL at the
+// side_room returns where a carrier puts the next bytes of `in`, and how many at most; NULL at the
 // pool's limit. ring_push counts them.
 uint8_t *side_room(struct side *side, size_t *out_len);
 

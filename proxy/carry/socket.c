@@ -35,7 +35,7 @@ void socket_set_options(int fd)
     static const int on = 1;
     static const int idle = KEEPALIVE_IDLE_SECONDS;
     static const int user_timeout = USER_TIMEOUT_MS;
-    // None of these can fail on a TCP socket in a way that would matter more than going on without.
+    // A failure is passed over: the connection works without them.
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
@@ -83,9 +83,9 @@ static void on_alloc(uv_handle_t *handle, size_t suggested_len, uv_buf_t *out_bu
     *out_buf = uv_buf_init((char *)room, (unsigned)len); // without room libuv reports UV_ENOBUFS
 }
 
-// What the end of the stream really was. libuv reports EOF also for a reset that arrives while data
-// is left to read (POLLHUP after a partial read); the socket still holds the error then, and a
-// reset must never pass for a clean end.
+// Returns the error behind an end of the stream, an errno value; 0: the end is clean. libuv reports
+// EOF also for a reset that arrives while data is left to read (POLLHUP after a partial read); the
+// socket still holds the error then, and a reset must never pass for a clean end.
 static int end_error(const struct socket *sock)
 {
     int error = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A TCP socket of libuv that carries a side's bytes.
-// A conn embeds it, calls socket_init, then socket_accept or socket_connect, and uses only the side
-// from then on; the side's on_closed says when its memory may go. One worker's thread.
+// A TCP socket of libuv that carries a side's bytes. A conn embeds it, calls socket_init, then
+// socket_accept or socket_connect, and uses only the side from then on; the side's on_closed says
+// when its memory may go. One worker's thread.
 #ifndef TABARD_PROXY_CARRY_SOCKET_H
 #define TABARD_PROXY_CARRY_SOCKET_H
 
@@ -25,18 +25,18 @@ struct socket {
 void socket_init(struct socket *sock, uv_loop_t *loop, struct pool *pool, void *owner,
                  void (*on_change)(void *owner), void (*on_closed)(void *owner));
 
-// socket_accept takes the next connection of a listener; 0 or an errno value.
+// socket_accept takes the next connection of a listener. Returns 0 or an errno value.
 int socket_accept(struct socket *sock, uv_stream_t *listener);
 
-// socket_connect starts a connection; on_change tells its end (is_connected or error), unless error
-// stands in the side at once.
+// socket_connect starts a connection. on_change is called once is_connected or error is set; where
+// it fails at once, error is set on return and on_change is not called.
 void socket_connect(struct socket *sock, const struct addr *addr);
 
 // socket_fd returns the descriptor, which stays the socket's; -1: there is none yet.
 int socket_fd(const struct socket *sock);
 
-// socket_set_options turns on TCP_NODELAY, keep-alive and TCP_USER_TIMEOUT. Accepted sockets
-// inherit them from the listener.
+// socket_set_options turns on TCP_NODELAY, keep-alive and TCP_USER_TIMEOUT (RFC 5482). Accepted
+// sockets inherit them from the listener.
 void socket_set_options(int fd);
 
 #endif

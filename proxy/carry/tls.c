@@ -15,8 +15,8 @@ enum {
     SEAL_OVERHEAD = 22 + 64,
 };
 
-// What a whole reading becomes when it is sealed leaves as one segment of at most 64 KiB, headers
-// (IPv6, TCP with its options) included, and fits into an empty ring.
+// What is read at once leaves, once sealed, as one segment of at most 64 KiB, headers (IPv6, TCP
+// with its options) included, and fits into an empty ring.
 _Static_assert(RING_READ_MAX + (RING_READ_MAX / TLS_RECORD_MAX + 1) * 22 + 128 <= 64 << 10 &&
                    RING_READ_MAX + (RING_READ_MAX / TLS_RECORD_MAX + 1) * SEAL_OVERHEAD <=
                        RING_BYTES,
@@ -66,8 +66,8 @@ static long on_bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
     return cmd == BIO_CTRL_FLUSH ? 1 : 0;
 }
 
-// An empty queue, so that what is in it later is of this call. Clearing costs as much as sealing a
-// small record, and it is mostly empty.
+// Empties the error queue, so that an error found in it later is of this call. Mostly it is empty
+// already, and clearing costs as much as sealing a small record.
 static void clear_errors(void)
 {
     if (ERR_peek_error() != 0) {
@@ -127,7 +127,7 @@ void tls_keep(struct side *side)
     side->peeked_len = 0;
 }
 
-// What BoringSSL says after a call that returned `ret` <= 0, in our words.
+// Translates what BoringSSL says after a call that returned `ret` <= 0.
 static enum tls_result result_of(struct side *side, int ret)
 {
     switch (SSL_get_error(side->ssl, ret)) {
@@ -218,8 +218,8 @@ bool tls_close_notify(struct side *side)
         return false;
     }
     clear_errors();
-    // 0: sent, and the peer's is not here yet. A second call would take data that still comes for
-    // an error.
+    // A result of 0 means that ours is sent and the peer's is not here yet. A second call would
+    // take data that still comes for an error.
     (void)SSL_shutdown(side->ssl);
     return true;
 }

@@ -3,9 +3,9 @@
 // TLS between a side's two rings and the application's bytes: BoringSSL reads `in` and writes
 // `out`, so it never sees what carries them, and no state of reading that waits for writing can
 // exist. A handshake (proxy/conn/handshake.h) calls tls_start and tls_handshake; then relay calls
-// tls_read, tls_write and tls_close_notify; tls_stop comes before side_close. These functions say
-// what happened, tls_reason which reason ends a connection by it; proxy/conn decides what happens
-// next.
+// tls_read, tls_write and tls_close_notify; tls_stop comes before side_close. These functions
+// report what happened, and tls_reason the reason with which a connection then ends; proxy/conn
+// decides what to do.
 #ifndef TABARD_PROXY_CARRY_TLS_H
 #define TABARD_PROXY_CARRY_TLS_H
 
@@ -17,8 +17,8 @@
 #include "proxy/rules/reason.h"
 #include "proxy/carry/side.h"
 
-#define TLS_RECORD_MAX                                                                             \
-    16384u // bytes of the application that one record holds (RFC 8446, section 5.1)
+// The bytes of the application that one record holds at most (RFC 8446, section 5.1).
+#define TLS_RECORD_MAX 16384u
 
 #define TLS_RECORD_HANDSHAKE 22 // the first byte of a ClientHello
 
@@ -32,7 +32,7 @@ enum tls_result {
 };
 
 // tls_start gives the side a TLS object of `ctx`; the hooks of the context find `app` by
-// SSL_get_app_data. tls_stop takes it away; NULL is fine.
+// SSL_get_app_data. tls_stop frees it, if there is one.
 void tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app);
 void tls_stop(struct side *side);
 
@@ -53,18 +53,19 @@ enum tls_result tls_read(struct side *side, struct side *other, struct ring *to,
 // counts.
 enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len);
 
-// tls_has_bytes says whether tls_read could move something without another byte of the peer.
+// tls_has_bytes says whether tls_read could move something before another byte of the peer comes.
 bool tls_has_bytes(const struct side *side);
 
-// tls_close_notify says our last word; false while there is no room for it in `out`.
+// tls_close_notify sends close_notify (RFC 8446, section 6.1); false while there is no room for it
+// in `out`.
 bool tls_close_notify(struct side *side);
 
-// tls_alert says why we end, if the handshake went far enough to say anything (RFC 8446,
-// section 6.2).
+// tls_alert sends a fatal alert (RFC 8446, section 6.2), if the handshake went far enough to send
+// any.
 void tls_alert(struct side *side, uint8_t alert);
 
-// tls_reason maps the failure that tls_* just reported. *out_detail gets words for the log: static
-// text, or NULL.
+// tls_reason returns the reason for the failure that a tls_ function has just reported. *out_detail
+// gets words for the log: static text, or NULL.
 enum reason tls_reason(const struct side *side, const char **out_detail);
 
 #endif

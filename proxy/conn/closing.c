@@ -11,8 +11,8 @@
 
 enum { LIMIT_LOG_MS = 1000 };
 
-// Whether this end is to be logged: the limits that a flood meets are told once in a while, with
-// how many were not (each is counted all the same).
+// Says whether to log this end. Of those that a flood brings one is logged in LIMIT_LOG_MS, with
+// how many were not; the metrics count each.
 static bool is_logged(struct conn *conn, uint64_t *out_num_passed_over)
 {
     *out_num_passed_over = 0;
@@ -145,7 +145,7 @@ void closing_now(struct conn *conn)
     }
 }
 
-// An alert may still be on its way to the peer: it is flushed, and the peer's own end awaited.
+// An alert may still be on its way to the peer: this flushes it and waits for the peer's own end.
 // Everything else is over.
 enum step_result step_closing(struct conn *conn)
 {

@@ -90,7 +90,7 @@ struct conn {
 void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec);
 
 // conn_recheck asks the snapshot in force about a live connection and ends it if it is now denied.
-// The peers must have been re-checked before.
+// Call peers_recheck first.
 void conn_recheck(struct conn *conn);
 
 // conn_end ends a connection that lives; the first reason stands. detail may be NULL and is copied.

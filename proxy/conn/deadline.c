@@ -13,9 +13,9 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-// How long the peer's certificate still serves this connection: until it has been expired for the
-// grace, and as much again at the most, spread by the connection's id so that they don't all end at
-// once. 0: it is over.
+// Returns how long the peer's certificate still serves this connection, 0 when that is over: until
+// its notAfter, and then the grace, and then up to the grace once more, which the connection's id
+// spreads so that they don't all end at once. EXPIRY_CHECK_MS is the most it returns.
 static uint64_t expiry_left(const struct conn *conn)
 {
     uint64_t grace_ms = conn->env->limits.peer_expiry_grace_ms;
@@ -36,7 +36,7 @@ static bool is_half_closed(const struct conn *conn)
     return conn->up.is_ending != conn->down.is_ending;
 }
 
-// Of `limit_ms` for the whole step.
+// Returns what the current step has left of `limit_ms`.
 static uint64_t step_left(const struct conn *conn, uint64_t limit_ms)
 {
     return left_of(conn->step_ms, limit_ms, conn_now_ms(conn));

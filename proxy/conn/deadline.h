@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How long a connection may stay at each step, and RELAY has several deadlines. Pure over the facts
-// in a conn, its loop's time and Limits. Only the rows of proxy/conn/steps.c name these functions;
-// proxy/conn/conn.c sets the timer.
+// How long a connection may stay at each step; RELAY has several deadlines. Only the rows of
+// proxy/conn/steps.c name these functions; proxy/conn/conn.c sets the timer.
 //
-// Each returns the milliseconds left to the current step, 0 when its time is over, and why the
-// connection then ends.
+// Each function returns the milliseconds that are left to the current step, 0 when its time is
+// over, and sets *out_reason to the reason with which the connection then ends.
 #ifndef TABARD_PROXY_CONN_DEADLINE_H
 #define TABARD_PROXY_CONN_DEADLINE_H
 
 #include "proxy/conn/conn.h"
 
-// For a step that never waits; nobody may ask.
+// For a step that never waits. To call it is a bug.
 uint64_t deadline_never(const struct conn *conn, enum reason *out_reason);
 
-// The reason is REASON_NONE: the step itself knows what silence means.
+// The reason is REASON_NONE: the connection goes on, and the step decides what the caller's silence
+// means.
 uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason);
 uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason);
 uint64_t deadline_handshake(const struct conn *conn, enum reason *out_reason);

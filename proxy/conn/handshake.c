@@ -51,7 +51,8 @@ static enum ssl_private_key_result_t on_complete(SSL *ssl, uint8_t *out, size_t 
                                                                 : ssl_private_key_failure;
 }
 
-// Whether a peer may be who answers for the destination, by the snapshot in force.
+// Says whether the peer may answer for the destination, by the snapshot in force. A server takes
+// any peer.
 static bool is_expected(const struct handshake *handshake)
 {
     if (handshake->destination == NULL) {
@@ -61,8 +62,8 @@ static bool is_expected(const struct handshake *handshake)
     return route.mode == ROUTE_MTLS && route_expects(&route, &handshake->peer->id);
 }
 
-// A client asks here whether the server is one of the identities that its destination must prove,
-// so that nobody else learns our certificate.
+// Verifies the peer's chain. A client also asks here whether the server is one of the identities
+// that its destination must prove, so that no other server learns our certificate.
 static enum reason verify(struct handshake *handshake, CRYPTO_BUFFER *const *chain,
                           size_t num_certs)
 {
@@ -92,8 +93,8 @@ static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
     return ssl_verify_invalid;
 }
 
-// Whose ClientHello it is, is all that handshake_look asks. If it is ours, handshake_step goes on
-// with it, counted against the limit.
+// handshake_look only asks whose ClientHello this is, so the handshake pauses here. If it is ours,
+// handshake_step goes on with it, counted against the limit.
 static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hello)
 {
     struct handshake *handshake = handshake_of(hello->ssl);
@@ -157,7 +158,8 @@ enum handshake_hello handshake_look(struct handshake *handshake)
     return HELLO_FAILED;
 }
 
-// Counts it, unless as many as may be are under way, or left alone and not yet signed for.
+// Counts the handshake. false: as many as the limit allows are under way, or were given up and are
+// not yet signed for.
 static bool is_within_limit(struct handshake *handshake)
 {
     struct conn_env *env = handshake->env;
@@ -172,7 +174,8 @@ static bool is_within_limit(struct handshake *handshake)
     return true;
 }
 
-// The first byte of what should be a ClientHello, looked at before BoringSSL calls it a bad record.
+// Says whether what comes is no TLS: it looks at the first byte before BoringSSL calls it a bad
+// record.
 static bool is_plaintext(struct handshake *handshake)
 {
     uint8_t first;
@@ -184,7 +187,7 @@ static bool is_plaintext(struct handshake *handshake)
     return first != TLS_RECORD_HANDSHAKE;
 }
 
-// Why a handshake failed whose last result was `result`; REASON_NONE: it has not.
+// Returns why the handshake failed, given what tls_handshake returned; REASON_NONE: it has not.
 static enum reason failure_of(struct handshake *handshake, enum tls_result result)
 {
     const struct side *side = handshake->side;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One TLS handshake with a peer, up to the proof of who it is: what the two sides of a conn, and
-// any other holder of a mesh session, need in common. The limit on handshakes, the agent's
-// signatures and trust attach here and nowhere else. The holder calls handshake_begin once its side
-// is open; a server may first find out by handshake_look whose ClientHello it is; then
-// handshake_step until it is no longer HANDSHAKE_WAIT; then handshake_over. Embedded in its holder,
-// which outlives the side's TLS object; a worker's thread. It does not decide whether the peer may
-// do what it wants (proxy/conn/authorize.h), and sets no timer.
+// One TLS handshake with a peer, up to the proof of who it is, for a conn and any other holder of a
+// mesh session. The limit on handshakes, the agent's signatures and trust attach here and nowhere
+// else. The holder calls handshake_begin once its side is open; a server may first find out by
+// handshake_look whose ClientHello it is; then handshake_step until it is no longer HANDSHAKE_WAIT;
+// then handshake_over. Embedded in its holder, which outlives the side's TLS object; a worker's
+// thread. It does not decide whether the peer may do what it wants (proxy/conn/authorize.h), and
+// sets no timer.
 #ifndef TABARD_PROXY_CONN_HANDSHAKE_H
 #define TABARD_PROXY_CONN_HANDSHAKE_H
 
@@ -67,11 +67,12 @@ enum handshake_result handshake_step(struct handshake *handshake);
 // handshake_is_signing says whether the agent has yet to sign: the delay is ours, not the peer's.
 bool handshake_is_signing(const struct handshake *handshake);
 
-// handshake_take_peer hands over the reference to the peer whose chain was verified, once; NULL:
-// none, or it was taken.
+// handshake_take_peer hands over the reference to the peer whose chain was verified. NULL: there is
+// none, or it was taken before.
 struct peer *handshake_take_peer(struct handshake *handshake);
 
-// handshake_over gives back all that it holds but the side's TLS object. At any time, and twice.
+// handshake_over gives back all that the handshake holds but the side's TLS object. It may be
+// called at any time, and twice.
 void handshake_over(struct handshake *handshake);
 
 #endif

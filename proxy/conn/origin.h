@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where a redirected connection was going, and which addresses are this host's. STEP_ORIGIN asks,
-// and refuses what may not be followed. Each worker owns one host_addrs.
+// Finds out where a redirected connection was going, and which addresses are this host's.
+// STEP_ORIGIN asks, and refuses a destination that may not be followed. Each worker owns one
+// host_addrs.
 #ifndef TABARD_PROXY_CONN_ORIGIN_H
 #define TABARD_PROXY_CONN_ORIGIN_H
 
@@ -33,9 +34,9 @@ struct origin {
     struct addr original;
 };
 
-// origin_read asks the kernel: getpeername, and with is_intercepted, which alone fills `local` and
-// `original`, getsockname and SO_ORIGINAL_DST or IP6T_SO_ORIGINAL_DST. false (errno): the peer is
-// gone, or the kernel knows no original destination.
+// origin_read asks the kernel for `peer` and, with is_intercepted, for `local` and `original`
+// (SO_ORIGINAL_DST or IP6T_SO_ORIGINAL_DST). false sets errno: the peer is gone, or the kernel
+// knows no original destination.
 bool origin_read(struct origin *out, int fd, bool is_intercepted);
 
 #endif

@@ -117,7 +117,7 @@ static const struct trust_bundle *bundle_of(const struct peer *peer,
     return trust_bundles_find(bundles, peer->id.domain, peer->id.domain_len);
 }
 
-// Whether what the table says of a peer still holds.
+// Says whether what the table says of a peer still holds.
 static bool is_fresh(const struct peer *peer, const struct trust_bundles *bundles, time_t now)
 {
     const struct trust_bundle *bundle = bundle_of(peer, bundles);

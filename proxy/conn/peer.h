@@ -17,10 +17,10 @@
 #include "certs/identity.h"
 #include "certs/verify.h"
 
+#define PEERS_BUCKETS    1024
 #define PEERS_UNUSED_MAX 1024
-#define PEERS_UNUSED_BYTES_MAX                                                                     \
-    (2u << 20) // of their chains: a peer may send a long one, in as many variants as it likes
-#define PEERS_BUCKETS 1024
+// Of their chains: a peer may send a long one, in as many variants as it likes.
+#define PEERS_UNUSED_BYTES_MAX (2u << 20)
 
 struct peer {
     struct peer *next;         // borrowed: in its bucket
@@ -46,18 +46,18 @@ struct peers {
 // peers_cleanup frees the table; no connection may hold a peer.
 void peers_cleanup(struct peers *peers);
 
-// peers_verify answers who sent `chain` at `now`, from the table if that chain was verified against
-// the same bundle before. On VERIFY_OK the caller holds a reference to *out_peer. *out_is_cached
-// says whether signatures were checked.
+// peers_verify finds out who sent `chain` at `now`, from the table if that chain was verified
+// against the same bundle before; *out_is_cached says whether it was, so that no signature was
+// checked. On VERIFY_OK the caller holds a reference to *out_peer.
 enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bool *out_is_cached,
                                  CRYPTO_BUFFER *const *chain, size_t num_certs,
                                  const struct trust_bundles *bundles, time_t now, struct err *err);
 void peer_unref(struct peers *peers, struct peer *peer);
 
-// peers_recheck verifies every peer that is in use again, where its trust domain's bundle has
-// changed: at the time of its handshake, since what expired meanwhile ends by its own deadline,
-// else at `now`, since a root may be younger than the handshake. The result is in peer->failure.
-// Peers not in use are forgotten.
+// peers_recheck verifies again every peer in use whose trust domain's bundle has changed. It judges
+// by the time of the peer's handshake, because a certificate that has expired since ends by its own
+// deadline; if that fails it judges by `now`, because a root may be younger than the handshake. The
+// result is in peer->failure. Peers not in use are forgotten.
 void peers_recheck(struct peers *peers, const struct trust_bundles *bundles, time_t now);
 
 #endif

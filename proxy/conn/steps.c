@@ -31,7 +31,8 @@ static bool is_own_port(const struct conn_env *env, uint16_t port)
            (env->inbound_port != 0 && port == env->inbound_port);
 }
 
-// What may not be followed: ourselves, loopback, and inbound what isn't this host's.
+// Returns why the destination may not be followed: it is this sidecar, or loopback, or, inbound,
+// not an address of this host. REASON_NONE: it may.
 static enum reason origin_refusal(struct conn *conn, const struct origin *origin)
 {
     struct conn_env *env = conn->env;
@@ -135,8 +136,8 @@ static void begin_handshake(struct conn *conn)
     }
 }
 
-// PERMISSIVE with foreign_tls APPLICATION: the ClientHello says whose it is, and stays relayable
-// until it is known.
+// PERMISSIVE with foreign_tls APPLICATION: the ClientHello says whether it is for us or for the
+// application, and can still be relayed until that is known.
 static enum step_result detect_hello(struct conn *conn)
 {
     begin_handshake(conn);
@@ -220,7 +221,7 @@ static enum step_result step_handshake(struct conn *conn)
 
 static enum step_result step_authorize(struct conn *conn)
 {
-    invariant(conn->mesh->ssl == NULL || conn->peer != NULL); // who speaks TLS has proved who it is
+    invariant(conn->mesh->ssl == NULL || conn->peer != NULL); // a TLS peer has proved who it is
     enum reason reason = authorize(conn, false);
     if (reason != REASON_NONE) {
         return ended(conn, reason, NULL);
@@ -272,7 +273,7 @@ static bool reads_hello(const struct conn *conn, const struct side *side)
     return side == conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
 }
 
-// Inbound, CONNECT comes after the peer has proved who it is: reading stays on, which is cheaper.
+// Inbound, the peer has proved who it is before CONNECT: reading stays on, which is cheaper.
 static bool reads_records(const struct conn *conn, const struct side *side)
 {
     return side == conn->mesh && side->ssl != NULL && side->in.len == 0;

@@ -32,8 +32,8 @@ extern const enum step path_start[];
 // The step of a connection that has ended, in proxy/conn/closing.c.
 enum step_result step_closing(struct conn *conn);
 
-// The steps know no carrier: proxy/conn/conn.c makes them. conn_origin asks the kernel where the
-// caller was going, as origin_read. conn_dial makes the dialed side and calls the destination.
+// The steps know no carrier, so proxy/conn/conn.c does these for them. conn_origin asks where the
+// caller was going, as origin_read does. conn_dial makes the dialed side and calls the destination.
 bool conn_origin(struct conn *conn, struct origin *out, bool is_intercepted);
 void conn_dial(struct conn *conn);
 
