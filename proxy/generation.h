@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A snapshot and the sockets that it wants listened on: what is put in force on every worker, or on
-// none. The main thread makes one for each Snapshot and publishes it; each worker takes its own
-// descriptors out of the plan. Counted across threads, freed by the last.
+// A snapshot and the sockets that it listens on, put in force on every worker or on none. The main
+// thread makes one for each Snapshot and publishes it; each worker takes its own descriptors out of
+// the plan. Counted across threads, freed by the last.
 #ifndef TABARD_PROXY_GENERATION_H
 #define TABARD_PROXY_GENERATION_H
 
@@ -18,8 +18,8 @@ struct generation {
     struct listen_plan plan;   // owned
 };
 
-// generation_new checks and builds what the agent sent, and opens the sockets that `current`, the
-// generation in force (NULL: none), has not open. NULL sets err, and nothing has changed.
+// generation_new checks and builds what the agent sent, and opens the sockets that are not open in
+// `current`, the generation in force (NULL: none). NULL sets err, and nothing has changed.
 struct generation *generation_new(const Tabard__V1__Snapshot *message,
                                   const struct generation *current, unsigned num_workers,
                                   struct err *err);

@@ -20,7 +20,7 @@ const char *listen_kind_text(enum listen_kind kind)
     return texts[kind];
 }
 
-// Opens one bound socket; -1 with errno. With is_shared others of this process may bind the same.
+// Returns a bound socket, or -1 with errno. With is_shared others of this user may bind the same.
 static int bind_one(const struct addr *addr, bool is_shared)
 {
     static const int on = 1;
@@ -43,8 +43,8 @@ static int bind_one(const struct addr *addr, bool is_shared)
     return fd;
 }
 
-// Whether nobody else listens there: a shared bind would quietly join another process of the same
-// user.
+// Says whether nobody else listens there; false sets errno. A shared bind alone would quietly join
+// another process of the same user.
 static bool probe(const struct addr *addr)
 {
     int fd = bind_one(addr, false);
@@ -58,8 +58,9 @@ static bool probe(const struct addr *addr)
     return ok;
 }
 
-// Whether one of the plan's sockets has the same port, and one of the two the wildcard address. The
-// kernel would let both be bound as shared ones, but then others of this user could join, too.
+// Says whether one of the plan's sockets has the same port, and one of the two the wildcard
+// address. The kernel would let both be bound as shared ones, but then others of this user could
+// join, too.
 static bool overlaps(const struct listen_plan *plan, const struct addr *addr)
 {
     for (size_t i = 0; plan != NULL && i < plan->num; i++) {
@@ -108,8 +109,8 @@ static bool has_bound(const struct listen_plan *plan, const struct addr *bound)
     return false;
 }
 
-// The open socket that serves a configured address, of either kind: a forward's may become an
-// inbound port's. Of port 0 there may be several, and `plan` takes each once.
+// Returns the open socket that serves a configured address, of either kind: a forward's may become
+// an inbound port's. Of port 0 there may be several, and `plan` takes each once.
 static const struct listen_socket *find(const struct listen_plan *current,
                                         const struct listen_plan *plan, enum listen_kind kind,
                                         const struct addr *configured)
@@ -201,7 +202,7 @@ bool listen_plan_init(struct listen_plan *out, const struct route_index *routes,
     const struct listen_spec *specs = route_listens(routes);
     *out = (struct listen_plan){.num_workers = num_workers};
     out->sockets = must_alloc(num_specs * 2, sizeof *out->sockets);
-    // Ports that are written out come first: one of them may be what the kernel had chosen before.
+    // Addresses with a port come first: the kernel may have chosen that port before.
     for (int is_chosen = 0; is_chosen <= 1; is_chosen++) {
         for (size_t i = 0; i < num_specs; i++) {
             if ((specs[i].listen.port == 0) == is_chosen &&

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sockets on which a snapshot wants to be called. The main thread opens them, one for each
-// worker (SO_REUSEPORT), before it publishes the snapshot, so that an occupied port refuses the
-// snapshot. A listen_plan belongs to a generation; once that is published the workers read it, and
-// each takes its own descriptors out. It accepts nothing.
+// The sockets on which a snapshot listens. The main thread opens them, one for each worker
+// (SO_REUSEPORT), before it publishes the snapshot, so that an occupied port refuses the snapshot.
+// A listen_plan belongs to a generation; once that is published the workers read it, and each takes
+// its own descriptors out. It accepts nothing.
 #ifndef TABARD_PROXY_LISTEN_H
 #define TABARD_PROXY_LISTEN_H
 
@@ -16,14 +16,15 @@
 
 #define LISTEN_BACKLOG 4096 // connections that the kernel holds until they are accepted
 
-// One address. Two plans' sockets are the same if `bound` is: a plan takes over what an earlier one
-// has bound to the address that it wants, or for port 0 to one for the same configured address and
-// kind; each socket once. Addresses that are written out choose first.
+// One address to listen on. Sockets of two plans are the same if `bound` is: a plan takes over the
+// socket that an earlier one has bound to the address that it wants, or, for port 0, one that was
+// configured with the same address and kind. It takes each over once, and the addresses with a port
+// choose first.
 struct listen_socket {
     struct listen_spec spec;
     struct addr configured;
     struct addr bound; // port 0 as the kernel chose
-    // Owned, one for each worker, and listening; -1: taken, or open there since an earlier plan.
+    // Owned, one for each worker, and listening; -1: the worker has it, of this or an earlier plan.
     int *fds;
 };
 
@@ -33,11 +34,11 @@ struct listen_plan {
     size_t num_workers;
 };
 
-// listen_plan_init binds what `routes` wants and `current` (may be NULL) has not open. Interception
-// listens on 127.0.0.1 and ::1 for outbound, on every address for inbound; a host without IPv6 is
-// fine there. An address is never shared with another process, nor one port between an address and
-// the wildcard. false: an address can't be bound (err names it, and who may hold it); nothing stays
-// open.
+// listen_plan_init binds the addresses of `routes` that are not open in `current` (may be NULL).
+// Interception listens on 127.0.0.1 and ::1 for outbound, on every address for inbound; there a
+// host without IPv6 is fine. An address is never shared with another process, nor a port between
+// one address and the wildcard. false: an address can't be bound (err names it, and who may hold
+// it); nothing stays open.
 bool listen_plan_init(struct listen_plan *out, const struct route_index *routes,
                       const struct listen_plan *current, size_t num_workers, struct err *err);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tabard-proxy: the data plane. It takes its descriptors from the agent, gives up what it doesn't
-// need, and runs.
+// tabard-proxy: the data plane. It takes over its descriptors from the agent, gives up its
+// privileges, and runs.
 #define _GNU_SOURCE // setresuid
 #include <errno.h>
 #include <grp.h>
@@ -57,7 +57,8 @@ static bool options_parse(struct options *out, int argc, char **argv, struct err
     return flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);
 }
 
-// Becomes an ordinary user that nobody can trace. (When the agent dies its socket says so.)
+// Becomes an ordinary user that nobody can trace. It need not ask for a signal when the agent dies,
+// since the control socket tells.
 static bool give_up_privileges(const struct options *options, struct err *err)
 {
     if (options->uid != 0 &&
@@ -68,7 +69,7 @@ static bool give_up_privileges(const struct options *options, struct err *err)
     }
     process_harden();
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ||
-           err_set(err, "prctl: %s", strerror(errno));
+           err_set(err, "PR_SET_NO_NEW_PRIVS: %s", strerror(errno));
 }
 
 int main(int argc, char **argv)

@@ -13,7 +13,7 @@
 #include "proxy/link/link.h"
 #include "proxy/worker.h"
 
-// A question of the agent's about connections.
+// A question that the agent has asked about connections.
 struct inspection {
     uint64_t id;
     uint32_t num_connections_max;
@@ -49,7 +49,7 @@ static void answer_snapshot(struct plane *plane, uint64_t generation, const char
     link_send(&plane->link, &message);
 }
 
-// Says which addresses are new since `old`, as they were bound.
+// Logs which addresses are new since `old`, as they were bound.
 static void log_new_listeners(const struct listen_plan *plan, const struct listen_plan *old)
 {
     for (size_t i = 0; i < plan->num; i++) {
@@ -229,7 +229,7 @@ static void finish_inspect(struct plane *plane)
     }
     for (unsigned i = 0; i < plane->num_workers; i++) {
         atomic_store(&plane->workers[i].answer, NULL);
-        atomic_store(&plane->workers[i].request, NULL); // of a worker that ended unasked
+        atomic_store(&plane->workers[i].request, NULL); // a worker that has ended leaves it
     }
     plane->is_inspecting = false;
     answer_inspect(plane, plane->inspects[0].id, true);
@@ -246,7 +246,7 @@ static void take_inspect(struct plane *plane, const Tabard__V1__Inspect *inspect
         return;
     }
     if (plane->num_inspects == CONTRACT_INSPECTS_MAX) {
-        inspect_remove(plane, 1); // so many are newer that the agent has given up on it
+        inspect_remove(plane, 1); // the agent waits for no more, and has given up on this one
     }
     plane->inspects[plane->num_inspects++] =
         (struct inspection){.id = inspect->id, .num_connections_max = inspect->num_connections_max};
@@ -381,7 +381,7 @@ bool plane_run(int control_fd, unsigned num_workers, struct err *err)
     plane.reports = must_alloc(num_workers, sizeof *plane.reports);
     int error = uv_loop_init(&plane.loop);
     if (error != 0) {
-        return err_set(err, "an event loop: %s", uv_strerror(error));
+        return err_set(err, "no event loop: %s", uv_strerror(error));
     }
     if (!begin(&plane, control_fd, err)) {
         return false;

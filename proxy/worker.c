@@ -60,8 +60,9 @@ static struct worker_listener *listener_find(struct worker *worker,
     return NULL;
 }
 
-// Serves this worker's descriptor of a socket. It listens already (listen_plan_init), so that no
-// address can turn out to be taken: whatever fails here is a bug, and must not pass for served.
+// Serves this worker's descriptor of a socket. The socket listens already (listen_plan_init), so no
+// address can turn out to be taken: a failure here is a bug, and aborts rather than leave a port
+// that nobody serves.
 static void listener_open(struct worker *worker, struct listen_socket *sock)
 {
     struct worker_listener *listener = must_alloc(1, sizeof *listener);
@@ -123,8 +124,8 @@ static uint32_t share(uint32_t whole, unsigned num_workers)
     return (whole + num_workers - 1) / num_workers;
 }
 
-// The connections that this process has descriptors for, two each, so that the limit that bites is
-// the one with a name.
+// Returns how many connections this process has descriptors for, two for each, so that
+// Limits.connections is met before the descriptors run out.
 static uint32_t connections_possible(void)
 {
     struct rlimit limit;
@@ -297,7 +298,7 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
     atomic_init(&worker->drain_seconds, -1);
     int error = uv_loop_init(&worker->loop);
     if (error != 0) {
-        return err_set(err, "an event loop: %s", uv_strerror(error));
+        return err_set(err, "no event loop: %s", uv_strerror(error));
     }
     worker->env.loop = &worker->loop;
     worker->env.on_conn_gone = on_conn_gone;
@@ -311,7 +312,7 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
     worker->drain_timer.data = worker;
     if (!link_init(&worker->link, &worker->loop, sign_fd, LINK_SIGN, on_message, on_link_gone,
                    worker, err)) {
-        return err_prefix(err, "descriptor %d, for its signatures", sign_fd);
+        return err_prefix(err, "descriptor %d, for signatures", sign_fd);
     }
     // Signals are the main thread's.
     sigset_t all;
@@ -320,7 +321,7 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(&worker->thread, NULL, run, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0 || err_set(err, "a thread: %s", strerror(error));
+    return error == 0 || err_set(err, "no thread: %s", strerror(error));
 }
 
 void worker_publish(struct worker *worker, struct generation *generation)

@@ -23,7 +23,7 @@
 // fills in the rest.
 struct worker_report {
     size_t num_connections_max;
-    Tabard__V1__Connection **connections; // owned by who asked; NULL until the worker has answered
+    Tabard__V1__Connection **connections; // owned by the main thread; NULL until answered
     size_t num;
 };
 
@@ -58,9 +58,9 @@ struct worker {
 bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
                   uv_async_t *on_event, struct err *err);
 
-// worker_adopt puts a snapshot, of which it counts a reference, in force for the connections of one
-// of num_workers workers: the worker's share of the limits, then every known peer is checked
-// again, then every live connection. A worker calls it for each generation, between events.
+// worker_adopt puts a snapshot, which it counts, in force for the connections of one of num_workers
+// workers: the limits become the worker's share, every known peer is checked again, and then every
+// live connection. A worker calls it for each generation, between events.
 void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_workers);
 
 // worker_publish hands over a counted reference to a generation. One at a time: adopted_generation
@@ -71,8 +71,8 @@ void worker_publish(struct worker *worker, struct generation *generation);
 // stands in worker->answer, which the main thread then empties.
 void worker_inspect(struct worker *worker, struct worker_report *report);
 
-// worker_drain lets the worker accept nobody any more and end what is still open after `seconds`;
-// the thread ends with its last connection. A later call changes the time.
+// worker_drain makes the worker accept no more connections, and end after `seconds` those that are
+// still open; the thread ends with its last connection. A later call changes the time.
 void worker_drain(struct worker *worker, int seconds);
 
 // worker_join waits for the thread, whose loop has ended, and frees what it held.

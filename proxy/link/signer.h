@@ -33,8 +33,7 @@ struct sign_slot {
     uint32_t turn; // reuse count, part of the request id: a late answer cannot be taken for the
                    // slot's next user
     uint32_t next_free;
-    bool
-        is_asked; // the agent has yet to answer: the slot stays taken even if nobody waits any more
+    bool is_asked; // the agent has yet to answer: the slot is taken, even if nobody waits
 };
 
 // Zero state: no slots, no link.
