@@ -36,7 +36,8 @@ void call_bite(struct grpc_call *call, enum grpc_limit limit)
     call->conn->bites->num[limit]++;
 }
 
-// Counts what the call's reader holds now against the connection's limit. false: it is over.
+// Counts what the call's reader holds now against the connection's limit. false: the limit is
+// passed.
 static bool count_held(struct grpc_call *call)
 {
     struct grpc_conn *conn = call->conn;
@@ -192,7 +193,7 @@ static bool is_whole(const struct grpc_call *call)
     return call->stream.receiving >= H2_RECEIVING_DONE;
 }
 
-// Sees what is left that no message was made of.
+// Handles the bytes that are left and make no whole message.
 static void check_rest(struct grpc_call *call)
 {
     if (is_whole(call) && (call_is_server(call) || call->code == GRPC_OK || call->is_local)) {
@@ -277,7 +278,8 @@ void call_on_turn(struct h2_stream *stream)
     }
 }
 
-// Says whether a time has come, else notes it as the next to look at. 0: there is none.
+// Says whether a time has come; if not, notes it in *next_ms if it is the nearest. 0: there is
+// none.
 static bool is_due(uint64_t at_ms, uint64_t now_ms, uint64_t *next_ms)
 {
     if (at_ms != 0 && now_ms < at_ms && at_ms < *next_ms) {

@@ -42,15 +42,15 @@ struct grpc_method {
 void *grpc_call_ctx(const struct grpc_call *call);
 void grpc_call_set_ctx(struct grpc_call *call, void *ctx);
 
-// grpc_call_send queues a copy of one message. Refused (false, err): the call has an end or was
-// half-closed, and !grpc_call_can_send, so that what waits is at most send_queue_bytes_max and one
-// message.
+// grpc_call_send queues a copy of one message. false sets err: the call has ended or is
+// half-closed, or grpc_call_can_send says no, so that at most send_queue_bytes_max and one message
+// wait, or there is no memory.
 bool grpc_call_send(struct grpc_call *call, const uint8_t *bytes, size_t len, struct err *err);
 bool grpc_call_can_send(const struct grpc_call *call);
 
-// grpc_call_pause keeps messages back until grpc_call_resume: the peer's window (window_bytes)
-// closes, nobody else's. A paused call's end waits behind its messages, except an end that comes of
-// a failure or a deadline.
+// grpc_call_pause keeps messages back until grpc_call_resume: the call's window (window_bytes)
+// closes, and no other call's. A paused call's end waits behind its messages, except an end that
+// comes of a failure or a deadline.
 void grpc_call_pause(struct grpc_call *call);
 void grpc_call_resume(struct grpc_call *call);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A call from inside, and what gRPC keeps of a connection: what client.c, server.c and the files of
-// a call share. The hooks of its stream only record; call_on_turn, which runs outside nghttp2,
+// The inside of a call, and what gRPC keeps of a connection: what client.c, server.c and the files
+// of a call share. The hooks of its stream only record; call_on_turn, which runs outside nghttp2,
 // calls the user. Nobody outside net/grpc includes this.
 #ifndef TABARD_NET_GRPC_CALL_IMPL_H
 #define TABARD_NET_GRPC_CALL_IMPL_H
@@ -40,11 +40,11 @@ struct send_item {
 // What the user was told last: START and HALF_CLOSE a server's. After END the call is gone for it.
 enum call_told { CALL_TOLD_NOTHING, CALL_TOLD_START, CALL_TOLD_HALF_CLOSE, CALL_TOLD_END };
 
-// Whether the status is decided, and then whether it waits for messages and for the peer (HARD:
-// no).
+// How far the call's end is. DECIDED: its status is known, and waits for messages and for the peer.
+// ENDS_HARD: it waits for neither.
 enum call_ending { CALL_GOES_ON, CALL_DECIDED, CALL_ENDS_HARD };
 
-// The queue's news: on_drained is due once it was FULL and is DRAINED.
+// The state of the send queue: on_drained is due once it was FULL and is DRAINED.
 enum call_room { CALL_HAS_ROOM, CALL_FULL, CALL_DRAINED };
 
 // What a header list said, as far as gRPC cares. Of several headers of one name the first counts.
@@ -120,7 +120,7 @@ void call_end_hard(struct grpc_call *call, enum grpc_code code, const char *form
 // call_leave ends the call's stream, whose bytes to send are dropped.
 void call_leave(struct grpc_call *call, uint32_t code);
 
-// call_bite counts a limit of gRPC's own.
+// call_bite counts that a limit of gRPC's own has bitten.
 void call_bite(struct grpc_call *call, enum grpc_limit limit);
 
 // The hooks of streams that both roles share.
@@ -139,7 +139,7 @@ void call_headers_take(struct call_headers *headers, const char *name, size_t na
                        const char *value, size_t value_len);
 void call_headers_cleanup(struct call_headers *headers);
 
-// In call_client.c and call_server.c: what is one role's.
+// In call_client.c and call_server.c: the hooks of each role's streams.
 extern const struct h2_stream_hooks call_client_hooks;
 extern const struct h2_stream_hooks call_server_hooks;
 

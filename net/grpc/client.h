@@ -2,8 +2,8 @@
 //
 // A gRPC client's channel to one server: one HTTP/2 connection at a time, and older ones that still
 // finish their calls. Heap, owned by the caller; the loop's thread only; bounded by struct
-// grpc_limits and GRPC_CHANNEL_DRAINING_MAX. It connects when it is told to: how often, and after
-// what wait, is the caller's policy (wait a random time out of a doubling range, and start anew
+// grpc_limits and GRPC_CHANNEL_DRAINING_MAX. It connects only when it is told to: the caller
+// decides how often, and after what wait (a random time out of a doubling range, which starts anew
 // only after a call has received a message). It resolves no names and retries no calls.
 #ifndef TABARD_NET_GRPC_CLIENT_H
 #define TABARD_NET_GRPC_CLIENT_H
@@ -18,8 +18,8 @@
 #include "net/grpc/limits.h"
 
 #define GRPC_CHANNEL_DRAINING_MAX 4
-#define GRPC_CHANNEL_KEEPALIVE_MS_MIN                                                              \
-    300000 // servers end connections that PING more often (doc/keepalive.md)
+// Servers end connections that PING more often (gRPC's doc/keepalive.md).
+#define GRPC_CHANNEL_KEEPALIVE_MS_MIN 300000
 
 struct grpc_channel; // opaque
 
@@ -42,7 +42,7 @@ struct grpc_channel_config {
     void (*on_down)(void *ctx, const char *why);
 };
 
-// grpc_channel_new: NULL sets err. It doesn't connect yet.
+// grpc_channel_new makes a channel that doesn't connect yet. NULL sets err.
 struct grpc_channel *grpc_channel_new(const struct grpc_channel_config *config, struct err *err);
 
 // grpc_channel_free ends every call (CANCELLED, on_end is called inside) and every connection. NULL
@@ -58,7 +58,7 @@ bool grpc_channel_connect(struct grpc_channel *channel, struct err *err);
 // another (a rotated identity, say). on_down does not come.
 void grpc_channel_disconnect(struct grpc_channel *channel);
 
-// grpc_channel_set_tls is for connections to come: another SSL_CTX, counted.
+// grpc_channel_set_tls takes another SSL_CTX, counted, for connections to come.
 void grpc_channel_set_tls(struct grpc_channel *channel, SSL_CTX *ssl_ctx);
 
 struct grpc_call_start {

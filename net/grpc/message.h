@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // gRPC's length-prefixed messages on a byte stream: a flag, a 32-bit big-endian length, as many
-// bytes (PROTOCOL-HTTP2.md). Owned by the caller; one thread; bounded by message_bytes_max, which
-// is checked before memory for the length is made, and by what its owner pushes while it takes
-// nothing. Memory grows with what has arrived, never with what is promised. It knows no compression
-// (the flag is an error), no stream and no protobuf.
+// bytes (PROTOCOL-HTTP2.md). A reader is bounded by message_bytes_max, which is checked before
+// memory is made for a length, and by what its owner pushes before it takes messages. Memory grows
+// with what has arrived, never with what is promised. Compression is not supported: its flag is an
+// error.
 #ifndef TABARD_NET_GRPC_MESSAGE_H
 #define TABARD_NET_GRPC_MESSAGE_H
 
@@ -42,7 +42,7 @@ bool grpc_reader_push(struct grpc_reader *reader, const uint8_t *bytes, size_t l
 enum grpc_reader_result grpc_reader_next(struct grpc_reader *reader, const uint8_t **out_body,
                                          size_t *out_len);
 
-// grpc_reader_held says how many bytes are there that no message was made of.
+// grpc_reader_held returns how many bytes are there that no message has been made of.
 size_t grpc_reader_held(const struct grpc_reader *reader);
 
 // grpc_prefix_write writes the prefix of an uncompressed message.

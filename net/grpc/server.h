@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A gRPC server on any number of listening sockets: accepts, routes by ":path", and shuts down in
-// good order. Heap, owned by the caller; the loop's thread only; bounded by struct grpc_limits,
+// A gRPC server on any number of listening sockets: it accepts connections and routes calls by
+// ":path". Heap, owned by the caller; the loop's thread only; bounded by struct grpc_limits,
 // connections_max first of all. Methods are a table; what they do is the caller's. It makes no
-// sockets and checks no identity but through accepts_peer.
+// sockets, and checks an identity only by accepts_peer.
 #ifndef TABARD_NET_GRPC_SERVER_H
 #define TABARD_NET_GRPC_SERVER_H
 
@@ -39,7 +39,7 @@ struct grpc_server_stats {
     struct grpc_bites bites;
 };
 
-// grpc_server_new: NULL sets err.
+// grpc_server_new makes a server that listens nowhere yet. NULL sets err.
 struct grpc_server *grpc_server_new(const struct grpc_server_config *config, struct err *err);
 
 // grpc_server_listen serves on a bound socket, TCP or Unix, which it takes over, also on failure.

@@ -73,7 +73,7 @@ enum grpc_code grpc_code_of_reset(uint32_t error_code)
     }
 }
 
-// How many bytes the UTF-8 character that starts here has; 1 for a byte that starts none.
+// Returns how many bytes the UTF-8 character that starts here has; 1 for a byte that starts none.
 static size_t char_len(const char *text)
 {
     unsigned char first = (unsigned char)*text;

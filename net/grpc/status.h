@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How a gRPC call ended, and the texts of PROTOCOL-HTTP2.md that belong to it: codes, grpc-message,
-// grpc-timeout. Plain values, owned by the caller; any thread; bounded by GRPC_STATUS_MESSAGE_MAX
-// (longer text is cut). Pure: it knows no call and no connection.
+// grpc-timeout. Pure. A text longer than GRPC_STATUS_MESSAGE_MAX is cut.
 #ifndef TABARD_NET_GRPC_STATUS_H
 #define TABARD_NET_GRPC_STATUS_H
 
@@ -50,8 +49,8 @@ struct grpc_status {
 // grpc_code_name returns "UNAVAILABLE"; "UNKNOWN" for a number that is no code.
 const char *grpc_code_name(enum grpc_code code);
 
-// grpc_code_parse reads a grpc-status value: decimal digits. A number that is no code, and text
-// that is no number, are GRPC_UNKNOWN (statuscodes.md), and false says that it was such.
+// grpc_code_parse reads a grpc-status value: decimal digits. false: it is no number, or one that is
+// no code; *out is then GRPC_UNKNOWN (statuscodes.md).
 bool grpc_code_parse(enum grpc_code *out, const char *text, size_t len);
 
 // grpc_code_of_http maps a response's :status for an answer without grpc-status

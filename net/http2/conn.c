@@ -92,11 +92,11 @@ static void give_back_released(struct h2_conn *conn)
     }
 }
 
-// Tells the streams that can get nothing more from the peer. One that is GONE already only waits
+// Closes the streams that can get nothing more from the peer. One that is GONE already only waits
 // for its user, and stays.
 static void close_streams(struct h2_conn *conn)
 {
-    const char *why = conn->why[0] != '\0' ? conn->why : "the peer closed it";
+    const char *why = conn->why[0] != '\0' ? conn->why : "the peer closed the connection";
     for (struct list *link = conn->streams.next; link != &conn->streams;) {
         struct h2_stream *stream = LIST_OF(link, struct h2_stream, link);
         link = link->next;
@@ -142,7 +142,7 @@ static void tell_owner(struct h2_conn *conn)
     }
 }
 
-// Sees whether HTTP/2 is done here, and closes in good order: everything out, our FIN, theirs.
+// Ends the connection once HTTP/2 is done: everything out, our FIN, then theirs.
 static void check_done(struct h2_conn *conn)
 {
     if (conn->life < H2_LOST &&

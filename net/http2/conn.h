@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One HTTP/2 connection (RFC 9113), client or server: nghttp2's session over a transport, the
-// streams on it, its limits, its floods, its deadlines and its end. Heap; it frees itself after
-// on_closed; the loop's thread only; bounded by struct h2_limits.
-// nghttp2's callbacks record; one function tells the users, sends and ends. It knows nothing of
-// what streams carry and never reconnects.
+// streams on it, its limits, its defence against floods, its deadlines and its end. Heap; it frees
+// itself after on_closed; the loop's thread only; bounded by struct h2_limits. nghttp2's callbacks
+// record; h2_conn_advance alone tells the users, sends and ends. It knows nothing of what streams
+// carry and never reconnects.
 #ifndef TABARD_NET_HTTP2_CONN_H
 #define TABARD_NET_HTTP2_CONN_H
 
@@ -42,8 +42,8 @@ struct h2_conn_config {
     void *owner;                       // borrowed until on_closed
 };
 
-// h2_conn_connect and h2_conn_accept: NULL sets err, and everything is cleaned up. A TLS context is
-// counted; NULL: in the clear. server_name, which may be NULL, is for TLS.
+// h2_conn_connect and h2_conn_accept make a connection. NULL sets err, and everything is cleaned
+// up. A TLS context is counted; NULL: in the clear. server_name, which may be NULL, is for TLS.
 struct h2_conn *h2_conn_connect(const struct h2_conn_config *config, const struct h2_target *target,
                                 SSL_CTX *ssl_ctx, const char *server_name, struct err *err);
 struct h2_conn *h2_conn_accept(const struct h2_conn_config *config, uv_stream_t *listener,
@@ -66,7 +66,8 @@ void h2_conn_disconnect(struct h2_conn *conn);
 void h2_conn_abandon(struct h2_conn *conn, void (*drop)(struct h2_stream *stream, void *ctx),
                      void *ctx);
 
-// h2_conn_takes_streams: a client's stream may be opened, also while the connection is made.
+// h2_conn_takes_streams says whether a client's stream may be opened, also while the connection is
+// made.
 bool h2_conn_takes_streams(const struct h2_conn *conn);
 bool h2_conn_is_server(const struct h2_conn *conn);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A connection from inside: what conn.c, session.c, events.c, stream.c and deadlines.c share.
+// The inside of a connection: what conn.c, session.c, events.c, stream.c and deadlines.c share.
 // Nobody outside net/http2 includes this.
 #ifndef TABARD_NET_HTTP2_CONN_IMPL_H
 #define TABARD_NET_HTTP2_CONN_IMPL_H

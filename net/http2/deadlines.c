@@ -22,8 +22,8 @@ void h2_conn_due(struct h2_conn *conn, uint64_t at_ms)
     }
 }
 
-// Says whether a wait that began at since_ms (0: none) has lasted too long (0: it can't), else
-// notes when it will have.
+// Says whether a wait that began at since_ms (0: none) has lasted longer than max_ms (0: no limit);
+// if not, notes in *next_ms when it will have.
 static bool is_late(uint64_t since_ms, uint32_t max_ms, uint64_t now_ms, uint64_t *next_ms)
 {
     if (since_ms == 0 || max_ms == 0) {

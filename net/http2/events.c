@@ -11,7 +11,7 @@ enum {
     FRAME_HEADER_LEN = 9,      // RFC 9113, section 4.1
 };
 
-// A peer may send so many frames that carry no message (floods: CVE-2019-9512, -9514, -9515,
+// Limits the frames that carry no message, of which floods consist (CVE-2019-9512, -9514, -9515,
 // CVE-2023-44487).
 static void count_control_frame(struct h2_conn *conn)
 {
@@ -90,7 +90,8 @@ static void take_status(struct h2_stream *stream, const uint8_t *value)
         (unsigned)(value[0] - '0') * 100 + (unsigned)(value[1] - '0') * 10 + (value[2] - '0');
 }
 
-// An informational answer, behind which the real one is still to come.
+// Says whether the list is an informational (1xx) answer, behind which the real one is still to
+// come.
 static bool is_informational(const struct h2_stream *stream)
 {
     return !stream->conn->is_server && stream->receiving == H2_RECEIVING_HEADERS &&
@@ -270,7 +271,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
-// A request that nghttp2 could not send has no stream of nghttp2's and so no on_stream_close.
+// nghttp2 has no stream for a request that it could not send, and so on_stream_close doesn't come.
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error,
                              void *ctx)
 {

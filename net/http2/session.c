@@ -5,8 +5,8 @@
 #include "base/must.h"
 #include "net/http2/conn_impl.h"
 
-// nghttp2's own limits stay: 8 CONTINUATION frames (CVE-2024-28182), 1000 RST_STREAMs and then 33 a
-// second (CVE-2023-44487), 1000 answers to PING and SETTINGS that the peer doesn't read
+// Leaves nghttp2's own limits: 8 CONTINUATION frames (CVE-2024-28182), 1000 RST_STREAMs and then 33
+// a second (CVE-2023-44487), 1000 answers to PING and SETTINGS that the peer doesn't read
 // (CVE-2019-9512).
 static nghttp2_option *make_option(void)
 {

@@ -52,8 +52,8 @@ struct h2_close {
     enum h2_close_kind kind;
     uint32_t code;   // of RFC 9113, section 7
     const char *why; // borrowed during the hook; foreign text: log it quoted
-    bool
-        is_unprocessed; // a client's: the server has certainly not seen it, it is safe to try again
+    // A client's: the server has certainly not seen the request, so it is safe to try again.
+    bool is_unprocessed;
 };
 
 // A NULL value leaves the header out. The texts are copied.
@@ -117,8 +117,8 @@ struct h2_stream {
 };
 
 // h2_stream_request opens a client's stream on a connection that takes some
-// (h2_conn_takes_streams). false: stream numbers have run out (2^30), the stream is the user's
-// still.
+// (h2_conn_takes_streams). false: stream numbers have run out (2^30), and the stream is still the
+// user's.
 bool h2_stream_request(struct h2_stream *stream, struct h2_conn *conn,
                        const struct h2_header *headers, size_t num);
 
@@ -152,9 +152,10 @@ void h2_stream_release(struct h2_stream *stream);
 // h2_stream_wake asks for on_turn, in this turn of the loop.
 void h2_stream_wake(struct h2_stream *stream);
 
-// h2_stream_due asks for on_time at this time of the loop, or earlier.
+// h2_stream_due asks for on_time at this time of the loop or earlier.
 void h2_stream_due(struct h2_stream *stream, uint64_t at_ms);
 
+// h2_stream_now returns the loop's time in milliseconds.
 uint64_t h2_stream_now(const struct h2_stream *stream);
 
 // h2_error_name returns "ENHANCE_YOUR_CALM" and the like.

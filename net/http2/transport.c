@@ -49,7 +49,7 @@ static void on_write(uv_write_t *request, int status)
     }
 }
 
-// Hands `out` to the kernel: at once as far as it takes it, the rest as a write request.
+// Hands `out` to the kernel: what it takes at once, and the rest as a write request.
 static void write_out(struct transport *transport)
 {
     uv_buf_t buf = uv_buf_init((char *)transport->out.at, (unsigned)transport->out.len);
@@ -147,7 +147,7 @@ void transport_close(struct transport *transport)
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
-    // One buffer a thread is enough: what is read is worked off before on_read returns.
+    // One buffer for each thread is enough: on_read has used it up when it returns.
     static _Thread_local char bytes[READ_BYTES];
     (void)handle;
     (void)suggested;
@@ -198,7 +198,8 @@ static void learn_peer(struct transport *transport)
     uv_tcp_nodelay(&transport->tcp, 1);
 }
 
-// The stream is connected: what both roles do then. Returns 0 or an error of libuv's.
+// Starts reading on a stream that has just been connected or accepted. Returns 0 or an error of
+// libuv's.
 static int start(struct transport *transport)
 {
     learn_peer(transport);

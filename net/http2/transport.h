@@ -78,7 +78,8 @@ struct transport {
 bool transport_connect(struct transport *transport, uv_loop_t *loop, const struct h2_target *target,
                        SSL_CTX *ssl_ctx, const char *server_name, struct err *err);
 
-// transport_accept takes a connection off a listening stream. As transport_connect otherwise.
+// transport_accept takes a connection off a listening stream, and otherwise does as
+// transport_connect.
 bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CTX *ssl_ctx,
                       struct err *err);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Frames (base/frame.h) over one end of a Unix stream socket, in both directions. Embedded by its
-// user, on whose loop's thread everything happens: frame_pipe_init, then frame_pipe_push as often
-// as there is something to say, until on_gone or frame_pipe_close; the memory stays until
-// on_closed. Bounded by its spec. It knows no message, and judges no peer but by these bounds.
+// user, on whose loop's thread everything happens: frame_pipe_init, then frame_pipe_push for each
+// frame to send, until on_gone or frame_pipe_close; the memory stays until on_closed. Bounded by
+// its spec. It looks into no frame.
 #ifndef TABARD_NET_PIPE_FRAME_PIPE_H
 #define TABARD_NET_PIPE_FRAME_PIPE_H
 
@@ -36,7 +36,7 @@ struct frame_pipe_spec {
 struct frame_pipe {
     struct frame_pipe_spec spec;
     uv_pipe_t pipe;
-    uv_prepare_t turn_end; // frames that were pushed in one turn of the loop leave as one write
+    uv_prepare_t turn_end; // frames pushed in one turn of the loop leave as one write
     uv_write_t write;
     struct frame_reader reader;
     struct bytes queue;   // owned: frames that no write has begun with
