@@ -105,7 +105,7 @@ static inline void side_flush(struct side *side)
     }
 }
 
-// side_close drops what is left and closes. The TLS object must be gone.
+// side_close drops the bytes that are left and closes the carrier; call tls_stop before.
 void side_close(struct side *side, bool with_reset);
 
 #endif

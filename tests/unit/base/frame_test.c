@@ -7,8 +7,8 @@
 
 #define BODY_MAX 200000
 
-// What on_frame saw: all bodies in a row, each behind its length, so that orders and cuts compare
-// as text.
+// Records what on_frame saw: all bodies in a row, each behind its length, so that orders and cuts
+// compare as text.
 struct seen {
     uint8_t bytes[4 * BODY_MAX];
     size_t len;
@@ -102,7 +102,7 @@ Test(frame, a_frame_over_the_limit_is_refused_before_memory_is_taken_for_it)
         cr_expect_not(frame_reader_push(&reader, rows[i].prefix, 4, on_frame, &seen, &err));
         cr_expect_str_eq(err.text, rows[i].message);
         cr_expect_leq(reader.bytes_cap, 64);
-        // Whoever goes on nevertheless meets the same answer, not an allocation.
+        // Another push gets the same answer, not an allocation.
         cr_expect_not(frame_reader_push(&reader, (const uint8_t *)"x", 1, on_frame, &seen, &err));
         cr_expect_str_eq(err.text, rows[i].message);
         cr_expect_leq(reader.bytes_cap, 64);

@@ -16,8 +16,8 @@
 #define CLIENT_ID "spiffe://prod.example/ns/shop/sa/web"
 #define TURNS_MAX 50
 
-// Every Criterion test is a process of its own, so the hooks, which have no argument, find their
-// test here.
+// The hooks have no argument, so they find their test here; every Criterion test is a process of
+// its own.
 static struct {
     struct mint_ca root;
     struct trust_bundles *bundles;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of certs/ share: bundle messages and chains out of certificates that were just
-// minted. Owned by the caller; one thread; bounded by what the test asks for. It asserts with
-// Criterion: a mistake in a fixture fails the test.
+// Bundle messages and chains out of certificates that were just minted, for the tests of certs/. It
+// asserts with Criterion: a mistake in a fixture fails the test.
 #ifndef TABARD_TESTS_UNIT_CERTS_FIXTURE_H
 #define TABARD_TESTS_UNIT_CERTS_FIXTURE_H
 
@@ -64,7 +63,7 @@ enum verify_failure fixture_verify(struct verified_peer *out, const struct trust
                                    time_t now, struct err *err, X509 *leaf, X509 *second,
                                    X509 *third);
 
-// What verify_peer must have said, and in which words; `row` names the case.
+// Expects what verify_peer must have said, and in which words; `row` names the case.
 #define expect_failure(expected, actual, err, words, row)                                          \
     do {                                                                                           \
         cr_expect_str_eq(verify_failure_text(actual), verify_failure_text(expected), "%s: %s",     \

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a lack of memory does to a verification. This program's own malloc fails once, when it is
-// told to; a sanitizer brings one that can't be replaced.
+// Shows what a lack of memory does to a verification. This program's own malloc fails once, when it
+// is told to; a sanitizer brings one that can't be replaced.
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -43,8 +43,8 @@ void *realloc(void *ptr, size_t size)
 }
 #endif
 
-// Verifies in a process of its own, where the n-th allocation fails. Returns how that ended, as
-// waitpid gives it; exit status 0: the chain is good, 1: no allocation was left to fail.
+// Verifies in a process of its own, where the n-th allocation fails. Returns the status that
+// waitpid gives; exit status 0: the chain is good, 1: no allocation was left to fail.
 static int verify_without(long n, const struct trust_bundles *bundles, X509 *leaf, X509 *issuer)
 {
     pid_t pid = fork();

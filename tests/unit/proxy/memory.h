@@ -2,8 +2,8 @@
 //
 // A carrier in memory: two wires stand for the network between two sides, so that a test decides
 // how many bytes arrive at once and how many may be on their way. For tests; no sockets, no clock.
-// The test joins two sides by two wires (memory_join), and calls memory_turn for each until both
-// have come to rest.
+// The test joins two sides by two wires (memory_join), and calls memory_turn for each side until
+// both have come to rest.
 #ifndef TABARD_TESTS_UNIT_PROXY_MEMORY_H
 #define TABARD_TESTS_UNIT_PROXY_MEMORY_H
 

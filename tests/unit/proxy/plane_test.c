@@ -64,7 +64,7 @@ static void stage_init(struct stage *stage)
     cr_assert(pthread_create(&stage->thread, NULL, run, stage) == 0);
 }
 
-// Waits for the proxy's end, which must be on its way.
+// Waits for the proxy's thread, which must be about to end.
 static void stage_cleanup(struct stage *stage)
 {
     pthread_join(stage->thread, NULL);
@@ -151,7 +151,7 @@ static Tabard__V1__FromProxy *receive(struct stage *stage, Tabard__V1__FromProxy
     return message;
 }
 
-// The next message answers this generation, with these words; "" when it is in force.
+// Expects that the next message answers this generation, with these words; "" when it is in force.
 static void expect_answer(struct stage *stage, uint64_t generation, const char *words)
 {
     Tabard__V1__FromProxy *message = receive(stage, TABARD__V1__FROM_PROXY__KIND_SNAPSHOT_RESULT);
@@ -172,8 +172,8 @@ static void expect_inspected(struct stage *stage, uint64_t id)
     tabard__v1__from_proxy__free_unpacked(message, NULL);
 }
 
-// What an inspection says: the generation in force, its first listener's port (0: none), and how
-// many connections it lists.
+// What an inspection has said: the generation in force, its first listener's port (0: none), and
+// how many connections it lists.
 struct seen {
     uint64_t generation;
     uint16_t port;

@@ -17,7 +17,7 @@ enum {
     WIRE_BYTES = 8192,
 };
 
-// One end of the world, service or peer: the far side of one of the relay's two.
+// The service or the peer: the far end of one of the relay's two sides.
 struct far {
     struct memory memory;
     struct side words; // only its rings are used: the application's bytes before and after TLS
@@ -89,7 +89,7 @@ static uint8_t byte_at(uint64_t place)
     return (uint8_t)(place * 2654435761u >> 7);
 }
 
-// What the far end sends more, up to `len` of its stream; returns how much its rings took.
+// Sends up to `len` more bytes of the far end's stream; returns how many its rings took.
 static size_t far_send(struct far *far, size_t len)
 {
     struct side *side = &far->memory.side;
@@ -198,7 +198,7 @@ static bool relay_turn(void)
     return world.up.num_bytes + world.down.num_bytes != before;
 }
 
-// Takes turns until nothing happens any more, also not in the turn after reading was turned on.
+// Takes turns until nothing happens any more, not even in the turn after reading was turned on.
 static void come_to_rest(void)
 {
     for (int num_quiet = 0; num_quiet < 2;) {
@@ -273,7 +273,7 @@ static void world_cleanup(void)
     pool_cleanup(&world.pool);
 }
 
-// All of it arrives, whatever the rings took at once.
+// Sends len bytes and sees all of them arrive, whatever the rings take at once.
 static void carry(struct far *from, struct far *to, size_t len)
 {
     uint64_t until = from->num_sent + len;
@@ -420,7 +420,7 @@ static enum reason expected_reason(const struct acting acts[2], bool is_tls, boo
 {
     *out_is_certain = true;
     for (size_t i = 0; i < 2; i++) {
-        // Of an end that had said a clean one before, a reset may not be noticed any more.
+        // A reset by an end that had ended cleanly before may go unnoticed.
         bool was_clean = i == 1 && acts[0].is_peer == acts[1].is_peer && acts[0].what == ACT_EOF;
         if (acts[i].what == ACT_RESET) {
             *out_is_certain = !was_clean;

@@ -5,7 +5,7 @@
 
 TestSuite(policy_rule, .timeout = 10);
 
-// A new field narrows a rule in some way. Which one, policy_rule.c must say, or policyd would hide
+// A new field narrows a rule in some way. policy_rule.c must say in which, or policyd would hide
 // callees that are allowed, and an ALLOW with this field alone would be refused.
 Test(policy_rule, every_field_of_a_rule_is_decided_about)
 {
