@@ -15,7 +15,7 @@
 // A file's times come from a clock that ticks every 10 ms at the slowest.
 #define RECENT_NS 20000000
 #define READ_FLAGS                                                                                 \
-    (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) // a FIFO without writer would wait
+    (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) // O_NONBLOCK: a FIFO without writer would wait
 
 static int64_t ns_of(const struct timespec *time)
 {
@@ -210,7 +210,7 @@ static bool write_new(const char *temp, const char *path, const char *bytes, siz
     return true;
 }
 
-// A name is on the disk only when its folder is.
+// A file's new name is on the disk only once its folder is.
 static bool sync_folder(const char *path)
 {
     char copy[PATH_MAX];
@@ -249,8 +249,7 @@ bool file_draft_commit(struct file_draft *draft, bool can_replace, struct err *e
     int rc =
         renameat2(AT_FDCWD, draft->temp, AT_FDCWD, draft->path, can_replace ? 0 : RENAME_NOREPLACE);
     if (rc != 0 && !can_replace && (errno == EINVAL || errno == ENOSYS)) {
-        // A file system without that flag: a second name, which also never replaces, and then one
-        // name less.
+        // This file system can't do that in one step. link(2) doesn't replace a file either.
         rc = link(draft->temp, draft->path);
         if (rc == 0) {
             unlink(draft->temp);

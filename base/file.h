@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files that are whole or not there: read with a limit, and written beside their place and moved
-// into it. Every configuration, certificate, key, token and state file comes in through file_read,
-// which hangs on nothing: a FIFO, a device, a folder and a file over the limit are refused by name.
+// Reads files with a limit, and writes them beside their place and moves them into it, so that a
+// file is there whole or not at all. Every configuration, certificate, key, token and state file
+// comes in through file_read, which hangs on nothing: a FIFO, a device, a folder and a file over
+// the limit are refused by name.
 #ifndef TABARD_BASE_FILE_H
 #define TABARD_BASE_FILE_H
 
@@ -42,8 +43,8 @@ struct file {
     struct file_stamp stamp; // set also if it could not be read
 };
 
-// What is refused besides: FILE_NO_LINK a symbolic link, FILE_OURS also a file that another user
-// owns or may write to.
+// How careful file_read is: FILE_NO_LINK refuses a symbolic link, FILE_OURS also a file that
+// another user owns or may write to.
 enum file_care { FILE_ANY, FILE_NO_LINK, FILE_OURS };
 
 // file_read reads at most len_max bytes; a longer file is refused. false sets err to what is wrong,
@@ -52,12 +53,12 @@ bool file_read(struct file *out, const char *path, size_t len_max, enum file_car
                struct err *err);
 void file_cleanup(struct file *file);
 
-// file_read_text is file_read for who needs only the text: to be free()d, and the error has the
-// path before it.
+// file_read_text is file_read with FILE_ANY for a caller that needs only the text, malloc'd. false
+// sets err, which begins with the path.
 bool file_read_text(char **out_text, size_t *out_len, const char *path, size_t len_max,
                     struct err *err);
 
-// A file under way. Zero state: {0}.
+// A file that is being written. Zero state: {0}.
 struct file_draft {
     char path[PATH_MAX]; // where it shall stand
     char temp[PATH_MAX]; // where it is now, or empty
@@ -77,7 +78,7 @@ bool file_draft_commit(struct file_draft *draft, bool can_replace, struct err *e
 // replaced nothing. Does nothing to a draft that was never written.
 void file_draft_abandon(struct file_draft *draft);
 
-// file_write_text is the three in one.
+// file_write_text writes a draft and commits it. false sets err and leaves nothing behind.
 bool file_write_text(const char *path, const char *text, mode_t mode, bool can_replace,
                      struct err *err);
 

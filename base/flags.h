@@ -28,7 +28,7 @@ struct flag {
     bool (*set)(void *ctx, const char *value, struct err *err); // called once for each occurrence
     void *ctx;
     uint32_t min, max;
-    const char *needed; // what it is: without this flag the line is refused, with this text
+    const char *needed; // not NULL: the flag must be given; the error says this of it
     bool is_once;       // refused if given twice; otherwise the last counts
     bool stops;         // what follows is not looked at, and nothing is needed: --help, --version
 };
@@ -54,8 +54,9 @@ bool flags_parse(const struct flag *flags, size_t num_flags, int argc, char **ar
 // flags_number reads a decimal number from min to max, and nothing else.
 bool flags_number(uint32_t *out, const char *text, uint32_t min, uint32_t max, struct err *err);
 
-// flags_answer does what a wrong line, --help or --version ask of main and returns the exit status;
-// -1: the program shall run. is_good is what flags_parse returned.
+// flags_answer prints what a wrong line, --help or --version calls for, and returns the exit
+// status; -1: nothing was called for, and the program shall run. is_good is what flags_parse
+// returned.
 int flags_answer(const char *program, const char *usage, bool is_good,
                  const struct flags_asked *asked, const struct err *err);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What each long-running program does to its own process at its start, once its flags are read:
-// process_begin, then process_harden.
+// Prepares the process of a long-running program, which calls process_begin once its flags are
+// read, and then process_harden.
 #ifndef TABARD_BASE_PROCESS_H
 #define TABARD_BASE_PROCESS_H
 

@@ -68,7 +68,7 @@ Test(file, that_would_hang_or_holds_nothing_is_refused_by_its_kind)
     expect_refused(path_of("none"), FILE_ANY, "No such file or directory");
 }
 
-Test(file, of_others_and_links_are_refused_where_care_is_taken)
+Test(file, that_others_own_or_that_is_a_link_is_refused_where_care_is_taken)
 {
     struct file file;
     char link[PATH_MAX];
