@@ -76,7 +76,7 @@ static bool check(const struct ca_options *options, const struct ca_command *com
                   struct err *err)
 {
     if (options->file == NULL && has_name(command->needed, "file")) {
-        return err_set(err, "FILE is missing; tabard-ca %s --help shows how", command->name);
+        return err_set(err, "FILE is missing; tabard-ca %s --help says what it is", command->name);
     }
     if (options->hours != 0 && options->seconds != 0) {
         return err_set(err, "--hours and --seconds exclude each other");

@@ -27,9 +27,9 @@ struct ca_command {
     const char *name;
     const char *usage; // what follows the name
     const char *help;  // what it does
-    const char
-        *needed; // names of flags without dashes, with a blank between; "file" is the argument
-    const char *known;
+    // Names of flags without dashes, with a blank between; "file" is the argument.
+    const char *needed;
+    const char *known; // with the needed ones
     // NULL, or says whether the flags go together.
     bool (*check)(const struct ca_options *options, struct err *err);
     bool (*run)(const struct ca_options *options, struct err *err);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A certificate chain, a CRL or a signing request in words, "key: value" line by line, to a stream
-// of the caller's. Whatever the file holds, only printable ASCII comes out. Nothing is verified: a
-// certificate that is shown may be worthless.
+// Shows a certificate chain, a CRL or a signing request in words, "key: value" line by line, to a
+// stream of the caller's. Whatever the file holds, only printable ASCII comes out. Nothing is
+// verified: a certificate that is shown may be worthless.
 #ifndef TABARD_CERTS_CA_CA_SHOW_H
 #define TABARD_CERTS_CA_CA_SHOW_H
 

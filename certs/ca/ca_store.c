@@ -111,14 +111,14 @@ static bool read_chain(struct ca_store *out, const char *path, struct err *err)
         const uint8_t *end = list.items[i];
         X509 *cert = d2i_X509(NULL, &end, (long)list.lens[i]);
         if (cert == NULL) {
-            ok = err_set(err, "%s: certificate %zu can't be read", path, i);
+            ok = err_set(err, "%s: certificate %zu can't be read", path, i + 1);
             break;
         }
         if (i == 0) {
             X509_up_ref(cert);
             out->ca.cert = cert;
         }
-        // Those who verify have the root; sending it along would only cost bytes.
+        // The root is not sent along: a peer that verifies has it already.
         if (X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0) {
             X509_free(cert);
         } else {
@@ -208,7 +208,7 @@ static bool append_line(const struct ca_store *store, const char *name, const ch
     if (!ok) {
         err_set(err, "%s: can't be written: %s", path, strerror(errno));
         if (end >= 0 && ftruncate(fd, end) != 0) {
-            err_prefix(err, "and its last line is cut");
+            err_prefix(err, "a part of a line may be left in the file");
         }
     }
     if (fd >= 0) {

@@ -20,8 +20,7 @@ struct ca_store {
     char *dir;                    // owned
     int lock_fd;                  // owned; 0 while the store is closed
     struct mint_ca ca;            // owned
-    X509 *above[STORE_CHAIN_MAX]; // owned; what a leaf's file holds after the leaf: nothing for a
-                                  // root
+    X509 *above[STORE_CHAIN_MAX]; // owned; follow the leaf in its file; none if the CA is a root
     size_t num_above;
 };
 
@@ -43,8 +42,8 @@ char *ca_store_chain_pem(const struct ca_store *store, X509 *leaf);
 bool ca_store_record(const struct ca_store *store, const X509 *leaf, const char *spiffe_id,
                      struct err *err);
 
-// ca_store_revoke adds a serial number to what is revoked. *out_was_known says that it was there
-// already. false sets err.
+// ca_store_revoke adds a serial number to what is revoked. *out_was_known says whether it was
+// there already. false sets err.
 bool ca_store_revoke(const struct ca_store *store, const ASN1_INTEGER *serial, time_t now,
                      bool *out_was_known, struct err *err);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Asking for a certificate: a fresh key and a PKCS#10 request that the key signs (RFC 2986). The
-// key is the caller's and never leaves memory. Whoever answers the request decides what is granted;
-// see certs/ca/mint.h.
+// Makes a request for a certificate: a fresh key and a PKCS#10 request that the key signs (RFC
+// 2986). The key is the caller's and never leaves memory. Whoever answers the request decides what
+// is granted; see certs/ca/mint.h.
 #ifndef TABARD_CERTS_CA_CSR_H
 #define TABARD_CERTS_CA_CSR_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tabard-ca: a mesh CA in a folder. One row of `commands` is a subcommand, one row of `flags` a
-// flag.
+// tabard-ca: a mesh CA in a folder. One row of `commands` is a subcommand; ca_flags.c has the
+// flags.
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -286,9 +286,10 @@ int main(int argc, char **argv)
         }
     }
     if (command == NULL) {
-        fprintf(stderr,
-                "tabard-ca: no command \"%s\"; init, issue, sign-csr, revoke and show are\n",
-                argv[1]);
+        fprintf(
+            stderr,
+            "tabard-ca: %s: no such command; there are init, issue, sign-csr, revoke and show\n",
+            argv[1]);
         return 2;
     }
     struct ca_options options = {0};

@@ -32,7 +32,7 @@ bool mint_key_kind_parse(enum mint_key_kind *out, const char *text, struct err *
     } else if (strcmp(text, "p256") == 0) {
         *out = MINT_KEY_P256;
     } else {
-        return err_set(err, "\"%s\" is no kind of key; ed25519 and p256 are", text);
+        return err_set(err, "\"%s\" is not a kind of key (ed25519 or p256)", text);
     }
     return true;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Making certificates: keys, a mesh CA, its intermediates, workload leaves (X.509-SVID), CRLs, and
+// Makes certificates: keys, a mesh CA, its intermediates, workload leaves (X.509-SVID), CRLs, and
 // their PEM and DER. A leaf never outlives its CA. Results are the caller's, `now` is an argument,
 // and no file is opened: the CA's folder is certs/ca/ca_store.h.
 #ifndef TABARD_CERTS_CA_MINT_H
@@ -47,7 +47,7 @@ void mint_ca_cleanup(struct mint_ca *ca);
 // err.
 char *mint_ca_trust_domain(const X509 *ca_cert, struct err *err);
 
-// What a leaf says.
+// The contents of a leaf, for mint_leaf_new.
 struct mint_leaf {
     const char *spiffe_id;        // of the CA's trust domain, with a path
     const char *const *dns_names; // NULL if there are none

@@ -107,7 +107,7 @@ ASN1_OCTET_STRING *mint_key_id(const X509 *cert)
     return id;
 }
 
-// What an issuer calls its own key counts, whatever rule made that name.
+// Returns the identifier that the issuer's certificate has for its own key, whatever rule made it.
 static ASN1_OCTET_STRING *issuer_key_id(const X509 *issuer)
 {
     const ASN1_OCTET_STRING *named = X509_get0_subject_key_id((X509 *)issuer);

@@ -19,8 +19,8 @@ static BIO *text_begin(void)
     return must_have(BIO_new(BIO_s_mem()));
 }
 
-// Copies what was written to `bio`, as text of the caller's own. What is in memory is always
-// written: `ok` says so.
+// Returns what was written to `bio` as text that the caller owns. `ok`, whether the writing
+// succeeded, must be true, since only memory was written to.
 static char *text_end(BIO *bio, bool ok)
 {
     const uint8_t *data = NULL;

@@ -221,7 +221,7 @@ Test(ca, each_mistake_ends_in_one_line_that_names_it)
 {
     static const struct usage_row rows[] = {
         {"", 2, "tabard-ca init"},
-        {"isue", 2, "no command \"isue\"; init, issue, sign-csr, revoke and show are"},
+        {"isue", 2, "isue: no such command; there are init, issue, sign-csr, revoke and show"},
         {"issue --dirr ca", 2, "--dirr: no such flag; there are --dir, --key, --id"},
         {"issue --dir", 2, "--dir needs a value; --help says which"},
         {"issue --dir ca --dir ca", 2, "--dir is given twice"},
@@ -230,7 +230,7 @@ Test(ca, each_mistake_ends_in_one_line_that_names_it)
         {"issue ca", 2, "\"ca\" belongs to no flag"},
         {"issue --hours 0", 2, "--hours: \"0\" is not a number from 1 to"},
         {"issue --hours 1x", 2, "--hours: \"1x\" is not a number"},
-        {"issue --key rsa", 2, "--key: \"rsa\" is no kind of key; ed25519 and p256 are"},
+        {"issue --key rsa", 2, "--key: \"rsa\" is not a kind of key (ed25519 or p256)"},
         {"issue --force=1", 2, "--force takes no value"},
         {"issue --days 1", 2, "--days: no such flag"},
         {"issue --dir ca --id spiffe://demo.example/a --out-cert a --out-key a", 2, "same file"},

@@ -249,7 +249,7 @@ Test(mint, a_serial_number_survives_its_text)
     cr_expect_eq(ASN1_INTEGER_cmp(again, X509_get0_serialNumber(leaf)), 0);
     ASN1_INTEGER_free(again);
     X509_free(leaf);
-    // What openssl prints, and what people write.
+    // As openssl prints it, and as people write it.
     static const char *const same[] = {"0x0A1B", "0a:1b", "0A:1B", "a1b"};
     for (size_t i = 0; i < 4; i++) {
         ASN1_INTEGER *serial = mint_serial_parse(same[i], NULL);
