@@ -20,7 +20,7 @@ static struct files_entry *add_entry(struct files *files, const char *name, cons
     return entry;
 }
 
-// The path as it was looked for, where the name isn't already that.
+// Sets err to the file's name and `what`, and to its path if that isn't the name. Returns false.
 static bool entry_error(const struct files_entry *entry, struct err *err, const char *what)
 {
     if (strcmp(entry->name, entry->path) == 0) {

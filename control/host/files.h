@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files that belong together, read all of one moment. Its owner calls files_read with a function
-// that adds what it needs, and keeps the result: files_moved says later whether it is still what
-// the disk holds. Owned by the caller; any thread, one at a time; bounded by the limits of its
-// owner. It judges no content.
+// Files that belong together, read as they all stood at one moment. Its owner sets the limits,
+// calls files_read with a function that adds what it needs, and keeps the result: files_moved says
+// later whether that is still what the disk holds. Any thread, one at a time.
 #ifndef TABARD_CONTROL_HOST_FILES_H
 #define TABARD_CONTROL_HOST_FILES_H
 
@@ -11,11 +10,11 @@
 #include "base/file.h"
 
 struct files_entry {
-    char *tag;        // owned; what its owner finds it by; NULL: nothing
-    char *name;       // owned; as errors call it
+    char *tag;        // owned; for files_find; may be NULL
+    char *name;       // owned; for errors
     char *path;       // owned; where it was looked for
-    struct file file; // no bytes: there is no such file, or it is a folder
-    bool is_folder;   // what comes into it or goes from it is a change
+    struct file file; // bytes are NULL if there is no such file, or it is a folder
+    bool is_folder;   // a file that comes into it or goes from it is a change
 };
 
 // Zero state but for the limits.
@@ -25,7 +24,7 @@ struct files {
     size_t len; // of all of them
     size_t file_len_max;
     size_t len_max; // of all of them
-    bool is_recent; // one changed so shortly before that a next change may not show
+    bool is_recent; // one had changed so recently that its stamp may hide a next change
 };
 
 // files_read calls read_once, and again, a few times, while files change under it. read_once adds
@@ -44,11 +43,11 @@ bool files_add(struct files *files, const char *tag, const char *name, const cha
 // files_find returns the entry with a tag, or NULL.
 const struct files_entry *files_find(const struct files *files, const char *tag);
 
-// files_add_folder notes a folder, so that what comes and goes in it counts as a change. It is to
-// be called before the folder is listed.
+// files_add_folder notes a folder, so that a file that comes or goes in it counts as a change. Call
+// it before the folder is listed.
 void files_add_folder(struct files *files, const char *path);
 
-// files_moved says whether any path isn't any more as it was read.
+// files_moved says whether any path has changed since it was read.
 bool files_moved(const struct files *files);
 
 // files_same_stamps says whether two readings looked at the same paths in the same state.

@@ -18,14 +18,14 @@ struct http_server {
     http_on_request *on_request;
     void *ctx;
     unsigned handles_open;
-    bool is_running; // inside MHD_run: what happens now is seen before it returns
+    bool is_running; // inside MHD_run, which sees an answer that is given now
     bool is_closing;
 };
 
 struct http_request {
     struct http_server *server;        // borrowed
     struct MHD_Connection *connection; // borrowed until it completes
-    bool is_asked;                     // the handler has it
+    bool is_asked;                     // the handler was called
     bool is_suspended;
     bool is_answered;
     unsigned status;
@@ -35,7 +35,7 @@ struct http_request {
 
 static void on_timer(uv_timer_t *timer);
 
-// Does what is due and sets the timer to what will be.
+// Does what is due, and sets the timer for what is due next.
 static void run(struct http_server *server)
 {
     server->is_running = true;
@@ -116,7 +116,7 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
         return MHD_YES;
     }
     if (*upload_len > 0) {
-        return MHD_NO; // a GET with a body: nobody needs it
+        return MHD_NO; // no request here has a body
     }
     if (!request->is_asked) {
         request->is_asked = true;

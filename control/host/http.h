@@ -3,7 +3,7 @@
 // A small HTTP/1.1 server on one listening socket, for operators: GET and HEAD, an answer now or a
 // little later. A program makes one with http_new or http_new_tcp and frees it with http_free; its
 // handler answers each request with http_answer. Runs on the loop's thread (libmicrohttpd without
-// threads of its own), within the HTTP_*_MAX below. It knows no page.
+// threads of its own), within the HTTP_*_MAX below.
 #ifndef TABARD_CONTROL_HOST_HTTP_H
 #define TABARD_CONTROL_HOST_HTTP_H
 
@@ -49,8 +49,8 @@ void http_answer(struct http_request *request, unsigned status, const char *cont
 // http_answer_not_found answers 404, with words that say which pages there are.
 void http_answer_not_found(struct http_request *request, const char *pages);
 
-// http_query_number returns the number that the query gives as `name`, at most `max`; `otherwise`
-// if none.
+// http_query_number returns the number that the query gives as `name`, cut at `max`, or `otherwise`
+// if it gives none.
 uint32_t http_query_number(const struct http_request *request, const char *name, uint32_t max,
                            uint32_t otherwise);
 

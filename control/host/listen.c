@@ -71,8 +71,8 @@ static bool unix_address(struct sockaddr_un *out, const char *path, struct err *
     return true;
 }
 
-// Who listens on a Unix socket: its process id; 0: nobody, or unknown in our process namespace; -1
-// sets errno.
+// Returns the id of the process that listens on a Unix socket, 0 if one does whose id we can't see,
+// or -1 with errno set (ECONNREFUSED: nobody listens).
 static pid_t listener_of(const struct sockaddr *address, socklen_t address_len)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -96,7 +96,7 @@ static pid_t listener_of(const struct sockaddr *address, socklen_t address_len)
     return pid;
 }
 
-// Makes way for a new socket file. The folder is locked meanwhile, so that two agents that start
+// Makes way for a new socket file. The folder is locked meanwhile, so that two processes that start
 // together don't both find the file stale.
 static bool make_way(const struct sockaddr_un *address, struct err *err)
 {
@@ -109,15 +109,14 @@ static bool make_way(const struct sockaddr_un *address, struct err *err)
     }
     pid_t pid = listener_of((const struct sockaddr *)address, sizeof *address);
     if (pid > 0) {
-        return err_set(err, "%s: another agent (process %d) listens there", address->sun_path,
-                       (int)pid);
+        return err_set(err, "%s: another process (%d) listens there", address->sun_path, (int)pid);
     }
     if (pid == 0 || errno != ECONNREFUSED) {
         return err_set(err, "%s: %s", address->sun_path,
-                       pid == 0 ? "another agent listens there" : strerror(errno));
+                       pid == 0 ? "another process listens there" : strerror(errno));
     }
     if (unlink(address->sun_path) != 0) {
-        return err_set(err, "%s: a stale socket that can't be removed: %s", address->sun_path,
+        return err_set(err, "%s: the stale socket can't be removed: %s", address->sun_path,
                        strerror(errno));
     }
     return true;
@@ -198,7 +197,7 @@ int listen_netns_lock(uint16_t outbound_port, uint16_t inbound_port, struct err 
     socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)name_len);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
-        err_set(err, "a socket: %s", strerror(errno));
+        err_set(err, "no socket for the lock of this network namespace: %s", strerror(errno));
         return -1;
     }
     if (bind(fd, (struct sockaddr *)&address, len) == 0 && listen(fd, 1) == 0) {

@@ -17,18 +17,18 @@
 // Returns the descriptor, non-blocking and close-on-exec, or -1 with err set.
 int listen_tcp(const struct addr *addr, struct addr *out_bound, struct err *err);
 
-// listen_unix listens on a socket file of mode 0600, in a folder that is made (0755) if only it is
-// missing. A socket file that nobody listens on any more is replaced; one that somebody does, and
-// any other file, is an error. Returns the descriptor or -1 with err set.
+// listen_unix listens on a socket file of mode 0600. It makes the file's folder (0755), but none
+// above it. A stale socket file, on which nobody listens, is replaced; one with a listener, and any
+// other file, is an error. Returns the descriptor, or -1 with err set.
 int listen_unix(const char *path, struct err *err);
 
 // listen_unix_remove removes the socket file once its descriptor is closed, unless somebody else
 // listens there now.
 void listen_unix_remove(const char *path);
 
-// listen_netns_lock takes the right to intercept on these ports in this network namespace, by an
-// abstract Unix socket's name (unix(7)), which ends with the descriptor. Returns it, or -1 with err
-// set: who holds it.
+// listen_netns_lock takes the right to intercept on these ports in this network namespace: the name
+// of an abstract Unix socket (unix(7)), which only one process can hold. Returns the descriptor,
+// which holds it until it is closed, or -1 with err set, which names the holder.
 int listen_netns_lock(uint16_t outbound_port, uint16_t inbound_port, struct err *err);
 
 #endif

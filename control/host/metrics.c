@@ -15,7 +15,7 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
-// A letter, then letters, digits and what `more` allows, which may also come first.
+// Says whether a text is one or more letters, digits and characters of `more`, not a digit first.
 static bool is_word(const char *text, const char *more)
 {
     for (const char *c = text; *c != '\0'; c++) {
@@ -101,8 +101,8 @@ static void put_label(struct metrics_page *page, const char *name, const char *v
     fputc('"', page->out);
 }
 
-// What stands before a sample's value: the last family's name, an ending, and the labels, `bound`
-// (of a bucket; NULL: none) behind the others.
+// Writes what stands before a sample's value: the last family's name, an ending, and the labels,
+// with `bound` (of a bucket, or NULL) as the last.
 static void put_head(struct metrics_page *page, const char *ending,
                      const struct metrics_label *labels, size_t num_labels, const char *bound)
 {

@@ -3,8 +3,8 @@
 // A page of Prometheus text (exposition format 0.0.4), for an operator's /metrics. Its writer calls
 // metrics_open, then metrics_family and that family's samples for one family after another, then
 // metrics_close. The page is on the writer's stack and grows with what is written, up to
-// METRICS_FAMILIES_MAX families. Names are the writer's promise and are held by invariants; texts
-// may hold anything, because they are escaped.
+// METRICS_FAMILIES_MAX families. A name that is not allowed or stands twice is a bug of the writer,
+// and aborts; texts may hold anything, because they are escaped.
 #ifndef TABARD_CONTROL_HOST_METRICS_H
 #define TABARD_CONTROL_HOST_METRICS_H
 
@@ -67,8 +67,8 @@ void metrics_double(struct metrics_page *page, const struct metrics_label *label
 void metrics_uint_by(struct metrics_page *page, const char *label, const char *label_value,
                      uint64_t value);
 
-// metrics_histogram writes the buckets, in rising order, the one of all observations, their sum and
-// their count. A label named "le" is the histogram's own.
+// metrics_histogram writes the buckets, which must rise, then the bucket of all observations, their
+// sum and their count. The label "le" is the histogram's own.
 void metrics_histogram(struct metrics_page *page, const struct metrics_label *labels,
                        size_t num_labels, const struct metrics_bucket *buckets, size_t num_buckets,
                        double sum, uint64_t count);

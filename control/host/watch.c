@@ -31,7 +31,7 @@ struct watch {
     struct folder *folders[WATCH_FOLDERS_MAX]; // owned; NULL where free
     bool is_reading;
     bool is_again;           // something happened while it read
-    bool is_hint;            // the quiet timer runs for events alone, maybe of other files
+    bool is_hint;            // only events set the quiet timer: maybe of files that aren't ours
     uint64_t first_event_ns; // of the events that the quiet timer waits on; 0: none
     uint64_t began_ns;       // of the reading under way
 
@@ -127,8 +127,8 @@ static void want_folder(struct watch *watch, const char *path)
     watch->folders[free_at] = folder;
 }
 
-// The folder of each file, and the one where its symbolic links end; a swapped ..data shows in the
-// former.
+// Watches the folder of each file, and the one in which its symbolic links end. The former shows
+// when the link `..data` of a Kubernetes volume is swapped.
 static void watch_folders(struct watch *watch)
 {
     for (size_t i = 0; i < watch->last.num; i++) {
@@ -225,11 +225,11 @@ void watch_read_now(struct watch *watch)
 static void on_quiet(uv_timer_t *timer)
 {
     struct watch *watch = timer->data;
-    // While a reading is under way the one after it will see.
-    bool is_idle_talk = watch->is_hint && !watch->is_reading && !watch->last.is_recent &&
-                        !files_moved(&watch->last);
+    // While it reads, what the events are about is left to the next reading.
+    bool is_false_alarm = watch->is_hint && !watch->is_reading && !watch->last.is_recent &&
+                          !files_moved(&watch->last);
     watch->is_hint = false;
-    if (is_idle_talk) {
+    if (is_false_alarm) {
         watch->first_event_ns = 0;
     } else {
         watch_read_now(watch);

@@ -2,10 +2,10 @@
 //
 // Files, read again whenever they change. A change is read after a short quiet, off the loop, so
 // that the loop serves meanwhile; a failure is looked at twice before it counts, because files are
-// written in pieces. Its owner gives it a job, calls watch_new, which reads at once, and at the end
-// watch_close; the job's memory is given back by its `release`. The loop's thread, and one libuv
-// worker while it reads; bounded by WATCH_FOLDERS_MAX watched folders (the slow poll sees to the
-// rest) and one reading at a time.
+// written in pieces. Its owner calls watch_new with a job, which reads at once, and at the end
+// watch_close; the job's `release` then frees the owner's memory. The loop's thread, and one libuv
+// worker while it reads, one reading at a time. At most WATCH_FOLDERS_MAX folders are watched;
+// files in others are only polled.
 #ifndef TABARD_CONTROL_HOST_WATCH_H
 #define TABARD_CONTROL_HOST_WATCH_H
 
@@ -15,11 +15,11 @@
 
 #define WATCH_FOLDERS_MAX  64
 #define WATCH_QUIET_MS     10  // without an event, before a change is read
-#define WATCH_QUIET_MS_MAX 200 // ... however many events there are
+#define WATCH_QUIET_MS_MAX 200 // that a change waits at most, while events go on
 #define WATCH_POLL_MS      2000 // stat(2) of every file: for lost events and file systems without any
 #define WATCH_RETRY_MS     100   // after a first failure, and after files that changed a moment ago
 #define WATCH_RETRY_MS_MAX 2000  // files that fail and keep changing are reported after this
-#define WATCH_FAILED_MS    10000 // while failing: tried again, because time too makes things right
+#define WATCH_FAILED_MS    10000 // between readings while failing: time alone can end a failure
 
 struct watch; // opaque
 
@@ -39,6 +39,7 @@ struct watch_job {
     void (*release)(void *ctx);
 };
 
+// watch_new copies the job and begins to watch.
 struct watch *watch_new(uv_loop_t *loop, const struct watch_job *job);
 
 // watch_read_now reads whether or not anything changed.

@@ -57,7 +57,7 @@ static void say(int fd, const char *text)
     cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 }
 
-// What has come since the last call, after `cond` bytes could be read or the end came.
+// Waits `ms` at most for a byte or the end, and returns all that has come since the last call.
 static const char *hear(struct stage *stage, int fd, int ms)
 {
     static char text[8192];

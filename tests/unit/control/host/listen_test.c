@@ -38,7 +38,7 @@ Test(listen_unix, makes_the_socket_for_its_owner_alone_and_the_missing_folder)
     cr_expect_neq(stat(path_of("run/admin.sock"), &st), 0, "removed at the end");
 }
 
-Test(listen_unix, replaces_what_a_dead_agent_left)
+Test(listen_unix, replaces_what_a_dead_process_left)
 {
     int dead = listen_unix(path_of("admin.sock"), NULL);
     cr_assert_geq(dead, 0);
@@ -49,14 +49,14 @@ Test(listen_unix, replaces_what_a_dead_agent_left)
     close(fd);
 }
 
-Test(listen_unix, refuses_where_another_agent_listens_and_names_it)
+Test(listen_unix, refuses_where_another_process_listens_and_names_it)
 {
     int living = listen_unix(path_of("admin.sock"), NULL);
     cr_assert_geq(living, 0);
     struct err err = {{0}, {0}};
     cr_expect_eq(listen_unix(path_of("admin.sock"), &err), -1);
     char words[64];
-    snprintf(words, sizeof words, "another agent (process %d)", (int)getpid());
+    snprintf(words, sizeof words, "another process (%d)", (int)getpid());
     cr_expect(strstr(err.text, words) != NULL && strstr(err.text, "admin.sock") != NULL, "%s",
               err.text);
     listen_unix_remove(path_of("admin.sock"));
