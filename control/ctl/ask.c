@@ -45,7 +45,7 @@ static int connect_to(const char *path, struct err *err)
     memcpy(sa.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (const struct sockaddr *)&sa, sizeof sa) != 0) {
-        // EAGAIN: the backlog is full, which for a Unix socket is an answer and not "later".
+        // Also EAGAIN: a Unix socket's backlog is full, and nothing tells when it no longer is.
         err_set(err, "no agent answers there: %s", strerror(errno));
         if (fd >= 0) {
             close(fd);
@@ -99,12 +99,12 @@ static bool receive_all(int fd, struct bytes *out, uint64_t end_ms, struct err *
     }
 }
 
-// Moves the body of a 200 to the beginning.
+// Cuts off everything before the body of a 200; any other answer is an error.
 static bool keep_body(char *text, size_t *len, struct err *err)
 {
     const char *body = strstr(text, "\r\n\r\n");
     if (strncmp(text, "HTTP/1.", 7) != 0 || strlen(text) < 12 || body == NULL) {
-        return err_set(err, "what answers there is no agent");
+        return err_set(err, "what answers there is not an agent");
     }
     if (strncmp(text + 8, " 200", 4) != 0) {
         return err_set(err, "the agent answered \"%.*s\"", (int)strcspn(text, "\r\n"), text);

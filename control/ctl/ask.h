@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One HTTP/1.0 GET over a Unix socket, for the agent's admin socket.
-// The answer is the caller's; one thread, blocking; bounded by a deadline for everything and a size
-// of the answer. It knows no redirects, no keep-alive and no chunks.
+// One HTTP/1.0 GET to the agent's admin socket, for `tabardctl status`. It blocks, until the
+// deadline at most, and knows no redirects, no keep-alive and no chunks.
 #ifndef TABARD_CONTROL_CTL_ASK_H
 #define TABARD_CONTROL_CTL_ASK_H
 

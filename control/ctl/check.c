@@ -20,7 +20,8 @@ static void print_count(size_t num, const char *one, const char *many)
     printf(", %zu %s", num, num == 1 ? one : many);
 }
 
-// Whom else mesh.yaml names: who this is, and what peers may do, is theirs to say.
+// Prints which source besides the file says who this sidecar is and what peers may do. Returns
+// whether mesh.yaml names one.
 static bool print_others(const char *path, const struct mesh *mesh)
 {
     for (size_t i = 0; mesh->fields[i] != NULL; i++) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tabardctl's commands. Each gets argv from its own name on and returns the process's exit status.
-// None of them changes a running sidecar; `intercept` alone changes the host.
+// tabardctl's commands. main.c calls one with argv from its own name on; it returns the process's
+// exit status. None of them changes a running sidecar; `intercept` alone changes the host.
 #ifndef TABARD_CONTROL_CTL_CTL_H
 #define TABARD_CONTROL_CTL_CTL_H
 

@@ -37,35 +37,36 @@ struct question {
     struct addr to;
 };
 
-struct mesh {
+// The parts of one mesh.yaml that decide.
+struct rules {
     Tabard__V1__MeshConfig *config; // owned
     struct policy_index *policies;  // owned
     struct route_index *routes;     // owned
 };
 
-static void mesh_cleanup(struct mesh *mesh)
+static void rules_cleanup(struct rules *rules)
 {
-    tabard__v1__mesh_config__free_unpacked(mesh->config, NULL);
-    policy_index_free(mesh->policies);
-    route_index_free(mesh->routes);
+    tabard__v1__mesh_config__free_unpacked(rules->config, NULL);
+    policy_index_free(rules->policies);
+    route_index_free(rules->routes);
 }
 
-// What another source decides, this file doesn't hold.
+// Refuses a mesh.yaml whose policies and destinations come from another source.
 static bool check_whole(const Tabard__V1__MeshConfig *config, struct err *err)
 {
     for (size_t i = 0; sources_fields[i] != NULL; i++) {
         const struct source_field *field = sources_fields[i];
         if ((field->fills & 1u << SNAPSHOT_RULES) != 0 && mesh_config_has(config, field->field)) {
             return err_set_at(err, field->field,
-                              "what is allowed is the %s's to say: this file doesn't hold it",
+                              "the %s decides what is allowed, so this file can't tell",
                               field->name);
         }
     }
     return true;
 }
 
-// Reads and indexes the parts that decide. Keys and certificates are for `check`.
-static bool mesh_open(struct mesh *mesh, const char *path, struct err *err)
+// Reads and indexes those parts. Keys and certificates are for `check`.
+static bool rules_open(struct rules *rules, const char *path, struct err *err)
 {
     size_t text_len = 0;
     struct pb_text_marks *marks = NULL;
@@ -73,25 +74,25 @@ static bool mesh_open(struct mesh *mesh, const char *path, struct err *err)
     if (!file_read_text(&text, &text_len, path, PB_TEXT_BYTES_MAX, err)) {
         return false;
     }
-    mesh->config = (Tabard__V1__MeshConfig *)pb_text_parse(&tabard__v1__mesh_config__descriptor,
-                                                           text, text_len, path, &marks, err);
+    rules->config = (Tabard__V1__MeshConfig *)pb_text_parse(&tabard__v1__mesh_config__descriptor,
+                                                            text, text_len, path, &marks, err);
     free(text);
-    if (mesh->config == NULL) {
+    if (rules->config == NULL) {
         return false;
     }
-    const Tabard__V1__MeshConfig *config = mesh->config;
+    const Tabard__V1__MeshConfig *config = rules->config;
     Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT; // borrows everything from config
     snapshot_join(&snapshot, SNAPSHOT_RULES, &config->base);
     snapshot_join(&snapshot, SNAPSHOT_LOCAL, &config->base);
     if (check_whole(config, err)) {
-        mesh->policies = policy_index_new(snapshot.policies, snapshot.n_policies, err);
+        rules->policies = policy_index_new(snapshot.policies, snapshot.n_policies, err);
     }
-    mesh->routes = mesh->policies == NULL ? NULL : route_index_new(&snapshot, err);
-    if (mesh->routes == NULL) {
+    rules->routes = rules->policies == NULL ? NULL : route_index_new(&snapshot, err);
+    if (rules->routes == NULL) {
         pb_text_marks_locate(marks, path, err);
     }
     pb_text_marks_free(marks);
-    return mesh->routes != NULL;
+    return rules->routes != NULL;
 }
 
 static void print_audit(void *ctx, const char *policy, int rule, bool would_deny)
@@ -100,10 +101,10 @@ static void print_audit(void *ctx, const char *policy, int rule, bool would_deny
     printf("audit: policy %s, rule %d, would %s\n", policy, rule, would_deny ? "deny" : "allow");
 }
 
-static bool is_trusted(const struct mesh *mesh, const struct spiffe_id *peer)
+static bool is_trusted(const struct rules *rules, const struct spiffe_id *peer)
 {
-    for (size_t i = 0; i < mesh->config->n_trust_bundles; i++) {
-        const char *domain = mesh->config->trust_bundles[i]->trust_domain;
+    for (size_t i = 0; i < rules->config->n_trust_bundles; i++) {
+        const char *domain = rules->config->trust_bundles[i]->trust_domain;
         if (strlen(domain) == peer->domain_len &&
             memcmp(domain, peer->domain, peer->domain_len) == 0) {
             return true;
@@ -112,8 +113,8 @@ static bool is_trusted(const struct mesh *mesh, const struct spiffe_id *peer)
     return false;
 }
 
-// What ends a connection in the handshake, before any policy is asked. Returns whether it does.
-static bool ends_in_handshake(const struct mesh *mesh, const struct question *question,
+// Says whether the connection ends in the handshake, before any policy is asked, and prints why.
+static bool ends_in_handshake(const struct rules *rules, const struct question *question,
                               enum inbound_mode mode)
 {
     if (mode == INBOUND_MTLS && !question->has_peer) {
@@ -123,7 +124,7 @@ static bool ends_in_handshake(const struct mesh *mesh, const struct question *qu
         return true;
     }
     if ((mode == INBOUND_MTLS || mode == INBOUND_PERMISSIVE) && question->has_peer &&
-        !is_trusted(mesh, &question->peer)) {
+        !is_trusted(rules, &question->peer)) {
         printf(
             "denied: there is no trust bundle for the trust domain %.*s, so the handshake fails\n",
             (int)question->peer.domain_len, question->peer.domain);
@@ -132,7 +133,7 @@ static bool ends_in_handshake(const struct mesh *mesh, const struct question *qu
     return false;
 }
 
-static int explain_inbound(const struct mesh *mesh, const struct question *question)
+static int explain_inbound(const struct rules *rules, const struct question *question)
 {
     static const char *const modes[] = {
         [INBOUND_MTLS] = "MTLS",
@@ -140,7 +141,7 @@ static int explain_inbound(const struct mesh *mesh, const struct question *quest
         [INBOUND_PLAINTEXT] = "PLAINTEXT",
         [INBOUND_TLS_PASSTHROUGH] = "TLS_PASSTHROUGH",
     };
-    const struct inbound inbound = route_inbound(mesh->routes, question->port);
+    const struct inbound inbound = route_inbound(rules->routes, question->port);
     bool proves = inbound.mode == INBOUND_MTLS || inbound.mode == INBOUND_PERMISSIVE;
     const struct policy_request request = {
         .peer = question->has_peer && proves ? &question->peer : NULL,
@@ -152,10 +153,10 @@ static int explain_inbound(const struct mesh *mesh, const struct question *quest
                "for none\n",
                question->port, modes[inbound.mode]);
     }
-    if (ends_in_handshake(mesh, question, inbound.mode)) {
+    if (ends_in_handshake(rules, question, inbound.mode)) {
         return CTL_DENIED;
     }
-    struct policy_decision decision = policy_decide(mesh->policies, &request, print_audit, NULL);
+    struct policy_decision decision = policy_decide(rules->policies, &request, print_audit, NULL);
     bool is_allowed = decision.verdict == POLICY_ALLOWED;
     if (decision.rule < 0) {
         printf("denied: by default, since no policy of mode ENFORCE matches\n");
@@ -166,10 +167,10 @@ static int explain_inbound(const struct mesh *mesh, const struct question *quest
     return is_allowed ? CTL_OK : CTL_DENIED;
 }
 
-static int explain_outbound(const struct mesh *mesh, const struct question *question)
+static int explain_outbound(const struct rules *rules, const struct question *question)
 {
     char buf[ADDR_TEXT_MAX];
-    const struct route route = route_outbound(mesh->routes, &question->to);
+    const struct route route = route_outbound(rules->routes, &question->to);
     addr_text(&question->to, buf);
     switch (route.mode) {
     case ROUTE_DENY:
@@ -255,20 +256,20 @@ static bool read_question(struct question *question, int argc, char **argv, stru
 int ctl_explain(int argc, char **argv)
 {
     struct question question = {.config_path = "mesh.yaml"};
-    struct mesh mesh = {0};
+    struct rules rules = {0};
     struct err err = {{0}, {0}};
     if (!read_question(&question, argc, argv, &err)) {
         err_prefix(&err, "explain");
         return ctl_fail(CTL_USAGE, &err);
     }
     int status = CTL_FAILED;
-    if (!mesh_open(&mesh, question.config_path, &err)) {
+    if (!rules_open(&rules, question.config_path, &err)) {
         ctl_fail(status, &err);
     } else if (question.to_text != NULL) {
-        status = explain_outbound(&mesh, &question);
+        status = explain_outbound(&rules, &question);
     } else {
-        status = explain_inbound(&mesh, &question);
+        status = explain_inbound(&rules, &question);
     }
-    mesh_cleanup(&mesh);
+    rules_cleanup(&rules);
     return status;
 }

@@ -101,8 +101,8 @@ static int probe(int fd)
     return len >= (ssize_t)NLMSG_LENGTH(sizeof *error) ? -error->error : EPROTO;
 }
 
-// libnftables writes to standard error, or ends the process, where it is not allowed or finds no
-// nf_tables. So both are looked at first.
+// Checks first what libnftables doesn't report: without the capability or without nf_tables it
+// writes to standard error or ends the process.
 static bool check_nf_tables(struct err *err)
 {
     static const struct timeval patience = {.tv_sec = 5};
@@ -139,7 +139,7 @@ static bool fail_nft(const char *said, struct err *err)
                        "nft_chain_nat, nft_redir, nft_ct): %s",
                        line);
     }
-    return err_set(err, "nftables: %s", line[0] == '\0' ? "refused, without saying why" : line);
+    return err_set(err, "nftables: %s", line[0] == '\0' ? "refused without saying why" : line);
 }
 
 static bool load(const char *text, struct err *err)

@@ -18,8 +18,8 @@ static const struct command {
      ctl_check_usage},
     {"explain", "says which policy decides, or where a call would go", ctl_explain,
      ctl_explain_usage},
-    {"intercept", "catches this network namespace's TCP traffic, or stops that", ctl_intercept,
-     ctl_intercept_usage},
+    {"intercept", "redirects this network namespace's TCP traffic to the sidecar, or ends that",
+     ctl_intercept, ctl_intercept_usage},
     {"status", "shows what a running agent is doing", ctl_status, ctl_status_usage},
 };
 

@@ -87,8 +87,8 @@ static bool insert_range(struct number_ranges *list, struct number_range range, 
     while (from < list->num && (uint64_t)list->ranges[from].last + 1 < range.first) {
         from++;
     }
-    size_t to =
-        from; // those from `from` on and before `to` touch the new one and become one with it
+    // The ranges from `from` on and before `to` touch the new one, and become one with it.
+    size_t to = from;
     while (to < list->num && list->ranges[to].first <= (uint64_t)range.last + 1) {
         const struct number_range *old = &list->ranges[to++];
         range.first = old->first < range.first ? old->first : range.first;
@@ -218,7 +218,8 @@ static void put_cidrs(FILE *out, const struct cidr_list *list, bool is_v4)
     }
 }
 
-// Leaves alone what is excluded; a list that is empty writes no rule.
+// Writes the rule that leaves the ports of a list alone, or with is_include all other ports. An
+// empty list needs no rule.
 static void put_port_rule(FILE *out, const struct number_ranges *list, bool is_include)
 {
     if (list->num > 0) {
@@ -317,8 +318,8 @@ char *ruleset_up(const struct ruleset *ruleset)
     char *text = NULL;
     size_t len = 0;
     FILE *out = must_have(open_memstream(&text, &len));
-    // Added, so that there is one to delete; deleted, so that nothing of an older one stays; added.
-    // One batch, one commit.
+    // The table is added, so that there is one to delete; deleted, so that nothing of an older one
+    // stays; and added. nftables does all of one batch or nothing.
     fprintf(out, "table inet tabard\ndelete table inet tabard\ntable inet tabard {\n");
     put_chains(out, ruleset);
     fprintf(out, "}\n");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is intercepted, as typed and checked values, and the nftables text that does it: one table,
-// `inet tabard`. Owned by the caller; any thread; bounded by RULESET_RANGES_MAX a list. Pure: it
-// loads nothing into the kernel (see intercept.c).
+// The choice of what is intercepted, as typed values, and the nftables text that intercepts it: one
+// table, `inet tabard`. intercept.c calls ruleset_init, the setters, ruleset_check and then
+// ruleset_up, and loads the text into the kernel. A list has at most RULESET_RANGES_MAX entries.
 #ifndef TABARD_CONTROL_CTL_RULESET_H
 #define TABARD_CONTROL_CTL_RULESET_H
 
@@ -64,8 +64,8 @@ bool ruleset_add_uids(struct number_ranges *list, const char *text, struct err *
 bool ruleset_add_cidrs(struct cidr_list *list, const char *text, struct err *err);
 bool ruleset_check(const struct ruleset *ruleset, struct err *err);
 
-// ruleset_up is the batch that puts the table there, whatever was there before; ruleset_down the
-// one that leaves nothing. To be free()d.
+// ruleset_up returns the batch that makes the table, in place of one that is there; ruleset_down
+// the one that deletes it. Both are malloc'd.
 char *ruleset_up(const struct ruleset *ruleset);
 char *ruleset_down(void);
 

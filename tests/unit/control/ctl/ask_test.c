@@ -101,10 +101,10 @@ Test(ask, everything_else_is_an_error_that_says_what_came)
     } rows[] = {
         {"HTTP/1.1 404 Not Found\r\n\r\nthere is /status\n",
          ": the agent answered \"HTTP/1.1 404 Not Found\""},
-        {"HTTP/1.1 200 OK\r\n", ": what answers there is no agent"},
-        {"SSH-2.0-OpenSSH\r\n\r\n", ": what answers there is no agent"},
-        {"HTTP/1.", ": what answers there is no agent"},
-        {"", ": what answers there is no agent"},
+        {"HTTP/1.1 200 OK\r\n", ": what answers there is not an agent"},
+        {"SSH-2.0-OpenSSH\r\n\r\n", ": what answers there is not an agent"},
+        {"HTTP/1.", ": what answers there is not an agent"},
+        {"", ": what answers there is not an agent"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct err err = {{0}, {0}};
@@ -114,7 +114,7 @@ Test(ask, everything_else_is_an_error_that_says_what_came)
     }
 }
 
-Test(ask, nobody_there_is_said)
+Test(ask, says_that_no_agent_is_there)
 {
     struct err err = {{0}, {0}};
     size_t len = 0;
