@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tabard-policyd: reads the flags, and makes a token or runs.
+// tabard-policyd: reads the flags, then prints a join token or serves.
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -17,7 +17,7 @@ static int make_token(const struct policyd_flags *flags)
     struct stat st;
     time_t expires = time(NULL) + (time_t)flags->minutes * 60;
     if (stat(flags->dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
-        fprintf(stderr, "tabard-policyd token: --dir: %s is no folder\n", flags->dir);
+        fprintf(stderr, "tabard-policyd token: --dir: %s is not a folder\n", flags->dir);
         return 1;
     }
     if (!token_make(token, flags->dir, flags->id, expires, &err)) {
@@ -40,6 +40,6 @@ int main(int argc, char **argv)
         return make_token(&flags);
     }
     process_begin("tabard-policyd", flags.log_level);
-    process_harden(); // the CA's key is here now and then
+    process_harden(); // at times the CA's key is in memory
     return policyd_run(&flags);
 }

@@ -109,7 +109,8 @@ static bool listen_on_unix(struct policyd *policyd, struct err *err)
                  flags->dir);
     }
     int fd = listen_unix(policyd->unix_path, err);
-    // Anybody may connect: the kernel says who they are, and the fleet who may.
+    // Any user may connect: the kernel tells us which user it is, and the fleet which ones are
+    // admitted.
     if (fd < 0 || chmod(policyd->unix_path, 0666) != 0 ||
         !grpc_server_listen(policyd->server, fd, NULL, err)) {
         return err_prefix(err, "--unix");
@@ -151,7 +152,7 @@ static void stop(struct policyd *policyd)
 {
     source_folder_close(policyd->source);
     http_free(policyd->http);
-    grpc_server_free(policyd->server); // ends what is left: UNAVAILABLE, and they come back
+    grpc_server_free(policyd->server); // ends what is left as UNAVAILABLE, so sidecars come back
     service_stop(&policyd->service);
     registry_dir_close(policyd->service.registry);
     issuer_close(policyd->service.issuer);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // tabard-policyd as a whole: folder, service, listeners, metrics and signals on one loop. main
-// calls policyd_run once. One thread besides libuv's workers. It decides nothing.
+// calls policyd_run once. One thread besides libuv's workers.
 #ifndef TABARD_CONTROL_POLICYD_POLICYD_H
 #define TABARD_CONTROL_POLICYD_POLICYD_H
 
 #include "control/policyd/policyd_flags.h"
 
-#define POLICYD_GRACE_MS  200     // for streams, when ending
-#define POLICYD_RENEW_MS  1800000 // between looks at the own certificate and the CRL
-#define POLICYD_CALLS_MAX 200     // streams of one connection
+#define POLICYD_GRACE_MS 200 // for streams, when ending
+// Between renewals of its own certificate; the CRL and old tokens are looked at then, too.
+#define POLICYD_RENEW_MS  1800000
+#define POLICYD_CALLS_MAX 200 // streams of one connection
 #define POLICYD_CONNS_MAX 20000
 
 // policyd_run serves until SIGTERM or SIGINT. Returns the exit status.

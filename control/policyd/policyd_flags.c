@@ -45,7 +45,10 @@ static bool parse_token(struct policyd_flags *out, int argc, char **argv, struct
 {
     const struct flag flags[] = {
         {.name = "dir", .value = &out->dir, .needed = "the folder of the fleet"},
-        {.name = "id", .set = set_id, .ctx = &out->id, .needed = "whom the token admits"},
+        {.name = "id",
+         .set = set_id,
+         .ctx = &out->id,
+         .needed = "the SPIFFE id that the token admits"},
         {.name = "minutes", .number = &out->minutes, .min = 1, .max = TOKEN_MINUTES_MAX},
         FLAGS_ASKED_ROWS(&out->asked),
     };

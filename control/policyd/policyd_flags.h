@@ -16,20 +16,20 @@
 #define POLICYD_UNIX_NAME "policyd.sock" // in DIR, if neither --unix nor --listen is given
 
 struct policyd_flags {
-    bool is_token; // the subcommand
+    bool is_token; // the subcommand `token` is to run
     const char *dir;
-    const char *unix_path; // NULL: none
+    const char *unix_path; // NULL: not given
     struct addr listen;
     bool has_listen;
     struct addr metrics;
     bool has_metrics;
     enum log_level log_level;
-    const char *id; // token
-    uint32_t minutes;
+    const char *id;   // of `token`: the SPIFFE id that the token admits
+    uint32_t minutes; // of `token`: for how long it admits
     struct flags_asked asked;
 };
 
-// policyd_flags_parse: false sets err to one line that names the flag.
+// policyd_flags_parse reads argv. false sets err to one line that names the flag.
 bool policyd_flags_parse(struct policyd_flags *out, int argc, char **argv, struct err *err);
 const char *policyd_flags_usage(void);
 

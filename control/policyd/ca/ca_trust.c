@@ -7,12 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/must.h"
 #include "certs/ca/mint.h"
 #include "proto/policy_agent_fields.h"
 #include "tabard/v1/mesh.pb-c.h"
 
+// ca.pem and roots.pem together, and crl.pem and crls.pem.
 #define LISTS_MAX (2 * TRUST_BUNDLE_ROOTS_MAX)
+_Static_assert(TRUST_BUNDLE_CRLS_MAX <= TRUST_BUNDLE_ROOTS_MAX, "LISTS_MAX holds both kinds");
 
 void ca_trust_free(struct ca_trust *trust)
 {
@@ -36,18 +39,16 @@ static bool read_list(struct der_list *out, const char *label, const char *text,
     return text == NULL || der_list_from_pem(out, label, text, strlen(text), num_max, name, err);
 }
 
-static bool add_der(ProtobufCBinaryData *list, size_t *num, uint8_t *bytes, size_t len)
+// Adds a blob to a list of LISTS_MAX, unless it stands there already.
+static void add_der(ProtobufCBinaryData *list, size_t *num, uint8_t *bytes, size_t len)
 {
     for (size_t i = 0; i < *num; i++) {
         if (list[i].len == len && memcmp(list[i].data, bytes, len) == 0) {
-            return true;
+            return;
         }
     }
-    if (*num == LISTS_MAX) {
-        return false;
-    }
+    invariant(*num < LISTS_MAX);
     list[(*num)++] = (ProtobufCBinaryData){.len = len, .data = bytes};
-    return true;
 }
 
 // Reads the CA's own certificate: its trust domain, and whether it is a root.
@@ -70,13 +71,14 @@ static bool read_ca(struct ca_trust *trust, const struct der_list *chain, bool *
 static bool parse_crls(struct ca_trust *trust, struct err *err)
 {
     trust->parsed = must_alloc(trust->crls.num, sizeof(X509_CRL *));
-    bool ok = true;
-    for (size_t i = 0; ok && i < trust->crls.num; i++) {
+    for (size_t i = 0; i < trust->crls.num; i++) {
         const uint8_t *end = trust->crls.items[i];
         trust->parsed[i] = d2i_X509_CRL(NULL, &end, (long)trust->crls.lens[i]);
-        ok = trust->parsed[i] != NULL;
+        if (trust->parsed[i] == NULL) {
+            return err_set(err, "CRL %zu of ca/crl.pem and crls.pem together can't be read", i + 1);
+        }
     }
-    return ok || err_set(err, "a CRL can't be read");
+    return true;
 }
 
 // Appends one list to another, which takes the blobs over.
@@ -106,22 +108,25 @@ static bool build(struct ca_trust *trust, const struct ca_trust_texts *texts,
               read_list(&more, "X509 CRL", texts->crls, TRUST_BUNDLE_CRLS_MAX, "crls.pem", err);
     join(&trust->crls, &more);
     ok = ok && parse_crls(trust, err);
-    if (ok && is_root) {
-        ok = add_der(root_list, &bundle.n_roots, chain->items[0], chain->lens[0]);
+    if (!ok) {
+        return false;
     }
-    for (size_t i = 0; ok && i < roots->num; i++) {
-        ok = add_der(root_list, &bundle.n_roots, roots->items[i], roots->lens[i]);
+    if (is_root) {
+        add_der(root_list, &bundle.n_roots, chain->items[0], chain->lens[0]);
     }
-    for (size_t i = 0; ok && i < trust->crls.num; i++) {
-        ok = add_der(crl_list, &bundle.n_crls, trust->crls.items[i], trust->crls.lens[i]);
+    for (size_t i = 0; i < roots->num; i++) {
+        add_der(root_list, &bundle.n_roots, roots->items[i], roots->lens[i]);
     }
-    if (ok && bundle.n_roots == 0) {
+    for (size_t i = 0; i < trust->crls.num; i++) {
+        add_der(crl_list, &bundle.n_crls, trust->crls.items[i], trust->crls.lens[i]);
+    }
+    if (bundle.n_roots == 0) {
         return err_set(err, "ca/ca.pem is an intermediate: roots.pem must hold the root above it");
     }
     bundle.trust_domain = trust->domain;
     bundle.roots = root_list;
     bundle.crls = crl_list;
-    trust->bundles = ok ? trust_bundles_new(one, 1, now, err) : NULL;
+    trust->bundles = trust_bundles_new(one, 1, now, err);
     pb_wire_put_message(&trust->packed, STATE_TRUST_BUNDLES, &bundle.base);
     return trust->bundles != NULL;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The trust in the folder's CA: its trust domain, the bundle that proves its certificates (packed,
-// as it is sent to sidecars), and the serial numbers that are revoked. The folder's reader makes
-// one with ca_trust_new, the world takes it over. Immutable once made; any thread may read it.
+// as it is sent to sidecars), and the serial numbers that are revoked. source_folder.c makes
+// one with ca_trust_new, and the world takes it over. Immutable once made; any thread may read it.
 // Bounded by certs/bundle.h. It signs nothing; see issue.h.
 //
 // The roots are the self-signed certificate of ca/ca.pem and those of roots.pem, if there is one:
@@ -36,11 +36,11 @@ struct ca_trust {
     X509_CRL **parsed;             // owned, as many
 };
 
-// ca_trust_new: NULL sets err, which names the file.
+// ca_trust_new reads the texts. NULL sets err, which names the file.
 struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, time_t now, struct err *err);
 void ca_trust_free(struct ca_trust *trust);
 
-// ca_trust_is_revoked says whether any CRL names this serial number; one of no bytes is none.
+// ca_trust_is_revoked says whether any CRL names this serial number. An empty one never is.
 bool ca_trust_is_revoked(const struct ca_trust *trust, const struct cert_serial *serial);
 
 #endif

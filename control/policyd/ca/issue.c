@@ -24,16 +24,16 @@ struct issuer {
     uv_loop_t *loop;
     char *ca_dir; // owned
     uv_work_t work;
-    struct issue_job *waiting; // owned; those of the worker are in `working`
+    struct issue_job *waiting; // owned; not with the worker yet
     struct issue_job **waiting_end;
     size_t num_waiting;
-    struct issue_job *working;
+    struct issue_job *working; // owned; the worker's
     struct err crl_err;
     struct bucket bucket;
     struct issuer_stats stats;
-    bool wants_crl;
-    bool is_on_crl; // the worker's
-    bool did_crl;
+    bool wants_crl; // the next work looks at the CRL, too
+    bool is_on_crl; // the work under way does
+    bool did_crl;   // and it has written one
     bool is_working;
     bool is_closing;
 };
@@ -175,7 +175,7 @@ struct issue_job *issue(struct issuer *issuer, const struct issue_request *reque
 {
     if (request->csr_len == 0 || request->csr_len > ISSUE_CSR_BYTES_MAX) {
         issuer->stats.num_refused++;
-        err_set(err, "a signing request of %zu bytes; 1 to %d would be right", request->csr_len,
+        err_set(err, "the signing request has %zu bytes, not 1 to %d", request->csr_len,
                 ISSUE_CSR_BYTES_MAX);
         return NULL;
     }

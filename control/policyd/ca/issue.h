@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Certificates for signing requests, off the loop: one worker takes all that waits, opens the CA
-// once, and signs one after the other, each noted in the CA's `issued` before it is handed out.
+// Signs certificates for signing requests, off the loop: one worker takes all that wait, opens the
+// CA once, and signs one after the other, each noted in the CA's `issued` before it is handed out.
 // An issuer is freed by its last callback after issuer_close. The loop's thread calls it, and one
 // libuv worker signs. Bounded by ISSUE_WAITING_MAX and ISSUE_PER_SECOND_MAX over all sidecars; each
-// stream has a limit of its own besides (session.h). It doesn't decide who may have which name.
+// stream has a limit of its own besides (session.h). session_first.c decides who may have which
+// name.
 #ifndef TABARD_CONTROL_POLICYD_CA_ISSUE_H
 #define TABARD_CONTROL_POLICYD_CA_ISSUE_H
 
@@ -25,7 +26,7 @@
 struct issuer;    // opaque
 struct issue_job; // opaque: one request, until its callback
 
-// Everything is copied.
+// A signing request, and the names and the life that are granted to it. issue copies everything.
 struct issue_request {
     const uint8_t *csr; // DER
     size_t csr_len;
@@ -56,11 +57,12 @@ struct issuer_stats {
 // issuer_new works with the CA in `ca_dir` (copied).
 struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir);
 
-// issue takes a request; on_done comes from the loop, never from inside. NULL sets err: a limit.
+// issue takes a request. on_done is called later, from the loop. NULL sets err: a limit was met.
 struct issue_job *issue(struct issuer *issuer, const struct issue_request *request,
                         issue_on_done *on_done, void *ctx, struct err *err);
 
-// issue_forget: nobody waits for the job any more; what is being signed is signed.
+// issue_forget keeps on_done from being called; the certificate may be signed all the same. NULL is
+// allowed.
 void issue_forget(struct issue_job *job);
 
 // issuer_renew_crl writes ca/crl.pem anew with the next work, if it is there and half of its life

@@ -32,7 +32,7 @@ static bool fill(struct signed_chain *out, const struct ca_store *store, X509 *l
                  const struct mint_leaf *names, struct err *err)
 {
     if (!cert_serial_read(&out->serial, X509_get0_serialNumber(leaf))) {
-        return err_set(err, "a serial number of more than %d bytes", CERT_SERIAL_LEN_MAX);
+        return err_set(err, "the serial number has more than %d bytes", CERT_SERIAL_LEN_MAX);
     }
     out->not_after = names->not_after;
     bool ok = true;
@@ -64,7 +64,7 @@ bool sign_request(struct signed_chain *out, const struct ca_store *store,
     ERR_clear_error();
     bool ok = csr != NULL && end == request->csr + request->csr_len;
     if (!ok) {
-        err_set(err, "not one DER certificate signing request (PKCS#10)");
+        err_set(err, "is not a single DER certificate signing request (PKCS#10)");
     }
     ok = ok && mint_csr_check(&key, csr, &leaf, err) && sign_public(out, store, key, &leaf, err);
     EVP_PKEY_free(key);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One signature with an open CA: a request and a grant into a chain of DER certificates. Results
-// are owned by the caller; one thread at a time; bounded by certs/ca/mint.h. It keeps no queue and
-// no limit; see issue.h.
+// Signs with an open CA: makes a chain of DER certificates out of a request and what it is granted.
+// issue.c calls it on a worker, tls.c for our own certificate. Results are the caller's; one thread
+// at a time. The queue and the limits are in issue.h.
 #ifndef TABARD_CONTROL_POLICYD_CA_SIGN_H
 #define TABARD_CONTROL_POLICYD_CA_SIGN_H
 
@@ -26,8 +26,8 @@ bool sign_key(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *
               const struct issue_request *request, time_t now, struct err *err);
 void signed_chain_cleanup(struct signed_chain *chain);
 
-// sign_crl writes DIR/crl.pem anew if it is there and half of its life is over. *out_did says
-// whether. false sets err.
+// sign_crl writes the CA's crl.pem anew if it is there and half of its life is over. *out_did says
+// whether it did. false sets err.
 bool sign_crl(const struct ca_store *store, time_t now, bool *out_did, struct err *err);
 
 #endif

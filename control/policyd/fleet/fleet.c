@@ -73,7 +73,8 @@ int fleet_compare_workloads(const void *a, const void *b)
     return compare_texts(left->text, left->text_len, right->text, right->text_len);
 }
 
-// How many workloads' ids stand before every id that begins with `text`, or behind them all.
+// Returns the number of the first workload whose id begins with `text`, or sorts behind all ids
+// that do; with is_behind that of the first that sorts behind.
 static uint32_t bound(const struct fleet *fleet, const char *text, size_t len, bool is_behind)
 {
     uint32_t low = 0;

@@ -3,7 +3,7 @@
 // One fleet: every workload, policy and destination of the folder's pieces, checked, and indexed so
 // that working out what one workload sees costs as much as it sees, however large the fleet
 // (fleet_sight_init). Immutable once built by fleet_new; any thread may read it. Bounded by
-// FLEET_*_MAX. It knows no sidecar, no address in use and no file.
+// FLEET_*_MAX. The addresses in use are in registry.h.
 #ifndef TABARD_CONTROL_POLICYD_FLEET_FLEET_H
 #define TABARD_CONTROL_POLICYD_FLEET_FLEET_H
 
@@ -29,7 +29,7 @@
 #define FLEET_CERTIFICATE_SECONDS_MAX (90 * 86400)
 #define FLEET_NONE                    UINT32_MAX
 
-// One file: its text, and the name that errors say. Borrowed for the call.
+// One file: its text, and its name for errors. Borrowed for the call.
 struct fleet_piece {
     const char *name;
     const char *text;
@@ -52,8 +52,8 @@ struct fleet_rule {
     uint32_t policy;
     uint32_t first_pattern; // of the fleet's `patterns`: its not_principals
     uint32_t num_patterns;
-    bool names_nobody; // no principals: it may match anybody
-    bool is_certain;   // as policy_rule_is_certain says
+    bool has_no_principals; // so it may match any caller
+    bool is_certain;        // as policy_rule_is_certain says
 };
 
 struct fleet {
@@ -89,7 +89,7 @@ const struct fleet_workload *fleet_workload(const struct fleet *fleet, uint32_t 
 // fleet_allows_address says whether a workload's sidecars may say that they are at `ip`.
 bool fleet_allows_address(const struct fleet *fleet, uint32_t workload, const struct ip *ip);
 
-// fleet_range gives the workloads that a pattern matches: first to before end.
+// fleet_range gives the workloads that a pattern matches: from *out_first on, before *out_end.
 void fleet_range(const struct fleet *fleet, const struct spiffe_pattern *pattern,
                  uint32_t *out_first, uint32_t *out_end);
 
@@ -99,7 +99,7 @@ struct fleet_callee {
     uint32_t num_ports;
 };
 
-// What one workload sees. Zero state: {0}.
+// The part of the fleet that one workload sees. Zero state: {0}.
 struct fleet_sight {
     struct array callees;      // of fleet_callee, by workload
     struct array ports;        // of uint32_t

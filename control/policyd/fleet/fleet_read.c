@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pieces into a fleet: form, meaning, and what two pieces may not both say.
+// Reads pieces into a fleet: checks their form and meaning, and that no two define the same thing.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
 
-// Reads pieces into a fleet; knows which names and ids were given already, and in which piece.
+// The reading under way, with the names and ids that were given already, and in which piece.
 struct reader {
     struct fleet *fleet;
     const struct fleet_piece *pieces;
@@ -22,7 +22,7 @@ struct reader {
     size_t piece;
 };
 
-// Notes a name; refuses one that was given before, saying in which file.
+// Notes a name. Refuses one that was given before; err says in which file.
 static bool note_name(const struct reader *reader, struct keymap *names, const char *name,
                       const char *where, struct err *err)
 {
@@ -85,7 +85,8 @@ static bool read_workload(struct reader *reader, const Tabard__V1__Workload *spe
                           reader->domain.text);
     }
     if (row->id.path_len > 8 && memcmp(row->id.path, "/tabard/", 8) == 0) {
-        return err_set_at(err, "spiffe_id", "ids below /tabard/ are the mesh's own servants'");
+        return err_set_at(err, "spiffe_id",
+                          "ids below /tabard/ are reserved for the mesh's own programs");
     }
     if (!note_name(reader, &reader->ids, spec->spiffe_id, "spiffe_id", err)) {
         return false;
@@ -93,8 +94,8 @@ static bool read_workload(struct reader *reader, const Tabard__V1__Workload *spe
     uint32_t seconds = spec->certificate_seconds;
     if (seconds != 0 &&
         (seconds < FLEET_CERTIFICATE_SECONDS_MIN || seconds > FLEET_CERTIFICATE_SECONDS_MAX)) {
-        return err_set_at(err, "certificate_seconds", "%u is not %d to %d", seconds,
-                          FLEET_CERTIFICATE_SECONDS_MIN, FLEET_CERTIFICATE_SECONDS_MAX);
+        return err_set_at(err, "certificate_seconds", "%u is not a life of %d to %d seconds",
+                          seconds, FLEET_CERTIFICATE_SECONDS_MIN, FLEET_CERTIFICATE_SECONDS_MAX);
     }
     return check_ports(spec, err) && read_blocks(fleet, row, err);
 }
@@ -105,18 +106,25 @@ static bool add_pattern(struct array *to, const char *text, struct err *err)
     return spiffe_pattern_parse(pattern, text, strlen(text), err);
 }
 
-// A policy alone, judged as a sidecar would, its errors named as this file names it.
+// Names the place of an error as this file names it. Returns false.
+static bool rename_where(struct err *err, const char *from, const char *to)
+{
+    size_t from_len = strlen(from);
+    if (strncmp(err->where, from, from_len) == 0) {
+        char rest[sizeof err->where];
+        snprintf(rest, sizeof rest, "%s%s", to, err->where + from_len);
+        snprintf(err->where, sizeof err->where, "%s", rest);
+    }
+    return false;
+}
+
+// Checks a policy alone, as a sidecar would.
 static bool check_policy(const Tabard__V1__Policy *policy, struct err *err)
 {
     Tabard__V1__Policy *const one[] = {(Tabard__V1__Policy *)policy};
     struct policy_index *index = policy_index_new(one, 1, err);
     policy_index_free(index);
-    if (index == NULL && strncmp(err->where, "policies[0]", 11) == 0) {
-        char rest[sizeof err->where];
-        snprintf(rest, sizeof rest, "policy%s", err->where + 11);
-        snprintf(err->where, sizeof err->where, "%s", rest);
-    }
-    return index != NULL;
+    return index != NULL || rename_where(err, "policies[0]", "policy");
 }
 
 static bool read_policy(struct reader *reader, const Tabard__V1__FleetPolicy *spec, struct err *err)
@@ -127,7 +135,7 @@ static bool read_policy(struct reader *reader, const Tabard__V1__FleetPolicy *sp
         return err_set_at(err, "policy", "missing");
     }
     if (spec->n_targets == 0) {
-        return err_set_at(err, "targets", "missing: who enforces it");
+        return err_set_at(err, "targets", "missing: the SPIFFE ids whose sidecars enforce it");
     }
     for (size_t i = 0; i < spec->n_targets; i++) {
         if (!add_pattern(&policy->targets, spec->targets[i], err)) {
@@ -148,12 +156,7 @@ static bool check_destination(const Tabard__V1__Destination *destination, struct
     snapshot.n_destinations = 1;
     struct route_index *index = route_index_new(&snapshot, err);
     route_index_free(index);
-    if (index == NULL && strncmp(err->where, "destinations[0]", 15) == 0) {
-        char rest[sizeof err->where];
-        snprintf(rest, sizeof rest, "destination%s", err->where + 15);
-        snprintf(err->where, sizeof err->where, "%s", rest);
-    }
-    return index != NULL;
+    return index != NULL || rename_where(err, "destinations[0]", "destination");
 }
 
 static bool read_destination(struct reader *reader, const Tabard__V1__FleetDestination *spec,
@@ -166,7 +169,7 @@ static bool read_destination(struct reader *reader, const Tabard__V1__FleetDesti
         return err_set_at(err, "destination", "missing");
     }
     if (spec->n_callers == 0) {
-        return err_set_at(err, "callers", "missing: who may call it");
+        return err_set_at(err, "callers", "missing: the SPIFFE ids that may call it");
     }
     for (size_t i = 0; i < spec->n_callers; i++) {
         if (!spiffe_pattern_parse(&pattern, spec->callers[i], strlen(spec->callers[i]), err)) {
@@ -178,7 +181,7 @@ static bool read_destination(struct reader *reader, const Tabard__V1__FleetDesti
     }
     if (strncmp(spec->destination->name, "spiffe://", 9) == 0) {
         return err_set_at(err, "destination.name",
-                          "names with spiffe:// are those of the fleet's own workloads");
+                          "names that begin with spiffe:// are reserved for the fleet's workloads");
     }
     return note_name(reader, &reader->destination_names, spec->destination->name,
                      "destination.name", err);

@@ -35,7 +35,7 @@ static bool index_rule(struct fleet *fleet, const Tabard__V1__Policy__Rule *spec
     *rule = (struct fleet_rule){.policy = policy,
                                 .first_pattern = fleet->patterns.num,
                                 .num_patterns = (uint32_t)spec->n_not_principals,
-                                .names_nobody = spec->n_principals == 0,
+                                .has_no_principals = spec->n_principals == 0,
                                 .is_certain = policy_rule_is_certain(spec)};
     for (size_t i = 0; i < spec->n_not_principals; i++) {
         struct spiffe_pattern *not_this = array_add(&fleet->patterns, sizeof *not_this);
@@ -51,7 +51,7 @@ static bool index_rule(struct fleet *fleet, const Tabard__V1__Policy__Rule *spec
         }
         multimap_add_pattern(&fleet->by_principal, &pattern, number);
     }
-    if (rule->names_nobody) {
+    if (rule->has_no_principals) {
         uint32_t *item = array_add(&fleet->anybody, sizeof *item);
         *item = number;
     }

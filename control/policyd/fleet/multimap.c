@@ -3,7 +3,7 @@
 
 struct link {
     uint32_t value;
-    uint32_t next; // a link's number and 1; 0: the last
+    uint32_t next; // 1 more than the next link's number; 0: there is none
 };
 
 void multimap_cleanup(struct multimap *map)

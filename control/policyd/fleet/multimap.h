@@ -25,8 +25,8 @@ void multimap_add_pattern(struct multimap *map, const struct spiffe_pattern *pat
                           uint32_t value);
 
 // multimap_each calls on_value for every value of a key, multimap_each_match for every value of
-// every pattern that matches an id, as often as it was added; while on_value returns true. false:
-// one didn't.
+// every pattern that matches an id, as often as it was added. They stop, and return false, when
+// on_value returns false.
 typedef bool multimap_on_value(void *ctx, uint32_t value);
 bool multimap_each(const struct multimap *map, const void *bytes, size_t len, uint32_t tag,
                    multimap_on_value *on_value, void *ctx);

@@ -25,7 +25,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-// The pieces' names, sorted: `list` holds char *, owned.
+// Lists the pieces' names, sorted, as char * that the list owns.
 static bool list_pieces(struct array *list, const char *path, struct err *err)
 {
     DIR *folder = opendir(path);
@@ -39,7 +39,7 @@ static bool list_pieces(struct array *list, const char *path, struct err *err)
         char **item = array_add(list, sizeof *item);
         *item = must_strdup(name);
         if (list->num > FLEET_PIECES_MAX) {
-            ok = err_set(err, "fleet: more than %d pieces", FLEET_PIECES_MAX);
+            ok = err_set(err, "fleet: more than %d .yaml files", FLEET_PIECES_MAX);
         }
     }
     if (folder != NULL) {

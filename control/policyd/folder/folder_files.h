@@ -10,7 +10,7 @@
 #define FOLDER_FILE_BYTES_MAX (8u << 20)
 #define FOLDER_BYTES_MAX      (256u << 20) // of all of them
 
-// Which entry of `files` is what; the pieces come behind.
+// Places in the entries of the files; the pieces follow.
 enum folder_entry {
     FOLDER_CA,
     FOLDER_CRL,
@@ -20,10 +20,10 @@ enum folder_entry {
     FOLDER_NUM_FIXED
 };
 
-// folder_files_read: false sets err; what was looked at is there all the same.
+// folder_files_read reads them all. false sets err; *out holds what was looked at all the same.
 bool folder_files_read(struct files *out, const char *dir, struct err *err);
 
-// folder_same_ca and folder_same_fleet compare what two readings read.
+// folder_same_ca and folder_same_fleet say whether two readings read the same names and bytes.
 bool folder_same_ca(const struct files *a, const struct files *b);
 bool folder_same_fleet(const struct files *a, const struct files *b);
 

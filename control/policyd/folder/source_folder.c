@@ -14,7 +14,7 @@
 enum { PART_FLEET, PART_TRUST, NUM_PARTS };
 static const char *const part_names[NUM_PARTS] = {"fleet", "trust"};
 
-// What one reading made of the files.
+// The files as read at one moment, and the fleet and trust made of them.
 struct folder_reading {
     struct files files;
     struct fleet *fleet;    // owned
@@ -28,9 +28,9 @@ struct source_folder {
     struct source_folder_hooks hooks;
     char *dir; // owned
     struct watch *watch;
-    atomic_bool wants_all;                        // what is the same is passed on, too
-    struct folder_reading last;                   // files and is_ok of the reading before
-    struct folder_reading now;                    // the worker's while it reads
+    atomic_bool wants_all;      // the next reading counts as new, unchanged or not
+    struct folder_reading last; // files and is_ok of the reading before
+    struct folder_reading now;  // the worker's while it reads
     char reported[NUM_PARTS][sizeof(struct err)]; // the failure passed on; empty: none
 };
 
@@ -77,16 +77,15 @@ static void read_parts(struct folder_reading *now, const char *dir,
         now->err[PART_TRUST] = now->err[PART_FLEET];
         return;
     }
-    // Read also if it is the same: time makes it unusable.
+    // Read also if the files are the same, since certificates and CRLs expire.
     now->is_same[PART_TRUST] = last->is_ok[PART_TRUST] && folder_same_ca(&last->files, &now->files);
     read_trust(now);
     now->is_same[PART_FLEET] =
         last->is_ok[PART_FLEET] && folder_same_fleet(&last->files, &now->files);
     if (now->is_same[PART_FLEET]) {
         now->is_ok[PART_FLEET] = true;
-    } else if (now->trust != NULL) {
-        read_fleet(
-            now); // without a trust there is nothing to judge it by, and nothing to say of it
+    } else if (now->trust != NULL) { // else nothing tells the trust domain that its ids must have
+        read_fleet(now);
     }
 }
 
@@ -133,7 +132,7 @@ static void on_take(void *ctx, uint64_t began_ns)
             source->reported[part][0] = '\0';
         }
     }
-    // The trust first: a fleet is judged by it.
+    // The trust first: the fleet was checked against it.
     if (now->trust != NULL && !now->is_same[PART_TRUST]) {
         source->hooks.on_trust(source->hooks.ctx, now->trust, began_ns);
         now->trust = NULL;

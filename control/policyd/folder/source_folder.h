@@ -2,8 +2,8 @@
 //
 // The folder as a source: DIR/fleet/*.yaml, and DIR's certificates and CRLs, watched
 // (control/host/watch.h). The fleet and the trust come apart, so that a revocation isn't held up by
-// a slip in a policy. Heap, freed by its last callback after source_folder_close; the loop's
-// thread. It decides nothing about what it read.
+// a slip in a policy. policyd.c calls source_folder_load before anything else, then
+// source_folder_new. Heap, freed by its last callback after source_folder_close; the loop's thread.
 #ifndef TABARD_CONTROL_POLICYD_FOLDER_SOURCE_FOLDER_H
 #define TABARD_CONTROL_POLICYD_FOLDER_SOURCE_FOLDER_H
 
@@ -20,7 +20,7 @@ struct source_folder_hooks {
     // when the change was first seen (uv_hrtime).
     void (*on_fleet)(void *ctx, struct fleet *fleet, uint64_t began_ns);
     void (*on_trust)(void *ctx, struct ca_trust *trust, uint64_t began_ns);
-    // Nothing usable; once for each text in a row.
+    // A part, "fleet" or "trust", isn't usable. Called once while the text stays the same.
     void (*on_failed)(void *ctx, const char *what, const char *text);
 };
 

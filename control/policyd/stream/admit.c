@@ -126,14 +126,14 @@ static enum admit_result by_token(struct admission *out, const struct fleet *fle
     return grant(out, id, ADMIT_BY_JOIN_TOKEN);
 }
 
-// The result if no other proof admits: no certificate was shown, or one that proves nothing.
+// Refuses a sidecar that showed no certificate, or one that proves nothing.
 static enum admit_result no_certificate(const struct admit_request *request, struct err *err)
 {
     if (request->certificate_error[0] != '\0') {
-        err_set(err, "the certificate proves nobody: %s", request->certificate_error);
+        err_set(err, "the certificate proves no identity: %s", request->certificate_error);
         return ADMIT_CERTIFICATE;
     }
-    err_set(err, "nothing proves who this is: a certificate or a join token would");
+    err_set(err, "nothing proves who this is; a certificate or a join token would");
     return ADMIT_NO_PROOF;
 }
 

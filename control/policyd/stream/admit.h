@@ -2,8 +2,9 @@
 //
 // Decides which identity a sidecar gets by what it proves: an existing certificate, the user at the
 // other end of a Unix socket, or a join token, in this order, so that a token is spent only where
-// nothing else admits. A stream's first request asks it once (session_first.c), every new fleet
-// admit_still. It keeps no state; but presenting a token uses it up (token.h).
+// nothing else admits. session_first.c calls admit once for each stream; service.c calls
+// admit_still for each admitted stream when there is a new fleet. It keeps no state, but presenting
+// a token uses the token up (token.h).
 #ifndef TABARD_CONTROL_POLICYD_STREAM_ADMIT_H
 #define TABARD_CONTROL_POLICYD_STREAM_ADMIT_H
 
@@ -15,7 +16,7 @@
 #include "certs/identity.h"
 #include "control/policyd/fleet/fleet.h"
 
-// Why somebody isn't admitted. The texts are metric labels and log values.
+// The decisions of admit. The texts are metric labels and log values.
 #define ADMIT_RESULTS(X)                                                                           \
     X(ADMIT_OK, "ok")                                                                              \
     X(ADMIT_NO_PROOF, "no_proof")                                                                  \
@@ -42,11 +43,11 @@ const char *admit_proof_text(enum admit_proof proof);
 // The facts about the sidecar that asks. Everything is borrowed.
 struct admit_request {
     const char *dir;               // where the tokens are
-    const char *certificate_id;    // NULL: it proved none
-    const char *certificate_error; // "": it showed none; why it proved nothing otherwise
+    const char *certificate_id;    // that its certificate proves; NULL: none
+    const char *certificate_error; // why its certificate proves nothing; "": it showed none
     bool is_unix;
-    uid_t uid;
-    const char *token;     // "": none
+    uid_t uid;             // of a Unix peer
+    const char *token;     // "": it presents none
     const char *wanted_id; // "": whatever is granted
     time_t now;
 };

@@ -22,8 +22,8 @@
 #define SERVICE_MESSAGE_MAX      65536 // bytes of one request
 #define SERVICE_FIRST_REQUEST_MS 10000
 #define SERVICE_RESULT_MS        30000 // from a response to its result
-#define SERVICE_ISSUE_MS         10000 // until a first response goes without the certificate
-#define SERVICE_LINGER_MS        15000 // a lost sidecar's addresses stay so long
+#define SERVICE_ISSUE_MS         10000 // that a first response waits for the certificate
+#define SERVICE_LINGER_MS        15000 // that a lost sidecar's addresses stay
 #define SERVICE_COALESCE_MS      3     // changes that come together are sent together
 #define SERVICE_TICK_MS          500
 #define SERVICE_CSR_BURST        3 // signing requests of one stream at once
@@ -55,7 +55,7 @@ const char *service_end_text(enum service_end end);
 struct push {
     uint64_t began_ns;
     uint32_t num_waiting;
-    bool is_open; // still being handed out
+    bool is_open; // world_flush is still sending it
 };
 
 struct service_stats {
@@ -70,7 +70,7 @@ struct service_stats {
     uint64_t num_csr_limited;             // by a stream's own limit
     uint64_t admitted[ADMIT_NUM_RESULTS]; // decisions, by result
     uint64_t ends[SERVICE_NUM_ENDS];
-    uint64_t num_pushes; // that every sidecar has answered
+    uint64_t num_pushes; // those that every sidecar has answered
     uint64_t push_ns_sum;
     uint64_t push_ns_last;
     uint64_t push_ns_max;
@@ -85,10 +85,10 @@ struct service {
     struct issuer *issuer;         // borrowed
     struct registry_dir *registry; // borrowed
     struct version version;
-    uint64_t drawn_at; // world.num_changes at the last draw
+    uint64_t drawn_at; // world.num_changes when a version was last drawn
     uv_timer_t coalesce;
     uv_timer_t tick;
-    uint64_t change_began_ns; // of the changes not yet sent; 0: none
+    uint64_t change_began_ns; // when the oldest change not yet sent was seen; 0: none
     struct push pushes[SERVICE_PUSHES];
     struct push *push;       // of the flush under way, or NULL
     struct list sessions;    // of session
@@ -101,16 +101,18 @@ struct service {
 // service_init needs the folder's first fleet and trust, which it takes over.
 void service_init(struct service *service, uv_loop_t *loop, const char *dir, struct fleet *fleet,
                   struct ca_trust *trust);
-// service_finish ends every stream by a status that says that policyd stops; service_stop drops
-// what its sidecars left; every call must have ended.
+// service_finish ends every stream as UNAVAILABLE, since policyd stops.
 void service_finish(struct service *service);
+// service_stop drops the addresses of lost sidecars and closes the timers; every call must have
+// ended.
 void service_stop(struct service *service);
 void service_cleanup(struct service *service); // after its timers are closed
 
 // The one method; ctx is the service.
 extern const struct grpc_method service_method;
 
-// service_set_fleet and service_set_trust take over; streams that may no longer be end.
+// service_set_fleet and service_set_trust take over a new one, and end the streams whose identity,
+// addresses or certificate it no longer permits.
 void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t began_ns);
 void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t began_ns);
 

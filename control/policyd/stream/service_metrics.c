@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What an operator sees of the policy agent. docs/metrics.md lists it.
+// Writes the policy agent's page of metrics. docs/metrics.md lists them.
 #include "base/version.h"
 #include "control/host/metrics.h"
 #include "control/policyd/stream/service.h"

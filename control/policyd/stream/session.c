@@ -29,7 +29,7 @@ void session_finish(struct session *session, enum service_end end, enum grpc_cod
     grpc_call_finish(session->call, code, text);
 }
 
-// Notes a result's arrival in the push that it belongs to.
+// The sidecar has answered, or is gone: its push waits for it no longer.
 static void leave_push(struct session *session)
 {
     struct push *push = session->push;
@@ -46,7 +46,8 @@ static void leave_push(struct session *session)
     stats->push_ns_max = took_ns > stats->push_ns_max ? took_ns : stats->push_ns_max;
 }
 
-// A version above every one that was sent for a world in which less had happened.
+// Returns the version to send, drawn anew if the world has changed since the last draw, so that
+// newer content always has a higher version.
 static uint64_t version_now(struct service *service)
 {
     struct err err = {{0}, {0}};
@@ -61,7 +62,7 @@ static uint64_t version_now(struct service *service)
 
 static void join_push(struct session *session)
 {
-    leave_push(session); // it answered late; what it is told now is newer
+    invariant(session->push == NULL); // the result before has been taken
     session->push = session->service->push;
     if (session->push != NULL) {
         session->push->num_waiting++;
@@ -124,7 +125,7 @@ static void take_result(struct session *session, const Tabard__V1__Result *resul
         service->stats.num_acks++;
         return;
     }
-    // It has what it had before; the next change is sent with everything.
+    // The sidecar keeps what it had before, so the next change is sent as a whole state.
     service->stats.num_nacks++;
     session->viewer.wants_all = true;
     log_warn("msg=\"refused by sidecar\" stream=%" PRIu64 " id=%s version=%" PRIu64 " error=%s",
@@ -187,7 +188,7 @@ static void on_start(void *ctx, struct grpc_call *call)
     session->csrs = bucket_full(SERVICE_CSR_BURST, SERVICE_CSR_PER_SECOND);
     session->due_ms = uv_now(service->loop) + SERVICE_FIRST_REQUEST_MS;
     list_push(&service->sessions, &session->link);
-    // So that the sidecar knows that it is heard, before anything is due.
+    // At once, so that the sidecar knows that it is heard.
     grpc_call_send_headers(call);
 }
 

@@ -19,44 +19,46 @@ struct session {
     struct service *service;
     struct grpc_call *call;
     struct list link; // in the service's sessions
-    uint64_t number;
-    char *id; // owned; NULL: not admitted yet
+    uint64_t number;  // in the log, and of its file in the registry
+    char *id;         // owned; NULL: not admitted yet
     uid_t uid;
     enum admit_proof proof;
     char node[SESSION_NODE_MAX];
-    struct claim *claim; // NULL: it is nowhere
-    struct issue_job *job;
+    struct claim *claim;   // its addresses; NULL: none
+    struct issue_job *job; // its signing request under way, or NULL
     uint64_t job_since_ms;
     struct bucket csrs;
     uint32_t num_csrs_refused;
-    struct bytes answer; // to a signing request: a field of the next response
+    struct bytes answer; // to its signing request: a field that the next response takes along
     uint64_t nonce;      // of the last response
-    bool is_waiting;     // for its result
-    bool has_sent;       // any response
+    bool is_waiting;     // for that one's result
+    bool has_sent;       // a response, or waits no longer with the first one for the certificate
     bool has_said_goodbye;
-    bool is_over;     // finished by us
-    bool loses_claim; // its addresses don't stay when it is gone
-    uint64_t due_ms;  // when waiting for anything ends
-    struct push *push;
-    struct cert_serial shown;  // the certificate of its connection; of no bytes: none
-    struct cert_serial issued; // and the one it got last here
+    bool is_over;             // we have finished the call
+    bool loses_claim;         // its addresses don't stay when it is gone
+    uint64_t due_ms;          // until when a first request or a result may come; 0: none is awaited
+    struct push *push;        // that the awaited result belongs to, or NULL
+    struct cert_serial shown; // of the certificate that admitted it; empty: none did
+    struct cert_serial issued; // of the last certificate that it got here; empty: none
 };
 
 // session_finish ends a stream with words for the sidecar, a line in the log, and a count.
 void session_finish(struct session *session, enum service_end end, enum grpc_code code,
                     const char *text);
 
-// session_advance sends what is due, if anything is and nothing is under way.
+// session_advance sends the next response if one is due and no other awaits its result.
 void session_advance(struct session *session);
 
 // session_first takes a stream's first request, session_sign a signing request.
 void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request);
 void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request);
 
-// service_wake sends what has changed after a short while.
+// service_wake has what changed sent after SERVICE_COALESCE_MS. began_ns is when the change was
+// seen.
 void service_wake(struct service *service, uint64_t began_ns);
 
-// service_linger keeps a lost sidecar's addresses for a while, or gives them up at once.
+// service_linger keeps the addresses of a stream that is over for SERVICE_LINGER_MS, or gives them
+// up at once: when the sidecar said goodbye, or may not have them any more.
 void service_linger(struct service *service, struct session *session);
 
 #endif

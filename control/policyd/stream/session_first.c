@@ -82,8 +82,8 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
     return true;
 }
 
-// Takes the addresses that the fleet gives this identity. A host has more than those; only if none
-// is left is that a mistake.
+// Claims those addresses of the node that the fleet gives this identity. A host may have others,
+// too; only to have none of the fleet's is an error.
 static bool claim_addresses_of(struct session *session, const Tabard__V1__Node *node,
                                struct err *err)
 {
@@ -93,7 +93,7 @@ static bool claim_addresses_of(struct session *session, const Tabard__V1__Node *
         .id = session->id, .addresses = addresses, .since_us = service_now_us()};
     uint32_t number = fleet_find(service->world.fleet, session->id, strlen(session->id));
     if (fleet_workload(service->world.fleet, number)->spec->n_ports == 0) {
-        return true; // it is called by nobody
+        return true; // nobody calls it, so its addresses don't matter
     }
     for (size_t i = 0; i < node->n_addresses; i++) {
         struct ip ip;
@@ -179,7 +179,7 @@ static void refuse_csr(struct session *session, const char *text)
     pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE_ERROR, text, strlen(text));
     if (++session->num_csrs_refused > SERVICE_CSR_REFUSED_MAX) {
         session_finish(session, SERVICE_END_CSR_FLOOD, GRPC_RESOURCE_EXHAUSTED,
-                       "too many signing requests that could not be answered");
+                       "too many signing requests that had to be refused");
     }
 }
 

@@ -15,7 +15,7 @@ static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {
     (void)ssl;
     (void)out_alert;
-    return ssl_verify_ok; // decided at admission
+    return ssl_verify_ok; // tls_peer decides at admission
 }
 
 // The mesh's own settings, but for the client's certificate, which is optional here, and ALPN,

@@ -2,8 +2,8 @@
 //
 // TLS for the policy agent's TCP listener: TLS 1.3 with our own SVID. A client is asked for its
 // certificate and may leave it out, since a sidecar with a join token has none yet. The handshake
-// proves that a client holds its key; whom the chain proves is decided at admission (tls_peer), by
-// the CRLs of that moment, so that the refusal is a gRPC status in words. The loop's thread only.
+// proves that a client holds its key. At admission tls_peer decides whom the chain proves, by the
+// CRLs of that moment, so that a refusal is a gRPC status in words. The loop's thread only.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_TLS_H
 #define TABARD_CONTROL_POLICYD_STREAM_TLS_H
 
@@ -23,7 +23,8 @@ SSL_CTX *tls_context(const char *ca_dir, const char *trust_domain, time_t now, s
 // tls_has_certificate says whether a peer showed a certificate.
 bool tls_has_certificate(const struct h2_peer *peer);
 
-// tls_peer verifies what the peer showed; out_serial gets the leaf's. false sets err.
+// tls_peer verifies the chain that the peer showed; *out_serial is its leaf's serial number. false
+// sets err.
 bool tls_peer(struct verified_peer *out, struct cert_serial *out_serial, const struct h2_peer *peer,
               const struct trust_bundles *bundles, time_t now, struct err *err);
 

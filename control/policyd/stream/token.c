@@ -53,7 +53,7 @@ bool token_make(char out[TOKEN_TEXT_MAX], const char *dir, const char *spiffe_id
     return make_folders(dir, err) && file_write_text(path, line, 0600, false, err);
 }
 
-// Reads a token's file: the first word is the id, the second its end.
+// Reads a token's file: its first word is the id, its second the time at which it expires.
 static bool read_line(const char *path, char out_id[SPIFFE_ID_LEN_MAX + 1], time_t *out_expires,
                       struct err *err)
 {
@@ -62,9 +62,10 @@ static bool read_line(const char *path, char out_id[SPIFFE_ID_LEN_MAX + 1], time
     long long expires = 0;
     bool ok = file_read_text(&text, &len, path, LINE_LEN_MAX, err);
     char *blank = ok ? strchr(text, ' ') : NULL;
-    ok = ok && ((blank != NULL && (size_t)(blank - text) <= SPIFFE_ID_LEN_MAX &&
-                 sscanf(blank, " %lld", &expires) == 1) ||
-                err_set(err, "%s: not an id and a time", path));
+    ok = ok &&
+         ((blank != NULL && (size_t)(blank - text) <= SPIFFE_ID_LEN_MAX &&
+           sscanf(blank, " %lld", &expires) == 1) ||
+          err_set(err, "%s: does not hold a SPIFFE id and the time at which it expires", path));
     if (ok) {
         memcpy(out_id, text, (size_t)(blank - text));
         out_id[blank - text] = '\0';

@@ -3,8 +3,8 @@
 // Join tokens: 32 random bytes as text, of which only the SHA-256 is kept, as the name of a file in
 // DIR/tokens that says for whom and until when. token_use moves that file to DIR/tokens/used, which
 // succeeds once, whichever of the policyds that share the folder tries: a token is used up when it
-// is presented, whatever comes of it afterwards. Nothing is kept in memory; any thread; bounded by
-// TOKEN_*_MAX. It admits nobody; see admit.h.
+// is presented, whatever comes of it afterwards. Nothing is kept in memory; any thread. admit.h
+// decides whom it admits.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
 #define TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
 

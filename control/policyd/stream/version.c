@@ -33,7 +33,7 @@ void version_cleanup(struct version *version)
     *version = (struct version){.fd = -1};
 }
 
-// Reads what is there; an empty file is 0.
+// Reads the last version drawn by anybody; 0 from an empty file.
 static bool read_last(int fd, uint64_t *out, struct err *err)
 {
     char text[TEXT_LEN + 1] = "";
@@ -49,7 +49,7 @@ static bool read_last(int fd, uint64_t *out, struct err *err)
     errno = 0;
     *out = strtoull(text, &end, 10);
     return (len == TEXT_LEN && end == text + TEXT_LEN - 1 && errno == 0) ||
-           err_set(err, "not a version: 20 digits and a line feed");
+           err_set(err, "is not a version (20 digits and a line feed)");
 }
 
 static bool draw_shared(struct version *version, uint64_t at_least, struct err *err)
@@ -57,7 +57,7 @@ static bool draw_shared(struct version *version, uint64_t at_least, struct err *
     char text[TEXT_LEN + 1];
     uint64_t shared = 0;
     if (version->fd < 0) {
-        return err_set(err, "no file");
+        return err_set(err, "the file is not open");
     }
     if (flock(version->fd, LOCK_EX) != 0) {
         return err_set(err, "can't be locked: %s", strerror(errno));

@@ -8,10 +8,10 @@
 //     that is higher than its own last one, and is then above every version given before
 //     (version_reach), so that the sidecar does not take its state for an old one;
 //   - a folder that was lost or brought back goes on above its past as long as the clock is right.
-//     If the clock is not, the sidecars refuse, keep what they have, and say so (the operator then
-//     lets them: accept_older), which is what the version is for.
+//     If the clock is not, the sidecars refuse, as they should, keep what they have, and say so
+//     (the operator then sets accept_older).
 // The service draws one for each batch of changes, not for each sidecar. Without the file (disk
-// full, say) it goes on by the clock and its own last draw. One thread.
+// full, say) a policyd goes on by the clock and its own last draw. One thread.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_VERSION_H
 #define TABARD_CONTROL_POLICYD_STREAM_VERSION_H
 
@@ -30,12 +30,12 @@ struct version {
 bool version_open(struct version *out, const char *dir, uint64_t now_us, struct err *err);
 void version_cleanup(struct version *version);
 
-// version_draw returns a version higher than all before. false sets err: the file can't be read or
-// written; version->last is higher than it was all the same.
+// version_draw makes version->last higher than every version before. false sets err: the file can't
+// be read or written, and version->last is higher only than what this process knows of.
 bool version_draw(struct version *version, uint64_t now_us, struct err *err);
 
-// version_reach makes sure that version->last isn't below one that a sidecar holds, if that one was
-// drawn from this folder. false: it was not, and nothing was drawn for it.
+// version_reach raises version->last to at least the version `held` by a sidecar, if that one was
+// drawn from this folder. false: it was not.
 bool version_reach(struct version *version, uint64_t held, uint64_t now_us);
 
 #endif

@@ -20,7 +20,7 @@ struct place {
     struct table_link link; // first: a link is its place
     struct ip ip;
     struct hold *holds;
-    struct hold *owner; // whose identity the address is
+    struct hold *owner; // the one that counts: the address belongs to its claim's identity
 };
 
 struct claim {
@@ -55,8 +55,8 @@ static struct place *find_place(struct registry *registry, const struct ip *ip, 
     return (struct place *)link;
 }
 
-// The claim that counts: one in touch before one that lingers, then the older, then the id that
-// sorts first, so that several policyds agree.
+// Says whether `a` counts rather than `b`: a claim in touch counts before one that lingers, then
+// the older one, then the id that sorts first, so that several policyds agree.
 static bool goes_before(const struct claim *a, const struct claim *b)
 {
     if (a->is_lingering != b->is_lingering) {
@@ -68,7 +68,7 @@ static bool goes_before(const struct claim *a, const struct claim *b)
     return strcmp(a->id, b->id) < 0;
 }
 
-// Finds the owner anew, and says so if the address has moved.
+// Finds the owner anew, and calls on_moved if the address has another identity than before.
 static void settle(struct registry *registry, struct place *place, const char *was_id)
 {
     place->owner = NULL;
@@ -140,7 +140,7 @@ struct claim *registry_claim(struct registry *registry, const struct claim_spec 
         return NULL;
     }
     if (registry->num_claims >= REGISTRY_CLAIMS_MAX) {
-        err_set(err, "there are %d sidecars already", REGISTRY_CLAIMS_MAX);
+        err_set(err, "the limit of %d sidecars with addresses is reached", REGISTRY_CLAIMS_MAX);
         return NULL;
     }
     for (size_t i = 0; i < spec->num_addresses && !spec->is_foreign; i++) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The addresses in use, and the sidecars that claim them. An address belongs to one identity: that
-// of its oldest claim. Owned by the world; the loop's thread only; bounded by
-// REGISTRY_CLAIMS_MAX and REGISTRY_ADDRESSES_MAX. It asks nobody whether a claim is permitted (see
-// fleet.h) and writes no file (see registry_dir.h); time is an argument.
+// of its oldest claim, but a claim that lingers counts after all others. Owned by the world; the
+// loop's thread only; bounded by REGISTRY_CLAIMS_MAX and REGISTRY_ADDRESSES_MAX. It asks nobody
+// whether a claim is permitted (see fleet.h) and writes no file (see registry_dir.h); time is an
+// argument.
 #ifndef TABARD_CONTROL_POLICYD_WORLD_REGISTRY_H
 #define TABARD_CONTROL_POLICYD_WORLD_REGISTRY_H
 
@@ -20,20 +21,20 @@
 
 struct claim; // opaque: one sidecar's addresses
 
-// Whose claim it is, and to which addresses. Everything is copied.
+// A claim to make: an identity and its addresses. registry_claim copies everything.
 struct claim_spec {
     const char *id; // SPIFFE id
     const struct ip *addresses;
     size_t num_addresses;
-    uint64_t since_us; // which claim is older
-    bool is_foreign;   // another policyd's: it isn't refused, it may only lose
+    uint64_t since_us; // the older claim counts
+    bool is_foreign;   // another policyd's: no address is refused, but it may lose them
 };
 
 struct registry {
     struct table places; // ip -> place
     uint32_t num_claims;
     void *ctx;
-    // An address came to an identity, left it, or both. NULL: nobody's. Borrowed for the call.
+    // An address moved from one identity to another; NULL stands for nobody. Borrowed for the call.
     void (*on_moved)(void *ctx, const struct ip *ip, const char *from_id, const char *to_id);
 };
 
@@ -43,13 +44,15 @@ void registry_init(struct registry *registry, void *ctx,
 // registry_cleanup needs every claim to be gone.
 void registry_cleanup(struct registry *registry);
 
-// registry_claim takes addresses for a sidecar. Refused, unless foreign: an address that a claim of
-// another identity holds (a lingering one gives way), and too many. NULL sets err.
+// registry_claim takes addresses for a sidecar. It refuses what is over a limit and, unless the
+// spec is foreign, an address that belongs to another identity, except by a lingering claim. NULL
+// sets err.
 struct claim *registry_claim(struct registry *registry, const struct claim_spec *spec,
                              struct err *err);
 
 // registry_linger: the sidecar is out of touch; its addresses stay where they are, but give way to
-// whoever else claims them. The caller drops it after a while.
+// whoever else claims them. The caller drops the claim after a while.
+// registry_drop gives the addresses up and frees the claim. NULL is allowed.
 void registry_linger(struct registry *registry, struct claim *claim);
 void registry_drop(struct registry *registry, struct claim *claim);
 

@@ -26,10 +26,10 @@
 #define POLLS_BETWEEN_SCANS 5
 
 struct foreign_file {
-    struct table_link link; // first
+    struct table_link link; // first: a link is its file
     char name[FILE_NAME_MAX];
     struct claim *claim;
-    uint64_t scan; // the last in which it was there
+    uint64_t scan; // the number of the last scan that found it
 };
 
 struct instance {
@@ -42,15 +42,15 @@ struct instance {
 
 struct registry_dir {
     uv_timer_t heartbeat;
-    uv_fs_event_t event; // of registry/ itself
-    uv_loop_t *loop;
-    struct registry *registry;
+    uv_fs_event_t event;       // of registry/ itself
+    uv_loop_t *loop;           // borrowed
+    struct registry *registry; // borrowed
     bool (*permits)(void *ctx, const char *id, const struct ip *ip);
     void *ctx;
     char *path; // owned: DIR/registry
     char own[INSTANCE_LEN + 1];
     struct instance *instances[REGISTRY_INSTANCES_MAX]; // owned; NULL where free
-    uint64_t scan;
+    uint64_t scan;                                      // the number of the last scan
     unsigned num_beats;
     unsigned handles_open;
     bool is_closing;
@@ -125,7 +125,7 @@ static bool is_file_name(const char *name)
     return len > 0 && len < FILE_NAME_MAX && name[len] == '\0';
 }
 
-// One file of another instance is there, or isn't any more.
+// Takes in a file of another instance, or forgets it if it is gone.
 static void look_at(struct instance *instance, const char *name)
 {
     struct registry_dir *dir = instance->owner;
@@ -162,6 +162,7 @@ static void on_file_event(uv_fs_event_t *event, const char *name, int events, in
     }
 }
 
+// Forgets the files that the last scan did not find, or all.
 static void forget_unseen(struct instance *instance, bool all)
 {
     for (uint32_t i = 0; i < instance->files.cap; i++) {
@@ -230,7 +231,7 @@ static bool is_alive(const struct registry_dir *dir, const char *name)
     struct timespec now;
     snprintf(path, sizeof path, "%s/%s/" ALIVE, dir->path, name);
     clock_gettime(CLOCK_REALTIME, &now);
-    // A folder is made before its heartbeat: it has as long for that.
+    // A folder is made before its file `alive`; until then its own time is the heartbeat.
     if (stat(path, &st) != 0) {
         snprintf(path, sizeof path, "%s/%s", dir->path, name);
         if (stat(path, &st) != 0) {
@@ -254,7 +255,8 @@ static void meet(struct registry_dir *dir, const char *name)
         }
     }
     if (free_at == REGISTRY_INSTANCES_MAX) {
-        log_warn("msg=\"another policyd is not heard\" instance=%s", name);
+        log_warn("msg=\"too many policyds share the folder, one is ignored\" instance=%s max=%d",
+                 name, REGISTRY_INSTANCES_MAX);
         return;
     }
     struct instance *instance = must_alloc(1, sizeof *instance);

@@ -5,8 +5,8 @@
 // since when, its addresses) and the file `alive`, whose time is the instance's heartbeat. A folder
 // whose heartbeat stops is believed for REGISTRY_STALE_MS more, so that a policyd that restarts
 // doesn't take its sidecars' addresses away meanwhile, and is then removed by whoever sees it.
-// Heap, freed by its last close callback; the loop's thread only; bounded by INSTANCES_MAX and the
-// registry's own limits. It decides nothing: what it reads are claims like others.
+// Heap, freed by its last close callback; the loop's thread only; bounded by REGISTRY_INSTANCES_MAX
+// and the registry's own limits. What it reads becomes foreign claims of the registry.
 #ifndef TABARD_CONTROL_POLICYD_WORLD_REGISTRY_DIR_H
 #define TABARD_CONTROL_POLICYD_WORLD_REGISTRY_DIR_H
 
@@ -22,14 +22,14 @@
 
 struct registry_dir; // opaque
 
-// registry_dir_new makes our own folder and reads the others'. permits says whether an identity may
-// be at an address: what others wrote is held to the same fleet. NULL sets err.
+// registry_dir_new makes our own folder and reads the others'. `permits` says whether an identity
+// may be at an address; an address that others wrote is taken only if it may. NULL sets err.
 struct registry_dir *registry_dir_new(uv_loop_t *loop, const char *dir, struct registry *registry,
                                       bool (*permits)(void *ctx, const char *id,
                                                       const struct ip *ip),
                                       void *ctx, struct err *err);
 
-// registry_dir_close leaves our own folder behind: whoever takes over believes it a while.
+// registry_dir_close leaves our own folder behind, which others believe for REGISTRY_STALE_MS more.
 void registry_dir_close(struct registry_dir *dir);
 
 // registry_dir_write says where a sidecar of ours is; registry_dir_erase that it is there no more.
@@ -37,7 +37,7 @@ void registry_dir_close(struct registry_dir *dir);
 void registry_dir_write(struct registry_dir *dir, uint64_t number, const struct claim *claim);
 void registry_dir_erase(struct registry_dir *dir, uint64_t number);
 
-// registry_dir_refresh reads everything anew: another fleet permits other things.
+// registry_dir_refresh reads everything anew, since a new fleet permits other addresses.
 void registry_dir_refresh(struct registry_dir *dir);
 
 #endif

@@ -89,7 +89,7 @@ void view_note(struct world *world, struct view *view, const struct member *memb
 {
     world->num_changes++;
     if (list_is_empty(&view->viewers)) {
-        // Nobody has a state that the change would be a change of.
+        // Nobody holds a state of this view, so the next viewer gets a whole one anyhow.
         view->state_seq = ++view->seq;
         return;
     }

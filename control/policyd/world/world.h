@@ -7,7 +7,7 @@
 // world_flush after changes. Owned by the service; the loop's thread only. Bounded by the fleet, by
 // WORLD_LOG_MAX changes a view (a sidecar that is further behind is sent the whole state), and by
 // the identities that fleets have named since the start, of which a few hundred bytes each are
-// kept. It sends nothing; see session.
+// kept. It sends nothing; see stream/session.h.
 //
 // An address that comes or goes costs as much as there are views that may call it, and a delta as
 // much as there are changes in it, however large the fleet.
@@ -33,7 +33,7 @@ struct viewer {
     struct view *view;
     struct list link;  // in the view's viewers
     uint64_t seq;      // of the view's last change that it was sent
-    bool wants_all;    // the next is a whole state
+    bool wants_all;    // its next update must be a whole state
     bool wants_deltas; // it understands them
 };
 
@@ -50,7 +50,7 @@ struct world {
     struct table members;
     struct view *dirty; // views with changes that no viewer was told of
     struct world_hooks hooks;
-    struct view *packed;  // whose body was packed last: bodies are kept of one view only
+    struct view *packed;  // the one view whose body is kept: the last that was packed
     uint64_t num_changes; // in any view, since the start
     uint64_t num_views;
     uint64_t num_sights; // how often a view's sight was worked out, since the start
@@ -61,8 +61,8 @@ void world_init(struct world *world, const struct world_hooks *hooks);
 // world_cleanup needs viewers and claims to be gone.
 void world_cleanup(struct world *world);
 
-// world_set_fleet and world_set_trust take over a new one. Only views in which something differs
-// are changed by a fleet; all of them by a trust.
+// world_set_fleet and world_set_trust take over a new one. A fleet changes the views in which
+// something differs, a trust changes all.
 void world_set_fleet(struct world *world, struct fleet *fleet);
 void world_set_trust(struct world *world, struct ca_trust *trust);
 

@@ -12,10 +12,10 @@ struct member {
     struct table_link link; // first: a link is its member
     char *id;               // owned
     size_t id_len;
-    uint32_t number;        // in the fleet; FLEET_NONE
+    uint32_t number;        // in the fleet, or FLEET_NONE
     struct array addresses; // of ip: those that the registry gives it
     struct array callers;   // of view *: those that may call it
-    struct view *view;      // owned; NULL: nobody asked
+    struct view *view;      // owned; NULL: no viewer has asked for it
 };
 
 struct change {
@@ -26,17 +26,17 @@ struct change {
 struct view {
     struct member *member;
     struct fleet_sight sight; // of world->fleet
-    uint8_t
-        digest[SHA256_DIGEST_LENGTH]; // of what a delta can't change: policies, fixed destinations
-    uint64_t seq;                     // of the last change
-    uint64_t state_seq;               // of the last one that no delta can tell
-    struct change *log;               // owned; NULL until the first; at seq % WORLD_LOG_MAX
-    struct list viewers;              // of viewer
+    // Of what a delta can't change: policies and fixed destinations.
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    uint64_t seq;        // of the last change
+    uint64_t state_seq;  // of the last change that only a whole state can tell
+    struct change *log;  // owned; a change is at its seq % WORLD_LOG_MAX; NULL until there is one
+    struct list viewers; // of viewer
     struct view *next_dirty;
     bool is_dirty;
-    struct bytes body;
-    uint64_t body_from;
-    uint64_t body_to; // 0: there is none
+    struct bytes body;  // the update that was packed last
+    uint64_t body_from; // it leads from this change, 0: from nothing, being a whole state,
+    uint64_t body_to;   // to this one; 0: there is no body
 };
 
 // world_member finds or makes a member.

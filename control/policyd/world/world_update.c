@@ -70,7 +70,7 @@ static bool is_same(const struct change *a, const struct change *b)
     return a->member == b->member && ip_equal(&a->ip, &b->ip);
 }
 
-// Each address once, as it is now, whatever happened to it meanwhile.
+// Puts each changed address once, as it is now, whatever happened to it meanwhile.
 static void put_delta(struct world *world, const struct view *view, uint64_t from,
                       struct bytes *out)
 {

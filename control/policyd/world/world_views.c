@@ -68,7 +68,8 @@ static bool same_ports(const struct fleet_sight *a, const struct fleet_callee *i
            (in_a->num_ports == 0 || memcmp(left, right, in_a->num_ports * sizeof *left) == 0);
 }
 
-// A callee that came, went or has other ports: each of its addresses is a change.
+// Notes each address of a callee that came, went or has other ports as a change. Returns false when
+// those are so many that a whole state is noted instead.
 static bool note_member(struct world *world, struct view *view, const struct fleet *fleet,
                         uint32_t workload, uint32_t *num_noted)
 {

@@ -116,7 +116,7 @@ Test(ca_trust, a_certificate_that_stands_twice_is_sent_once)
     free(ca);
 }
 
-Test(ca_trust, that_cannot_be_is_refused_with_the_file_named)
+Test(ca_trust, that_cannot_be_made_is_refused_with_the_file_named)
 {
     char *ca = read_file("root", "ca.pem");
     char *key = read_file("root", "ca.key");

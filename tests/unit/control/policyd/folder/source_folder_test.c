@@ -15,7 +15,7 @@
 
 #define WORKLOAD(name) "workloads: [{spiffe_id: 'spiffe://demo.example/" name "'}]\n"
 
-// What a source said, and the loop it said it on.
+// Records the calls of a source's hooks, on a loop of its own.
 struct listener {
     uv_loop_t loop;
     struct source_folder *source;

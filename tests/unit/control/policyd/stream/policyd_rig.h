@@ -15,19 +15,19 @@
 
 #define POLICYD_WAIT_MS 10000
 
-// The identities of POLICYD_FLEET. Each is granted to the test's own user, but for NOBODY_S. SHOP
+// The identities of POLICYD_FLEET. Each is granted to the test's own user, but for UNGRANTED. SHOP
 // is called at 10.0.0.0/24; the others are called by nobody.
-#define SHOP     "spiffe://demo.example/shop"
-#define WEB      "spiffe://demo.example/web"
-#define OPS      "spiffe://demo.example/ops"
-#define NOBODY_S "spiffe://demo.example/nobody"
+#define SHOP      "spiffe://demo.example/shop"
+#define WEB       "spiffe://demo.example/web"
+#define OPS       "spiffe://demo.example/ops"
+#define UNGRANTED "spiffe://demo.example/nobody"
 
 #define POLICYD_WORKLOADS                                                                          \
     "workloads:\n"                                                                                 \
     "- {spiffe_id: '" SHOP "', unix_uids: [@], addresses: ['10.0.0.0/24'], ports: [8080]}\n"       \
     "- {spiffe_id: '" WEB "', unix_uids: [@]}\n"                                                   \
     "- {spiffe_id: '" OPS "', unix_uids: [@]}\n"                                                   \
-    "- {spiffe_id: '" NOBODY_S "', by_join_token: true}\n"
+    "- {spiffe_id: '" UNGRANTED "', by_join_token: true}\n"
 
 #define POLICYD_POLICY(name, caller)                                                               \
     "- {targets: ['" SHOP "'], policy: {name: " name                                               \
@@ -63,7 +63,7 @@ void policyd_rig_set_fleet(struct policyd_rig *rig, const char *fleet);
 // policyd_rig_set_trust reads the CA's folder, with `crls` (PEM; NULL: none) beside it.
 void policyd_rig_set_trust(struct policyd_rig *rig, const char *crls);
 
-// policyd_rig_owner returns who is at an address, or "".
+// policyd_rig_owner returns the identity that an address belongs to, or "".
 const char *policyd_rig_owner(struct policyd_rig *rig, const char *address);
 
 // sidecar_open begins a stream and says nothing. sidecar_cleanup needs it to be over.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What happens to the streams, and to the addresses of their sidecars, when the world changes.
+// A change of the world, and how it ends streams and moves the addresses of their sidecars.
 #include <criterion/criterion.h>
 #include <openssl/x509.h>
 #include <stdlib.h>

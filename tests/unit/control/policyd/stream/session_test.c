@@ -170,7 +170,7 @@ Test(session, a_response_is_answered_once)
 Test(session, an_identity_that_the_user_is_not_granted_is_refused)
 {
     sidecar_open(&sidecar, &rig);
-    sidecar_ask(&sidecar, NOBODY_S, NULL, NULL, 0);
+    sidecar_ask(&sidecar, UNGRANTED, NULL, NULL, 0);
     sidecar_expect_end(&sidecar, GRPC_PERMISSION_DENIED, "not_named: ", SERVICE_END_NOT_ADMITTED);
     cr_expect_eq(rig.service.stats.admitted[ADMIT_OK], 0);
     cr_expect_eq(rig.service.stats.admitted[ADMIT_NOT_NAMED], 1);

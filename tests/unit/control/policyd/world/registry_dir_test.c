@@ -79,7 +79,7 @@ static struct claim *claim(struct instance_rig *rig, const char *id, const char 
     return made;
 }
 
-// Who is at an address, or "".
+// Returns the identity that an address belongs to, or "".
 static const char *owner(struct instance_rig *rig, const char *address)
 {
     struct ip ip;
@@ -263,7 +263,7 @@ Test(registry_dir, another_fleet_permits_other_things)
     loop_end(&stage.loop);
 }
 
-Test(registry_dir, who_was_dead_before_the_start_is_removed_unread)
+Test(registry_dir, an_instance_dead_before_the_start_is_removed_unread)
 {
     struct stage stage;
     stage_init(&stage);
@@ -276,7 +276,7 @@ Test(registry_dir, who_was_dead_before_the_start_is_removed_unread)
     loop_end(&stage.loop);
 }
 
-Test(registry_dir, who_dies_later_loses_its_addresses_and_its_folder)
+Test(registry_dir, an_instance_that_dies_later_loses_its_addresses_and_its_folder)
 {
     struct stage stage;
     stage_init(&stage);

@@ -67,7 +67,7 @@ static struct ca_trust *empty_trust(void)
     return calloc(1, sizeof(struct ca_trust));
 }
 
-// What a sidecar would have in force: names of destinations.
+// The names of the destinations that a sidecar would have in force.
 struct played {
     struct viewer viewer;
     char names[64][128];
