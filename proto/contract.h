@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The numbers and names on which two of Tabard's programs must agree, beside the messages that they
-// exchange. Only constants stand here; what one program alone decides stands in that program.
+// exchange. A constant that one program alone needs stands in that program.
 #ifndef TABARD_PROTO_CONTRACT_H
 #define TABARD_PROTO_CONTRACT_H
 
@@ -10,7 +10,7 @@
 #define CONTRACT_CONTROL_FD  3
 #define CONTRACT_WORKERS_MAX 256
 
-// The longest frames on these sockets, without the prefix. What is longer ends the socket.
+// The longest frames on these sockets, without the prefix. A longer one ends the connection.
 #define CONTRACT_TO_PROXY_BYTES_MAX   (64u << 20) // control: a snapshot of the largest mesh
 #define CONTRACT_FROM_PROXY_BYTES_MAX (16u << 20) // control: an InspectResult
 #define CONTRACT_SIGN_BYTES_MAX       (64u << 10) // a worker's, both ways

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The field numbers of policy_agent.proto that are written by hand, by who puts a response together
-// out of parts that are packed already. A test holds them to the generated descriptors.
+// The field numbers of policy_agent.proto with which policyd puts a response together by hand, out
+// of parts that are packed already. A test compares them with the generated descriptors.
 #ifndef TABARD_PROTO_POLICY_AGENT_FIELDS_H
 #define TABARD_PROTO_POLICY_AGENT_FIELDS_H
 
