@@ -35,7 +35,7 @@ static void host_addrs_read(struct host_addrs *addrs, uint64_t now_ms)
     free(addrs->ips);
     addrs->ips = must_alloc(num, sizeof *addrs->ips);
     addrs->num = 0;
-    for (const struct ifaddrs *at = list; at != NULL && num > 0; at = at->ifa_next, num--) {
+    for (const struct ifaddrs *at = list; at != NULL && addrs->num < num; at = at->ifa_next) {
         struct addr addr;
         if (at->ifa_addr != NULL && addr_from_sockaddr(&addr, at->ifa_addr)) {
             addrs->ips[addrs->num++] = addr.ip;
