@@ -48,6 +48,9 @@ static void on_header(struct h2_stream *stream, const char *name, size_t name_le
                       const char *value, size_t value_len)
 {
     struct grpc_call *call = call_of(stream);
+    if (stream->receiving != H2_RECEIVING_HEADERS) {
+        return; // a client's trailers mean nothing in gRPC
+    }
     if (name_len == 5 && memcmp(name, ":path", 5) == 0) {
         call->headers.method = find_method(call->conn->service, value, value_len);
     } else {
@@ -57,7 +60,7 @@ static void on_header(struct h2_stream *stream, const char *name, size_t name_le
 
 static void on_headers(struct h2_stream *stream, bool is_trailers)
 {
-    (void)is_trailers; // a client's trailers mean nothing in gRPC
+    (void)is_trailers;
     h2_stream_wake(stream);
 }
 

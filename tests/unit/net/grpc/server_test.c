@@ -122,6 +122,25 @@ Test(server, what_is_no_call_gets_a_status_that_says_so)
     stop(&rig);
 }
 
+Test(server, what_stands_in_a_clients_trailers_makes_no_call)
+{
+    static const char *const head[] = {":method",          "POST",       ":scheme", "http", ":path",
+                                       "/echo.Echo/Unary", ":authority", "a",       NULL};
+    static const char *const trailers[] = {"content-type", "application/grpc", NULL};
+    struct rig rig = {.num_ready = 0};
+    struct raw_frame frame;
+    nghttp2_hd_inflater *inflater = NULL;
+    start(&rig, NULL, true);
+    cr_assert(nghttp2_hd_inflate_new(&inflater) == 0);
+    raw_headers(&raw, 0, 1, head);
+    raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, 1, trailers);
+    cr_assert(raw_expect(&raw, NGHTTP2_HEADERS, 1, &frame));
+    cr_expect(raw_holds(&frame, inflater, ":status", "415", "grpc-status", "13"));
+    nghttp2_hd_inflate_del(inflater);
+    cr_expect_eq(rig.echo.num_started, 0);
+    stop(&rig);
+}
+
 Test(server, a_path_without_its_slash_and_other_malformed_heads_reset_the_stream)
 {
     static const struct {
