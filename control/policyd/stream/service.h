@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The policy agent itself: the streams of its sidecars over one world, and what is due to each
-// when. policyd.c calls service_init, serves service_method, calls service_set_* whenever the
-// folder's content changed, and at the end service_stop and service_cleanup. The loop's thread
-// only; bounded by SERVICE_*. It listens nowhere and watches no file.
+// The policy agent itself: the streams of its sidecars over one world, with the deadlines of
+// each. policyd.c calls service_init, serves service_method, calls service_set_* whenever
+// the folder's content changed, and at the end service_finish, service_stop and service_cleanup.
+// The loop's thread only; bounded by SERVICE_*. It listens nowhere and watches no file.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_SERVICE_H
 #define TABARD_CONTROL_POLICYD_STREAM_SERVICE_H
 
