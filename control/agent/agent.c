@@ -91,6 +91,7 @@ static void lock_release(struct netns_lock *lock)
     *lock = (struct netns_lock){.fd = -1};
 }
 
+// Takes the lock of the ports on which the assembly intercepts, unless it is held already.
 static bool on_claim(void *ctx, const struct assembly *assembly, struct err *err)
 {
     struct agent *agent = ctx;
@@ -103,8 +104,8 @@ static bool on_claim(void *ctx, const struct assembly *assembly, struct err *err
     int fd = listen_netns_lock(assembly->outbound_port, assembly->inbound_port, err);
     if (fd < 0) {
         if (!agent->rollout.in_force.is_set) {
-            stop_soon(agent,
-                      1); // nothing is served yet: a second agent is a mistake, not an update
+            // Nothing is served yet: what fails is the start of a second agent, not an update.
+            stop_soon(agent, 1);
         }
         return false;
     }
@@ -171,10 +172,10 @@ static void on_failed(void *ctx, const char *text)
     rollout_source_failed(&agent->rollout, text, time_now(agent));
 }
 
-static void on_settled(void *ctx, size_t source, uint64_t number, const char *error)
+static void on_settled(void *ctx, size_t source, uint64_t ticket, const char *error)
 {
     struct agent *agent = ctx;
-    feed_settled(&agent->feed, source, number, error);
+    feed_settled(&agent->feed, source, ticket, error);
 }
 
 static void on_offer(void *ctx, struct assembly *assembly)
@@ -222,7 +223,7 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .num_rejected = rollout->num_rejected,
                                  .num_source_errors = rollout->num_source_errors};
     not_ready_because(agent, out->not_ready_because, sizeof out->not_ready_because);
-    feed_facts(&agent->feed, &out->policy);
+    feed_facts(&agent->feed, &out->policy_agent);
     for (int i = 0; i < KEYRING_NUM_RESULTS; i++) {
         out->signatures[i] = keyring_count(agent->keyring, (enum keyring_result)i);
     }
@@ -241,7 +242,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct agent *agent = timer->data;
     if (!rollout_tick(&agent->rollout, time_now(agent))) {
-        supervise_kill(&agent->supervise, "it has not answered to a snapshot in time");
+        supervise_kill(&agent->supervise, "it has not answered a snapshot in time");
     }
 }
 

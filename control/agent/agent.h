@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The whole agent on one loop: the feed of configuration, the rollout, the keys, the supervised
-// proxy and the operator's pages. Each of them decides its own; this passes on what one tells the
-// other. main calls agent_run once.
+// proxy and the operator's pages. Each of them decides what is its own; this passes on what one
+// tells the other. main calls agent_run once.
 #ifndef TABARD_CONTROL_AGENT_AGENT_H
 #define TABARD_CONTROL_AGENT_AGENT_H
 

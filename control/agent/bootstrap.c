@@ -43,8 +43,8 @@ static bool set_uid(void *ctx, const char *text, struct err *err)
     struct bootstrap *out = ctx;
     uint32_t uid = 0;
     if (!flags_number(&uid, text, 1, UINT32_MAX - 1, NULL)) {
-        return err_set(
-            err, "\"%.100s\" is no user id of 1 and more; the proxy does not run as root", text);
+        return err_set(err, "\"%.100s\" is no user id from 1 on; the proxy does not run as root",
+                       text);
     }
     if (geteuid() != 0 && uid != geteuid()) {
         return err_set(err, "only root may switch the user, and this is user %u",

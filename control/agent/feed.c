@@ -18,9 +18,9 @@ static void look_at_board_soon(struct feed *feed)
     }
 }
 
-void feed_settled(struct feed *feed, size_t source, uint64_t number, const char *error)
+void feed_settled(struct feed *feed, size_t source, uint64_t ticket, const char *error)
 {
-    board_settled(&feed->board, source, number, error);
+    board_settled(&feed->board, source, ticket, error);
     look_at_board_soon(feed);
 }
 

@@ -18,7 +18,9 @@
 
 struct feed_hooks {
     void *ctx;
-    void (*offer)(void *ctx, struct assembly *assembly); // to be taken over, or is cleaned up
+    // A new assembly. The callee may take it over and leave the zero state; what it leaves is
+    // cleaned up.
+    void (*offer)(void *ctx, struct assembly *assembly);
     void (*failed)(void *ctx, const char *text); // an update was refused before it could be offered
 };
 
@@ -48,7 +50,7 @@ void feed_reload(struct feed *feed); // reads mesh.yaml now; nothing when closed
 
 // feed_settled notes what became of a source's try (rollout.h) and passes it on in the next turn
 // of the loop.
-void feed_settled(struct feed *feed, size_t source, uint64_t number, const char *error);
+void feed_settled(struct feed *feed, size_t source, uint64_t ticket, const char *error);
 
 // feed_facts fills in what the first source beside the files shows the operator, and returns its
 // name; NULL: mesh.yaml asks for none.

@@ -75,7 +75,7 @@ static bool check_histogram(const Tabard__V1__MetricFamily__Histogram *histogram
     for (size_t i = 0; i < histogram->n_buckets; i++) {
         const Tabard__V1__MetricFamily__Bucket *bucket = histogram->buckets[i];
         if (!isfinite(bucket->bound) || bucket->bound <= bound || bucket->count < count) {
-            return err_set(err, "buckets whose bounds or counts don't rise");
+            return err_set(err, "buckets whose bounds don't rise, or whose counts fall");
         }
         bound = bucket->bound;
         count = bucket->count;
@@ -91,7 +91,7 @@ static bool check_sample(const Tabard__V1__MetricFamily__Sample *sample, enum me
 {
     bool is_histogram = type == METRICS_HISTOGRAM;
     if (is_histogram != (sample->histogram != NULL)) {
-        return err_set(err, "a sample of another type");
+        return err_set(err, "a sample of another type than its family");
     }
     return check_labels(sample, is_histogram, err) &&
            (!is_histogram || check_histogram(sample->histogram, err));

@@ -26,21 +26,21 @@ static void certificate_metrics(struct metrics_page *page, const struct report_f
     }
 }
 
-static void policy_metrics(struct metrics_page *page, const struct source_facts *policy)
+static void policy_agent_metrics(struct metrics_page *page, const struct source_facts *facts)
 {
     metrics_gauge(page, "tabard_policy_agent_connected",
-                  "Whether a policy agent stands behind what is in force.", policy->is_connected);
+                  "Whether a policy agent stands behind what is in force.", facts->is_connected);
     metrics_gauge(page, "tabard_policy_agent_version",
-                  "The version of the state that is held; 0: none.", policy->version);
+                  "The version of the state that is held; 0: none.", facts->version);
     metrics_gauge(page, "tabard_policy_agent_state_age_seconds",
                   "For how long no policy agent has stood behind the state that is held.",
-                  (uint64_t)policy->state_age_s);
+                  (uint64_t)facts->state_age_s);
     metrics_counter(page, "tabard_policy_agent_failures_total",
-                    "Streams to the policy agent that ended, or never were.", policy->num_failures);
+                    "Streams to the policy agent that ended, or never were.", facts->num_failures);
     metrics_counter(page, "tabard_policy_agent_nacks_total",
-                    "Responses of the policy agent that were refused.", policy->num_nacks);
+                    "Responses of the policy agent that were refused.", facts->num_nacks);
     metrics_counter(page, "tabard_policy_agent_store_failures_total",
-                    "States that could not be brought to the disk.", policy->num_store_failures);
+                    "States that could not be brought to the disk.", facts->num_store_failures);
 }
 
 static void build_info(struct metrics_page *page, const struct report_facts *facts)
@@ -79,8 +79,8 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
                   facts->proxy_pid != 0);
     metrics_counter(page, "tabard_proxy_restarts_total",
                     "Starts of the proxy process after the first.", facts->proxy_restarts);
-    if (facts->policy.address != NULL) {
-        policy_metrics(page, &facts->policy);
+    if (facts->policy_agent.address != NULL) {
+        policy_agent_metrics(page, &facts->policy_agent);
     }
 }
 
@@ -95,16 +95,16 @@ char *report_metrics(const struct report_facts *facts, const Tabard__V1__Inspect
     return metrics_close(&page);
 }
 
-static void fill_policy(Tabard__V1__PolicyAgentStatus *out, const struct source_facts *policy)
+static void fill_policy_agent(Tabard__V1__PolicyAgentStatus *out, const struct source_facts *facts)
 {
-    out->address = (char *)policy->address;
-    out->connected = policy->is_connected;
-    out->version = policy->version;
-    out->state_age_seconds = policy->state_age_s;
-    out->failures = policy->num_failures;
-    out->nacks = policy->num_nacks;
-    out->store_failures = policy->num_store_failures;
-    out->last_error = (char *)policy->last_error;
+    out->address = (char *)facts->address;
+    out->connected = facts->is_connected;
+    out->version = facts->version;
+    out->state_age_seconds = facts->state_age_s;
+    out->failures = facts->num_failures;
+    out->nacks = facts->num_nacks;
+    out->store_failures = facts->num_store_failures;
+    out->last_error = (char *)facts->last_error;
 }
 
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect)
@@ -122,8 +122,8 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     status.proxy_pid = facts->proxy_pid;
     status.proxy_restarts = facts->proxy_restarts;
     Tabard__V1__PolicyAgentStatus policy = TABARD__V1__POLICY_AGENT_STATUS__INIT;
-    if (facts->policy.address != NULL) {
-        fill_policy(&policy, &facts->policy);
+    if (facts->policy_agent.address != NULL) {
+        fill_policy_agent(&policy, &facts->policy_agent);
         status.policy_agent = &policy;
     }
     if (inspect != NULL) {

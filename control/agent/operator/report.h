@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the agent shows its operator, as text: metrics for Prometheus (docs/metrics.md lists them)
-// and the Status as JSON. Pure functions of facts that the caller, admin, collects; their results
-// are malloc'd, the caller's. What the proxy said bounds their size.
+// and the Status as JSON. Pure functions of the facts that admin collects. Their results are
+// malloc'd, the caller's; how much the proxy said bounds them.
 #ifndef TABARD_CONTROL_AGENT_OPERATOR_REPORT_H
 #define TABARD_CONTROL_AGENT_OPERATOR_REPORT_H
 
@@ -34,7 +34,7 @@ struct report_facts {
     uint64_t num_rejected;
     uint64_t num_source_errors;
     uint64_t signatures[KEYRING_NUM_RESULTS];
-    struct source_facts policy; // its address is NULL: mesh.yaml names no policy agent
+    struct source_facts policy_agent; // its address is NULL: mesh.yaml names none
 };
 
 // report_metrics prints the agent's metrics and then the proxy's (inspect may be NULL: it didn't
@@ -43,7 +43,7 @@ struct report_facts {
 char *report_metrics(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect,
                      struct proxy_metrics_refusals *refusals);
 
-// report_status prints the Status of tabard/v1/admin.proto.
+// report_status prints the Status of tabard/v1/admin.proto; inspect as above.
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect);
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sources at work, from files and a policy agent that the test plays to what is offered to a
-// rollout that it plays too.
+// The feed between real files, a policy agent that the test plays, and a rollout that it plays too.
 #include "control/agent/feed.h"
 
 #include <criterion/criterion.h>

@@ -14,8 +14,8 @@
 #include "tests/unit/support/tcp.h"
 #include "tests/unit/support/temp.h"
 
-// An agent that has an admin and nothing else. What it logs comes through a pipe, as for whoever
-// runs it: that is where the ports are told.
+// An agent that has an admin and nothing else. Its log goes into a pipe, from which the test learns
+// the ports.
 struct stage {
     uv_loop_t loop;
     struct admin admin;

@@ -186,7 +186,7 @@ Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
                                         .last_error = "\"gone\""};
     char *without = metrics_text(&facts, NULL);
     cr_expect_null(strstr(without, "policy_agent"));
-    facts.policy = policy;
+    facts.policy_agent = policy;
     char *with = metrics_text(&facts, NULL);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         cr_expect(strstr(with, wanted[i]) != NULL, "no %s in %s", wanted[i], with);
