@@ -40,15 +40,15 @@ const char *keyring_result_text(enum keyring_result result);
 
 struct keyring; // opaque
 
-// keyring_key_id writes SHA-256 of the key's SubjectPublicKeyInfo.
+// keyring_key_id writes SHA-256 of the key's SubjectPublicKeyInfo. false: that can't be encoded.
 bool keyring_key_id(uint8_t out[CONTRACT_KEY_ID_LEN], const EVP_PKEY *key);
 
 struct keyring *keyring_new(void);
 void keyring_free(struct keyring *keyring);
 
 // keyring_offer adds the key of a generation that is about to be sent, and counts a reference to
-// it. It signs from now on. One generation is offered at a time: it ends with keyring_settle or
-// keyring_withdraw.
+// it. It signs from now on. One generation is offered at a time, until keyring_settle or
+// keyring_withdraw. false sets err.
 bool keyring_offer(struct keyring *keyring, EVP_PKEY *key, struct err *err);
 
 // keyring_settle: the offered key is the one in force; the one before it is kept for

@@ -96,15 +96,15 @@ static void end_inspect(struct inspect *inspect, const Tabard__V1__InspectResult
     ended.on_inspected(ended.ctx, result);
 }
 
-static bool take_inspect_result(struct proxy_link *link, const Tabard__V1__InspectResult *result)
+// A result that nobody waits for came after its deadline, and is passed over.
+static void take_inspect_result(struct proxy_link *link, const Tabard__V1__InspectResult *result)
 {
     for (size_t i = 0; i < CONTRACT_INSPECTS_MAX; i++) {
         if (link->inspects[i].id == result->id && result->id != 0) {
             end_inspect(&link->inspects[i], result);
-            return true;
+            return;
         }
     }
-    return true; // it came after its deadline
 }
 
 static bool dispatch(struct link_socket *socket, const Tabard__V1__FromProxy *message,
@@ -123,7 +123,8 @@ static bool dispatch(struct link_socket *socket, const Tabard__V1__FromProxy *me
                err_set(err, "an answer to generation %llu, which is not under way",
                        (unsigned long long)message->snapshot_result->generation);
     case TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT:
-        return take_inspect_result(link, message->inspect_result);
+        take_inspect_result(link, message->inspect_result);
+        return true;
     default:
         return err_set(err, "a message on the control socket that is no result");
     }
@@ -265,7 +266,7 @@ static bool socket_open(struct proxy_link *link, int fd, bool is_control, struct
         .in_bytes_max = is_control ? CONTRACT_FROM_PROXY_BYTES_MAX : CONTRACT_SIGN_BYTES_MAX,
         .out_bytes_max = is_control ? CONTRACT_TO_PROXY_BYTES_MAX : CONTRACT_SIGN_BYTES_MAX,
         .unsent_bytes_max = is_control ? CONTROL_UNSENT_BYTES_MAX : WORKER_UNSENT_BYTES_MAX,
-        // A worker that doesn't take its signatures is not read.
+        // While a worker doesn't take its signatures, its requests are not read.
         .unsent_bytes_pause = is_control ? 0 : WORKER_UNSENT_BYTES_MAX / 2,
         .on_frame = on_frame,
         .on_gone = on_gone,

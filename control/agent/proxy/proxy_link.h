@@ -44,15 +44,15 @@ struct proxy_link *proxy_link_new(uv_loop_t *loop, int control_fd, const int *wo
 // drain) and frees the link later. No hook is called any more. NULL is allowed.
 void proxy_link_close(struct proxy_link *link);
 
-// The three things that the agent says. false sets err: too large, or the proxy hasn't read what
-// was sent before.
+// Each of these sends a message. false sets err: it is too large, the proxy hasn't read what was
+// sent before, or the link is broken.
 bool proxy_link_send_snapshot(struct proxy_link *link, const Tabard__V1__Snapshot *snapshot,
                               struct err *err);
 bool proxy_link_send_drain(struct proxy_link *link, uint32_t seconds, struct err *err);
 
 // proxy_link_inspect asks for figures, and for up to num_connections_max connections. on_inspected
-// is called once, later, within about PROXY_LINK_INSPECT_MS_MAX. false: it can't be asked, and
-// on_inspected won't be called.
+// is called once, later, within about PROXY_LINK_INSPECT_MS_MAX. false sets err: the proxy can't be
+// asked, and on_inspected won't be called.
 bool proxy_link_inspect(struct proxy_link *link, uint32_t num_connections_max,
                         proxy_link_on_inspected *on_inspected, void *ctx, struct err *err);
 

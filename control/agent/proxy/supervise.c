@@ -136,7 +136,7 @@ static void on_broken(void *ctx, bool is_eof, const char *why)
     if (!is_eof) {
         supervise_kill(supervise, why);
     } else if (!supervise->is_draining) {
-        // It is on its way out; its end says why.
+        // The process is about to end, and how it ends will say why.
         uv_timer_start(&supervise->timer, on_kill_timer, SUPERVISE_EOF_MS_MAX, 0);
     }
 }
@@ -221,7 +221,7 @@ static bool start(struct supervise *supervise, struct err *err)
     supervise->link = proxy_link_new(supervise->loop, ours[0], ours + 1, num - 1,
                                      supervise->keyring, &hooks, err);
     if (supervise->link == NULL) {
-        // Its end brings the next start.
+        // When it has ended, it is started again.
         supervise_kill(supervise, err->text);
         return true;
     }
@@ -267,7 +267,7 @@ void supervise_drain(struct supervise *supervise, uint32_t seconds)
     }
     struct err err = {{0}, {0}};
     if (supervise->link == NULL || !proxy_link_send_drain(supervise->link, seconds, &err)) {
-        // The end of its control socket says the same.
+        // To the proxy the end of its control socket means a drain too.
         proxy_link_close(supervise->link);
         supervise->link = NULL;
     }
