@@ -2,7 +2,7 @@
 //
 // The one join and the one check of a configuration: the parts in the slots, whoever filled them,
 // become one Snapshot for the proxy and the key that signs for it. Pure; bounded by the limits of
-// certs/ and proxy/rules/ and ASSEMBLY_BYTES_MAX. Generations are rollout's.
+// certs/ and proxy/rules/ and ASSEMBLY_BYTES_MAX. The rollout gives it its generation.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_ASSEMBLE_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_ASSEMBLE_H
 
@@ -27,8 +27,8 @@ struct assembly_crl {
 
 // Zero state: {0}.
 struct assembly {
-    struct slots slots;             // counted; what the snapshot is joined of
-    Tabard__V1__Snapshot *snapshot; // owned, but what its fields point to is of slots; generation 0
+    struct slots slots;             // counted; the snapshot's fields borrow from them
+    Tabard__V1__Snapshot *snapshot; // owned; generation 0
     EVP_PKEY *key;                  // owned, counted
     uint8_t digest[32]; // SHA-256 of the packed snapshot: equal digests mean nothing changed
     char spiffe_id[SPIFFE_ID_LEN_MAX + 1];
@@ -39,14 +39,14 @@ struct assembly {
     uint32_t drain_seconds; // defaults filled in
     uint16_t outbound_port; // 0: no interception
     uint16_t inbound_port;
-    // The tries that are in it, by source: each wants to know once what became of it (rollout.h).
+    // By source, the ticket of its try that is in it, which the rollout answers once (rollout.h).
     uint64_t tickets[SOURCES_MAX]; // 0: none
 };
 
-// assemble checks everything that the proxy would refuse or peers would reject, all or nothing:
-// that all slots are filled, that the key belongs to the leaf, that peers who trust the same
-// bundles would accept the chain now, policies, destinations, ports and limits. false sets err, at
-// the field of Snapshot that is to blame; *out is then the zero state.
+// assemble refuses everything that the proxy would refuse or peers would reject: an empty slot, a
+// key that is not the leaf's, a chain that peers who trust the same bundles would not accept now,
+// bad policies, destinations, ports and limits. false sets err, at the field of Snapshot that is to
+// blame; *out is then the zero state.
 bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err);
 void assembly_cleanup(struct assembly *assembly);
 

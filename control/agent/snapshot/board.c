@@ -7,7 +7,7 @@ void board_drop(struct board *board, size_t source)
 {
     struct board_row *row = &board->rows[source];
     slots_cleanup(&row->tried);
-    row->number = 0;
+    row->ticket = 0;
     row->has_outcome = false;
 }
 
@@ -32,7 +32,7 @@ void board_try(struct board *board, size_t source, const struct slots *slots)
 {
     board_drop(board, source);
     slots_copy(&board->rows[source].tried, slots);
-    board->rows[source].number = ++board->number_last;
+    board->rows[source].ticket = ++board->ticket_last;
 }
 
 void board_slots(const struct board *board, struct slots *out, uint64_t tickets[SOURCES_MAX])
@@ -40,30 +40,30 @@ void board_slots(const struct board *board, struct slots *out, uint64_t tickets[
     *out = (struct slots){{NULL}};
     for (size_t i = 0; i < SOURCES_MAX; i++) {
         const struct board_row *row = &board->rows[i];
-        const struct slots *slots = row->number != 0 ? &row->tried : &row->held;
+        const struct slots *slots = row->ticket != 0 ? &row->tried : &row->held;
         for (unsigned j = 0; j < SNAPSHOT_NUM_PARTS; j++) {
             if (slots->parts[j] != NULL) {
                 slots_fill(out, (enum snapshot_part)j, slots->parts[j]);
             }
         }
-        tickets[i] = row->number;
+        tickets[i] = row->ticket;
     }
 }
 
 bool board_is_trying(const struct board *board)
 {
     for (size_t i = 0; i < SOURCES_MAX; i++) {
-        if (board->rows[i].number != 0) {
+        if (board->rows[i].ticket != 0) {
             return true;
         }
     }
     return false;
 }
 
-void board_settled(struct board *board, size_t source, uint64_t number, const char *error)
+void board_settled(struct board *board, size_t source, uint64_t ticket, const char *error)
 {
     struct board_row *row = &board->rows[source];
-    if (row->number != 0 && row->number == number) {
+    if (row->ticket != 0 && row->ticket == ticket) {
         row->has_outcome = true;
         snprintf(row->outcome, sizeof row->outcome, "%s", error);
     }

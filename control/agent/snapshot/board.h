@@ -18,7 +18,7 @@
 struct board_row {
     struct slots held;
     struct slots tried;
-    uint64_t number;    // of the try; 0: nothing is tried
+    uint64_t ticket;    // the number of the try; 0: nothing is tried
     bool has_outcome;   // of the try, for board_take
     char outcome[1024]; // empty: in force
 };
@@ -26,7 +26,7 @@ struct board_row {
 // Zero state: {0}.
 struct board {
     struct board_row rows[SOURCES_MAX];
-    uint64_t number_last;
+    uint64_t ticket_last;
     bool has_news; // what is held has changed since the last offer that held no try
 };
 
@@ -40,13 +40,12 @@ void board_put(struct board *board, size_t source, const struct slots *slots);
 void board_try(struct board *board, size_t source, const struct slots *slots);
 void board_drop(struct board *board, size_t source);
 
-// board_slots copies the slots that count, and the numbers of the tries that are in them (0: none).
+// board_slots copies the slots that count, and the tickets of the tries that are in them (0: none).
 void board_slots(const struct board *board, struct slots *out, uint64_t tickets[SOURCES_MAX]);
 bool board_is_trying(const struct board *board);
 
-// board_settled notes the outcome of a source's try. A number that is not that of the try at hand
-// is of an older try, and is ignored.
-void board_settled(struct board *board, size_t source, uint64_t number, const char *error);
+// board_settled notes the outcome of a source's try. The ticket of an older try is ignored.
+void board_settled(struct board *board, size_t source, uint64_t ticket, const char *error);
 
 // board_take ends a source's try that has an outcome: what was tried is held from now on, or gone.
 // It writes the error (empty: in force) into buf; false: there is no outcome.

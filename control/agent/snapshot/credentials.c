@@ -61,7 +61,7 @@ bool credentials_leaf_read(const Tabard__V1__Identity *identity, EVP_PKEY **out_
     return ok;
 }
 
-// Says what would be right, for the failures whose own words don't.
+// Says what would be right, for those failures whose own text doesn't.
 static const char *hint(enum verify_failure failure)
 {
     switch (failure) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The workload's own certificate and key: read, and judged as a peer would judge them. Pure. Errors
-// name no file: the caller knows which it was.
+// Reads the workload's own certificate and key, and judges them as a peer would. Pure. Errors name
+// no file: the caller knows which it was.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_CREDENTIALS_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_CREDENTIALS_H
 

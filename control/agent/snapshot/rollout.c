@@ -69,7 +69,7 @@ static void forget_error(struct rollout *rollout)
     rollout->failures_in_a_row = 0;
 }
 
-// Sets when to try again. What the proxy refused it mostly refuses again, until a port, say,
+// Sets when to try again. The proxy mostly refuses again what it has refused, until a port, say,
 // becomes free.
 static void back_off(struct rollout *rollout, struct now now)
 {
@@ -91,27 +91,27 @@ static bool has_ticket(const struct assembly *what)
 }
 
 // Takes an answered ticket out of an item: each ticket gets one answer.
-static void take_ticket(struct rollout_item *item, size_t source, uint64_t number)
+static void take_ticket(struct rollout_item *item, size_t source, uint64_t ticket)
 {
-    if (item->what.tickets[source] == number) {
+    if (item->what.tickets[source] == ticket) {
         item->what.tickets[source] = 0;
     }
 }
 
-// Answers every source whose try is in the item. When a refused try is in a newer item too, its
-// answer is that item's: something else in the refused one may be to blame.
+// Answers every source whose try is in the item. A refused try that is in the newer item too is
+// answered with that item: something else in the refused one may be to blame.
 static void settle(struct rollout *rollout, const struct rollout_item *item, const char *error)
 {
     const struct rollout_item *newer = item != &rollout->waiting ? &rollout->waiting : NULL;
     for (size_t i = 0; i < SOURCES_MAX; i++) {
-        uint64_t number = item->what.tickets[i];
-        bool is_tried_on = error[0] != '\0' && newer != NULL && newer->what.tickets[i] == number;
-        if (number != 0 && !is_tried_on) {
-            take_ticket(&rollout->in_force, i, number);
-            take_ticket(&rollout->sent, i, number);
-            take_ticket(&rollout->waiting, i, number);
+        uint64_t ticket = item->what.tickets[i];
+        bool is_tried_on = error[0] != '\0' && newer != NULL && newer->what.tickets[i] == ticket;
+        if (ticket != 0 && !is_tried_on) {
+            take_ticket(&rollout->in_force, i, ticket);
+            take_ticket(&rollout->sent, i, ticket);
+            take_ticket(&rollout->waiting, i, ticket);
             if (rollout->hooks.settled != NULL) {
-                rollout->hooks.settled(rollout->hooks.ctx, i, number, error);
+                rollout->hooks.settled(rollout->hooks.ctx, i, ticket, error);
             }
         }
     }
@@ -178,7 +178,7 @@ static void advance(struct rollout *rollout, struct now now)
     }
 }
 
-// An update that is said again takes over the tickets of the new offer.
+// An update that is offered again takes over the tickets of the new offer.
 static void pass_tickets(struct assembly *to, const struct assembly *from)
 {
     for (size_t i = 0; i < SOURCES_MAX; i++) {
@@ -247,8 +247,8 @@ void rollout_proxy_down(struct rollout *rollout, struct now now)
     if (!rollout->sent.is_set) {
         return;
     }
-    // This snapshot may be what kills the proxy. When another one can be in force instead, it gets
-    // few tries.
+    // This snapshot may be what kills the proxy. Where something else can be in force instead, it
+    // gets ROLLOUT_DEATHS_MAX tries.
     keyring_withdraw(rollout->keyring);
     rollout->sent.num_deaths++;
     bool has_remedy = rollout->in_force.is_set || has_ticket(&rollout->sent.what);

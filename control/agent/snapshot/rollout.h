@@ -4,7 +4,7 @@
 // the last that came into force, and knows whether the sidecar is ready. A refused update changes
 // nothing. The agent calls it for every offer, every answer and every start and end of the proxy,
 // and rollout_tick once a second. Owned by the agent; its one thread; bounded by three snapshots:
-// in force, sent, waiting, where the newest wins. It does no I/O and reads no clock.
+// in force, sent, and the newest of those that wait. It does no I/O and reads no clock.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_ROLLOUT_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_ROLLOUT_H
 
@@ -18,10 +18,11 @@
 #include "control/agent/proxy/keyring.h"
 
 #define ROLLOUT_ANSWER_MS_MAX 30000 // a proxy that takes longer over a snapshot is taken as hung
-#define ROLLOUT_RETRY_MS_MIN                                                                       \
-    2000 // a snapshot that the proxy refused is tried again after this, then twice this, ...
+#define ROLLOUT_DEATHS_MAX    2     // proxies that died over one snapshot, before it is given up
+
+// A snapshot that the proxy refused is tried again after the first wait, then after twice that, ...
+#define ROLLOUT_RETRY_MS_MIN 2000
 #define ROLLOUT_RETRY_MS_MAX 60000
-#define ROLLOUT_DEATHS_MAX   2 // proxies that died over one snapshot, before it is given up
 
 struct rollout_hooks {
     void *ctx;
@@ -29,11 +30,11 @@ struct rollout_hooks {
     bool (*send)(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err *err);
     // Takes what only one agent of a host may have, before `assembly` is sent. false sets err.
     bool (*claim)(void *ctx, const struct assembly *assembly, struct err *err);
-    // What became of a source's try, once for each number: in force on every worker (error empty),
-    // or refused and dropped: unlike an update without a ticket it is not tried again. A try that
-    // newer offers hold too is in force with the first of them, and refused with the last. It must
-    // not call back. May be NULL.
-    void (*settled)(void *ctx, size_t source, uint64_t number, const char *error);
+    // What became of a source's try, once for each ticket: in force on every worker (error empty),
+    // or refused and dropped; it is then not tried again, as an update without a ticket would be. A
+    // try that newer offers hold too is in force with the first of them, and refused with the last.
+    // The callee must not call the rollout. May be NULL.
+    void (*settled)(void *ctx, size_t source, uint64_t ticket, const char *error);
 };
 
 struct rollout_item {
@@ -57,7 +58,7 @@ struct rollout {
     bool is_draining;
     uint64_t resent_ms;
     uint64_t retry_at_ms;       // when waiting, or in_force in a new proxy, may be sent
-    uint32_t failures_in_a_row; // since the last offer; they set how long to wait
+    uint32_t failures_in_a_row; // since the last offer: they say how long to wait
     int64_t applied_unix_ms;
     uint64_t num_rejected; // by the proxy
     uint64_t num_source_errors;
@@ -92,8 +93,9 @@ bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *er
 // rollout_drain: from now on nothing is sent, and the sidecar is not ready.
 void rollout_drain(struct rollout *rollout);
 
-// rollout_tick does what time alone brings, to be called about once a second: tries again, lets
-// keys go, warns of certificates and CRLs that end. false: the proxy has hung over a snapshot.
+// rollout_tick does what time alone brings, to be called about once a second: it tries again, drops
+// replaced keys, warns of certificates and CRLs that end. false: the proxy has hung over a
+// snapshot.
 bool rollout_tick(struct rollout *rollout, struct now now);
 
 // rollout_not_ready_because returns why the sidecar must get no traffic, or NULL when it may. The

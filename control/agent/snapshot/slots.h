@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a source of configuration says: it fills slots, one for each part of a Snapshot
-// (proxy/rules/snapshot_join.h), and knows nothing of who fills the others. A part is counted and
-// never changes; the last reference frees it. The counts are not atomic: a part is one thread's at
-// a time.
+// The slots that a source of configuration fills, one for each part of a Snapshot
+// (proxy/rules/snapshot_join.h); it knows nothing of who fills the others. A part is counted and
+// never changes; the last reference frees it. The counts are not atomic: a part belongs to one
+// thread at a time.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_SLOTS_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_SLOTS_H
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a source of configuration is. mesh.yaml's files are the first, and every other one is asked
-// for by a field of mesh.yaml: a source_field says what that field means, a source_kind is the
-// source at work. control/agent/sources/sources.h is the table of both. The file source calls
-// name_files and access_new while it reads, off the loop; the agent calls the rest on the loop:
-// start, configure each time mesh.yaml was read, settled after an offer, close.
+// The interface of a source of configuration. mesh.yaml's files are the first source. A field of
+// mesh.yaml asks for each other one: its source_field says what that field means, its source_kind
+// is the source at work. control/agent/sources/sources.h is the table of both. The file source
+// calls name_files and access_new while it reads, off the loop; the feed calls the rest on the
+// loop: start, configure each time mesh.yaml was read, settled after an offer, close.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_SOURCE_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_SOURCE_H
 
@@ -34,21 +34,21 @@ struct source_field {
 
 struct source_hooks {
     void *ctx;
-    // What the source says from now on. Nobody is told what comes of it; it is tried until it
-    // works.
+    // What the source says from now on. The source is not told what comes of it; it is tried until
+    // it works.
     void (*put)(void *ctx, const struct slots *slots);
     // Something new to be tried. The source's `settled` is called once with what became of it, and
-    // until then the source puts and offers nothing. In force, it is what the source says from now
-    // on; refused, it is forgotten. false sets err, at the field of Snapshot that is to blame: it
-    // is not good, and `settled` does not come.
+    // until then the source puts and offers nothing. Once in force, it is what the source says from
+    // now on; if it is refused, it is forgotten. false sets err, at the field of Snapshot that is
+    // to blame: it is not good, and `settled` won't be called.
     bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
     void (*refused)(void *ctx, const char *text); // notes why something never became an offer
 };
 
 struct source_facts {
     const char *address;
-    bool is_connected; // and the other end stands behind what is in force
-    uint64_t version;  // held; 0: none
+    bool is_connected; // to another end that stands behind what is in force
+    uint64_t version;  // of what the source holds; 0: nothing
     int64_t state_age_s;
     uint64_t num_failures;
     uint64_t num_nacks;

@@ -43,7 +43,7 @@ static void try(struct board *board, size_t source, enum snapshot_part which,
     slots_cleanup(&slots);
 }
 
-// What counts in a slot. The board holds it.
+// The part that counts in a slot, borrowed from the board.
 static const struct part *look(const struct board *board, enum snapshot_part which)
 {
     struct slots slots;
@@ -54,7 +54,7 @@ static const struct part *look(const struct board *board, enum snapshot_part whi
     return part;
 }
 
-static uint64_t number(const struct board *board, size_t source)
+static uint64_t ticket(const struct board *board, size_t source)
 {
     struct slots slots;
     uint64_t tickets[SOURCES_MAX];
@@ -94,7 +94,7 @@ Test(board, a_try_counts_and_stays_when_it_came_into_force, .timeout = 10)
     cr_expect_eq(look(&board, SNAPSHOT_RULES), tried);
     cr_expect(board_is_trying(&board));
     cr_expect_not(take(&board, FIRST), "nobody has answered yet");
-    board_settled(&board, FIRST, number(&board, FIRST), "");
+    board_settled(&board, FIRST, ticket(&board, FIRST), "");
     cr_expect(take(&board, FIRST));
     cr_expect_eq(look(&board, SNAPSHOT_RULES), tried);
     cr_expect_not(board_is_trying(&board));
@@ -111,7 +111,7 @@ Test(board, a_refused_try_gives_way_to_what_was_held, .timeout = 10)
     const struct part *tried;
     put(&board, FIRST, SNAPSHOT_RULES, &before);
     try(&board, FIRST, SNAPSHOT_RULES, &tried);
-    board_settled(&board, FIRST, number(&board, FIRST), "no");
+    board_settled(&board, FIRST, ticket(&board, FIRST), "no");
     cr_expect(board_take(&board, FIRST, error, sizeof error));
     cr_expect_str_eq(error, "no");
     cr_expect_eq(look(&board, SNAPSHOT_RULES), before);
@@ -123,15 +123,15 @@ Test(board, an_answer_to_an_older_try_says_nothing_of_the_one_at_hand, .timeout 
     struct board board = {0};
     const struct part *tried;
     try(&board, FIRST, SNAPSHOT_RULES, &tried);
-    uint64_t first = number(&board, FIRST);
+    uint64_t first = ticket(&board, FIRST);
     board_settled(&board, FIRST, first, "");
     cr_expect(take(&board, FIRST));
     board_settled(&board, FIRST, first, "");
     cr_expect_not(take(&board, FIRST), "that try is over");
     try(&board, FIRST, SNAPSHOT_RULES, &tried);
-    cr_expect_neq(number(&board, FIRST), first);
+    cr_expect_neq(ticket(&board, FIRST), first);
     board_settled(&board, FIRST, first, "");
-    cr_expect_not(take(&board, FIRST), "and the next one has a number of its own");
+    cr_expect_not(take(&board, FIRST), "and the next one has a ticket of its own");
     board_cleanup(&board);
 }
 
@@ -142,10 +142,10 @@ Test(board, the_tries_of_two_sources_do_not_meet, .timeout = 10)
     const struct part *identity;
     try(&board, FIRST, SNAPSHOT_RULES, &rules);
     try(&board, LAST, SNAPSHOT_IDENTITY, &identity);
-    cr_expect_neq(number(&board, FIRST), number(&board, LAST));
-    board_settled(&board, LAST, number(&board, FIRST), "");
-    cr_expect_not(take(&board, LAST), "that is the other's number");
-    board_settled(&board, LAST, number(&board, LAST), "no");
+    cr_expect_neq(ticket(&board, FIRST), ticket(&board, LAST));
+    board_settled(&board, LAST, ticket(&board, FIRST), "");
+    cr_expect_not(take(&board, LAST), "that is the other's ticket");
+    board_settled(&board, LAST, ticket(&board, LAST), "no");
     cr_expect(take(&board, LAST));
     cr_expect_null(look(&board, SNAPSHOT_IDENTITY));
     cr_expect_eq(look(&board, SNAPSHOT_RULES), rules);
