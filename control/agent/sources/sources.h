@@ -2,9 +2,9 @@
 //
 // The table of the sources of configuration that stand beside mesh.yaml's own files. A source is
 // one name here and two constants of its own that begin with the name: pa_field, what its field of
-// mesh.yaml means, and pa_kind, the source at work. What a source fills, and so which may stand
-// beside which, is in its source_field. Of two that fill the same slot the later one counts, and
-// the files' last of all.
+// mesh.yaml means, and pa_kind, the source at work. Its source_field says what a source fills, and
+// so beside which others it may stand. Of two that fill the same slot the later one counts; the
+// files count where none of the table fills the slot.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_SOURCES_H
 #define TABARD_CONTROL_AGENT_SOURCES_SOURCES_H
 

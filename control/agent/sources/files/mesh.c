@@ -54,7 +54,7 @@ static void fill(struct mesh *mesh, enum snapshot_part which, struct part *part)
     part_unref(part);
 }
 
-// Reads the certificate and its key. Whether they belong together is asked in assemble.
+// Reads the certificate and its key. assemble asks whether they belong together.
 static bool read_identity(struct mesh *mesh, const struct mesh_files *files, struct err *err)
 {
     const struct files_entry *key = mesh_files_named(files, "identity.key");
@@ -138,7 +138,8 @@ static bool locate(const struct mesh_files *files, struct err *err)
     return mesh_files_locate(files, err);
 }
 
-// Makes one part of what mesh.yaml holds itself. Each slot takes of it only what is its own.
+// Makes one part of what stands in mesh.yaml itself, and fills two slots with it: snapshot_join
+// takes for each only the fields that are of it.
 static void take_config(struct mesh *mesh, struct mesh_files *files)
 {
     struct part *part = part_new(&files->config->base, NULL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What mesh.yaml and its files come to: the slots that they fill, and the other sources that
+// What is read from mesh.yaml and its files: the slots that they fill, and the other sources that
 // mesh.yaml asks for. The file source reads one at each change, `tabardctl check` reads one. Any
 // thread, one at a time.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_H
@@ -17,8 +17,8 @@
 // Zero state: {0}.
 struct mesh {
     struct slots slots;
-    struct assembly assembly; // of the slots, if they are whole; else the zero state
-    // Of each field of the table that mesh.yaml has, what its access_new made; else NULL.
+    struct assembly assembly; // of the slots, if all are filled; else the zero state
+    // What access_new made of each field of the table; NULL: the field is not in mesh.yaml.
     void *accesses[SOURCES_MAX];              // owned
     const struct source_field *const *fields; // borrowed, for ever
 };

@@ -64,7 +64,7 @@ static bool read_bundles(struct mesh_files *files, struct err *err)
 {
     const Tabard__V1__MeshConfig *config = files->config;
     if (config->n_trust_bundles > TRUST_BUNDLES_MAX) {
-        err_set_at(err, "trust_bundles", "%zu are more than %d", config->n_trust_bundles,
+        err_set_at(err, "trust_bundles", "%zu are over the limit of %d", config->n_trust_bundles,
                    TRUST_BUNDLES_MAX);
         return mesh_files_locate(files, err);
     }
@@ -93,7 +93,7 @@ static bool read_identity(struct mesh_files *files, struct err *err)
                            "the PEM file of the certificate's key", err);
 }
 
-// Refuses what stands in mesh.yaml although the source of `field` gives it.
+// Refuses what stands in mesh.yaml although the source of `field` fills it.
 static bool check_beside(const struct mesh_files *files, const struct source_field *field,
                          struct err *err)
 {
@@ -111,8 +111,7 @@ static bool check_beside(const struct mesh_files *files, const struct source_fie
     return true;
 }
 
-// Reads what the other sources' fields name. Here is decided which source may stand beside which:
-// no two give the same part.
+// Reads what the other sources' fields name, and refuses two sources that fill the same part.
 static bool read_others(struct mesh_files *files, const struct source_field *const *fields,
                         unsigned *out_filled, struct err *err)
 {
@@ -122,7 +121,9 @@ static bool read_others(struct mesh_files *files, const struct source_field *con
             continue;
         }
         if ((*out_filled & field->fills) != 0) {
-            err_set_at(err, field->field, "another source gives what the %s would", field->name);
+            err_set_at(err, field->field,
+                       "another source in this file gives what the %s would: leave one of them out",
+                       field->name);
             return mesh_files_locate(files, err);
         }
         *out_filled |= field->fills;

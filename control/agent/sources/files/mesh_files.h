@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // mesh.yaml and every file that it names, read together: either all of one moment, or an error.
-// Owned by the caller; any thread, one at a time; bounded by MESH_FILE_BYTES_MAX a file and the
-// limits of certs/bundle.h. It watches nothing (see source_file) and judges no content beyond
-// YAML's form (see assemble).
+// Owned by the caller; any thread, one at a time; bounded by MESH_FILES_BYTES_MAX. It watches
+// nothing (see source_file), and of what it reads it judges only the form of mesh.yaml (see
+// assemble).
 #ifndef TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_FILES_H
 #define TABARD_CONTROL_AGENT_SOURCES_FILES_MESH_FILES_H
 
@@ -28,19 +28,20 @@ struct mesh_files {
 };
 
 // mesh_files_read reads everything, and what the other sources' fields name; fields ends with NULL.
-// What one source gives must not stand in mesh.yaml beside it. Files that are replaced or rewritten
-// meanwhile are read again, a few times. false sets err, located in mesh.yaml where a field is to
-// blame ("mesh.yaml:2:17: identity.key: web.key: No such file or directory"); *out then still holds
-// the paths and stamps that were looked at, for files_moved and watching. Clean it up in both
-// cases.
+// It refuses a mesh.yaml that holds what a source fills which it asks for. Files that are replaced
+// or rewritten meanwhile are read again, a few times. false sets err, located in mesh.yaml where a
+// field is to blame ("mesh.yaml:2:17: identity.key: web.key: No such file or directory"); *out then
+// still holds the paths and stamps that were looked at, for files_moved and watching. Clean it up
+// in both cases.
 bool mesh_files_read(struct mesh_files *out, const char *path,
                      const struct source_field *const *fields, struct err *err);
 
 // mesh_files_cleanup frees everything, wiping what it read first, and leaves the zero state.
 void mesh_files_cleanup(struct mesh_files *files);
 
-// mesh_files_name reads the file that the field `where` names. An empty name is refused when
-// `needed` says what the file is for, and is no file when it is NULL. false sets err, located.
+// mesh_files_name reads the file `name`, which the field `where` names. An empty name is refused
+// where `needed` says what the file is for; where `needed` is NULL, none is read. false sets err,
+// located.
 bool mesh_files_name(struct mesh_files *files, const char *where, const char *name,
                      const char *needed, struct err *err);
 

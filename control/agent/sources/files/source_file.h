@@ -16,8 +16,9 @@ struct source_file; // opaque
 
 struct source_file_hooks {
     void *ctx;
-    void (*on_loaded)(void *ctx, struct mesh *mesh); // to be taken over, or is cleaned up
-    // Nothing usable; once for each text in a row.
+    // The callee may take parts of it over; what it leaves is cleaned up.
+    void (*on_loaded)(void *ctx, struct mesh *mesh);
+    // Nothing usable was read. Not called again for the same text in a row.
     void (*on_failed)(void *ctx, const char *text);
 };
 

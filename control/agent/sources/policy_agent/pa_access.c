@@ -179,7 +179,8 @@ static void digest(struct pa_access *access, const struct mesh_files *files)
     free(packed);
 }
 
-// A join token is single-use, so its file may be gone after that. It is looked for again.
+// A join token is single-use, so its file may be gone by now. It stays among the watched files: a
+// new one is seen.
 static bool name_join_token(struct mesh_files *files, const char *name, struct err *err)
 {
     struct err why = {{0}, {0}};

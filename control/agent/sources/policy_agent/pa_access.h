@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which policy agent to follow and how it proves itself: `policy_agent` of mesh.yaml, checked. The
+// `policy_agent` of mesh.yaml, checked: which policy agent to follow and how it proves itself. The
 // file source makes one while it reads, and pa_source takes it over. Pure but for the host's name
 // and the current folder; bounded by PA_ACCESS_*.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_ACCESS_H

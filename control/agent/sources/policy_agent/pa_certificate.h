@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A certificate that a policy agent issued, checked to be the answer to our request. Whether peers
-// would accept it is asked in assemble, where the trust bundles are. Pure.
+// A certificate that a policy agent issued, checked to be the answer to our request. assemble,
+// which has the trust bundles, asks whether peers would accept it. Pure.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CERTIFICATE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CERTIFICATE_H
 

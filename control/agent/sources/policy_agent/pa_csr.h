@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// When a subscription asks its policy agent for a certificate, and the request that has no answer
-// yet. The key of a request is made for it and leaves memory only with its certificate. Owned by
-// the subscription; one thread. It sends nothing and reads no clock.
+// Decides when a subscription asks its policy agent for a certificate, and keeps the key of the
+// request that has no answer yet. Each request has a key of its own, which leaves this only with
+// its certificate. Owned by the subscription; one thread. It sends nothing and reads no clock.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CSR_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_CSR_H
 
@@ -15,7 +15,7 @@
 #include "control/agent/sources/policy_agent/pa_certificate.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
-#define PA_CSR_ANSWER_MS_MAX 30000 // the policy agent takes longer: the stream begins anew
+#define PA_CSR_ANSWER_MS_MAX 30000 // a policy agent that takes longer loses the stream
 #define PA_CSR_WAIT_MS_MIN   5000  // between two requests, from the second refusal on
 #define PA_CSR_WAIT_MS_MAX   60000
 
@@ -46,7 +46,7 @@ void pa_csr_refused(struct pa_csr *csr, struct now now, uint32_t random);
 void pa_csr_forget(struct pa_csr *csr);
 void pa_csr_start_anew(struct pa_csr *csr);
 
-// pa_csr_is_due says whether the certificate (may be none) has to be renewed or got.
+// pa_csr_is_due says whether it is time to ask: there is no certificate, or it has to be renewed.
 bool pa_csr_is_due(const struct pa_csr *csr, const struct pa_certificate *certificate,
                    struct now now);
 

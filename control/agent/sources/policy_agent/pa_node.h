@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Who this sidecar says it is, in the first request of a stream. pa_source keeps one, which holds
-// the texts that the Node borrows.
+// The Node of a stream's first request: who this sidecar says it is. pa_source keeps one, which
+// holds the texts that the message borrows.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_NODE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_NODE_H
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a policy agent sends, from bytes to a State that could come into force: understood whole or
-// refused whole. subscription calls pa_response_parse, pa_response_check and pa_response_apply in
-// this order; whether certificates, policies and destinations are good is asked in assemble. Pure;
-// bounded by PA_RESPONSE_*.
+// Makes of a policy agent's bytes a State that could come into force, or refuses them: a response
+// is understood whole or refused whole. subscription calls pa_response_parse, pa_response_check and
+// pa_response_apply in this order; assemble asks later whether certificates, policies and
+// destinations are good. Pure; bounded by PA_RESPONSE_*.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_RESPONSE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_RESPONSE_H
 
@@ -25,7 +25,7 @@
 // tabard__v1__subscribe_response__free_unpacked(response, NULL).
 Tabard__V1__SubscribeResponse *pa_response_parse(const uint8_t *bytes, size_t len, struct err *err);
 
-// What may come next on this stream.
+// What a response must fit.
 struct pa_expectation {
     uint64_t version_in_force; // 0: none
     bool accepts_older;

@@ -3,7 +3,7 @@
 // The `policy agent` source (control/agent/snapshot/source.h): what comes over a stream fills
 // identity, bundles and rules. Heap, freed by its last close callback after pa_source_close; the
 // loop thread, and one libuv worker while it stores; bounded by subscription.h, pa_response.h and
-// gRPC's limits. What is decided is decided in subscription; this does its I/O.
+// gRPC's limits. subscription decides; this does its I/O.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_SOURCE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_SOURCE_H
 

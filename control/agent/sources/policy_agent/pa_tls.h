@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TLS to a policy agent: 1.3 only, the server proved by its roots and its SPIFFE id, our own
-// certificate shown where there is one. A verifier is counted, by its user and by every SSL_CTX;
-// one thread. The key signs in this process, which holds it anyway.
+// TLS 1.3 to a policy agent. The server must prove a SPIFFE id by a chain to given roots; we show a
+// certificate where there is one, whose key signs in this process, which holds it anyway. A
+// verifier is counted, by its user and by every SSL_CTX; one thread.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_TLS_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_PA_TLS_H
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The last good state on disk: what a policy agent said, its version, and whose it is. No key is in
-// it. One file, its content under SHA-256, and a small one with the highest version that was ever
-// stored, which shows when an old copy was put back. Any thread, one at a time for a folder;
-// bounded by STORE_BYTES_MAX.
+// The last good state on disk: what a policy agent said, its version, and which sidecar it was said
+// to. No key is in it. One file holds it with its SHA-256, a small one the highest version that was
+// ever stored, by which an old copy that was put back is found out. Any thread, one at a time for a
+// folder; bounded by STORE_BYTES_MAX.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_STORE_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_STORE_H
 

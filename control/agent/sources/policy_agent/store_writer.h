@@ -24,7 +24,8 @@ void store_writer_put(struct store_writer *writer, const char *folder, const cha
                       const struct stored_state *what);
 uint64_t store_writer_num_failures(const struct store_writer *writer);
 
-// store_writer_close writes what waits, in place, and lets go. NULL is allowed.
+// store_writer_close writes the state that waits before it returns or, while another is being
+// written, right after that one. NULL is allowed.
 void store_writer_close(struct store_writer *writer);
 
 #endif

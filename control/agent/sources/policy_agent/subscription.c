@@ -56,8 +56,8 @@ bool subscription_is_busy(const struct subscription *sub)
 
 void subscription_ended(struct subscription *sub, const char *why, struct now now)
 {
-    // By chance from 0 on: many sidecars that lost their policy agent together must not come back
-    // together.
+    // The waits are random from 0 on: many sidecars that lost their policy agent together must not
+    // come back together.
     static const struct backoff waits = {.first_ms = SUBSCRIPTION_FIRST_MS_MAX,
                                          .min_ms = SUBSCRIPTION_BACKOFF_MS_MIN,
                                          .max_ms = SUBSCRIPTION_BACKOFF_MS_MAX,
@@ -134,7 +134,7 @@ static void connect(struct subscription *sub, struct now now)
     sub->hooks.fill_node(sub->hooks.ctx, &node);
     request.node = &node;
     request.version_in_force = sub->version;
-    // Where no certificate can be shown, only a request says which of its identities this is.
+    // Where no certificate can be shown, only a certificate_request says which identity this is.
     send_request(sub, &request,
                  pa_csr_is_due(&sub->csr, &sub->issued, now) || !sub->shows_certificate, now);
 }
@@ -231,7 +231,7 @@ static void accept(struct subscription *sub, struct now now)
     sub->hooks.accepted(sub->hooks.ctx, is_new_state);
 }
 
-// The slots of a state and a certificate, each of which may be missing.
+// Fills the slots of a state and of a certificate; each may be NULL.
 static void fill_slots(struct slots *out, struct part *state, struct part *certificate)
 {
     *out = (struct slots){{NULL}};
@@ -324,7 +324,7 @@ void subscription_response(struct subscription *sub, const uint8_t *bytes, size_
     bool has_news = sub->next.state != NULL || sub->next.issued.part != NULL;
     tabard__v1__subscribe_response__free_unpacked(response, NULL);
     if (ok && !has_news) {
-        accept(sub, now); // it holds no more than the refusal of a certificate
+        accept(sub, now); // nothing but the refusal of a certificate is in it
     } else if (!ok || !offer(sub, &err)) {
         refuse(sub, err_text(&err, text, sizeof text), now);
         sub->hooks.refused(sub->hooks.ctx, text);
@@ -377,7 +377,7 @@ static const char *overdue(const struct subscription *sub, struct now now)
     if (is_over(sub->empty_by_ms, now)) {
         return "nothing usable came after a refusal";
     }
-    // While a response is on its way into force, what comes next is not read: no answer is late.
+    // While a response is on its way into force, the stream is not read: an answer may wait there.
     if (sub->next.is_set) {
         return NULL;
     }

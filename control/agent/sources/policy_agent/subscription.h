@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One sidecar's talk with its policy agent (tabard/v1/policy_agent.proto), as a state machine: when
-// to connect, what to ask, what to answer, what is held. Owned by pa_source; its one thread;
-// bounded by two states, accepted and tried, and SUBSCRIPTION_*.
-// It does no I/O and reads no clock: everything it does is a hook, and `now` is an argument.
+// One sidecar's stream with its policy agent (tabard/v1/policy_agent.proto), as a state machine: it
+// decides when to connect, what to ask and what to answer, and keeps what was accepted. pa_source
+// owns it and calls subscription_configure, perhaps subscription_restore, then subscription_start;
+// from then on it tells what happens, and calls subscription_tick twice a second. One thread;
+// bounded by two states, accepted and tried, and by SUBSCRIPTION_*. It does no I/O and reads no
+// clock: everything it does is a hook, and `now` is an argument.
 #ifndef TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_H
 #define TABARD_CONTROL_AGENT_SOURCES_POLICY_AGENT_SUBSCRIPTION_H
 
@@ -18,32 +20,34 @@
 #include "control/agent/sources/policy_agent/pa_csr.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
-#define SUBSCRIPTION_LASTED_MS                                                                     \
-    10000 // after a stream that lasted less, the short first wait is skipped
-#define SUBSCRIPTION_ANSWER_MS_MAX  30000 // to a first request
-#define SUBSCRIPTION_EMPTY_MS_MAX   30000 // a refused response, and nothing to serve by: start anew
-#define SUBSCRIPTION_LEAVING_MS_MAX 30000 // after the server said that it goes
-#define SUBSCRIPTION_FIRST_MS_MAX   250   // of the wait after a first lost stream
-#define SUBSCRIPTION_BACKOFF_MS_MIN 1000  // of the next, doubled with each lost stream more
+// A stream is given up so long after
+#define SUBSCRIPTION_ANSWER_MS_MAX  30000 // a first request without a response
+#define SUBSCRIPTION_EMPTY_MS_MAX   30000 // a refused response, if there is nothing to serve by
+#define SUBSCRIPTION_LEAVING_MS_MAX 30000 // the server said that it goes
+
+// The longest wait after a lost stream. The short first one is only for a stream that had lasted.
+#define SUBSCRIPTION_LASTED_MS      10000
+#define SUBSCRIPTION_FIRST_MS_MAX   250
+#define SUBSCRIPTION_BACKOFF_MS_MIN 1000 // the next, doubled with each further lost stream
 #define SUBSCRIPTION_BACKOFF_MS_MAX 30000
 
 struct subscription_hooks {
     void *ctx;
-    // Starts a stream, on a connection that may still have to be made. Its end comes as
-    // subscription_ended. false sets err.
+    // Starts a stream, on a connection that may still have to be made. At its end
+    // subscription_ended is called. false sets err.
     bool (*open)(void *ctx, struct err *err);
-    void (*close)(void *ctx); // ends the stream; subscription_ended does not come
+    void (*close)(void *ctx); // ends the stream; subscription_ended is not called
     bool (*send)(void *ctx, const Tabard__V1__SubscribeRequest *request, struct err *err);
     void (*fill_node)(void *ctx, Tabard__V1__Node *out); // texts borrowed until the next call
     // Offers what a response brings; subscription_settled says later what became of it. false sets
-    // err: it is not good, and subscription_settled does not come.
+    // err: it is not good, and subscription_settled won't be called.
     bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
     void (*accepted)(void *ctx, bool is_new_state); // an offer came into force
     // A response was refused before it became an offer, or the policy agent refused a
     // certificate_request. The answer has been sent already.
     void (*refused)(void *ctx, const char *text);
-    void (*failed)(void *ctx, const char *text); // the stream ended or never was
-    void (*expired)(void *ctx);                  // the issued certificate is over, and forgotten
+    void (*failed)(void *ctx, const char *text); // the stream ended or could not be opened
+    void (*expired)(void *ctx);                  // the issued certificate expired and is forgotten
     uint32_t (*random)(void *ctx);
 };
 
@@ -61,8 +65,7 @@ struct subscription {
     struct subscription_hooks hooks;
     const char *spiffe_id; // wanted; borrowed, may be empty
     bool accepts_older;
-    bool shows_certificate; // TLS does; where it is not, each stream begins with a
-                            // certificate_request
+    bool shows_certificate; // over TLS; else each stream begins with a certificate_request
     bool is_started;
 
     struct part *state;       // counted; a State: the last that was accepted; NULL: none
@@ -90,8 +93,8 @@ struct subscription {
 void subscription_init(struct subscription *sub, const struct subscription_hooks *hooks);
 void subscription_cleanup(struct subscription *sub);
 
-// subscription_configure names what is wanted; subscription_restore gives the state from the disk,
-// which becomes the subscription's, before the start.
+// subscription_configure says which id to ask for and how; subscription_restore hands over the
+// state from the disk, before the start.
 void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older,
                             bool shows_certificate);
 void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,
@@ -101,17 +104,18 @@ void subscription_restore(struct subscription *sub, Tabard__V1__State *state, ui
 void subscription_start(struct subscription *sub, struct now now);
 void subscription_stop(struct subscription *sub, struct now now);
 
-// subscription_held fills slots with what was accepted, or restored; NULL slots stay empty.
+// subscription_held copies what was accepted or restored into out, which the caller cleans up.
 void subscription_held(const struct subscription *sub, struct slots *out);
 Tabard__V1__State *subscription_state(const struct subscription *sub); // held; NULL: none
 
-// While subscription_is_busy no response may be given to it.
+// What has happened: a response came, an offer was settled (error empty: in force), the stream
+// ended, the server said GOAWAY. While subscription_is_busy no response may be given to it.
 bool subscription_is_busy(const struct subscription *sub);
 void subscription_response(struct subscription *sub, const uint8_t *bytes, size_t len,
                            struct now now);
 void subscription_settled(struct subscription *sub, const char *error, struct now now);
 void subscription_ended(struct subscription *sub, const char *why, struct now now);
-void subscription_leaving(struct subscription *sub, struct now now); // a GOAWAY
+void subscription_leaving(struct subscription *sub, struct now now);
 
 // subscription_tick connects, gives up and renews when it is time; to be called twice a second.
 void subscription_tick(struct subscription *sub, struct now now);

@@ -11,7 +11,7 @@ TestSuite(sources, .timeout = 10);
 // Says whether what mesh.yaml has in this field comes into the snapshot as it is.
 static bool is_joined(const ProtobufCFieldDescriptor *field)
 {
-    static char mark; // never looked behind
+    static char mark; // only its address is compared
     Tabard__V1__MeshConfig config = TABARD__V1__MESH_CONFIG__INIT;
     Tabard__V1__Snapshot out = TABARD__V1__SNAPSHOT__INIT;
     *(void **)((char *)&config + field->offset) = &mark;

@@ -69,8 +69,8 @@ static void *on_swapper(void *ctx)
     struct swapper *swapper = ctx;
     while (!atomic_load(&swapper->is_over)) {
         swap_volume(swapper->folder, atomic_fetch_add(&swapper->num_swaps, 1) + 1);
-        usleep(
-            200); // a volume is swapped once a minute; this is to hit every gap between two reads
+        // A real volume is swapped once a minute. This is to hit every gap between two reads.
+        usleep(200);
     }
     return NULL;
 }
@@ -194,7 +194,7 @@ Test(source_file, a_file_in_pieces_is_no_failure_and_then_loads, .timeout = 30)
     struct watch watch;
     watch_init(&watch, &folder);
     cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
-    // Out of the reach of the second look at what changed a moment ago.
+    // Files that have just been written are read twice; the second time must be over, too.
     run_until(&watch, false, 2 * WATCH_RETRY_MS);
     unsigned loaded = watch.num_loaded;
     char half[4096];

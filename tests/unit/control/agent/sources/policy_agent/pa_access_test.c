@@ -84,7 +84,7 @@ Test(pa_access, mesh_yaml_may_name_a_policy_agent_and_says_what_is_wrong, .timeo
     }
 }
 
-// Loads mesh.yaml and returns what it says of the policy agent, which is the mesh's.
+// Loads mesh.yaml and returns what it says of the policy agent, which stays out's.
 static const struct pa_access *load(const struct folder *folder, const char *yaml, struct mesh *out)
 {
     struct err err = {{0}, {0}};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The policy agent's source between a policy agent and an agent that the test plays; everything
-// between them is real.
+// The policy agent's source. The test plays the policy agent on one side and the feed on the other;
+// everything between them is real.
 #include "control/agent/sources/policy_agent/pa_source.h"
 
 #include <criterion/criterion.h>

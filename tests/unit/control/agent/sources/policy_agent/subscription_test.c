@@ -424,7 +424,7 @@ Test(subscription, renews_at_about_half_of_the_life_by_the_wall_clock, .timeout 
         unsigned num_sent = play.num_sent;
         pass(&play, rows[i].early_s * 1000);
         cr_expect_eq(play.num_sent, num_sent, "%u: too early", rows[i].random);
-        // The machine slept, or the clock was set: the monotonic one hardly moved.
+        // The machine slept, or the clock was set: the monotonic clock has hardly moved.
         play.now.ms += 2000;
         play.now.unix_ms = (START + (int64_t)rows[i].due_s) * 1000;
         subscription_tick(&play.sub, play.now);
