@@ -41,6 +41,14 @@ static bool fail(struct parser *p, uint32_t node, const char *text)
     return fail_at(p, node, p->event.start_mark.line + 1, p->event.start_mark.column + 1, text);
 }
 
+static bool fail_depth(struct parser *p, uint32_t node)
+{
+    char text[80];
+    snprintf(text, sizeof text, "too deep: keys and lists may be nested %d levels deep",
+             PB_TEXT_DEPTH_MAX);
+    return fail(p, node, text);
+}
+
 // libyaml gives bytes that are no text an offset, and everything else a line and column from 0.
 static bool fail_yaml(struct parser *p, uint32_t node)
 {
@@ -266,7 +274,7 @@ static bool parse_list(struct parser *p, ProtobufCMessage *message,
 {
     size_t *num = (size_t *)((char *)message + field->quantifier_offset);
     if (depth >= PB_TEXT_DEPTH_MAX) {
-        return fail(p, node, "too deep");
+        return fail_depth(p, node);
     }
     while (next(p, node) && p->event.type != YAML_SEQUENCE_END_EVENT) {
         uint32_t item = mark(p, node, NULL, *num);
@@ -318,7 +326,7 @@ static bool parse_message(struct parser *p, ProtobufCMessage *message, uint32_t 
 {
     uint32_t lines[FIELDS_MAX] = {0};
     if (depth >= PB_TEXT_DEPTH_MAX) {
-        return fail(p, node, "too deep");
+        return fail_depth(p, node);
     }
     while (next(p, node) && p->event.type != YAML_MAPPING_END_EVENT) {
         const ProtobufCFieldDescriptor *field = take_key(p, message->descriptor, node, lines);

@@ -272,7 +272,8 @@ Test(pb_text_values, nesting_has_a_limit_for_messages_and_lists)
               "child: [{child: [{child: [{child: [{child: [{child: [{child: [{child: [{child: "
               "[]}]}]}]}]}]}]}]}]",
               &err));
-    cr_expect_not_null(strstr(err.text, ": too deep"), "%s", err.text);
+    cr_expect_not_null(strstr(err.text, ": too deep: keys and lists may be nested 16 levels deep"),
+                       "%s", err.text);
 }
 
 Test(pb_text_values, any_text_from_the_wire_prints_as_json_that_reads_back)
