@@ -184,7 +184,7 @@ bool grpc_server_listen(struct grpc_server *server, int fd, SSL_CTX *ssl_ctx, st
     socklen_t len = sizeof domain;
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0) {
         close(fd);
-        return err_set(err, "no socket to listen on");
+        return err_set(err, "cannot listen: the descriptor is not that of a socket");
     }
     struct listener *listener = must_alloc(1, sizeof *listener);
     listener->server = server;
@@ -197,7 +197,7 @@ bool grpc_server_listen(struct grpc_server *server, int fd, SSL_CTX *ssl_ctx, st
     int status = open_listener(listener, fd, domain);
     if (status != 0) {
         uv_close(&listener->handle, on_listener_closed);
-        return err_set(err, "listen: %s", uv_strerror(status));
+        return err_set(err, "cannot listen on the socket: %s", uv_strerror(status));
     }
     listener->next = server->listeners;
     server->listeners = listener;

@@ -271,7 +271,7 @@ bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CT
         status = start(transport);
     }
     if (status < 0) {
-        return err_set(err, "accept: %s", uv_strerror(status));
+        return err_set(err, "cannot accept the connection: %s", uv_strerror(status));
     }
     if (ssl_ctx != NULL) {
         return transport_tls_start(transport, ssl_ctx, true, NULL, err);
