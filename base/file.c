@@ -37,9 +37,10 @@ bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b)
            a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
-bool file_stamp_is_recent(const struct file_stamp *stamp, int64_t now_ns)
+bool file_stamp_is_recent(const struct file_stamp *stamp, int64_t began_ns, int64_t ended_ns)
 {
-    return llabs(now_ns - stamp->ctime_ns) < RECENT_NS;
+    // What lies further ahead is of a file server whose clock is, and never becomes older.
+    return stamp->ctime_ns > began_ns - RECENT_NS && stamp->ctime_ns < ended_ns + RECENT_NS;
 }
 
 struct file_stamp file_look(const char *path, const struct file_stamp *before)

@@ -28,9 +28,9 @@ struct file_stamp {
 
 bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b);
 
-// file_stamp_is_recent says whether the file changed so shortly before now_ns (since 1970) that the
-// next change may leave it with the same times.
-bool file_stamp_is_recent(const struct file_stamp *stamp, int64_t now_ns);
+// file_stamp_is_recent says whether the file changed while it was read, from began_ns to ended_ns
+// (since 1970), or so shortly before that the next change may have left it with the same times.
+bool file_stamp_is_recent(const struct file_stamp *stamp, int64_t began_ns, int64_t ended_ns);
 
 // file_look gives the stamp of a path now. A path whose earlier stamp says that it could not be
 // opened is opened again, so that it can be compared with that.

@@ -66,10 +66,18 @@ void files_add_folder(struct files *files, const char *path)
     entry->is_folder = true;
 }
 
-static bool is_recent(const struct files *files, int64_t now_ns)
+static int64_t now_ns(void)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static bool is_recent(const struct files *files, int64_t began_ns)
+{
+    int64_t ended_ns = now_ns();
     for (size_t i = 0; i < files->num; i++) {
-        if (file_stamp_is_recent(&files->entries[i].file.stamp, now_ns)) {
+        if (file_stamp_is_recent(&files->entries[i].file.stamp, began_ns, ended_ns)) {
             return true;
         }
     }
@@ -81,12 +89,11 @@ bool files_read(struct files *files, const char *name,
                 struct err *err)
 {
     for (int i = 0; i < TRIES_MAX; i++) {
-        struct timespec now;
         files_cleanup(files);
-        clock_gettime(CLOCK_REALTIME, &now);
+        int64_t began_ns = now_ns();
         bool ok = read_once(ctx, files, err);
         if (!files_moved(files)) {
-            files->is_recent = is_recent(files, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+            files->is_recent = is_recent(files, began_ns);
             return ok;
         }
     }

@@ -92,8 +92,11 @@ Test(file, has_another_stamp_when_it_changed_came_or_went)
     cr_assert(file_read(&file, path_of("f"), LEN_MAX, FILE_ANY, NULL));
     struct file_stamp now = file_look(path_of("f"), &file.stamp);
     cr_expect(file_stamp_equal(&now, &file.stamp));
-    cr_expect(file_stamp_is_recent(&now, now.ctime_ns + 19000000));
-    cr_expect_not(file_stamp_is_recent(&now, now.ctime_ns + 21000000));
+    int64_t changed_ns = now.ctime_ns;
+    cr_expect(file_stamp_is_recent(&now, changed_ns + 19000000, changed_ns + 19000000));
+    cr_expect(file_stamp_is_recent(&now, changed_ns - 90000000, changed_ns + 90000000));
+    cr_expect_not(file_stamp_is_recent(&now, changed_ns + 21000000, changed_ns + 90000000));
+    cr_expect_not(file_stamp_is_recent(&now, changed_ns - 90000000, changed_ns - 21000000));
     temp_write(temp_folder, "f", "xy", 2);
     now = file_look(path_of("f"), &file.stamp);
     cr_expect_not(file_stamp_equal(&now, &file.stamp));
