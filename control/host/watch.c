@@ -18,6 +18,7 @@ struct folder {
     dev_t dev;           // which folder of this name is watched
     ino_t ino;
     bool is_wanted;
+    bool is_doubtful; // something was deleted or moved: maybe the folder, whose watch then is over
 };
 
 struct watch {
@@ -75,9 +76,9 @@ static void on_folder_closed(uv_handle_t *handle)
 static void on_event(uv_fs_event_t *event, const char *name, int events, int status)
 {
     (void)name;
-    (void)events;
     (void)status; // whatever happened, the files say what there is now
     struct folder *folder = event->data;
+    folder->is_doubtful = folder->is_doubtful || (events & UV_RENAME) != 0;
     struct watch *watch = folder->watch;
     uint64_t now = uv_hrtime();
     if (watch->first_event_ns == 0) {
@@ -90,7 +91,8 @@ static void on_event(uv_fs_event_t *event, const char *name, int events, int sta
     }
 }
 
-// Watches a folder, or goes on watching it. A folder that can't be watched is left to the poll.
+// Watches a folder, or goes on watching it. A folder made anew under the same name may have the
+// same number, too. A folder that can't be watched is left to the poll.
 static void want_folder(struct watch *watch, const char *path)
 {
     struct stat st;
@@ -102,7 +104,7 @@ static void want_folder(struct watch *watch, const char *path)
         struct folder *folder = watch->folders[i];
         if (folder == NULL) {
             free_at = i;
-        } else if (folder->dev == st.st_dev && folder->ino == st.st_ino &&
+        } else if (!folder->is_doubtful && folder->dev == st.st_dev && folder->ino == st.st_ino &&
                    strcmp(folder->path, path) == 0) {
             folder->is_wanted = true;
             return;

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/unit/support/loop.h"
@@ -70,7 +71,9 @@ static void put(const char *text)
 
 static void begin(struct stage *stage, const char *text)
 {
-    snprintf(stage->path, sizeof stage->path, "%s/f", temp_folder);
+    if (stage->path[0] == '\0') {
+        snprintf(stage->path, sizeof stage->path, "%s/f", temp_folder);
+    }
     if (text != NULL) {
         put(text);
     }
@@ -171,4 +174,41 @@ Test(watch, closing_while_it_reads_takes_nothing_and_releases_once)
     begin(&stage, "good");
     end(&stage);
     cr_expect_eq(stage.num_takes, 0);
+}
+
+// Makes the folder below the test's own, with a good file in it, and returns its inode.
+static ino_t make_folder(const char *folder, const char *path)
+{
+    struct stat st;
+    cr_assert_eq(mkdir(folder, 0700), 0);
+    temp_write(folder, "f", "good", 4);
+    cr_assert_eq(stat(folder, &st), 0);
+    cr_assert_eq(access(path, R_OK), 0);
+    return st.st_ino;
+}
+
+Test(watch, a_folder_that_was_deleted_and_made_anew_is_watched_as_before)
+{
+    struct stage stage = {.num_reads = 0};
+    char folder[TEMP_PATH_BYTES + 2];
+    snprintf(folder, sizeof folder, "%s/d", temp_folder);
+    snprintf(stage.path, sizeof stage.path, "%s/f", folder);
+    ino_t first = make_folder(folder, stage.path);
+    begin(&stage, NULL);
+    settle(&stage);
+    // Some file systems give the new folder the old one's number at once.
+    for (int i = 0; i < 3; i++) {
+        unsigned before = stage.num_takes;
+        cr_assert_eq(unlink(stage.path), 0);
+        cr_assert_eq(rmdir(folder), 0);
+        ino_t again = make_folder(folder, stage.path);
+        cr_assert(run_until(&stage, stage.num_takes > before, 2 * WATCH_POLL_MS));
+        settle(&stage);
+        before = stage.num_takes;
+        temp_write(folder, "f", "good", 4);
+        cr_expect(run_until(&stage, stage.num_takes > before, WATCH_POLL_MS / 2),
+                  "left to the poll; inode %s", first == again ? "as before" : "another");
+        settle(&stage);
+    }
+    end(&stage);
 }
