@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/feed.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -35,10 +36,31 @@ static bool offer_board(struct feed *feed, struct err *err)
     slots_cleanup(&slots);
     if (assembly.snapshot != NULL) {
         memcpy(assembly.tickets, tickets, sizeof tickets);
+        feed->failure[0] = '\0';
         feed->hooks.offer(feed->hooks.ctx, &assembly);
         assembly_cleanup(&assembly);
     }
     return ok;
+}
+
+// While something is tried, the news is offered together with it, and once more by itself when the
+// try is over: a refused try must not take the news with it. News that is not good is told once,
+// and offered again later.
+static void offer_news(struct feed *feed)
+{
+    struct err err = {{0}, {0}};
+    char text[sizeof feed->failure];
+    feed->board.has_news = board_is_trying(&feed->board);
+    if (offer_board(feed, &err)) {
+        return;
+    }
+    feed->board.has_news = true;
+    uv_timer_start(&feed->news, on_news, FEED_RETRY_MS, 0);
+    err_text(&err, text, sizeof text);
+    if (strcmp(text, feed->failure) != 0) {
+        snprintf(feed->failure, sizeof feed->failure, "%s", text);
+        feed->hooks.failed(feed->hooks.ctx, text);
+    }
 }
 
 static void on_news(uv_timer_t *timer)
@@ -52,14 +74,7 @@ static void on_news(uv_timer_t *timer)
         }
     }
     if (feed->board.has_news) {
-        // While something is tried, the news is offered together with it, and once more by itself
-        // when the try is over: a refused try must not take the news with it.
-        feed->board.has_news = board_is_trying(&feed->board);
-        struct err err = {{0}, {0}};
-        char text[1024];
-        if (!offer_board(feed, &err)) {
-            feed->hooks.failed(feed->hooks.ctx, err_text(&err, text, sizeof text));
-        }
+        offer_news(feed);
     }
 }
 
@@ -83,7 +98,8 @@ static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
 
 static void on_refused(void *ctx, const char *text)
 {
-    const struct feed *feed = ((const struct feed_source *)ctx)->feed;
+    struct feed *feed = ((const struct feed_source *)ctx)->feed;
+    feed->failure[0] = '\0';
     feed->hooks.failed(feed->hooks.ctx, text);
 }
 
@@ -109,6 +125,7 @@ static void configure(struct feed_source *source, void *access, struct part *ide
 static void on_loaded(void *ctx, struct mesh *mesh)
 {
     struct feed *feed = ctx;
+    feed->failure[0] = '\0';
     board_put(&feed->board, FILES_ROW, &mesh->slots);
     for (size_t i = 0; i < feed->num_sources; i++) {
         configure(&feed->sources[i], mesh->accesses[i], mesh->slots.parts[SNAPSHOT_IDENTITY]);

@@ -16,6 +16,8 @@
 #include "control/agent/snapshot/board.h"
 #include "control/agent/snapshot/source.h"
 
+#define FEED_RETRY_MS 3000 // what is held and not good is tried again: time too makes things right
+
 struct feed_hooks {
     void *ctx;
     // A new assembly. The callee may take it over and leave the zero state; what it leaves is
@@ -41,6 +43,7 @@ struct feed {
     struct feed_source sources[SOURCES_MAX];
     size_t num_sources;
     struct board board;
+    char failure[1024]; // why what is held is not good, if nothing was told or offered since
 };
 
 // feed_start takes the zero state, which must stay where it is, and begins to read mesh.yaml.

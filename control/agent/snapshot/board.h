@@ -27,7 +27,7 @@ struct board_row {
 struct board {
     struct board_row rows[SOURCES_MAX];
     uint64_t ticket_last;
-    bool has_news; // what is held has changed since the last offer that held no try
+    bool has_news; // what is held has changed since the last good offer that held no try
 };
 
 void board_cleanup(struct board *board);

@@ -271,6 +271,41 @@ Test(feed, a_state_that_is_not_good_is_refused_by_its_field_and_told)
     stop(&stage);
 }
 
+// Writes a web.pem that nobody accepts for a while.
+static void write_early_leaf(const struct folder *folder)
+{
+    time_t now = time(NULL);
+    struct err err = {0};
+    X509 *leaf = mint_leaf_new(&folder->intermediate, folder->key,
+                               &(struct mint_leaf){.spiffe_id = FOLDER_ID,
+                                                   .not_before = now + FEED_RETRY_MS / 1000 + 1,
+                                                   .not_after = now + 3600},
+                               &err);
+    cr_assert_not_null(leaf, "%s", err.text);
+    folder_write_chain(folder, "web.pem", leaf, folder->intermediate.cert);
+    X509_free(leaf);
+}
+
+Test(feed, what_only_time_makes_good_is_offered_when_it_is)
+{
+    struct stage stage;
+    start(&stage, FOLLOWS);
+    connect_stage(&stage);
+    accept_state(&stage, "one", 1);
+    unsigned before = stage.num_offers;
+    write_early_leaf(&stage.folder);
+    cr_assert(run_until(&stage, stage.num_failed > 0, 5000));
+    cr_expect(strstr(stage.failure, "identity.chain") != NULL, "%s", stage.failure);
+    cr_expect_eq(stage.num_offers, before);
+    run_until(&stage, false, 3 * WATCH_RETRY_MS); // told for each reading of the new file
+    unsigned num_failed = stage.num_failed;
+    cr_expect(run_until(&stage, stage.num_offers > before, 2 * FEED_RETRY_MS + 3000));
+    cr_expect_eq(stage.num_failed, num_failed, "%s", stage.failure);
+    unsigned after = stage.num_offers;
+    cr_expect_not(run_until(&stage, stage.num_offers > after, 100));
+    stop(&stage);
+}
+
 Test(feed, a_mesh_yaml_that_is_not_good_is_told_and_offers_nothing)
 {
     struct stage stage;
