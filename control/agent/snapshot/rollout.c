@@ -32,6 +32,7 @@ void rollout_cleanup(struct rollout *rollout)
     item_clear(&rollout->in_force);
     item_clear(&rollout->sent);
     item_clear(&rollout->waiting);
+    item_clear(&rollout->aside);
 }
 
 static bool is_same(const struct rollout_item *item, const struct assembly *assembly)
@@ -117,6 +118,33 @@ static void settle(struct rollout *rollout, const struct rollout_item *item, con
     }
 }
 
+// Says whether an item is tried again when it was refused.
+static bool is_kept(const struct rollout_item *item)
+{
+    return item->is_held || !has_ticket(&item->what);
+}
+
+// Ends an item in favour of a newer one. If that is a try, which may be refused, what is kept is
+// set aside until then.
+static void pass_over(struct rollout *rollout, struct rollout_item *item,
+                      const struct rollout_item *newer)
+{
+    if (item->is_set && is_kept(item) && !is_kept(newer) && !rollout->aside.is_set) {
+        memset(item->what.tickets, 0, sizeof item->what.tickets);
+        item_move(&rollout->aside, item);
+    }
+    item_clear(item);
+}
+
+// Ends a try that was refused. If nothing newer waits, what it took the place of comes back.
+static void give_up(struct rollout *rollout, struct rollout_item *item)
+{
+    item_clear(item);
+    if (!rollout->waiting.is_set) {
+        item_move(&rollout->waiting, &rollout->aside);
+    }
+}
+
 // Sends to a new proxy what the old one had in force.
 static void resend(struct rollout *rollout, struct now now)
 {
@@ -130,15 +158,16 @@ static void resend(struct rollout *rollout, struct now now)
     rollout->resent_ms = now.ms;
 }
 
-// An update without a ticket is tried again later; one with a ticket is answered as refused and
-// dropped.
+// Answers the tickets of the item that waits. What is kept is tried again later.
 static void refuse_waiting(struct rollout *rollout, const char *text, struct now now)
 {
+    bool is_over = !is_kept(&rollout->waiting);
     refuse(rollout, text, now);
-    if (has_ticket(&rollout->waiting.what)) {
-        settle(rollout, &rollout->waiting, text);
-        item_clear(&rollout->waiting);
-    } else {
+    settle(rollout, &rollout->waiting, text);
+    if (is_over) {
+        give_up(rollout, &rollout->waiting);
+    }
+    if (rollout->waiting.is_set) {
         back_off(rollout, now);
     }
 }
@@ -191,6 +220,10 @@ static void pass_tickets(struct assembly *to, const struct assembly *from)
 void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct now now)
 {
     bool had_error = rollout->last_error[0] != '\0';
+    bool is_held = !has_ticket(assembly);
+    if (is_held) {
+        item_clear(&rollout->aside);
+    }
     rollout->retry_at_ms = 0;
     rollout->failures_in_a_row = 0;
     if (rollout->is_error_of_source) {
@@ -199,6 +232,7 @@ void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct no
     if (is_same(&rollout->waiting, assembly)) {
         // The same again: it is tried at once.
         pass_tickets(&rollout->waiting.what, assembly);
+        rollout->waiting.is_held = rollout->waiting.is_held || is_held;
         assembly_cleanup(assembly);
     } else if (!rollout->sent.is_set && is_same(&rollout->in_force, assembly)) {
         pass_tickets(&rollout->in_force.what, assembly);
@@ -207,6 +241,7 @@ void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct no
             settle(rollout, &rollout->in_force, "");
         }
         item_clear(&rollout->waiting);
+        item_clear(&rollout->aside);
         if (had_error) {
             log_info("msg=\"what is in force stands again\" generation=%llu",
                      (unsigned long long)kept_generation(rollout));
@@ -214,10 +249,12 @@ void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct no
         forget_error(rollout);
     } else if (!rollout->waiting.is_set && is_same(&rollout->sent, assembly)) {
         pass_tickets(&rollout->sent.what, assembly);
+        rollout->sent.is_held = rollout->sent.is_held || is_held;
         assembly_cleanup(assembly);
     } else {
-        item_clear(&rollout->waiting);
-        rollout->waiting = (struct rollout_item){.is_set = true, .what = *assembly};
+        struct rollout_item next = {.is_set = true, .is_held = is_held, .what = *assembly};
+        pass_over(rollout, &rollout->waiting, &next);
+        rollout->waiting = next;
         *assembly = (struct assembly){0};
     }
     advance(rollout, now);
@@ -253,12 +290,16 @@ void rollout_proxy_down(struct rollout *rollout, struct now now)
     rollout->sent.num_deaths++;
     bool has_remedy = rollout->in_force.is_set || has_ticket(&rollout->sent.what);
     if (rollout->waiting.is_set) {
-        item_clear(&rollout->sent);
+        pass_over(rollout, &rollout->sent, &rollout->waiting);
     } else if (has_remedy && rollout->sent.num_deaths >= ROLLOUT_DEATHS_MAX) {
         static const char why[] = "the proxy died while it applied this update, twice";
         rollout->num_rejected++;
         settle(rollout, &rollout->sent, why);
-        item_clear(&rollout->sent);
+        if (rollout->sent.is_held && !rollout->in_force.is_set) {
+            item_move(&rollout->waiting, &rollout->sent);
+        } else {
+            give_up(rollout, &rollout->sent);
+        }
         refuse(rollout, why, now);
     } else {
         item_move(&rollout->waiting, &rollout->sent);
@@ -292,6 +333,27 @@ static void answer_resent(struct rollout *rollout, const char *error, struct now
     rollout->is_resend_refused = true; // a newer one may be the remedy
 }
 
+static void refuse_sent(struct rollout *rollout, const char *error, struct now now)
+{
+    bool has_newer = rollout->waiting.is_set;
+    bool is_over = !is_kept(&rollout->sent);
+    rollout->num_rejected++;
+    keyring_withdraw(rollout->keyring);
+    refuse(rollout, error, now);
+    rollout->is_resend_refused = false;
+    settle(rollout, &rollout->sent, error);
+    if (is_over) {
+        give_up(rollout, &rollout->sent);
+    } else if (has_newer) {
+        pass_over(rollout, &rollout->sent, &rollout->waiting);
+    } else {
+        item_move(&rollout->waiting, &rollout->sent);
+    }
+    if (!has_newer && rollout->waiting.is_set) {
+        back_off(rollout, now);
+    }
+}
+
 bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *error, struct now now)
 {
     if (rollout->is_resent && generation == kept_generation(rollout)) {
@@ -304,6 +366,9 @@ bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *er
     }
     if (error[0] == '\0') {
         keyring_settle(rollout->keyring, now.ms);
+        if (!is_kept(&rollout->sent)) {
+            item_clear(&rollout->aside); // the try held all that it took the place of
+        }
         item_move(&rollout->in_force, &rollout->sent);
         applied(rollout, now);
         if (!rollout->is_error_of_source) {
@@ -313,18 +378,7 @@ bool rollout_answer(struct rollout *rollout, uint64_t generation, const char *er
         rollout->expiry_warned = (struct log_limit){0};
         rollout->crl_warned = (struct log_limit){0};
     } else {
-        rollout->num_rejected++;
-        keyring_withdraw(rollout->keyring);
-        refuse(rollout, error, now);
-        rollout->is_resend_refused = false;
-        bool is_answered = has_ticket(&rollout->sent.what);
-        settle(rollout, &rollout->sent, error);
-        if (rollout->waiting.is_set || is_answered) {
-            item_clear(&rollout->sent);
-        } else {
-            item_move(&rollout->waiting, &rollout->sent);
-            back_off(rollout, now);
-        }
+        refuse_sent(rollout, error, now);
     }
     advance(rollout, now);
     return true;

@@ -3,8 +3,9 @@
 // Brings one snapshot after another into force: numbers what the sources made, has it sent, keeps
 // the last that came into force, and knows whether the sidecar is ready. A refused update changes
 // nothing. The agent calls it for every offer, every answer and every start and end of the proxy,
-// and rollout_tick once a second. Owned by the agent; its one thread; bounded by three snapshots:
-// in force, sent, and the newest of those that wait. It does no I/O and reads no clock.
+// and rollout_tick once a second. Owned by the agent; its one thread; bounded by four snapshots:
+// in force, sent, the newest of those that wait, and one set aside. It does no I/O and reads no
+// clock.
 #ifndef TABARD_CONTROL_AGENT_SNAPSHOT_ROLLOUT_H
 #define TABARD_CONTROL_AGENT_SNAPSHOT_ROLLOUT_H
 
@@ -39,6 +40,7 @@ struct rollout_hooks {
 
 struct rollout_item {
     bool is_set;
+    bool is_held; // it was offered without a ticket, maybe with one too: it is tried until it works
     struct assembly what; // owned; its snapshot carries the generation once it was sent
     uint64_t sent_ms;
     unsigned num_deaths; // proxies that died between taking it and answering
@@ -50,6 +52,7 @@ struct rollout {
     struct rollout_item in_force; // the last that the proxy answered with "applied"
     struct rollout_item sent;     // no answer yet
     struct rollout_item waiting;  // newer than both, or refused and to be tried again
+    struct rollout_item aside;    // the held one that a try took the place of
     uint64_t generation_last;     // the last number given
     bool has_proxy;
     bool is_applied;        // in_force is in force in the proxy that runs now

@@ -208,3 +208,84 @@ Test(rollout_ticket, once_answered_leaves_the_rest_to_be_tried_again, .timeout =
     expect(&stage, 1, 7, "");
     stage_cleanup(&stage);
 }
+
+static uint8_t content_in_force(const struct stage *stage)
+{
+    return stage->rollout.in_force.is_set ? stage->rollout.in_force.what.digest[0] : 0;
+}
+
+// Answers what is sent last, which must be more than `num_before`.
+static void answer_last(struct stage *stage, size_t num_before, const char *error)
+{
+    cr_assert_gt(stage->num_sent, num_before, "nothing was sent");
+    cr_assert(rollout_answer(&stage->rollout, stage->rollout.generation_last, error, stage->now));
+}
+
+Test(rollout_ticket, that_is_refused_leaves_an_update_of_before_to_be_tried_again, .timeout = 10)
+{
+    for (int was_refused = 0; was_refused < 2; was_refused++) { // when the try came
+        for (uint8_t tried = 1; tried <= 2; tried++) {          // the same content, or more
+            struct stage stage;
+            stage_init(&stage);
+            rollout_proxy_up(&stage.rollout, stage.now);
+            offer(&stage, 9, 0);
+            answer_last(&stage, 0, "");
+            offer(&stage, 1, 0); // say, ports that another program has
+            if (was_refused) {
+                answer_last(&stage, 1, "in use");
+            }
+            offer(&stage, tried, 7);
+            if (!was_refused && tried != 1) {
+                answer_last(&stage, 1, "in use");
+            }
+            answer_last(&stage, 1, "in use");
+            expect(&stage, 1, 7, "in use");
+            size_t num_sent = stage.num_sent;
+            pass(&stage, 2 * ROLLOUT_RETRY_MS_MAX);
+            answer_last(&stage, num_sent, "");
+            cr_expect_eq(content_in_force(&stage), 1, "%d, %d", was_refused, (int)tried);
+            cr_expect_eq(stage.num_settled, 1);
+            stage_cleanup(&stage);
+        }
+    }
+}
+
+Test(rollout_ticket, that_comes_into_force_takes_the_place_of_the_update_of_before, .timeout = 10)
+{
+    struct stage stage;
+    stage_init(&stage);
+    rollout_proxy_up(&stage.rollout, stage.now);
+    offer(&stage, 1, 0);
+    answer_last(&stage, 0, "in use");
+    offer(&stage, 2, 7);
+    answer_last(&stage, 1, "");
+    expect(&stage, 1, 7, "");
+    offer(&stage, 3, 8);
+    answer_last(&stage, 2, "no");
+    pass(&stage, 2 * ROLLOUT_RETRY_MS_MAX);
+    cr_expect_eq(stage.num_sent, 3);
+    cr_expect_eq(content_in_force(&stage), 2);
+    stage_cleanup(&stage);
+}
+
+Test(rollout_ticket, that_kills_the_proxy_leaves_an_update_of_before_to_be_tried_again,
+     .timeout = 10)
+{
+    struct stage stage;
+    stage_init(&stage);
+    rollout_proxy_up(&stage.rollout, stage.now);
+    offer(&stage, 1, 0);
+    answer_last(&stage, 0, "in use");
+    offer(&stage, 2, 7);
+    for (int i = 0; i < ROLLOUT_DEATHS_MAX; i++) {
+        rollout_proxy_down(&stage.rollout, stage.now);
+        rollout_proxy_up(&stage.rollout, stage.now);
+    }
+    cr_expect_eq(stage.num_settled, 1);
+    size_t num_sent = stage.num_sent;
+    pass(&stage, 2 * ROLLOUT_RETRY_MS_MAX);
+    cr_expect_leq(stage.num_sent, num_sent + 1);
+    cr_assert(rollout_answer(&stage.rollout, stage.rollout.generation_last, "", stage.now));
+    cr_expect_eq(content_in_force(&stage), 1);
+    stage_cleanup(&stage);
+}
