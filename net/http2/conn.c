@@ -381,7 +381,7 @@ void h2_conn_abandon(struct h2_conn *conn, void (*drop)(struct h2_stream *stream
     nghttp2_session_terminate_session(conn->session, NGHTTP2_NO_ERROR);
     while (!list_is_empty(&conn->streams)) {
         struct h2_stream *stream = LIST_OF(conn->streams.next, struct h2_stream, link);
-        stream->receiving = H2_RECEIVING_GONE;
+        h2_stream_forget(stream);
         drop(stream, ctx);
         invariant(conn->streams.next != &stream->link);
     }

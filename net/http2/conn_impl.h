@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The inside of a connection: what conn.c, session.c, events.c, stream.c and deadlines.c share.
-// Nobody outside net/http2 includes this.
+// Nobody outside net/http2 and its tests includes this.
 #ifndef TABARD_NET_HTTP2_CONN_IMPL_H
 #define TABARD_NET_HTTP2_CONN_IMPL_H
 
@@ -83,9 +83,11 @@ nghttp2_session_callbacks *h2_events_callbacks(void);
 // In session.c: makes conn->session.
 void h2_session_new(struct h2_conn *conn);
 
-// In stream.c. h2_stream_join puts a stream into the connection's list; h2_stream_close tells its
-// user that it is GONE.
+// In stream.c. h2_stream_join puts a stream into the connection's list. h2_stream_forget makes it
+// GONE: whatever nghttp2 still does with its number, the stream's hooks hear nothing of it.
+// h2_stream_close does that and tells the user.
 void h2_stream_join(struct h2_stream *stream, struct h2_conn *conn);
+void h2_stream_forget(struct h2_stream *stream);
 void h2_stream_close(struct h2_stream *stream, enum h2_close_kind kind, uint32_t code,
                      const char *why);
 

@@ -161,18 +161,24 @@ void h2_stream_consume(struct h2_stream *stream, size_t len)
     }
 }
 
+// nghttp2 may keep the stream, or a request that it has not sent, for longer than its user does.
+void h2_stream_forget(struct h2_stream *stream)
+{
+    nghttp2_session_set_stream_user_data(stream->conn->session, stream->id, NULL);
+    stream->receiving = H2_RECEIVING_GONE;
+    stream->send_since_ms = 0;
+}
+
 void h2_stream_leave(struct h2_stream *stream, uint32_t code)
 {
     if (stream->receiving != H2_RECEIVING_GONE) {
-        nghttp2_session *session = stream->conn->session;
-        nghttp2_session_set_stream_user_data(session, stream->id, NULL);
-        if (stream->receiving < H2_RECEIVING_DONE || stream->sending < H2_SENDING_OVER) {
-            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, code);
+        bool is_over = stream->receiving == H2_RECEIVING_DONE && stream->sending == H2_SENDING_OVER;
+        h2_stream_forget(stream);
+        if (!is_over) {
+            nghttp2_submit_rst_stream(stream->conn->session, NGHTTP2_FLAG_NONE, stream->id, code);
         }
-        stream->receiving = H2_RECEIVING_GONE;
         h2_conn_wake(stream->conn);
     }
-    stream->send_since_ms = 0;
 }
 
 void h2_stream_close(struct h2_stream *stream, enum h2_close_kind kind, uint32_t code,
@@ -186,7 +192,6 @@ void h2_stream_close(struct h2_stream *stream, enum h2_close_kind kind, uint32_t
                                        kind == H2_CLOSE_STREAM
                                            ? !stream->conn->is_server && code == H2_REFUSED_STREAM
                                            : is_unsent};
-    stream->receiving = H2_RECEIVING_GONE;
-    stream->send_since_ms = 0;
+    h2_stream_forget(stream);
     stream->hooks->on_close(stream, &close);
 }

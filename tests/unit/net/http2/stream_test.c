@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "net/http2/conn_impl.h"
 #include "tests/unit/net/http2/joint.h"
 
 TestSuite(stream, .timeout = 60);
@@ -305,5 +306,49 @@ Test(stream, many_wakes_are_one_turn)
     }
     joint_settle(&joint);
     cr_expect_eq(client->num_turns, num_turns + 1);
+    joint_stop(&joint);
+}
+
+// Fills what waits for a server that reads nothing up to `left` bytes below what stops nghttp2.
+static void fill_output(struct end *client, size_t left)
+{
+    const struct transport *transport = &joint.client->transport;
+    const size_t full = TRANSPORT_ROOM_BYTES - left;
+    while (transport->out.len < full) {
+        size_t more = full - transport->out.len;
+        end_send(client, !transport->is_writing ? 1000 : more > 10000 ? 5000 : more - 9);
+        joint_settle(&joint);
+    }
+    cr_assert_eq(transport->out.len, full);
+}
+
+// nghttp2 takes a waiting request up and throws it away only when there is room again behind the
+// GOAWAY, long after its user was told of the end.
+Test(stream, a_request_that_was_given_back_is_not_closed_again)
+{
+    static const uint8_t reset[] = {0, 0, 4, NGHTTP2_RST_STREAM, 0, 0, 0, 0, 1, 0, 0, 0, 8};
+    struct h2_limits limits = h2_limits_default();
+    struct end *server = NULL;
+    limits.streams_max = 1;
+    joint_start(&joint, NULL, &limits);
+    struct end *client = open_answered(&server);
+    uv_stream_t *socket = &joint.server->transport.stream;
+    const uv_alloc_cb alloc_cb = socket->alloc_cb;
+    const uv_read_cb read_cb = socket->read_cb;
+    uv_read_stop(socket);
+    fill_output(client, 16); // a GOAWAY has 17
+    joint.refuses = 2;
+    struct end *waiting = joint_open(&joint, "10.0.0.2:80");
+    joint_settle(&joint);
+    // In one reading: the stream before it ends, and the peer goes too far.
+    cr_assert_eq(nghttp2_session_mem_recv(joint.client->session, reset, sizeof reset),
+                 (ssize_t)sizeof reset);
+    h2_conn_fail(joint.client, H2_ENHANCE_YOUR_CALM, "a flood");
+    joint_settle(&joint);
+    cr_expect_eq(waiting->close.kind, H2_CLOSE_CONN, "%s", waiting->close_why);
+    cr_expect_eq(waiting->num_released, 1);
+    uv_read_start(socket, alloc_cb, read_cb);
+    joint_settle(&joint);
+    cr_expect_eq(waiting->num_closes, 1, "told %u times", waiting->num_closes);
     joint_stop(&joint);
 }
