@@ -2,13 +2,10 @@
 #include "certs/ca/csr.h"
 
 #include <openssl/err.h>
-#include <openssl/mem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/must.h"
 #include "certs/ca/mint.h"
 
 static bool add_name(X509_REQ *csr, const char *spiffe_id)
@@ -43,17 +40,6 @@ static bool add_name(X509_REQ *csr, const char *spiffe_id)
     return ok;
 }
 
-// The DER goes through malloc, because that is what protobuf-c frees.
-static bool to_der(uint8_t **out_der, size_t *out_len, X509_REQ *csr)
-{
-    uint8_t *der = NULL;
-    int len = i2d_X509_REQ(csr, &der);
-    *out_len = len > 0 ? (size_t)len : 0;
-    *out_der = len > 0 ? must_copy(der, *out_len) : NULL;
-    OPENSSL_free(der);
-    return len > 0;
-}
-
 bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, const char *spiffe_id,
              struct err *err)
 {
@@ -66,7 +52,7 @@ bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, const char 
     bool ok = csr != NULL && X509_REQ_set_version(csr, 0) == 1 &&
               X509_REQ_set_pubkey(csr, *out_key) == 1 &&
               (spiffe_id[0] == '\0' || add_name(csr, spiffe_id)) &&
-              X509_REQ_sign(csr, *out_key, EVP_sha256()) > 0 && to_der(out_der, out_len, csr);
+              X509_REQ_sign(csr, *out_key, EVP_sha256()) > 0 && mint_csr_der(out_der, out_len, csr);
     X509_REQ_free(csr);
     ERR_clear_error();
     if (!ok) {

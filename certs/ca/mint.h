@@ -93,6 +93,7 @@ void mint_text_free_secret(char *text);
 // DER, malloc'd, as protobuf-c frees it. false: it was never signed.
 bool mint_cert_der(uint8_t **out_der, size_t *out_len, X509 *cert);
 bool mint_crl_der(uint8_t **out_der, size_t *out_len, X509_CRL *crl);
+bool mint_csr_der(uint8_t **out_der, size_t *out_len, X509_REQ *csr);
 
 // A serial number as lower-case hexadecimal in buf, of MINT_SERIAL_TEXT_MAX bytes, and back.
 // mint_serial_parse takes upper case and colons too; NULL sets err.

@@ -59,6 +59,7 @@ void mint_text_free_secret(char *text)
     }
 }
 
+// The DER goes through malloc, because that is what protobuf-c frees.
 static bool take_der(uint8_t **out_der, size_t *out_len, uint8_t *der, int len)
 {
     *out_len = len > 0 ? (size_t)len : 0;
@@ -78,6 +79,13 @@ bool mint_crl_der(uint8_t **out_der, size_t *out_len, X509_CRL *crl)
 {
     uint8_t *der = NULL;
     int len = i2d_X509_CRL(crl, &der);
+    return take_der(out_der, out_len, der, len);
+}
+
+bool mint_csr_der(uint8_t **out_der, size_t *out_len, X509_REQ *csr)
+{
+    uint8_t *der = NULL;
+    int len = i2d_X509_REQ(csr, &der);
     return take_der(out_der, out_len, der, len);
 }
 
