@@ -79,10 +79,6 @@ X509_CRL *mint_crl_new(const struct mint_ca *ca, const struct mint_revoked *revo
                        size_t num_revoked, uint64_t number, time_t this_update, time_t next_update,
                        struct err *err);
 
-// mint_sign_cert signs a certificate again after it was changed. Returns false when the library
-// refuses.
-bool mint_sign_cert(X509 *cert, EVP_PKEY *key);
-
 // PEM as malloc'd, NUL-terminated text. The key is unencrypted PKCS#8: wipe it
 // (mint_text_free_secret) when done.
 char *mint_cert_pem(X509 *cert);

@@ -32,6 +32,10 @@ bool mint_add_key_ids(X509 *cert, const X509 *issuer);
 // first 160 bits of SHA-256 (RFC 7093, section 2).
 ASN1_OCTET_STRING *mint_key_id(const X509 *cert);
 
+// mint_sign_cert signs a certificate, anew where a test has changed it. Returns false when the
+// library refuses.
+bool mint_sign_cert(X509 *cert, EVP_PKEY *key);
+
 // mint_digest_of is the digest to sign with: none for Ed25519.
 const EVP_MD *mint_digest_of(const EVP_PKEY *key);
 

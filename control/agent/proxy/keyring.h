@@ -70,7 +70,8 @@ enum keyring_result keyring_sign(struct keyring *keyring, const uint8_t *key_id,
 // keyring_count returns how often a result came since keyring_new.
 uint64_t keyring_count(const struct keyring *keyring, enum keyring_result result);
 
-// keyring_num_keys returns how many keys are held.
+// keyring_num_keys returns how many keys are held. Only tests ask: nothing else shows that a key
+// was let go in time.
 size_t keyring_num_keys(const struct keyring *keyring);
 
 #endif

@@ -4,7 +4,7 @@
 #include <openssl/x509.h>
 #include <stdlib.h>
 
-#include "certs/ca/mint.h"
+#include "certs/ca/mint_ext.h"
 #include "proxy/conn/peer.h"
 
 #define DOMAIN "prod.example"
