@@ -86,6 +86,9 @@ void fleet_free(struct fleet *fleet);
 uint32_t fleet_find(const struct fleet *fleet, const char *id, size_t id_len);
 const struct fleet_workload *fleet_workload(const struct fleet *fleet, uint32_t number);
 
+// fleet_compare_workloads orders workloads, of one fleet or of two, by id, bytewise; for qsort too.
+int fleet_compare_workloads(const void *a, const void *b);
+
 // fleet_allows_address says whether a workload's sidecars may say that they are at `ip`.
 bool fleet_allows_address(const struct fleet *fleet, uint32_t workload, const struct ip *ip);
 

@@ -6,9 +6,6 @@
 
 #include "control/policyd/fleet/fleet.h"
 
-// fleet_compare_workloads orders workloads by id, bytewise, for qsort.
-int fleet_compare_workloads(const void *a, const void *b);
-
 // fleet_index builds every index over what was read. false sets err.
 bool fleet_index(struct fleet *fleet, struct err *err);
 

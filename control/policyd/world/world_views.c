@@ -86,16 +86,6 @@ static bool note_member(struct world *world, struct view *view, const struct fle
     return true;
 }
 
-static int compare_ids(const struct fleet *a, uint32_t in_a, const struct fleet *b, uint32_t in_b)
-{
-    const struct spiffe_id *left = &fleet_workload(a, in_a)->id;
-    const struct spiffe_id *right = &fleet_workload(b, in_b)->id;
-    size_t len = left->text_len < right->text_len ? left->text_len : right->text_len;
-    int order = memcmp(left->text, right->text, len);
-    return order != 0 ? order
-                      : (left->text_len > right->text_len) - (left->text_len < right->text_len);
-}
-
 // Walks over both lists, which are sorted by id.
 static void note_difference(struct world *world, struct view *view, const struct fleet *old_fleet,
                             const struct fleet_sight *old)
@@ -109,7 +99,8 @@ static void note_difference(struct world *world, struct view *view, const struct
         int order = i == old->callees.num ? 1
                     : k == view->sight.callees.num
                         ? -1
-                        : compare_ids(old_fleet, was[i].workload, world->fleet, is[k].workload);
+                        : fleet_compare_workloads(fleet_workload(old_fleet, was[i].workload),
+                                                  fleet_workload(world->fleet, is[k].workload));
         bool is_same = order == 0 && same_ports(old, &was[i], &view->sight, &is[k]);
         const struct fleet *named_by = order < 0 ? old_fleet : world->fleet;
         uint32_t workload = order < 0 ? was[i].workload : is[k].workload;
