@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "proxy/rules/policy_impl.h"
 
 // The lists that may hold a rule for the request.
@@ -18,7 +19,8 @@ static void collect(struct candidates *found, const struct policy_index *index,
     for (unsigned i = 0; i < 2; i++) {
         key->tag = index_tag(kind, ports[i]);
         const uint32_t *list = keymap_find(&index->keys, key);
-        if (list != NULL && found->num < INDEX_LISTS_MAX) {
+        if (list != NULL) {
+            invariant(found->num < INDEX_LISTS_MAX); // a list left out might hold a DENY
             found->lists[found->num++] = *list;
         }
     }
