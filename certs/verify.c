@@ -40,14 +40,15 @@ const char *verify_failure_text(enum verify_failure failure)
 // Sets err and returns the failure, so that a check is one return statement.
 #define fail(failure, err, ...) (err_set((err), __VA_ARGS__), (failure))
 
-// Puts before the message which certificate it is about.
+// Puts before the message which certificate it is about, and whose if it could be read.
 static enum verify_failure fail_at(enum verify_failure failure, size_t depth, X509 *cert,
                                    struct err *err)
 {
     char subject[SUBJECT_TEXT_MAX];
     if (depth == 0) {
         err_prefix(err, "the leaf");
-    } else if (X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof subject) != NULL) {
+    } else if (cert != NULL &&
+               X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof subject) != NULL) {
         err_prefix(err, "certificate %zu of the chain (%s)", depth, subject);
     } else {
         err_prefix(err, "certificate %zu of the chain", depth);
@@ -86,16 +87,17 @@ static enum verify_failure parse(struct verification *v, CRYPTO_BUFFER *const *c
         const uint8_t *end = der;
         X509 *cert = d2i_X509(NULL, &end, (long)len);
         if (cert == NULL) {
-            return fail(VERIFY_CERTIFICATE_UNPARSABLE, err, "certificate %zu is not DER X.509", i);
+            err_set(err, "it is not DER X.509");
+            return fail_at(VERIFY_CERTIFICATE_UNPARSABLE, i, NULL, err);
         }
         v->certs[v->num_certs++] = cert;
         if (end != der + len) {
-            return fail(VERIFY_CERTIFICATE_UNPARSABLE, err, "%zu bytes follow certificate %zu",
-                        (size_t)(der + len - end), i);
+            err_set(err, "%zu bytes follow it", (size_t)(der + len - end));
+            return fail_at(VERIFY_CERTIFICATE_UNPARSABLE, i, cert, err);
         }
         if ((X509_get_extension_flags(cert) & EXFLAG_INVALID) != 0) {
-            return fail(VERIFY_CERTIFICATE_UNPARSABLE, err,
-                        "an extension of certificate %zu can't be read", i);
+            err_set(err, "an extension of it can't be read");
+            return fail_at(VERIFY_CERTIFICATE_UNPARSABLE, i, cert, err);
         }
     }
     return VERIFY_OK;

@@ -579,12 +579,13 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
     for (size_t i = 0; i < 3; i++) {
         CRYPTO_BUFFER *second[] = {good, bad[i]};
         failure = verify_peer(&peer, second, 2, w.bundles, NOW, &err);
-        expect_failure(VERIFY_CERTIFICATE_UNPARSABLE, failure, err, "certificate 1", names[i]);
+        expect_failure(VERIFY_CERTIFICATE_UNPARSABLE, failure, err,
+                       "certificate 1 of the chain: it is not DER X.509", names[i]);
         CRYPTO_BUFFER_free(bad[i]);
     }
     CRYPTO_BUFFER *one[] = {trailing};
     failure = verify_peer(&peer, one, 1, w.bundles, NOW, &err);
-    expect_failure(VERIFY_CERTIFICATE_UNPARSABLE, failure, err, "1 bytes follow",
+    expect_failure(VERIFY_CERTIFICATE_UNPARSABLE, failure, err, "the leaf: 1 bytes follow it",
                    "a byte too many");
     CRYPTO_BUFFER_free(trailing);
     CRYPTO_BUFFER_free(good);
