@@ -231,6 +231,16 @@ static enum step_result step_authorize(struct conn *conn)
     return STEP_NEXT;
 }
 
+// Adds to the worker's figure of the direction what a flow has carried since it was counted.
+static inline void count_bytes(const struct conn *conn, _Atomic uint64_t figures[NUM_DIRECTIONS],
+                               const struct flow *flow, uint64_t *counted)
+{
+    if (flow->num_bytes != *counted) {
+        stats_add(&figures[conn->direction], flow->num_bytes - *counted);
+        *counted = flow->num_bytes;
+    }
+}
+
 static enum step_result step_relay(struct conn *conn)
 {
     if (!conn->is_step_begun) {
@@ -244,14 +254,8 @@ static enum step_result step_relay(struct conn *conn)
         reason = relay_step(&conn->down, &detail);
     }
     struct stats *stats = &conn->env->stats;
-    if (conn->up.num_bytes != conn->counted_up) {
-        stats_add(&stats->bytes_up[conn->direction], conn->up.num_bytes - conn->counted_up);
-        conn->counted_up = conn->up.num_bytes;
-    }
-    if (conn->down.num_bytes != conn->counted_down) {
-        stats_add(&stats->bytes_down[conn->direction], conn->down.num_bytes - conn->counted_down);
-        conn->counted_down = conn->down.num_bytes;
-    }
+    count_bytes(conn, stats->bytes_up, &conn->up, &conn->counted_up);
+    count_bytes(conn, stats->bytes_down, &conn->down, &conn->counted_down);
     if (reason != REASON_NONE) {
         return ended(conn, reason, detail);
     }
