@@ -17,6 +17,12 @@ struct list {
 
 #define LIST_OF(link, type, member) ((type *)((char *)(link)-offsetof(type, member)))
 
+// LIST_EACH_SAFE walks over the links of a list. The body may take out the link that it is given,
+// and free its struct, but not the one behind it.
+#define LIST_EACH_SAFE(link, head)                                                                 \
+    for (struct list *link = (head)->next, *link##_next = link->next; link != (head);              \
+         link = link##_next, link##_next = link->next)
+
 static inline void list_init(struct list *head)
 {
     head->prev = head->next = head;

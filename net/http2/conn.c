@@ -97,9 +97,8 @@ static void give_back_released(struct h2_conn *conn)
 static void close_streams(struct h2_conn *conn)
 {
     const char *why = conn->why[0] != '\0' ? conn->why : "the peer closed the connection";
-    for (struct list *link = conn->streams.next; link != &conn->streams;) {
+    LIST_EACH_SAFE(link, &conn->streams) {
         struct h2_stream *stream = LIST_OF(link, struct h2_stream, link);
-        link = link->next;
         if (stream->receiving != H2_RECEIVING_GONE) {
             h2_stream_close(stream, H2_CLOSE_CONN, H2_NO_ERROR, why);
         }

@@ -101,9 +101,8 @@ void h2_conn_check_deadlines(struct h2_conn *conn)
         is_late(now, limits->keepalive_answer_ms, now, &next);
     }
     check_keepalive(conn, now, &next);
-    for (struct list *link = conn->streams.next; link != &conn->streams;) {
+    LIST_EACH_SAFE(link, &conn->streams) {
         struct h2_stream *stream = LIST_OF(link, struct h2_stream, link);
-        link = link->next;
         check_stream(stream, now, &next);
     }
     if (next != UINT64_MAX) {

@@ -152,10 +152,8 @@ static void on_tick(uv_timer_t *timer)
 {
     struct service *service = timer->data;
     uint64_t now = uv_now(service->loop);
-    for (struct list *link = service->sessions.next, *next; link != &service->sessions;
-         link = next) {
+    LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);
-        next = link->next;
         check_deadline(session, now);
         if (session->claim != NULL && !session->is_over && !claim_is_in_force(session->claim)) {
             session_finish(session, SERVICE_END_ADDRESS, GRPC_ALREADY_EXISTS,
@@ -216,10 +214,8 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
 {
     service_wake(service, began_ns);
     world_set_fleet(&service->world, fleet);
-    for (struct list *link = service->sessions.next, *next; link != &service->sessions;
-         link = next) {
+    LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);
-        next = link->next;
         if (session->id == NULL || session->is_over) {
             continue;
         }
@@ -231,10 +227,8 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
                            "the fleet no longer grants one of the addresses");
         }
     }
-    for (struct list *link = service->lost_claims.next, *next; link != &service->lost_claims;
-         link = next) {
+    LIST_EACH_SAFE(link, &service->lost_claims) {
         struct lost_claim *item = LIST_OF(link, struct lost_claim, link);
-        next = link->next;
         if (!is_permitted(service, item->claim)) {
             drop_lost(service, item);
         }
@@ -246,10 +240,8 @@ void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t
 {
     service_wake(service, began_ns);
     world_set_trust(&service->world, trust);
-    for (struct list *link = service->sessions.next, *next; link != &service->sessions;
-         link = next) {
+    LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);
-        next = link->next;
         if (ca_trust_is_revoked(trust, &session->shown) ||
             ca_trust_is_revoked(trust, &session->issued)) {
             session_finish(session, SERVICE_END_REVOKED, GRPC_PERMISSION_DENIED,

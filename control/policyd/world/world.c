@@ -162,9 +162,8 @@ void world_flush(struct world *world)
         struct view *view = world->dirty;
         world->dirty = view->next_dirty;
         view->is_dirty = false;
-        for (struct list *link = view->viewers.next, *next; link != &view->viewers; link = next) {
+        LIST_EACH_SAFE(link, &view->viewers) {
             struct viewer *viewer = LIST_OF(link, struct viewer, link);
-            next = link->next;
             world->hooks.on_behind(world->hooks.ctx, viewer);
         }
     }
