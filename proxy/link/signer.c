@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "proto/contract.h"
-#include "proto/contract.h"
 
 void signer_cleanup(struct signer *signer)
 {
