@@ -18,7 +18,8 @@ struct http_server {
     http_on_request *on_request;
     void *ctx;
     unsigned handles_open;
-    bool is_running; // inside MHD_run, which sees an answer that is given now
+    unsigned num_connections; // after the last run
+    bool is_running;          // inside MHD_run, which sees an answer that is given now
     bool is_closing;
 };
 
@@ -35,11 +36,23 @@ struct http_request {
 
 static void on_timer(uv_timer_t *timer);
 
-// Does what is due, and sets the timer for what is due next.
+// Runs the daemon once. Returns whether connections have ended since the last time.
+static bool run_once(struct http_server *server)
+{
+    MHD_run(server->daemon);
+    unsigned num_before = server->num_connections;
+    server->num_connections =
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+    return server->num_connections < num_before;
+}
+
+// Does what is due and sets the timer to what will be. A daemon that was full waits for new clients
+// again only in the run after the one in which a connection ended.
 static void run(struct http_server *server)
 {
     server->is_running = true;
-    MHD_run(server->daemon);
+    while (run_once(server)) {
+    }
     server->is_running = false;
     MHD_UNSIGNED_LONG_LONG wait_ms = 0;
     if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES) {

@@ -2,6 +2,7 @@
 #include "control/host/http.h"
 
 #include <criterion/criterion.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,39 @@ Test(http, an_answer_may_come_later_and_others_go_on_meanwhile, .timeout = 20)
     expect_has(text, "at last\n");
     close(slow);
     close(fast);
+    stage_cleanup(&stage);
+}
+
+// Connects from 127.0.0.2 and up, so that the limit of one address isn't met.
+static int connect_from(unsigned host, uint16_t port)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000 + host)};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001), .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+Test(http, a_server_that_was_full_serves_again_once_clients_have_left, .timeout = 20)
+{
+    struct stage stage;
+    int fds[HTTP_CONNECTIONS_MAX];
+    stage_init(&stage);
+    for (unsigned i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
+        fds[i] = connect_from(2 + i % 4, stage.bound.port);
+        say(fds[i], "GET ");
+        run_until(&stage, false, 2);
+    }
+    int late = connect_from(8, stage.bound.port);
+    say(late, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    cr_expect_str_eq(hear(&stage, late, 100), "");
+    for (unsigned i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
+        close(fds[i]);
+    }
+    expect_has(hear(&stage, late, 5000), "now\n");
+    close(late);
     stage_cleanup(&stage);
 }
 
