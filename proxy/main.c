@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/flags.h"
@@ -57,6 +58,22 @@ static bool options_parse(struct options *out, int argc, char **argv, struct err
     return flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);
 }
 
+// Whether the agent's sockets are there. It is asked before a file of our own can be opened as one
+// of these descriptors and taken for it.
+static bool has_sockets(unsigned num_workers, struct err *err)
+{
+    for (int fd = CONTRACT_CONTROL_FD; fd <= CONTRACT_CONTROL_FD + (int)num_workers; fd++) {
+        struct stat st;
+        if (fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+            return err_set(err,
+                           "descriptor %d is no socket to tabard-agent, which alone starts "
+                           "tabard-proxy",
+                           fd);
+        }
+    }
+    return true;
+}
+
 // Becomes an ordinary user that nobody can trace. It need not ask for a signal when the agent dies,
 // since the control socket tells.
 static bool give_up_privileges(const struct options *options, struct err *err)
@@ -81,8 +98,9 @@ int main(int argc, char **argv)
     if (status >= 0) {
         return status;
     }
+    bool has_agent = has_sockets(options.num_workers, &err);
     process_begin("tabard-proxy", options.log_level);
-    if (!give_up_privileges(&options, &err) ||
+    if (!has_agent || !give_up_privileges(&options, &err) ||
         !plane_run(CONTRACT_CONTROL_FD, options.num_workers, &err)) {
         char text[1024];
         char quoted[1024];

@@ -346,9 +346,7 @@ static bool begin(struct plane *plane, int control_fd, struct err *err)
     uv_signal_start(&plane->on_int, on_signal, SIGINT);
     if (!link_init(&plane->link, &plane->loop, control_fd, LINK_CONTROL, on_message, on_link_gone,
                    plane, err)) {
-        return err_prefix(
-            err, "descriptor %d is no socket to tabard-agent, which alone starts tabard-proxy",
-            control_fd);
+        return err_prefix(err, "descriptor %d, to the agent", control_fd);
     }
     for (unsigned i = 0; i < plane->num_workers; i++) {
         if (!worker_start(&plane->workers[i], i, plane->num_workers, control_fd + 1 + (int)i,

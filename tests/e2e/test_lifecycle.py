@@ -189,6 +189,13 @@ def test_starting_with_what_can_t_work_ends_in_one_line(authority, service, tmp_
         assert len(said) == 1 and word in said[0], (arguments, done.stderr)
 
 
+def test_a_proxy_that_no_agent_started_says_so_in_one_line():
+    for workers in ("1", "2"):
+        done = run("tabard-proxy", "--workers", workers, check=False)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done
+        assert "descriptor 3 is no socket to tabard-agent, which alone starts tabard-proxy" in done.stderr
+
+
 def test_help_and_version_are_answered_by_all_four():
     for program in ("tabard-agent", "tabard-proxy", "tabard-ca", "tabardctl"):
         assert program in run(program, "--help").stdout and "--version" in run(program, "--help").stdout
