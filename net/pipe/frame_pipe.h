@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Frames (base/frame.h) over one end of a Unix stream socket, in both directions. Embedded by its
-// user, on whose loop's thread everything happens: frame_pipe_init, then frame_pipe_push for each
-// frame to send, until on_gone or frame_pipe_close; the memory stays until on_closed. Bounded by
-// its spec. It looks into no frame.
+// Frames (net/pipe/frame.h) over one end of a Unix stream socket, in both directions. Embedded by
+// its user, on whose loop's thread everything happens: frame_pipe_init, then frame_pipe_push for
+// each frame to send, until on_gone or frame_pipe_close; the memory stays until on_closed. Bounded
+// by its spec. It looks into no frame.
 #ifndef TABARD_NET_PIPE_FRAME_PIPE_H
 #define TABARD_NET_PIPE_FRAME_PIPE_H
 
@@ -14,7 +14,7 @@
 
 #include "base/data/bytes.h"
 #include "base/err.h"
-#include "base/frame.h"
+#include "net/pipe/frame.h"
 
 struct frame_pipe_spec {
     size_t in_bytes_max;     // of a frame that comes, without its prefix

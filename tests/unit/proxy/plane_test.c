@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/addr.h"
-#include "base/frame.h"
+#include "net/pipe/frame.h"
 #include "base/log.h"
 #include "proto/contract.h"
 #include "tabard/v1/dataplane.pb-c.h"

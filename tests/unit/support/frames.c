@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "base/frame.h"
+#include "net/pipe/frame.h"
 
 enum { BODY_MAX = 1 << 20 };
 

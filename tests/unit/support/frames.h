@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The other end of a socket on which a program speaks in frames (base/frame.h), for tests. What
+// The other end of a socket on which a program speaks in frames (net/pipe/frame.h), for tests. What
 // can't be sent, doesn't come or is no such message fails the test.
 #ifndef TABARD_TESTS_UNIT_SUPPORT_FRAMES_H
 #define TABARD_TESTS_UNIT_SUPPORT_FRAMES_H

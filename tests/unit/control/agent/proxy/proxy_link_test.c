@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/frame.h"
+#include "net/pipe/frame.h"
 #include "base/log.h"
 #include "tests/unit/control/agent/folder.h"
 #include "tests/unit/support/frames.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/frame.h"
+#include "net/pipe/frame.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/frame.h"
+#include "net/pipe/frame.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
 // Length-prefixed messages on a byte stream: a 32-bit big-endian length, then as many bytes.
 // Whoever reads a stream owns a frame_reader and pushes the stream's bytes into it, which hands out
 // whole frames. A length over frame_bytes_max is refused before anything is allocated for it.
-#ifndef TABARD_BASE_FRAME_H
-#define TABARD_BASE_FRAME_H
+#ifndef TABARD_NET_PIPE_FRAME_H
+#define TABARD_NET_PIPE_FRAME_H
 
 #include <stdbool.h>
 #include <stddef.h>
