@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digits.h"
+
 static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 bool ip_is_v4(const struct ip *ip)
@@ -54,23 +56,6 @@ bool ip_parse(struct ip *out, const char *text, struct err *err)
     return err_set(err, "\"%s\" is not an IP address (as in 10.1.2.3 or fd00::1)", text);
 }
 
-static bool parse_number(uint32_t *out, const char *text, uint32_t max)
-{
-    uint32_t value = 0;
-    size_t len = strlen(text);
-    if (len == 0 || len > 5 || (len > 1 && text[0] == '0')) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9') {
-            return false;
-        }
-        value = value * 10 + (uint32_t)(text[i] - '0');
-    }
-    *out = value;
-    return value <= max;
-}
-
 bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct err *err)
 {
     char host[ADDR_TEXT_MAX];
@@ -101,8 +86,9 @@ bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct er
     if (bracketed && strchr(host, ':') == NULL) {
         return err_set(err, "\"%s\": only an IPv6 address takes brackets", text);
     }
-    uint32_t port = 0;
-    if (!parse_number(&port, colon + 1, 65535) || (port == 0 && !port_zero_ok)) {
+    uint64_t port = 0;
+    if (!digits_read(&port, colon + 1, strlen(colon + 1), DIGITS_REFUSE_ZEROS, 65535) ||
+        (port == 0 && !port_zero_ok)) {
         return err_set(err, "\"%s\": \"%s\" is not a TCP port (1 to 65535)", text, colon + 1);
     }
     out->port = (uint16_t)port;
@@ -137,8 +123,9 @@ bool cidr_parse(struct cidr *out, const char *text, struct err *err)
         return false;
     }
     uint32_t bits_max = strchr(host, ':') == NULL ? 32 : 128;
-    uint32_t bits = bits_max;
-    if (slash != NULL && !parse_number(&bits, slash + 1, bits_max)) {
+    uint64_t bits = bits_max;
+    if (slash != NULL &&
+        !digits_read(&bits, slash + 1, strlen(slash + 1), DIGITS_REFUSE_ZEROS, bits_max)) {
         return err_set(err, "\"%s\": \"%s\" is not a prefix length (0 to %u)", text, slash + 1,
                        bits_max);
     }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/flags.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/digits.h"
 #include "base/version.h"
 
 #define EXIT_USAGE 2
@@ -42,11 +41,8 @@ static bool takes_value(const struct flag *flag)
 
 bool flags_number(uint32_t *out, const char *text, uint32_t min, uint32_t max, struct err *err)
 {
-    char *end = NULL;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < min ||
-        number > max) {
+    uint64_t number = 0;
+    if (!digits_read(&number, text, strlen(text), DIGITS_TAKE_ZEROS, max) || number < min) {
         return err_set(err, "\"%.100s\" is not a number from %u to %u", text, min, max);
     }
     *out = (uint32_t)number;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digits.h"
 #include "base/must.h"
 #include "base/pb/pb_text_internal.h"
 
@@ -101,29 +102,6 @@ const char *pb_text_nearest(const char *text, size_t len,
     return nearest;
 }
 
-// Reads decimal digits without a sign, leading zeros or anything around them.
-static bool read_digits(const char *text, size_t len, uint64_t *out, bool *out_overflow)
-{
-    uint64_t value = 0;
-    *out_overflow = false;
-    if (len == 0 || (len > 1 && text[0] == '0')) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9') {
-            return false;
-        }
-        uint64_t digit = (uint64_t)(text[i] - '0');
-        if (value > (UINT64_MAX - digit) / 10) {
-            *out_overflow = true;
-            value = 0;
-        }
-        value = value * 10 + digit;
-    }
-    *out = value;
-    return true;
-}
-
 static bool refuse_quoted(const struct pb_text_scalar *scalar, const char *kind, struct err *err)
 {
     char quote[PB_TEXT_QUOTE_MAX];
@@ -135,11 +113,10 @@ static bool read_unsigned(const struct pb_text_scalar *scalar, uint64_t max, uin
                           struct err *err)
 {
     char quote[PB_TEXT_QUOTE_MAX];
-    bool overflow = false;
     if (scalar->is_quoted) {
         return refuse_quoted(scalar, "number", err);
     }
-    if (!read_digits(scalar->text, scalar->len, out, &overflow) || overflow || *out > max) {
+    if (!digits_read(out, scalar->text, scalar->len, DIGITS_REFUSE_ZEROS, max)) {
         return err_set(err, "%s is not a whole number from 0 to %" PRIu64,
                        pb_text_quote(scalar->text, scalar->len, quote), max);
     }
@@ -156,9 +133,8 @@ static bool read_signed(const struct pb_text_scalar *scalar, int64_t min, int64_
     bool negative = scalar->len > 0 && scalar->text[0] == '-';
     uint64_t limit = negative ? (uint64_t)0 - (uint64_t)min : (uint64_t)max;
     uint64_t magnitude = 0;
-    bool overflow = false;
-    if (!read_digits(scalar->text + negative, scalar->len - negative, &magnitude, &overflow) ||
-        overflow || magnitude > limit) {
+    if (!digits_read(&magnitude, scalar->text + negative, scalar->len - negative,
+                     DIGITS_REFUSE_ZEROS, limit)) {
         return err_set(err, "%s is not a whole number from %" PRId64 " to %" PRId64,
                        pb_text_quote(scalar->text, scalar->len, quote), min, max);
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digits.h"
 #include "base/must.h"
 #include "proto/contract.h"
 
@@ -19,21 +20,13 @@ void ruleset_init(struct ruleset *ruleset)
     ruleset->exclude_inbound_ports.num = 1;
 }
 
-// Decimal digits and nothing else, min to max.
+// Decimal digits and nothing else, min to max. Ten digits are the most, leading zeros among them.
 static bool read_number(uint32_t *out, const char *text, size_t len, uint32_t min, uint32_t max)
 {
     uint64_t value = 0;
-    if (len == 0 || len > 10) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9') {
-            return false;
-        }
-        value = value * 10 + (uint64_t)(text[i] - '0');
-    }
+    bool ok = len <= 10 && digits_read(&value, text, len, DIGITS_TAKE_ZEROS, max) && value >= min;
     *out = (uint32_t)value;
-    return value >= min && value <= max;
+    return ok;
 }
 
 bool ruleset_set_port(uint16_t *out, const char *text, struct err *err)

@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/digits.h"
 #include "net/http2/stream.h"
+
+#define TIMEOUT_MAX 99999999 // of any unit: the protocol has room for eight digits
 
 const char *grpc_code_name(enum grpc_code code)
 {
@@ -18,22 +21,10 @@ const char *grpc_code_name(enum grpc_code code)
 
 bool grpc_code_parse(enum grpc_code *out, const char *text, size_t len)
 {
-    unsigned number = 0;
-    *out = GRPC_UNKNOWN;
-    if (len == 0) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9') {
-            return false;
-        }
-        number = number * 10 + (unsigned)(text[i] - '0');
-        if (number > GRPC_UNAUTHENTICATED) {
-            return false;
-        }
-    }
+    uint64_t number = GRPC_UNKNOWN;
+    bool ok = digits_read(&number, text, len, DIGITS_TAKE_ZEROS, GRPC_UNAUTHENTICATED);
     *out = (enum grpc_code)number;
-    return true;
+    return ok;
 }
 
 enum grpc_code grpc_code_of_http(unsigned http_status)
@@ -151,7 +142,7 @@ const char *grpc_timeout_format(char out[GRPC_TIMEOUT_TEXT_MAX], uint64_t ms)
     } units[] = {{1, 'm'}, {1000, 'S'}, {60000, 'M'}, {3600000, 'H'}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         uint64_t value = ms / units[i].ms + (ms % units[i].ms != 0);
-        if (value <= 99999999) {
+        if (value <= TIMEOUT_MAX) {
             snprintf(out, GRPC_TIMEOUT_TEXT_MAX, "%llu%c", (unsigned long long)value,
                      units[i].unit);
             return out;
@@ -162,15 +153,9 @@ const char *grpc_timeout_format(char out[GRPC_TIMEOUT_TEXT_MAX], uint64_t ms)
 
 bool grpc_timeout_parse(uint64_t *out_ms, const char *text, size_t len)
 {
-    if (len < 2 || len > 9) {
-        return false;
-    }
     uint64_t value = 0;
-    for (size_t i = 0; i + 1 < len; i++) {
-        if (text[i] < '0' || text[i] > '9') {
-            return false;
-        }
-        value = value * 10 + (uint64_t)(text[i] - '0');
+    if (len < 2 || len > 9 || !digits_read(&value, text, len - 1, DIGITS_TAKE_ZEROS, TIMEOUT_MAX)) {
+        return false;
     }
     switch (text[len - 1]) {
     case 'H':
