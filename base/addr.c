@@ -230,3 +230,13 @@ socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *out
     v6->sin6_port = htons(addr->port);
     return sizeof *v6;
 }
+
+bool addr_unix(struct sockaddr_un *out, const char *path, struct err *err)
+{
+    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof out->sun_path) {
+        return err_set(err, "a socket's path has at most %zu bytes", sizeof out->sun_path - 1);
+    }
+    memcpy(out->sun_path, path, strlen(path) + 1);
+    return true;
+}

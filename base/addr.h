@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/err.h"
 
@@ -65,5 +66,8 @@ const char *cidr_text(const struct cidr *cidr, char *buf);
 // addr_to_sockaddr writes it and returns its length.
 bool addr_from_sockaddr(struct addr *out, const struct sockaddr *sa);
 socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *out);
+
+// addr_unix writes the path of a Unix socket in the kernel's form. false sets err: it is too long.
+bool addr_unix(struct sockaddr_un *out, const char *path, struct err *err);
 
 #endif

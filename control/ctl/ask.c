@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/addr.h"
 #include "base/data/bytes.h"
 #include "base/now.h"
 
@@ -37,12 +37,10 @@ static bool wait_for(int fd, short events, uint64_t end_ms, struct err *err)
 
 static int connect_to(const char *path, struct err *err)
 {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof sa.sun_path) {
-        err_set(err, "a socket's path has at most %zu bytes", sizeof sa.sun_path - 1);
+    struct sockaddr_un sa;
+    if (!addr_unix(&sa, path, err)) {
         return -1;
     }
-    memcpy(sa.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (const struct sockaddr *)&sa, sizeof sa) != 0) {
         // Also EAGAIN: a Unix socket's backlog is full, and nothing tells when it no longer is.

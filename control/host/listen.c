@@ -60,17 +60,6 @@ int listen_tcp(const struct addr *addr, struct addr *out_bound, struct err *err)
     return fd;
 }
 
-static bool unix_address(struct sockaddr_un *out, const char *path, struct err *err)
-{
-    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof out->sun_path) {
-        return err_set(err, "%s: a socket's path has at most %zu bytes", path,
-                       sizeof out->sun_path - 1);
-    }
-    memcpy(out->sun_path, path, strlen(path) + 1);
-    return true;
-}
-
 // Returns the id of the process that listens on a Unix socket, 0 if one does whose id we can't see,
 // or -1 with errno set (ECONNREFUSED: nobody listens).
 static pid_t listener_of(const struct sockaddr *address, socklen_t address_len)
@@ -145,7 +134,8 @@ static int open_folder(const char *path, struct err *err)
 int listen_unix(const char *path, struct err *err)
 {
     struct sockaddr_un address;
-    if (!unix_address(&address, path, err)) {
+    if (!addr_unix(&address, path, err)) {
+        err_prefix(err, "%s", path);
         return -1;
     }
     int folder_fd = open_folder(path, err);
@@ -176,7 +166,7 @@ void listen_unix_remove(const char *path)
 {
     struct sockaddr_un address;
     struct stat st;
-    if (!unix_address(&address, path, NULL) || lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+    if (!addr_unix(&address, path, NULL) || lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode)) {
         return;
     }
     int folder_fd = open_folder(path, NULL);
