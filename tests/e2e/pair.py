@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two ends that most tests need, on 127.0.0.1 and without root: payments serves, shop calls."""
+import contextlib
 import copy
 
 from ca import Authority
@@ -49,6 +50,16 @@ def client_config(authority, server, *, expect=(API,), spiffe_id=WEB, certificat
                           "identities": list(expect)}],
         "settings": copy.deepcopy(settings),
     }
+
+
+@contextlib.contextmanager
+def serving(authority, *, handler=None, certificate=None, **settings):
+    """payments' sidecar alone, for callers of its own making; `agent.service` is the application behind it."""
+    with contextlib.closing(Service(handler)) as service:
+        config = server_config(authority, service.address, certificate=certificate, **settings)
+        with contextlib.closing(Agent("payments", config)) as agent:
+            agent.service = service
+            yield agent
 
 
 class Pair:

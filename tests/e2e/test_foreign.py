@@ -10,7 +10,7 @@ import pytest
 
 from foreign import attempt, server_context
 from mesh import API, WEB, Agent, Service, connect, exchange, is_turned_away, wait_until
-from pair import client_config, server_config
+from pair import client_config, server_config, serving
 
 NAME = "api.demo.example"
 
@@ -75,12 +75,8 @@ server {{ {server} }}
 
 @pytest.fixture(scope="module")
 def server(authority):
-    service = Service(hello_over_http)
-    agent = Agent("payments", server_config(authority, service.address,
-                                            certificate=authority.issue("api", API, "--dns", NAME)))
-    yield agent
-    agent.close()
-    service.close()
+    with serving(authority, handler=hello_over_http, certificate=authority.issue("api", API, "--dns", NAME)) as agent:
+        yield agent
 
 
 @pytest.fixture(scope="module")

@@ -11,19 +11,15 @@ import pytest
 
 from foreign import MemoryClient, attempt, tls
 from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, is_turned_away, read_all, wait_until
-from pair import server_config
+from pair import server_config, serving
 
 LIMITS = {"handshake_ms": 700, "stall_ms": 700, "half_closed_ms": 700, "closing_ms": 700, "connect_ms": 2000}
 
 
 @pytest.fixture(scope="module")
 def server(authority):
-    service = Service()
-    agent = Agent("payments", server_config(authority, service.address, limits=LIMITS))
-    agent.service = service
-    yield agent
-    agent.close()
-    service.close()
+    with serving(authority, limits=LIMITS) as agent:
+        yield agent
 
 
 @pytest.fixture(scope="module")

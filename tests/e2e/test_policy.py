@@ -6,8 +6,8 @@ import time
 import pytest
 
 from foreign import attempt, tls
-from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, how_it_ends, is_turned_away, wait_until
-from pair import Pair, allow, server_config
+from mesh import API, DOMAIN, STRANGER, WEB, exchange, how_it_ends, is_turned_away, wait_until
+from pair import Pair, allow, serving
 
 
 def rule(name, action="ALLOW", mode="ENFORCE", ports=(8080,), **facts):
@@ -16,12 +16,8 @@ def rule(name, action="ALLOW", mode="ENFORCE", ports=(8080,), **facts):
 
 @pytest.fixture(scope="module")
 def server(authority):
-    service = Service()
-    agent = Agent("payments", server_config(authority, service.address))
-    agent.service = service
-    yield agent
-    agent.close()
-    service.close()
+    with serving(authority) as agent:
+        yield agent
 
 
 @pytest.fixture(scope="module")

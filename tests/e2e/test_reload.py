@@ -13,8 +13,8 @@ import pytest
 
 from ca import HOUR
 from foreign import attempt, tls
-from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, connect, exchange, wait_until
-from pair import Pair, allow, bundles, identity, server_config
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, connect, exchange, wait_until
+from pair import Pair, allow, bundles, identity, server_config, serving
 
 
 class Load:
@@ -115,13 +115,10 @@ def leaf(certificate):
 
 @pytest.fixture(scope="module")
 def server(authority):
-    service = Service()
-    agent = Agent("payments", server_config(authority, service.address))
-    agent.good = copy.deepcopy(agent.config)
-    agent.web = authority.issue("web", WEB)
-    yield agent
-    agent.close()
-    service.close()
+    with serving(authority) as agent:
+        agent.good = copy.deepcopy(agent.config)
+        agent.web = authority.issue("web", WEB)
+        yield agent
 
 
 def write(folder, name, content):

@@ -10,17 +10,13 @@ import pytest
 from ca import HOUR, Authority, Certificate
 from foreign import attempt, server_context, tls
 from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_turned_away, wait_until
-from pair import bundles, client_config, server_config
+from pair import bundles, client_config, server_config, serving
 
 
 @pytest.fixture(scope="module")
 def server(authority):
-    service = Service()
-    agent = Agent("payments", server_config(authority, service.address))
-    agent.service = service
-    yield agent
-    agent.close()
-    service.close()
+    with serving(authority) as agent:
+        yield agent
 
 
 def through_intermediate(authority, *, complete):
