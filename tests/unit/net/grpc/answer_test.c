@@ -12,29 +12,6 @@ TestSuite(answer, .timeout = 60);
 
 static struct raw raw; // large
 
-static void start_with(struct rig *rig, const struct grpc_limits *limits, const uint8_t *settings,
-                       size_t len)
-{
-    struct grpc_limits usual = grpc_limits_default();
-    rig_start(rig, false, NULL, NULL);
-    raw = (struct raw){.fd = -1};
-    raw_listen(&raw, rig);
-    rig_dial(rig, limits != NULL ? limits : &usual);
-    raw_accept(&raw, settings, len);
-    cr_assert(rig_wait(rig, &rig->num_ready, 1));
-}
-
-static void start(struct rig *rig)
-{
-    start_with(rig, NULL, NULL, 0);
-}
-
-static void stop(struct rig *rig)
-{
-    raw_close(&raw);
-    rig_stop(rig);
-}
-
 // The answers that a server may give to one call, in a small language.
 enum act {
     END,
@@ -228,7 +205,7 @@ static const struct answer answers[] = {
 Test(answer, every_way_to_answer_gives_one_end_with_the_right_code)
 {
     struct rig rig = {.num_ready = 0};
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         const struct answer *row = &answers[i];
         struct seen seen = {.num_ends = 0};
@@ -252,5 +229,5 @@ Test(answer, every_way_to_answer_gives_one_end_with_the_right_code)
         cr_expect_eq(seen.num_ends, 1, "%s: more than one end", row->name);
     }
     cr_expect_eq(rig.num_down, 0, "%s", rig.down_why);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }

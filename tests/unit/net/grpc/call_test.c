@@ -10,24 +10,13 @@
 
 TestSuite(call, .timeout = 60);
 
-static const bool transports[] = {false, true};
-#define EACH_TRANSPORT(has_tls)                                                                    \
-    for (size_t transport_ = 0; transport_ < 2; transport_++)                                      \
-        for (bool has_tls = transports[transport_], once_ = true; once_; once_ = false)
-
-static void start(struct rig *rig, bool has_tls)
-{
-    struct grpc_limits limits = grpc_limits_default();
-    rig_start(rig, has_tls, &limits, &limits);
-}
-
 Test(call, a_unary_call_comes_back_with_its_message_and_ok)
 {
-    EACH_TRANSPORT(has_tls)
+    RIG_EACH_TRANSPORT(has_tls)
     {
         struct rig rig = {.num_ready = 0};
         struct seen seen = {.num_ends = 0};
-        start(&rig, has_tls);
+        rig_start_usual(&rig, has_tls);
         rig_unary(&rig, "Unary", "hello", 5, &seen);
         cr_assert(rig_wait(&rig, &seen.num_ends, 1));
         cr_expect_eq(seen.status.code, GRPC_OK, "%s", seen.message);
@@ -43,13 +32,13 @@ Test(call, a_unary_call_comes_back_with_its_message_and_ok)
 
 Test(call, messages_far_over_the_default_window_flow)
 {
-    EACH_TRANSPORT(has_tls)
+    RIG_EACH_TRANSPORT(has_tls)
     {
         struct rig rig = {.num_ready = 0};
         struct seen seen = {.num_ends = 0};
         size_t len = (4u << 20) - 64;
         uint8_t *bytes = calloc(1, len);
-        start(&rig, has_tls);
+        rig_start_usual(&rig, has_tls);
         rig_unary(&rig, "Unary", bytes, len, &seen);
         cr_assert(rig_wait(&rig, &seen.num_ends, 1));
         cr_expect_eq(seen.status.code, GRPC_OK, "%s", seen.message);
@@ -61,12 +50,12 @@ Test(call, messages_far_over_the_default_window_flow)
 
 Test(call, a_paused_call_holds_back_its_sender_and_nobody_else)
 {
-    EACH_TRANSPORT(has_tls)
+    RIG_EACH_TRANSPORT(has_tls)
     {
         struct rig rig = {.num_ready = 0};
         struct seen slow = {.pauses_each = true};
         struct seen other = {.num_ends = 0};
-        start(&rig, has_tls);
+        rig_start_usual(&rig, has_tls);
         rig_unary(&rig, "Numbers", rig_ask(100, 100000), 8, &slow);
         cr_assert(rig_wait(&rig, &slow.num_messages, 1));
         rig_settle(&rig);
@@ -96,7 +85,7 @@ Test(call, an_end_waits_behind_the_messages_of_a_paused_call)
 {
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.pauses_each = true};
-    start(&rig, false);
+    rig_start_usual(&rig, false);
     rig_unary(&rig, "Numbers", rig_ask(3, 10), 8, &seen);
     for (unsigned i = 1; i <= 3; i++) {
         cr_assert(rig_wait(&rig, &seen.num_messages, i));
@@ -114,11 +103,11 @@ Test(call, an_end_waits_behind_the_messages_of_a_paused_call)
 
 Test(call, a_chat_goes_on_after_silences_and_ends_with_the_half_close)
 {
-    EACH_TRANSPORT(has_tls)
+    RIG_EACH_TRANSPORT(has_tls)
     {
         struct rig rig = {.num_ready = 0};
         struct seen seen = {.num_ends = 0};
-        start(&rig, has_tls);
+        rig_start_usual(&rig, has_tls);
         struct grpc_call *call = rig_call(&rig, "Chat", &seen);
         for (unsigned i = 1; i <= 20; i++) {
             cr_assert(grpc_call_send(call, (const uint8_t *)"ping", 4, NULL));
@@ -160,11 +149,11 @@ Test(call, what_waits_to_be_sent_has_a_limit_and_its_end_is_told)
 
 Test(call, a_cancel_is_told_to_both_sides)
 {
-    EACH_TRANSPORT(has_tls)
+    RIG_EACH_TRANSPORT(has_tls)
     {
         struct rig rig = {.num_ready = 0};
         struct seen seen = {.num_ends = 0};
-        start(&rig, has_tls);
+        rig_start_usual(&rig, has_tls);
         rig_unary(&rig, "Hold", "x", 1, &seen);
         cr_assert(rig_wait(&rig, &rig.echo.num_half_closed, 1));
         grpc_call_cancel(seen.call);
@@ -186,7 +175,7 @@ Test(call, a_call_that_is_cancelled_before_it_was_sent_is_never_seen_by_the_serv
 {
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
-    start(&rig, false);
+    rig_start_usual(&rig, false);
     rig_unary(&rig, "Hold", "x", 1, &seen); // the channel still connects
     grpc_call_cancel(seen.call);
     cr_assert(rig_wait(&rig, &seen.num_ends, 1));
@@ -200,7 +189,7 @@ Test(call, a_callback_may_cancel_its_call)
 {
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.cancels_first = true};
-    start(&rig, false);
+    rig_start_usual(&rig, false);
     rig_unary(&rig, "Numbers", rig_ask(1000, 1000), 8, &seen);
     cr_assert(rig_wait(&rig, &seen.num_ends, 1));
     cr_expect_eq(seen.status.code, GRPC_CANCELLED);
@@ -211,11 +200,11 @@ Test(call, a_callback_may_cancel_its_call)
 
 Test(call, a_callback_may_free_the_channel)
 {
-    EACH_TRANSPORT(has_tls)
+    RIG_EACH_TRANSPORT(has_tls)
     {
         struct rig rig = {.num_ready = 0};
         struct seen other = {.num_ends = 0};
-        start(&rig, has_tls);
+        rig_start_usual(&rig, has_tls);
         rig_unary(&rig, "Hold", "x", 1, &other);
         struct seen seen = {.frees = &rig.channel};
         rig_unary(&rig, "Numbers", rig_ask(1000, 1000), 8, &seen);
@@ -232,7 +221,7 @@ Test(call, the_clients_deadline_ends_both_sides)
 {
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
-    start(&rig, false);
+    rig_start_usual(&rig, false);
     const struct grpc_call_start start = {
         .path = "/echo.Echo/Hold", .deadline_ms = 30, .hooks = &seen_hooks, .ctx = &seen};
     rig_start_unary(&rig, &start);
@@ -273,7 +262,7 @@ Test(call, an_unknown_method_is_unimplemented_and_a_path_without_slash_is_refuse
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
     struct err err = {{0}, {0}};
-    start(&rig, false);
+    rig_start_usual(&rig, false);
     rig_unary(&rig, "Nothing", "x", 1, &seen);
     cr_assert(rig_wait(&rig, &seen.num_ends, 1));
     cr_expect_eq(seen.status.code, GRPC_UNIMPLEMENTED);

@@ -10,24 +10,13 @@
 
 TestSuite(channel, .timeout = 60);
 
-static const bool transports[] = {false, true};
-#define EACH_TRANSPORT(has_tls)                                                                    \
-    for (size_t transport_ = 0; transport_ < 2; transport_++)                                      \
-        for (bool has_tls = transports[transport_], once_ = true; once_; once_ = false)
-
-static void start(struct rig *rig, bool has_tls)
-{
-    struct grpc_limits limits = grpc_limits_default();
-    rig_start(rig, has_tls, &limits, &limits);
-}
-
 Test(channel, a_server_that_is_freed_ends_its_calls_and_the_client_hears_it)
 {
-    EACH_TRANSPORT(has_tls)
+    RIG_EACH_TRANSPORT(has_tls)
     {
         struct rig rig = {.num_ready = 0};
         struct seen seen = {.num_ends = 0};
-        start(&rig, has_tls);
+        rig_start_usual(&rig, has_tls);
         rig_unary(&rig, "Hold", "x", 1, &seen);
         cr_assert(rig_wait(&rig, &rig.echo.num_half_closed, 1));
         grpc_server_free(rig.server);
@@ -53,12 +42,12 @@ static void on_shut(void *ctx)
 
 Test(channel, a_shutdown_lets_calls_finish_takes_no_new_ones_and_then_is_done)
 {
-    EACH_TRANSPORT(has_tls)
+    RIG_EACH_TRANSPORT(has_tls)
     {
         struct rig rig = {.num_ready = 0};
         struct seen seen = {.num_ends = 0};
         struct err err = {{0}, {0}};
-        start(&rig, has_tls);
+        rig_start_usual(&rig, has_tls);
         struct grpc_call *call = rig_call(&rig, "Chat", &seen);
         cr_assert(grpc_call_send(call, (const uint8_t *)"one", 3, NULL));
         cr_assert(rig_wait(&rig, &seen.num_messages, 1));
@@ -86,7 +75,7 @@ Test(channel, a_shutdown_ends_what_outlives_its_grace)
 {
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
-    start(&rig, false);
+    rig_start_usual(&rig, false);
     rig_unary(&rig, "Hold", "x", 1, &seen);
     cr_assert(rig_wait(&rig, &rig.echo.num_half_closed, 1));
     shut_flag = &rig.is_shut;
@@ -104,7 +93,7 @@ Test(channel, the_channel_reconnects_by_path_to_a_server_in_anothers_place)
     struct seen seen = {.num_ends = 0};
     struct grpc_limits limits = grpc_limits_default();
     struct err err = {{0}, {0}};
-    start(&rig, false);
+    rig_start_usual(&rig, false);
     cr_assert(rig_wait(&rig, &rig.num_ready, 1));
     grpc_server_free(rig.server);
     cr_assert(rig_wait(&rig, &rig.num_down, 1));
@@ -156,7 +145,7 @@ Test(channel, both_sides_learn_the_unix_credentials_of_the_other_and_may_refuse)
     for (int refuser = 0; refuser < 3; refuser++) {
         struct rig rig = {.server_refuses = refuser == 1, .client_refuses = refuser == 2};
         struct seen seen = {.num_ends = 0};
-        start(&rig, false);
+        rig_start_usual(&rig, false);
         rig_unary(&rig, "Unary", "x", 1, &seen);
         cr_assert(rig_wait(&rig, &seen.num_ends, 1));
         cr_expect(rig.peer.is_unix);

@@ -12,29 +12,6 @@ TestSuite(client, .timeout = 60);
 
 static struct raw raw; // large
 
-static void start_with(struct rig *rig, const struct grpc_limits *limits, const uint8_t *settings,
-                       size_t len)
-{
-    struct grpc_limits usual = grpc_limits_default();
-    rig_start(rig, false, NULL, NULL);
-    raw = (struct raw){.fd = -1};
-    raw_listen(&raw, rig);
-    rig_dial(rig, limits != NULL ? limits : &usual);
-    raw_accept(&raw, settings, len);
-    cr_assert(rig_wait(rig, &rig->num_ready, 1));
-}
-
-static void start(struct rig *rig)
-{
-    start_with(rig, NULL, NULL, 0);
-}
-
-static void stop(struct rig *rig)
-{
-    raw_close(&raw);
-    rig_stop(rig);
-}
-
 Test(client, the_request_is_what_the_protocol_wants)
 {
     static const char *const wanted[][2] = {
@@ -43,7 +20,7 @@ Test(client, the_request_is_what_the_protocol_wants)
     };
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     rig_unary(&rig, "Unary", "", 0, &seen);
     struct raw_frame frame;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
@@ -62,14 +39,14 @@ Test(client, the_request_is_what_the_protocol_wants)
         cr_expect(raw_expect(&raw, NGHTTP2_DATA, 1, &frame) &&
                   (frame.flags & NGHTTP2_FLAG_END_STREAM));
     }
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, a_message_in_frames_of_one_byte_is_one_message)
 {
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     rig_unary(&rig, "Unary", "x", 1, &seen);
     raw_response(&raw, 1);
     for (size_t i = 0; i < 10; i++) {
@@ -80,7 +57,7 @@ Test(client, a_message_in_frames_of_one_byte_is_one_message)
     cr_assert(rig_wait(&rig, &seen.num_ends, 1));
     cr_expect_eq(seen.num_messages, 1);
     cr_expect_arr_eq(seen.last, "hello", 5);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, a_cancel_resets_the_stream_with_cancel)
@@ -88,7 +65,7 @@ Test(client, a_cancel_resets_the_stream_with_cancel)
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
     struct raw_frame frame;
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     rig_call(&rig, "Chat", &seen);
     cr_assert(raw_expect(&raw, NGHTTP2_HEADERS, 1, &frame));
     grpc_call_cancel(seen.call);
@@ -101,7 +78,7 @@ Test(client, a_cancel_resets_the_stream_with_cancel)
     cr_expect_eq(seen.status.code, GRPC_CANCELLED);
     cr_expect_eq(seen.num_messages, 0);
     cr_expect_eq(rig.num_down, 0, "%s", rig.down_why);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, an_answer_that_came_before_our_end_is_followed_by_a_reset_without_error)
@@ -109,7 +86,7 @@ Test(client, an_answer_that_came_before_our_end_is_followed_by_a_reset_without_e
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
     struct raw_frame frame;
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     rig_call(&rig, "Chat", &seen);
     cr_assert(raw_expect(&raw, NGHTTP2_HEADERS, 1, &frame));
     raw_response(&raw, 1);
@@ -117,7 +94,7 @@ Test(client, an_answer_that_came_before_our_end_is_followed_by_a_reset_without_e
     cr_assert(raw_expect(&raw, NGHTTP2_RST_STREAM, 1, &frame));
     cr_expect_eq(raw_u32(frame.payload), NGHTTP2_NO_ERROR);
     cr_expect_eq(seen.status.code, GRPC_OK);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, of_two_goaways_the_second_says_which_calls_were_not_seen)
@@ -127,7 +104,7 @@ Test(client, of_two_goaways_the_second_says_which_calls_were_not_seen)
     struct seen second = {.num_ends = 0};
     struct err err = {{0}, {0}};
     struct raw_frame frame;
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     rig_unary(&rig, "Unary", "x", 1, &first);
     rig_unary(&rig, "Unary", "x", 1, &second);
     cr_assert(raw_expect(&raw, NGHTTP2_HEADERS, 3, &frame));
@@ -150,7 +127,7 @@ Test(client, of_two_goaways_the_second_says_which_calls_were_not_seen)
     cr_expect_eq(first.status.code, GRPC_OK);
     cr_expect(raw_at_end(&raw), "then the connection is closed");
     cr_expect_eq(rig.num_down, 1, "down is told once");
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, a_server_that_says_goaway_each_time_does_not_pile_up_connections)
@@ -158,7 +135,7 @@ Test(client, a_server_that_says_goaway_each_time_does_not_pile_up_connections)
     static struct raw old[8];
     struct rig rig = {.num_ready = 0};
     struct seen seen[8] = {{.num_ends = 0}};
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     for (unsigned i = 0; i < 8; i++) {
         struct raw_frame frame;
         rig_unary(&rig, "Hold", "x", 1, &seen[i]);
@@ -180,19 +157,19 @@ Test(client, a_server_that_says_goaway_each_time_does_not_pile_up_connections)
     for (unsigned i = 0; i < 8; i++) {
         close(old[i].fd);
     }
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, pings_are_answered_and_none_are_sent)
 {
     struct rig rig = {.num_ready = 0};
     struct raw_frame frame;
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     raw_frame(&raw, NGHTTP2_PING, 0, 0, "abcdefgh", 8);
     cr_assert(raw_expect(&raw, NGHTTP2_PING, 0, &frame));
     cr_expect(frame.flags & NGHTTP2_FLAG_ACK);
     cr_expect_arr_eq(frame.payload, "abcdefgh", 8);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, the_servers_settings_are_obeyed_also_in_the_middle)
@@ -205,7 +182,7 @@ Test(client, the_servers_settings_are_obeyed_also_in_the_middle)
     struct seen seen = {.num_ends = 0};
     struct seen second = {.num_ends = 0};
     struct raw_frame frame;
-    start_with(&rig, NULL, tight, sizeof tight);
+    raw_play_server(&raw, &rig, NULL, tight, sizeof tight);
     rig_unary(&rig, "Unary", "0123456789abcdef", 16, &seen);
     rig_unary(&rig, "Unary", "later", 5, &second);
     cr_assert(raw_expect(&raw, NGHTTP2_DATA, 1, &frame));
@@ -224,7 +201,7 @@ Test(client, the_servers_settings_are_obeyed_also_in_the_middle)
     raw_trailers(&raw, 1, "0", NULL);
     cr_assert(raw_expect(&raw, NGHTTP2_HEADERS, 3, &frame));
     cr_expect_eq(seen.status.code, GRPC_OK);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, the_window_is_given_back_as_messages_are_taken_and_not_before)
@@ -234,7 +211,7 @@ Test(client, the_window_is_given_back_as_messages_are_taken_and_not_before)
     struct grpc_limits limits = grpc_limits_default();
     struct raw_frame frame;
     limits.h2.window_bytes = 1000;
-    start_with(&rig, &limits, NULL, 0);
+    raw_play_server(&raw, &rig, &limits, NULL, 0);
     rig_unary(&rig, "Chat", "x", 1, &seen);
     cr_assert(raw_expect(&raw, NGHTTP2_HEADERS, 1, &frame));
     raw_response(&raw, 1);
@@ -249,7 +226,7 @@ Test(client, the_window_is_given_back_as_messages_are_taken_and_not_before)
     cr_assert(raw_expect(&raw, NGHTTP2_WINDOW_UPDATE, 1, &frame));
     cr_expect_eq(raw_u32(frame.payload), 500);
     cr_expect_eq(seen.num_messages, 2);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, headers_and_trailers_over_the_limit_end_the_call_by_the_limits_name)
@@ -262,7 +239,7 @@ Test(client, headers_and_trailers_over_the_limit_end_the_call_by_the_limits_name
         struct seen seen = {.num_ends = 0};
         struct grpc_limits limits = grpc_limits_default();
         limits.h2.header_bytes_max = 600;
-        start_with(&rig, &limits, NULL, 0);
+        raw_play_server(&raw, &rig, &limits, NULL, 0);
         rig_unary(&rig, "Unary", "x", 1, &seen);
         const char *const response[] = {
             ":status", "200", "content-type", "application/grpc", in_trailers ? NULL : "x",
@@ -275,7 +252,7 @@ Test(client, headers_and_trailers_over_the_limit_end_the_call_by_the_limits_name
         cr_assert(rig_wait(&rig, &seen.num_ends, 1));
         cr_expect_eq(seen.status.code, GRPC_RESOURCE_EXHAUSTED);
         cr_expect_not_null(strstr(seen.message, "header_bytes_max"), "%s", seen.message);
-        stop(&rig);
+        raw_stop(&raw, &rig);
     }
 }
 
@@ -310,7 +287,7 @@ Test(client, a_server_that_never_starts_http2_or_breaks_it_takes_the_channel_dow
         cr_expect_not_null(strstr(rig.down_why, rows[i].why), "%s: %s", rows[i].name, rig.down_why);
         cr_expect_eq(seen.num_ends, 1, "%s", rows[i].name);
         cr_expect_eq(seen.status.code, GRPC_UNAVAILABLE, "%s", rows[i].name);
-        stop(&rig);
+        raw_stop(&raw, &rig);
     }
 }
 
@@ -319,21 +296,21 @@ Test(client, a_server_that_pushes_takes_the_channel_down)
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
     struct raw_frame frame;
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     rig_unary(&rig, "Unary", "x", 1, &seen);
     cr_assert(raw_expect(&raw, NGHTTP2_HEADERS, 1, &frame));
     raw_frame(&raw, NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 1, "\0\0\0\2\x82", 5);
     cr_assert(rig_wait(&rig, &rig.num_down, 1));
     cr_expect_not_null(strstr(rig.down_why, "broke HTTP/2"), "%s", rig.down_why);
     cr_expect_eq(seen.status.code, GRPC_UNAVAILABLE);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, a_flood_from_the_server_ends_the_connection)
 {
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     rig_unary(&rig, "Hold", "x", 1, &seen);
     rig_settle(&rig);
     for (int i = 0; i < 2000; i++) {
@@ -342,7 +319,7 @@ Test(client, a_flood_from_the_server_ends_the_connection)
     cr_assert(rig_wait(&rig, &rig.num_down, 1));
     cr_expect_not_null(strstr(rig.down_why, "control_frames_burst"), "%s", rig.down_why);
     cr_expect_eq(seen.num_ends, 1);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, half_a_message_and_silence_has_a_deadline)
@@ -351,7 +328,7 @@ Test(client, half_a_message_and_silence_has_a_deadline)
     struct seen seen = {.num_ends = 0};
     struct grpc_limits limits = grpc_limits_default();
     limits.message_ms = 30;
-    start_with(&rig, &limits, NULL, 0);
+    raw_play_server(&raw, &rig, &limits, NULL, 0);
     rig_unary(&rig, "Chat", "x", 1, &seen);
     raw_response(&raw, 1);
     raw_message(&raw, 0, 1, "whole");
@@ -361,7 +338,7 @@ Test(client, half_a_message_and_silence_has_a_deadline)
     cr_expect_eq(seen.status.code, GRPC_DEADLINE_EXCEEDED);
     cr_expect_not_null(strstr(seen.message, "message_ms"), "%s", seen.message);
     cr_expect_eq(rig.num_down, 0, "%s", rig.down_why);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(client, a_length_of_a_gigabyte_ends_the_call_before_its_bytes_come)
@@ -369,7 +346,7 @@ Test(client, a_length_of_a_gigabyte_ends_the_call_before_its_bytes_come)
     struct rig rig = {.num_ready = 0};
     struct seen seen = {.num_ends = 0};
     struct raw_frame frame;
-    start(&rig);
+    raw_play_server(&raw, &rig, NULL, NULL, 0);
     rig_unary(&rig, "Chat", "x", 1, &seen);
     raw_response(&raw, 1);
     raw_frame(&raw, NGHTTP2_DATA, 0, 1, "\0\x40\0\0\0", 5);
@@ -379,5 +356,5 @@ Test(client, a_length_of_a_gigabyte_ends_the_call_before_its_bytes_come)
                      "a message of 1073741824 bytes is over the limit message_bytes_max (4194304)");
     cr_assert(raw_expect(&raw, NGHTTP2_RST_STREAM, 1, &frame));
     cr_expect_eq(raw_u32(frame.payload), NGHTTP2_CANCEL);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }

@@ -11,20 +11,6 @@ TestSuite(limits, .timeout = 60);
 
 static struct raw raw; // large
 
-static void start(struct rig *rig, const struct grpc_limits *limits, bool raw_starts)
-{
-    struct grpc_limits usual = grpc_limits_default();
-    rig_start(rig, false, limits != NULL ? limits : &usual, NULL);
-    raw = (struct raw){.fd = -1};
-    raw_connect(&raw, rig, raw_starts);
-}
-
-static void stop(struct rig *rig)
-{
-    raw_close(&raw);
-    rig_stop(rig);
-}
-
 static void expect_goaway(uint32_t code, const char *what)
 {
     struct raw_frame frame;
@@ -42,7 +28,7 @@ Test(limits, headers_over_the_limit_end_the_call_by_the_limits_name)
     limits.h2.header_bytes_max = 600;
     memset(large, 'x', sizeof large - 1);
     large[sizeof large - 1] = '\0';
-    start(&rig, &limits, true);
+    raw_play_client(&raw, &rig, &limits, true);
     const char *const pairs[] = {
         ":method",          "POST",       ":scheme", "http",         ":path",
         "/echo.Echo/Unary", ":authority", "a",       "content-type", "application/grpc",
@@ -51,13 +37,13 @@ Test(limits, headers_over_the_limit_end_the_call_by_the_limits_name)
     raw_expect_status(&raw, 1, "8", "the headers");
     cr_expect_eq(grpc_server_stats(rig.server)->bites.num[H2_LIMIT_header_bytes_max], 1);
     cr_expect_eq(rig.echo.num_started, 0);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(limits, a_header_list_without_end_is_cut_off)
 {
     struct rig rig = {.num_ready = 0};
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     uint8_t block[1000];
     memset(block, 0x80 | 2, sizeof block); // ":method: GET", again and again
     raw_frame(&raw, NGHTTP2_HEADERS, 0, 1, block, sizeof block);
@@ -67,7 +53,7 @@ Test(limits, a_header_list_without_end_is_cut_off)
     cr_expect(raw_at_end(&raw));
     cr_assert(rig_wait(&rig, &rig.num_disconnects, 1));
     cr_expect_not_null(strstr(rig.disconnect_why, "broke HTTP/2"), "%s", rig.disconnect_why);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(limits, floods_of_frames_without_a_message_are_answered_with_goaway)
@@ -90,7 +76,7 @@ Test(limits, floods_of_frames_without_a_message_are_answered_with_goaway)
         limits.h2.control_frames_burst = 50;
         limits.h2.control_frames_per_second = 1;
         limits.h2.linger_ms = 10;
-        start(&rig, &limits, true);
+        raw_play_client(&raw, &rig, &limits, true);
         raw_request(&raw, 1, "Chat");
         for (int j = 0; j < 49 - (rows[i].type == NGHTTP2_SETTINGS); j++) {
             raw_frame(&raw, rows[i].type, 0, rows[i].stream, eight, rows[i].len);
@@ -106,7 +92,7 @@ Test(limits, floods_of_frames_without_a_message_are_answered_with_goaway)
                            rows[i].name, rig.disconnect_why);
         cr_expect_eq(rig.echo.num_ended, 1, "%s: the call ends with it", rows[i].name);
         cr_expect_eq(grpc_server_stats(rig.server)->bites.num[H2_LIMIT_control_frames_burst], 1);
-        stop(&rig);
+        raw_stop(&raw, &rig);
     }
 }
 
@@ -116,7 +102,7 @@ Test(limits, calls_that_are_opened_only_to_be_reset_are_a_flood_too)
     struct grpc_limits limits = grpc_limits_default();
     limits.h2.control_frames_burst = 50;
     limits.h2.control_frames_per_second = 1;
-    start(&rig, &limits, true);
+    raw_play_client(&raw, &rig, &limits, true);
     for (int32_t stream = 1; stream < 2000; stream += 2) {
         raw_request(&raw, stream, "Hold");
         raw_frame(&raw, NGHTTP2_RST_STREAM, 0, stream, "\0\0\0\x08", 4);
@@ -127,7 +113,7 @@ Test(limits, calls_that_are_opened_only_to_be_reset_are_a_flood_too)
                        rig.disconnect_why);
     cr_expect_lt(rig.echo.num_started, 60);
     cr_expect_eq(rig.echo.num_started, rig.echo.num_ended);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(limits, every_wait_has_its_deadline)
@@ -154,7 +140,7 @@ Test(limits, every_wait_has_its_deadline)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct rig rig = {.num_ready = 0};
-        start(&rig, &limits, rows[i].starts);
+        raw_play_client(&raw, &rig, &limits, rows[i].starts);
         if (rows[i].method != NULL) {
             raw_request(&raw, 1, rows[i].method);
             raw_frame(&raw, NGHTTP2_DATA, 0, 1, rows[i].bytes, rows[i].len);
@@ -171,7 +157,7 @@ Test(limits, every_wait_has_its_deadline)
             cr_expect_not_null(strstr(rig.disconnect_why, grpc_limit_name(rows[i].limit)), "%s: %s",
                                rows[i].name, rig.disconnect_why);
         }
-        stop(&rig);
+        raw_stop(&raw, &rig);
     }
 }
 
@@ -181,12 +167,12 @@ Test(limits, a_client_that_doesnt_answer_a_ping_is_let_go)
     struct grpc_limits limits = grpc_limits_default();
     limits.h2.keepalive_ms = limits.h2.keepalive_answer_ms = 20;
     limits.h2.open_ms = 60;
-    start(&rig, &limits, true);
+    raw_play_client(&raw, &rig, &limits, true);
     raw_request(&raw, 1, "Hold");
     cr_assert(rig_wait(&rig, &rig.num_disconnects, 1));
     cr_expect_str_eq(rig.disconnect_why, "no answer to a PING within keepalive_answer_ms (20 ms)");
     cr_expect_eq(rig.echo.num_ended, 1);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(limits, unfinished_messages_of_one_connection_have_a_limit_together)
@@ -194,7 +180,7 @@ Test(limits, unfinished_messages_of_one_connection_have_a_limit_together)
     struct rig rig = {.num_ready = 0};
     struct grpc_limits limits = grpc_limits_default();
     limits.held_bytes_max = 100000;
-    start(&rig, &limits, true);
+    raw_play_client(&raw, &rig, &limits, true);
     static uint8_t bytes[16000] = {0, 0, 1, 0, 0}; // the first part of 64 KiB
     for (int32_t stream = 1; stream < 40; stream += 2) {
         raw_request(&raw, stream, "Collect");
@@ -207,7 +193,7 @@ Test(limits, unfinished_messages_of_one_connection_have_a_limit_together)
     cr_expect_not_null(strstr(rig.echo.last_message, "held_bytes_max"), "%s",
                        rig.echo.last_message);
     cr_expect_eq(rig.num_disconnects, 0);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(limits, more_calls_than_it_announced_are_refused)
@@ -215,7 +201,7 @@ Test(limits, more_calls_than_it_announced_are_refused)
     struct rig rig = {.num_ready = 0};
     struct grpc_limits limits = grpc_limits_default();
     limits.h2.streams_max = 3;
-    start(&rig, &limits, false);
+    raw_play_client(&raw, &rig, &limits, false);
     raw_send(&raw, RAW_MAGIC, strlen(RAW_MAGIC));
     raw_frame(&raw, NGHTTP2_SETTINGS, 0, 0, NULL, 0);
     for (int32_t stream = 1; stream <= 9; stream += 2) {
@@ -225,5 +211,5 @@ Test(limits, more_calls_than_it_announced_are_refused)
     cr_assert(raw_expect(&raw, NGHTTP2_RST_STREAM, 7, &frame));
     cr_expect_eq(raw_u32(frame.payload), NGHTTP2_REFUSED_STREAM);
     cr_expect_eq(rig.echo.num_started, 3);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }

@@ -59,6 +59,33 @@ void raw_close(struct raw *raw)
     }
 }
 
+void raw_play_client(struct raw *raw, struct rig *rig, const struct grpc_limits *limits,
+                     bool starts)
+{
+    struct grpc_limits usual = grpc_limits_default();
+    rig_start(rig, false, limits != NULL ? limits : &usual, NULL);
+    *raw = (struct raw){.fd = -1};
+    raw_connect(raw, rig, starts);
+}
+
+void raw_play_server(struct raw *raw, struct rig *rig, const struct grpc_limits *limits,
+                     const uint8_t *settings, size_t len)
+{
+    struct grpc_limits usual = grpc_limits_default();
+    rig_start(rig, false, NULL, NULL);
+    *raw = (struct raw){.fd = -1};
+    raw_listen(raw, rig);
+    rig_dial(rig, limits != NULL ? limits : &usual);
+    raw_accept(raw, settings, len);
+    cr_assert(rig_wait(rig, &rig->num_ready, 1));
+}
+
+void raw_stop(struct raw *raw, struct rig *rig)
+{
+    raw_close(raw);
+    rig_stop(rig);
+}
+
 static void read_some(struct raw *raw)
 {
     ssize_t num = recv(raw->fd, raw->in + raw->in_len, sizeof raw->in - raw->in_len, MSG_DONTWAIT);

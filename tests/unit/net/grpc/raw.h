@@ -43,6 +43,15 @@ void raw_listen(struct raw *raw, struct rig *rig);
 void raw_accept(struct raw *raw, const uint8_t *settings, size_t len);
 void raw_close(struct raw *raw);
 
+// raw_play_client starts the rig's server and connects to it; raw_play_server starts the rig's
+// channel and is the server that it has connected to. NULL limits are the usual ones. raw_stop ends
+// either, and the rig.
+void raw_play_client(struct raw *raw, struct rig *rig, const struct grpc_limits *limits,
+                     bool starts);
+void raw_play_server(struct raw *raw, struct rig *rig, const struct grpc_limits *limits,
+                     const uint8_t *settings, size_t len);
+void raw_stop(struct raw *raw, struct rig *rig);
+
 void raw_send(struct raw *raw, const void *bytes, size_t len);
 void raw_frame(struct raw *raw, uint8_t type, uint8_t flags, int32_t stream, const void *payload,
                size_t len);

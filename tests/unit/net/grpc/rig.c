@@ -188,6 +188,12 @@ void rig_start(struct rig *rig, bool has_tls, const struct grpc_limits *server_l
     }
 }
 
+void rig_start_usual(struct rig *rig, bool has_tls)
+{
+    struct grpc_limits limits = grpc_limits_default();
+    rig_start(rig, has_tls, &limits, &limits);
+}
+
 void rig_stop(struct rig *rig)
 {
     grpc_channel_free(rig->channel);

@@ -58,6 +58,11 @@ extern const struct grpc_call_hooks seen_hooks;
 // ends all of it and checks that the loop has nothing left. The folder's socket is rig->path.
 void rig_start(struct rig *rig, bool has_tls, const struct grpc_limits *server_limits,
                const struct grpc_limits *client_limits);
+
+// rig_start_usual starts both with the usual limits. RIG_EACH_TRANSPORT runs a test's body without
+// and with TLS.
+void rig_start_usual(struct rig *rig, bool has_tls);
+#define RIG_EACH_TRANSPORT(has_tls) for (unsigned has_tls = 0; has_tls < 2; has_tls++)
 void rig_stop(struct rig *rig);
 
 void rig_serve(struct rig *rig, const struct grpc_limits *limits);

@@ -11,27 +11,13 @@ TestSuite(server, .timeout = 60);
 
 static struct raw raw; // large
 
-static void start(struct rig *rig, const struct grpc_limits *limits, bool raw_starts)
-{
-    struct grpc_limits usual = grpc_limits_default();
-    rig_start(rig, false, limits != NULL ? limits : &usual, NULL);
-    raw = (struct raw){.fd = -1};
-    raw_connect(&raw, rig, raw_starts);
-}
-
-static void stop(struct rig *rig)
-{
-    raw_close(&raw);
-    rig_stop(rig);
-}
-
 #define BYTES(text) text, sizeof(text) - 1
 
 Test(server, a_message_in_frames_of_one_byte_is_one_message)
 {
     struct rig rig = {.num_ready = 0};
     struct raw_frame frame;
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     raw_request(&raw, 1, "Unary");
     static const uint8_t bytes[] = {0, 0, 0, 0, 5, 'h', 'e', 'l', 'l', 'o'};
     for (size_t i = 0; i < sizeof bytes; i++) {
@@ -43,14 +29,14 @@ Test(server, a_message_in_frames_of_one_byte_is_one_message)
     cr_expect_eq(frame.len, sizeof bytes);
     cr_expect_arr_eq(frame.payload, bytes, sizeof bytes);
     raw_expect_status(&raw, 1, "0", "the call");
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(server, several_messages_in_one_frame_are_several)
 {
     struct rig rig = {.num_ready = 0};
     struct raw_frame frame;
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     raw_request(&raw, 1, "Collect");
     static const uint8_t bytes[] = {0, 0, 0, 0, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 'b', 'c'};
     raw_frame(&raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, bytes, sizeof bytes);
@@ -58,7 +44,7 @@ Test(server, several_messages_in_one_frame_are_several)
     cr_expect_eq(frame.len, 13);
     cr_expect_eq(frame.payload[12], 3, "three bytes in all");
     raw_expect_status(&raw, 1, "0", "the call");
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(server, what_is_no_call_gets_a_status_that_says_so)
@@ -105,7 +91,7 @@ Test(server, what_is_no_call_gets_a_status_that_says_so)
          "12"},
     };
     struct rig rig = {.num_ready = 0};
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     nghttp2_hd_inflater *inflater = NULL;
     cr_assert(nghttp2_hd_inflate_new(&inflater) == 0);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -119,7 +105,7 @@ Test(server, what_is_no_call_gets_a_status_that_says_so)
     }
     nghttp2_hd_inflate_del(inflater);
     cr_expect_eq(rig.echo.num_started, 0);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(server, what_stands_in_a_clients_trailers_makes_no_call)
@@ -130,7 +116,7 @@ Test(server, what_stands_in_a_clients_trailers_makes_no_call)
     struct rig rig = {.num_ready = 0};
     struct raw_frame frame;
     nghttp2_hd_inflater *inflater = NULL;
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     cr_assert(nghttp2_hd_inflate_new(&inflater) == 0);
     raw_headers(&raw, 0, 1, head);
     raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, 1, trailers);
@@ -138,7 +124,7 @@ Test(server, what_stands_in_a_clients_trailers_makes_no_call)
     cr_expect(raw_holds(&frame, inflater, ":status", "415", "grpc-status", "13"));
     nghttp2_hd_inflate_del(inflater);
     cr_expect_eq(rig.echo.num_started, 0);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(server, a_path_without_its_slash_and_other_malformed_heads_reset_the_stream)
@@ -165,7 +151,7 @@ Test(server, a_path_without_its_slash_and_other_malformed_heads_reset_the_stream
         {"no method", {":scheme", "http", ":path", "/echo.Echo/Unary", ":authority", "a"}},
     };
     struct rig rig = {.num_ready = 0};
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct raw_frame frame;
         int32_t stream = (int32_t)(2 * i + 1);
@@ -177,7 +163,7 @@ Test(server, a_path_without_its_slash_and_other_malformed_heads_reset_the_stream
     raw_request(&raw, 101, "Unary"); // the connection lives
     raw_message(&raw, NGHTTP2_FLAG_END_STREAM, 101, "x");
     raw_expect_status(&raw, 101, "0", "a good call after them");
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(server, bytes_that_are_no_message_end_the_call_by_its_status)
@@ -197,7 +183,7 @@ Test(server, bytes_that_are_no_message_end_the_call_by_its_status)
         {"half a prefix and the end", {0, 0}, 2, true, "13"},
     };
     struct rig rig = {.num_ready = 0};
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct raw_frame frame;
         int32_t stream = (int32_t)(2 * i + 1);
@@ -211,7 +197,7 @@ Test(server, bytes_that_are_no_message_end_the_call_by_its_status)
                      rig.echo.last_message);
     }
     cr_expect_eq(rig.echo.num_ended, sizeof rows / sizeof *rows);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(server, a_compressed_message_of_a_named_encoding_is_unimplemented)
@@ -221,25 +207,25 @@ Test(server, a_compressed_message_of_a_named_encoding_is_unimplemented)
         "/echo.Echo/Unary", ":authority", "a",       "content-type", "application/grpc",
         "grpc-encoding",    "gzip",       NULL};
     struct rig rig = {.num_ready = 0};
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     raw_headers(&raw, 0, 1, pairs);
     raw_frame(&raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "\1\0\0\0\1x", 6);
     raw_expect_status(&raw, 1, "12", "gzip");
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(server, an_answer_before_the_clients_end_is_followed_by_a_reset_without_error)
 {
     struct rig rig = {.num_ready = 0};
     struct raw_frame frame;
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     raw_request(&raw, 1, "Unary");
     raw_message(&raw, 0, 1, "x"); // no END_STREAM
     cr_assert(raw_expect(&raw, NGHTTP2_RST_STREAM, 1, &frame));
     cr_expect_eq(raw_u32(frame.payload), NGHTTP2_NO_ERROR);
     cr_assert(rig_wait(&rig, &rig.echo.num_ended, 1));
     cr_expect_eq(rig.echo.last_code, GRPC_OK);
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
 
 Test(server, what_is_no_http2_ends_the_connection_with_a_reason)
@@ -264,21 +250,21 @@ Test(server, what_is_no_http2_ends_the_connection_with_a_reason)
         struct rig rig = {.num_ready = 0};
         struct grpc_limits limits = grpc_limits_default();
         limits.h2.linger_ms = 10;
-        start(&rig, &limits, false);
+        raw_play_client(&raw, &rig, &limits, false);
         raw_send(&raw, rows[i].bytes, rows[i].len);
         cr_expect(raw_at_end(&raw), "%s: the connection stays", rows[i].name);
         cr_assert(rig_wait(&rig, &rig.num_disconnects, 1), "%s", rows[i].name);
         cr_expect_not_null(strstr(rig.disconnect_why, "broke HTTP/2"), "%s: %s", rows[i].name,
                            rig.disconnect_why);
         cr_expect_eq(rig.echo.num_started, 0);
-        stop(&rig);
+        raw_stop(&raw, &rig);
     }
 }
 
 Test(server, a_client_that_vanishes_in_a_call_ends_it)
 {
     struct rig rig = {.num_ready = 0};
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     raw_request(&raw, 1, "Chat");
     raw_frame(&raw, NGHTTP2_DATA, 0, 1, "\0\0\0\0\x09half", 9);
     cr_assert(rig_wait(&rig, &rig.echo.num_started, 1));
@@ -294,7 +280,7 @@ Test(server, a_shutdown_sends_two_goaways_with_a_round_trip_between)
 {
     struct rig rig = {.num_ready = 0};
     struct raw_frame frame;
-    start(&rig, NULL, true);
+    raw_play_client(&raw, &rig, NULL, true);
     raw_request(&raw, 1, "Chat");
     cr_assert(rig_wait(&rig, &rig.echo.num_started, 1));
     grpc_server_shutdown(rig.server, 10000, NULL, NULL);
@@ -313,5 +299,5 @@ Test(server, a_shutdown_sends_two_goaways_with_a_round_trip_between)
     raw_message(&raw, NGHTTP2_FLAG_END_STREAM, 1, "last");
     cr_assert(raw_expect(&raw, NGHTTP2_DATA, 1, &frame), "the call goes on");
     cr_expect(raw_at_end(&raw), "and then the server closes");
-    stop(&rig);
+    raw_stop(&raw, &rig);
 }
