@@ -123,12 +123,25 @@ static bool is_answered(struct stage *stage, const char *nonce, const char *erro
     return ok && strcmp(stage->peer.error, error) == 0;
 }
 
+static void start_following(struct stage *stage)
+{
+    start(stage, FOLLOWS);
+    connect_stage(stage);
+}
+
+// Says a state and waits until the feed offers it.
+static void offer_state(struct stage *stage, const char *nonce, uint64_t version,
+                        size_t num_policies)
+{
+    unsigned before = stage->num_offers;
+    say_state(stage, nonce, version, num_policies);
+    cr_assert(run_until(stage, stage->num_offers > before, 5000), "%s", stage->peer.error);
+}
+
 // Has a state accepted, as the proxy does.
 static void accept_state(struct stage *stage, const char *nonce, uint64_t version)
 {
-    unsigned before = stage->num_offers;
-    say_state(stage, nonce, version, 1);
-    cr_assert(run_until(stage, stage->num_offers > before, 5000), "%s", stage->peer.error);
+    offer_state(stage, nonce, version, 1);
     cr_assert_neq(stage->ticket, 0);
     feed_settled(&stage->feed, PA_ROW, stage->ticket, "");
     cr_assert(is_answered(stage, nonce, ""), "%s", stage->peer.error);
@@ -168,12 +181,9 @@ Test(feed, a_policy_agent_s_state_is_joined_with_what_mesh_yaml_says)
 Test(feed, a_local_change_goes_with_a_try_and_stands_when_the_try_is_refused)
 {
     struct stage stage;
-    start(&stage, FOLLOWS);
-    connect_stage(&stage);
+    start_following(&stage);
     accept_state(&stage, "one", 1);
-    say_state(&stage, "two", 2, 2);
-    unsigned before = stage.num_offers;
-    cr_assert(run_until(&stage, stage.num_offers > before, 5000));
+    offer_state(&stage, "two", 2, 2);
     uint64_t ticket = stage.ticket;
     folder_write(&stage.folder, "mesh.yaml", FOLLOWS FORWARD);
     cr_assert(run_until(&stage, stage.num_forwards == 1, 5000));
@@ -190,12 +200,10 @@ Test(feed, a_local_change_goes_with_a_try_and_stands_when_the_try_is_refused)
 Test(feed, a_refusal_alone_offers_nothing)
 {
     struct stage stage;
-    start(&stage, FOLLOWS);
-    connect_stage(&stage);
+    start_following(&stage);
     accept_state(&stage, "one", 1);
-    say_state(&stage, "two", 2, 2);
     unsigned before = stage.num_offers;
-    cr_assert(run_until(&stage, stage.num_offers > before, 5000));
+    offer_state(&stage, "two", 2, 2);
     feed_settled(&stage.feed, PA_ROW, stage.ticket, "no");
     cr_expect(is_answered(&stage, "two", "no"), "%s", stage.peer.error);
     cr_expect_not(run_until(&stage, stage.num_offers > before + 1, 100));
@@ -205,13 +213,10 @@ Test(feed, a_refusal_alone_offers_nothing)
 Test(feed, an_answer_to_the_try_before_says_nothing_of_the_one_at_hand)
 {
     struct stage stage;
-    start(&stage, FOLLOWS);
-    connect_stage(&stage);
+    start_following(&stage);
     accept_state(&stage, "one", 1);
     uint64_t first = stage.ticket;
-    say_state(&stage, "two", 2, 2);
-    unsigned before = stage.num_offers;
-    cr_assert(run_until(&stage, stage.num_offers > before, 5000));
+    offer_state(&stage, "two", 2, 2);
     feed_settled(&stage.feed, PA_ROW, first, "");
     cr_expect_not(run_until(&stage, stage.peer.num_results > 1, 100));
     feed_settled(&stage.feed, PA_ROW, first, "no");
@@ -224,12 +229,9 @@ Test(feed, an_answer_to_the_try_before_says_nothing_of_the_one_at_hand)
 Test(feed, mesh_yaml_without_its_policy_agent_is_the_whole_truth_again)
 {
     struct stage stage;
-    start(&stage, FOLLOWS);
-    connect_stage(&stage);
+    start_following(&stage);
     accept_state(&stage, "one", 1);
-    say_state(&stage, "two", 2, 2);
-    unsigned before = stage.num_offers;
-    cr_assert(run_until(&stage, stage.num_offers > before, 5000));
+    offer_state(&stage, "two", 2, 2);
     uint64_t ticket = stage.ticket;
     folder_write(&stage.folder, "mesh.yaml", folder_mesh_yaml);
     cr_expect(run_until(&stage, stage.num_policies == 1, 5000), "%s", stage.failure);
@@ -254,8 +256,7 @@ static void say_bad_state(struct stage *stage, const char *nonce, uint64_t versi
 Test(feed, a_state_that_is_not_good_is_refused_by_its_field_and_told)
 {
     struct stage stage;
-    start(&stage, FOLLOWS);
-    connect_stage(&stage);
+    start_following(&stage);
     say_bad_state(&stage, "one", 1);
     cr_expect(run_until(&stage, stage.peer.num_results == 1, 5000));
     cr_expect(strstr(stage.peer.error, "trust_bundles: missing") != NULL, "%s", stage.peer.error);
@@ -289,8 +290,7 @@ static void write_early_leaf(const struct folder *folder)
 Test(feed, what_only_time_makes_good_is_offered_when_it_is)
 {
     struct stage stage;
-    start(&stage, FOLLOWS);
-    connect_stage(&stage);
+    start_following(&stage);
     accept_state(&stage, "one", 1);
     unsigned before = stage.num_offers;
     write_early_leaf(&stage.folder);

@@ -58,6 +58,16 @@ static void say(int fd, const char *text)
     cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 }
 
+// Connects and asks for a page.
+static int ask(const struct stage *stage, const char *path)
+{
+    char request[128];
+    int fd = tcp_connect(stage->bound.port);
+    snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+    say(fd, request);
+    return fd;
+}
+
 // Waits `ms` at most for a byte or the end, and returns all that has come since the last call.
 static const char *hear(struct stage *stage, int fd, int ms)
 {
@@ -81,8 +91,7 @@ Test(http, answers_get_and_head_on_one_connection, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = tcp_connect(stage.bound.port);
-    say(fd, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    int fd = ask(&stage, "/now");
     const char *text = hear(&stage, fd, 5000);
     expect_has(text, "HTTP/1.1 200 OK\r\n");
     expect_has(text, "Content-Type: text/plain\r\n");
@@ -120,11 +129,9 @@ Test(http, an_answer_may_come_later_and_others_go_on_meanwhile, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int slow = tcp_connect(stage.bound.port);
-    say(slow, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    int slow = ask(&stage, "/later");
     cr_assert(run_until(&stage, stage.later != NULL, 5000));
-    int fast = tcp_connect(stage.bound.port);
-    say(fast, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    int fast = ask(&stage, "/now");
     expect_has(hear(&stage, fast, 5000), "now\n");
     http_answer(stage.later, 503, "text/plain", strdup("at last\n"));
     const char *text = hear(&stage, slow, 5000);
@@ -172,8 +179,7 @@ Test(http, a_client_that_left_before_its_answer_is_harmless, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = tcp_connect(stage.bound.port);
-    say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    int fd = ask(&stage, "/later");
     cr_assert(run_until(&stage, stage.later != NULL, 5000));
     close(fd);
     run_until(&stage, false, 50);
@@ -186,8 +192,7 @@ Test(http, a_request_that_is_answered_at_the_very_end_is_freed, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = tcp_connect(stage.bound.port);
-    say(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    int fd = ask(&stage, "/later");
     cr_assert(run_until(&stage, stage.later != NULL, 5000));
     http_answer(stage.later, 200, "text/plain", NULL);
     stage_cleanup(&stage);

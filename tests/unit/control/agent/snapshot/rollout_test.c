@@ -88,11 +88,26 @@ static void pass(struct stage *stage, uint64_t ms)
     stage->now.unix_ms += (int64_t)ms;
 }
 
+static void tick_after(struct stage *stage, uint64_t ms)
+{
+    pass(stage, ms);
+    rollout_tick(&stage->rollout, stage->now);
+}
+
 static const char *why(const struct stage *stage)
 {
     static char buf[2048];
     const char *text = rollout_not_ready_because(&stage->rollout, stage->now, buf, sizeof buf);
     return text != NULL ? text : "ready";
+}
+
+// Brings a proxy up that then has the first update in force.
+static void stage_in_force(struct stage *stage)
+{
+    stage_init(stage);
+    up(stage);
+    offer(stage, 1);
+    answer(stage, 1, "");
 }
 
 #define expect_sent(stage, ...)                                                                    \
@@ -157,10 +172,7 @@ Test(rollout, one_is_under_way_at_a_time_and_the_newest_wins, .timeout = 10)
 Test(rollout, going_back_while_the_next_is_under_way_is_not_lost, .timeout = 10)
 {
     struct stage stage;
-    stage_init(&stage);
-    up(&stage);
-    offer(&stage, 1);
-    answer(&stage, 1, "");
+    stage_in_force(&stage);
     offer(&stage, 2);
     offer(&stage, 1);
     answer(&stage, 2, "");
@@ -173,10 +185,7 @@ Test(rollout, going_back_while_the_next_is_under_way_is_not_lost, .timeout = 10)
 Test(rollout, what_the_proxy_refuses_changes_nothing_and_is_tried_again, .timeout = 10)
 {
     struct stage stage;
-    stage_init(&stage);
-    up(&stage);
-    offer(&stage, 1);
-    answer(&stage, 1, "");
+    stage_in_force(&stage);
     offer(&stage, 2);
     answer(&stage, 2, "127.0.0.1:80: in use");
     cr_expect_str_eq(why(&stage), "ready");
@@ -184,18 +193,14 @@ Test(rollout, what_the_proxy_refuses_changes_nothing_and_is_tried_again, .timeou
     cr_expect_str_eq(stage.rollout.last_error, "127.0.0.1:80: in use");
     cr_expect_eq(stage.rollout.num_rejected, 1);
     cr_expect_eq(keyring_num_keys(stage.keyring), 1, "its key goes");
-    pass(&stage, ROLLOUT_RETRY_MS_MIN - 1);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, ROLLOUT_RETRY_MS_MIN - 1);
     expect_sent(&stage, 1, 2);
-    pass(&stage, 1);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, 1);
     expect_sent(&stage, 1, 2, 3);
     answer(&stage, 3, "127.0.0.1:80: in use");
-    pass(&stage, ROLLOUT_RETRY_MS_MIN);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, ROLLOUT_RETRY_MS_MIN);
     expect_sent(&stage, 1, 2, 3);
-    pass(&stage, ROLLOUT_RETRY_MS_MIN);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, ROLLOUT_RETRY_MS_MIN);
     expect_sent(&stage, 1, 2, 3, 4);
     answer(&stage, 4, "");
     cr_expect_str_eq(stage.rollout.last_error, "");
@@ -227,10 +232,7 @@ Test(rollout, an_error_of_the_source_is_kept_until_the_source_is_well, .timeout 
 Test(rollout, a_new_proxy_gets_what_was_in_force_with_its_number, .timeout = 10)
 {
     struct stage stage;
-    stage_init(&stage);
-    up(&stage);
-    offer(&stage, 1);
-    answer(&stage, 1, "");
+    stage_in_force(&stage);
     down(&stage);
     cr_expect_str_eq(why(&stage), "the proxy is not running");
     offer(&stage, 2);
@@ -246,10 +248,7 @@ Test(rollout, a_new_proxy_gets_what_was_in_force_with_its_number, .timeout = 10)
 Test(rollout, a_snapshot_that_kills_the_proxy_is_given_up_for_the_last_good_one, .timeout = 10)
 {
     struct stage stage;
-    stage_init(&stage);
-    up(&stage);
-    offer(&stage, 1);
-    answer(&stage, 1, "");
+    stage_in_force(&stage);
     offer(&stage, 2);
     for (unsigned i = 0; i < ROLLOUT_DEATHS_MAX; i++) {
         down(&stage);
@@ -260,8 +259,7 @@ Test(rollout, a_snapshot_that_kills_the_proxy_is_given_up_for_the_last_good_one,
     cr_expect_str_eq(why(&stage), "ready");
     cr_expect(strstr(stage.rollout.last_error, "died") != NULL, "%s", stage.rollout.last_error);
     cr_expect_eq(stage.rollout.num_rejected, 1);
-    pass(&stage, 10 * ROLLOUT_RETRY_MS_MAX);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, 10 * ROLLOUT_RETRY_MS_MAX);
     cr_expect_eq(stage.num_sent, 5, "not tried again by itself");
     stage_cleanup(&stage);
 }
@@ -282,20 +280,15 @@ Test(rollout, with_nothing_in_force_a_killing_snapshot_is_tried_with_every_proxy
 Test(rollout, what_a_new_proxy_refuses_takes_turns_with_the_newer, .timeout = 10)
 {
     struct stage stage;
-    stage_init(&stage);
-    up(&stage);
-    offer(&stage, 1);
-    answer(&stage, 1, "");
+    stage_in_force(&stage);
     down(&stage);
     offer(&stage, 2);
     up(&stage);
     answer(&stage, 1, "127.0.0.1:80: in use");
     cr_expect_str_eq(why(&stage), "no configuration is in force: 127.0.0.1:80: in use");
-    pass(&stage, ROLLOUT_RETRY_MS_MIN);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, ROLLOUT_RETRY_MS_MIN);
     answer(&stage, 2, "also bad");
-    pass(&stage, ROLLOUT_RETRY_MS_MAX);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, ROLLOUT_RETRY_MS_MAX);
     expect_sent(&stage, 1, 1, 2, 1);
     answer(&stage, 1, "");
     cr_expect_str_eq(why(&stage), "ready");
@@ -333,10 +326,7 @@ Test(rollout, a_proxy_that_does_not_answer_has_hung, .timeout = 10)
 Test(rollout, an_expired_certificate_is_not_ready, .timeout = 10)
 {
     struct stage stage;
-    stage_init(&stage);
-    up(&stage);
-    offer(&stage, 1);
-    answer(&stage, 1, "");
+    stage_in_force(&stage);
     pass(&stage, 299999);
     cr_expect_str_eq(why(&stage), "ready");
     pass(&stage, 1);
@@ -355,8 +345,7 @@ Test(rollout, what_cannot_be_claimed_is_not_sent, .timeout = 10)
     cr_expect_str_eq(stage.rollout.last_error, "claimed by another");
     cr_expect_eq(keyring_num_keys(stage.keyring), 0);
     stage.claim_fails = false;
-    pass(&stage, ROLLOUT_RETRY_MS_MIN);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, ROLLOUT_RETRY_MS_MIN);
     expect_sent(&stage, 1);
     stage_cleanup(&stage);
 }
@@ -370,8 +359,7 @@ Test(rollout, a_send_that_fails_keeps_the_update_for_later, .timeout = 10)
     offer(&stage, 1);
     cr_expect_str_eq(stage.rollout.last_error, "not sent");
     stage.send_fails = false;
-    pass(&stage, ROLLOUT_RETRY_MS_MIN);
-    rollout_tick(&stage.rollout, stage.now);
+    tick_after(&stage, ROLLOUT_RETRY_MS_MIN);
     cr_expect_eq(stage.num_sent, 1);
     answer(&stage, stage.sent[0], "");
     cr_expect_str_eq(why(&stage), "ready");

@@ -156,6 +156,14 @@ static void watch_init(struct watch *watch, const struct folder *folder)
         &(struct source_file_hooks){.ctx = watch, .on_loaded = on_loaded, .on_failed = on_failed});
 }
 
+// Makes the folder and the source, and waits until it has loaded.
+static void watch_loaded(struct watch *watch, struct folder *folder)
+{
+    folder_init(folder);
+    watch_init(watch, folder);
+    cr_assert(run_until(watch, watch->num_loaded > 0, 5000));
+}
+
 static void watch_cleanup(struct watch *watch)
 {
     source_file_close(watch->source);
@@ -190,10 +198,8 @@ Test(source_file, loads_at_start_and_after_each_swap_within_tens_of_milliseconds
 Test(source_file, a_file_in_pieces_is_no_failure_and_then_loads, .timeout = 30)
 {
     struct folder folder;
-    folder_init(&folder);
     struct watch watch;
-    watch_init(&watch, &folder);
-    cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
+    watch_loaded(&watch, &folder);
     // Files that have just been written are read twice; the second time must be over, too.
     run_until(&watch, false, 2 * WATCH_RETRY_MS);
     unsigned loaded = watch.num_loaded;
@@ -215,10 +221,8 @@ Test(source_file, a_file_in_pieces_is_no_failure_and_then_loads, .timeout = 30)
 Test(source_file, a_file_that_vanishes_is_told_once_and_its_return_is_seen, .timeout = 30)
 {
     struct folder folder;
-    folder_init(&folder);
     struct watch watch;
-    watch_init(&watch, &folder);
-    cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
+    watch_loaded(&watch, &folder);
     folder_remove(&folder, "mesh.yaml");
     cr_expect(run_until(&watch, watch.num_failed > 0, 5000));
     cr_expect(strstr(watch.failure, "mesh.yaml: No such file or directory") != NULL, "%s",
@@ -237,10 +241,8 @@ Test(source_file, a_file_that_vanishes_is_told_once_and_its_return_is_seen, .tim
 Test(source_file, the_same_failure_of_changed_files_is_told_once, .timeout = 30)
 {
     struct folder folder;
-    folder_init(&folder);
     struct watch watch;
-    watch_init(&watch, &folder);
-    cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
+    watch_loaded(&watch, &folder);
     EVP_PKEY *other = folder_key(MINT_KEY_ED25519);
     for (unsigned i = 0; i < 3; i++) {
         folder_write_key(&folder, "web.key", other);
@@ -259,10 +261,8 @@ Test(source_file, the_same_failure_of_changed_files_is_told_once, .timeout = 30)
 Test(source_file, other_files_in_the_folder_cause_no_load, .timeout = 30)
 {
     struct folder folder;
-    folder_init(&folder);
     struct watch watch;
-    watch_init(&watch, &folder);
-    cr_assert(run_until(&watch, watch.num_loaded > 0, 5000));
+    watch_loaded(&watch, &folder);
     run_until(&watch, false, 3 * WATCH_RETRY_MS);
     unsigned loaded = watch.num_loaded;
     for (int i = 0; i < 5; i++) {
