@@ -76,23 +76,31 @@ static enum admit_result by_uid(struct admission *out, const struct fleet *fleet
     return ADMIT_NOT_NAMED;
 }
 
+// Grants an identity that a certificate or a token proved, if the fleet names it and takes that
+// proof of it.
+static enum admit_result grant_proved(struct admission *out, const struct fleet *fleet,
+                                      const char *id, enum admit_proof proof, struct err *err)
+{
+    if (find(fleet, id) == NULL) {
+        err_set(err, "the fleet doesn't name %s", id);
+        return ADMIT_NOT_NAMED;
+    }
+    if (!admit_still(fleet, id, proof, 0)) {
+        err_set(err, "the fleet doesn't admit %s by_%s", id, admit_proof_text(proof));
+        return ADMIT_NOT_NAMED;
+    }
+    return grant(out, id, proof);
+}
+
 static enum admit_result by_certificate(struct admission *out, const struct fleet *fleet,
                                         const struct admit_request *request, struct err *err)
 {
     const char *id = request->certificate_id;
-    const Tabard__V1__Workload *workload = find(fleet, id);
     if (!is_wanted(request, id)) {
         err_set(err, "the certificate proves %s, which may not become %s", id, request->wanted_id);
         return ADMIT_CERTIFICATE;
     }
-    if (workload == NULL || !workload->by_certificate) {
-        err_set(err,
-                workload == NULL ? "the fleet doesn't name %s"
-                                 : "the fleet doesn't admit %s by_certificate",
-                id);
-        return ADMIT_NOT_NAMED;
-    }
-    return grant(out, id, ADMIT_BY_CERTIFICATE);
+    return grant_proved(out, fleet, id, ADMIT_BY_CERTIFICATE, err);
 }
 
 static enum admit_result by_token(struct admission *out, const struct fleet *fleet,
@@ -111,19 +119,11 @@ static enum admit_result by_token(struct admission *out, const struct fleet *fle
     default:
         return ADMIT_TOKEN_BROKEN;
     }
-    const Tabard__V1__Workload *workload = find(fleet, id);
     if (!is_wanted(request, id)) {
         err_set(err, "the join token was made for %s, not for %s", id, request->wanted_id);
         return ADMIT_TOKEN_OTHER;
     }
-    if (workload == NULL || !workload->by_join_token) {
-        err_set(err,
-                workload == NULL ? "the fleet doesn't name %s"
-                                 : "the fleet doesn't admit %s by_join_token",
-                id);
-        return ADMIT_NOT_NAMED;
-    }
-    return grant(out, id, ADMIT_BY_JOIN_TOKEN);
+    return grant_proved(out, fleet, id, ADMIT_BY_JOIN_TOKEN, err);
 }
 
 // Refuses a sidecar that showed no certificate, or one that proves nothing.
