@@ -86,7 +86,8 @@ char *mint_crl_pem(X509_CRL *crl);
 char *mint_key_pem(EVP_PKEY *key);
 void mint_text_free_secret(char *text);
 
-// DER, malloc'd, as protobuf-c frees it. false: it was never signed.
+// DER, malloc'd, as protobuf-c frees it. false: it was never signed. Only tests want a CRL so: the
+// programs write it as PEM.
 bool mint_cert_der(uint8_t **out_der, size_t *out_len, X509 *cert);
 bool mint_crl_der(uint8_t **out_der, size_t *out_len, X509_CRL *crl);
 bool mint_csr_der(uint8_t **out_der, size_t *out_len, X509_REQ *csr);

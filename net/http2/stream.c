@@ -6,11 +6,6 @@
 #include "base/log.h"
 #include "net/http2/conn_impl.h"
 
-const char *h2_error_name(uint32_t code)
-{
-    return nghttp2_http2_strerror(code);
-}
-
 uint64_t h2_stream_now(const struct h2_stream *stream)
 {
     return h2_conn_now(stream->conn);

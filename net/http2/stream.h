@@ -158,7 +158,4 @@ void h2_stream_due(struct h2_stream *stream, uint64_t at_ms);
 // h2_stream_now returns the loop's time in milliseconds.
 uint64_t h2_stream_now(const struct h2_stream *stream);
 
-// h2_error_name returns "ENHANCE_YOUR_CALM" and the like.
-const char *h2_error_name(uint32_t code);
-
 #endif

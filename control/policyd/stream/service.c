@@ -68,7 +68,8 @@ static void on_coalesced(uv_timer_t *timer)
     flush(timer->data);
 }
 
-void service_wake(struct service *service, uint64_t began_ns)
+// Has what changed sent after SERVICE_COALESCE_MS. began_ns is when the change was seen.
+static void wake(struct service *service, uint64_t began_ns)
 {
     if (service->change_began_ns == 0 || began_ns < service->change_began_ns) {
         service->change_began_ns = began_ns;
@@ -80,7 +81,7 @@ void service_wake(struct service *service, uint64_t began_ns)
 
 static void on_change(void *ctx)
 {
-    service_wake(ctx, uv_hrtime());
+    wake(ctx, uv_hrtime());
 }
 
 static void drop_lost(struct service *service, struct lost_claim *item)
@@ -212,7 +213,7 @@ void service_cleanup(struct service *service)
 
 void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t began_ns)
 {
-    service_wake(service, began_ns);
+    wake(service, began_ns);
     world_set_fleet(&service->world, fleet);
     LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);
@@ -238,7 +239,7 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
 
 void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t began_ns)
 {
-    service_wake(service, began_ns);
+    wake(service, began_ns);
     world_set_trust(&service->world, trust);
     LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);

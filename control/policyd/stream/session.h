@@ -53,10 +53,6 @@ void session_advance(struct session *session);
 void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request);
 void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request);
 
-// service_wake has what changed sent after SERVICE_COALESCE_MS. began_ns is when the change was
-// seen.
-void service_wake(struct service *service, uint64_t began_ns);
-
 // service_linger keeps the addresses of a stream that is over for SERVICE_LINGER_MS, or gives them
 // up at once: when the sidecar said goodbye, or may not have them any more.
 void service_linger(struct service *service, struct session *session);
