@@ -33,7 +33,7 @@ static const struct digits_row rows[] = {
     {"-1", DIGITS_TAKE_ZEROS, 9, false, 0},
     {" 1", DIGITS_TAKE_ZEROS, 9, false, 0},
     {"1 ", DIGITS_TAKE_ZEROS, 9, false, 0},
-    {"/", DIGITS_TAKE_ZEROS, 99, false, 0},
+    {"/", DIGITS_TAKE_ZEROS, UINT64_MAX, false, 0},
     {":", DIGITS_TAKE_ZEROS, 99, false, 0},
 };
 
