@@ -23,11 +23,6 @@ def pytest_runtest_makereport(item, call):
                 report.sections.append((f"{agent.name} logged", text[-3000:]))
 
 
-def pytest_terminal_summary(terminalreporter):
-    for report in terminalreporter.stats.get("skipped", []):
-        terminalreporter.write_line(f"SKIPPED {report.nodeid.split('::')[-1]}: {report.longrepr[2].removeprefix('Skipped: ')}")
-
-
 @pytest.fixture(autouse=True)
 def no_bug_report():
     """A sanitizer's report in a program's log fails the test in or before which that program was closed."""
