@@ -4,8 +4,6 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "proxy/carry/pool.h"
-
 static uint8_t memory[RING_BYTES];
 
 Test(ring, keeps_order_across_every_wrap, .timeout = 20)
@@ -56,20 +54,4 @@ Test(ring, shows_both_pieces_of_a_wrap, .timeout = 20)
     ring_head(&ring, &first_len);
     cr_assert(first_len == 20 && ring_second_len(&ring) == 90);
     cr_assert(ring_copy(&ring, 10, bytes, 1) == 1 && bytes[0] == 1);
-}
-
-Test(pool, lends_up_to_its_limit_and_again_what_came_back, .timeout = 20)
-{
-    struct pool pool = {0};
-    cr_assert(pool_borrow(&pool) == NULL, "a pool without a limit lends nothing");
-    pool_set_limit(&pool, 2 * RING_BYTES + 1);
-    uint8_t *first = pool_borrow(&pool);
-    uint8_t *second = pool_borrow(&pool);
-    cr_assert(first != NULL && second != NULL && pool_borrow(&pool) == NULL);
-    cr_assert(pool_bytes_lent(&pool) == 2 * RING_BYTES);
-    pool_give_back(&pool, second);
-    cr_assert(pool_borrow(&pool) == second, "the warm block goes first");
-    pool_give_back(&pool, first);
-    pool_give_back(&pool, second);
-    pool_cleanup(&pool);
 }
