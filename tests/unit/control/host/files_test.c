@@ -7,7 +7,8 @@
 
 #include "tests/unit/support/temp.h"
 
-#define LONGER_THAN_A_TICK_US 60000
+#define LONGER_THAN_A_TICK_US 60000 // time itself is what is tested: no fact tells its passing
+#define TRIES_MAX             50
 
 TestSuite(files, .timeout = 10, .init = temp_set_up, .fini = temp_tear_down);
 
@@ -42,8 +43,12 @@ Test(files, one_that_changed_just_before_it_was_read_is_recent)
 {
     struct reader reader = {.writes_meanwhile = false};
     snprintf(reader.path, sizeof reader.path, "%s/f", temp_folder);
-    temp_write(temp_folder, "f", "text", 4);
-    cr_expect(is_recent(&reader));
+    bool was_recent = false;
+    for (int i = 0; i < TRIES_MAX && !was_recent; i++) { // a busy machine may pause us in between
+        temp_write(temp_folder, "f", "text", 4);
+        was_recent = is_recent(&reader);
+    }
+    cr_expect(was_recent);
     usleep(LONGER_THAN_A_TICK_US);
     cr_expect_not(is_recent(&reader));
 }
