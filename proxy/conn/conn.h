@@ -31,7 +31,7 @@
     X(STEP_ROUTE, route, nothing, never)                                                           \
     X(STEP_DETECT, detect, hello, detect)                                                          \
     X(STEP_CONNECT, connect, records, connect)                                                     \
-    X(STEP_HANDSHAKE, handshake, records, handshake)                                               \
+    X(STEP_HANDSHAKE, handshake, handshake, handshake)                                             \
     X(STEP_AUTHORIZE, authorize, nothing, never)                                                   \
     X(STEP_RELAY, relay, flows, relay)                                                             \
     X(STEP_CLOSING, closing, rest, closing)

@@ -7,6 +7,7 @@
 
 #include "base/must.h"
 #include "certs/chain.h"
+#include "proxy/carry/hello.h"
 #include "proxy/carry/tls.h"
 
 static struct handshake *handshake_of(const SSL *ssl)
@@ -132,9 +133,35 @@ static void start_tls(struct handshake *handshake)
               handshake);
 }
 
+// Says whether a server has to wait for the rest of the ClientHello before it makes a TLS object.
+// Where it need not, `reason` is set if none can come any more.
+static bool is_hello_awaited(struct handshake *handshake)
+{
+    struct side *side = handshake->side;
+    enum hello_state state = hello_look(&side->in);
+    if (state == HELLO_TOO_LONG) {
+        handshake->reason = REASON_TLS_ERROR;
+        handshake->detail = "the ClientHello is too long";
+    } else if (state == HELLO_PART && side->is_out_of_buffers) {
+        handshake->reason = REASON_LIMIT_BUFFERS;
+    } else if (state == HELLO_PART && side->error != 0) {
+        handshake->reason = REASON_PEER_RESET;
+        handshake->detail = side_error_text(side);
+    } else if (state == HELLO_PART && side->is_eof) {
+        handshake->reason = REASON_PEER_CLOSED;
+    }
+    return state == HELLO_PART && handshake->reason == REASON_NONE;
+}
+
 enum handshake_hello handshake_look(struct handshake *handshake)
 {
     struct side *side = handshake->side;
+    if (is_hello_awaited(handshake)) {
+        return HELLO_WAIT;
+    }
+    if (handshake->reason != REASON_NONE) {
+        return HELLO_FAILED;
+    }
     if (!handshake->is_looking) {
         handshake->is_looking = true;
         handshake->has_first_byte = true;
@@ -217,12 +244,18 @@ enum handshake_result handshake_step(struct handshake *handshake)
         handshake->reason = REASON_LIMIT_HANDSHAKES;
         return HANDSHAKE_FAILED;
     }
-    if (handshake->side->ssl == NULL) {
-        start_tls(handshake);
-    }
     if (is_plaintext(handshake)) {
         handshake->reason = REASON_PLAINTEXT_ON_MTLS;
         return HANDSHAKE_FAILED;
+    }
+    if (handshake->side->ssl == NULL) {
+        if (handshake->destination == NULL && is_hello_awaited(handshake)) {
+            return HANDSHAKE_WAIT;
+        }
+        if (handshake->reason != REASON_NONE) {
+            return HANDSHAKE_FAILED;
+        }
+        start_tls(handshake);
     }
     enum tls_result result = tls_handshake(handshake->side);
     handshake->reason = failure_of(handshake, result);

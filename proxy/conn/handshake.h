@@ -51,8 +51,9 @@ struct handshake {
     bool has_first_byte : 1;
 };
 
-// handshake_begin only fills the handshake in. The side gets its TLS object, of the snapshot then
-// in force, by the first handshake_look or handshake_step.
+// handshake_begin only fills the handshake in. A client's side gets its TLS object, of the snapshot
+// then in force, by the first handshake_step; a server's once the whole ClientHello is in `in`,
+// which is to be read meanwhile.
 void handshake_begin(struct handshake *handshake, struct conn_env *env, struct side *side,
                      const struct addr *destination);
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/conn/deadline.h"
+#include "proxy/carry/hello.h"
 #include "proxy/carry/tls.h"
 
 // The paths. ROUTE and DETECT are forks: each takes one of the paths below them, from its first
@@ -274,13 +275,18 @@ static bool reads_nothing(const struct conn *conn, const struct side *side)
 
 static bool reads_hello(const struct conn *conn, const struct side *side)
 {
-    return side == conn->mesh && ring_space(&side->in) > 0 && side->in.len == side->peeked_len;
+    return side == conn->mesh && side->in.len < HELLO_BYTES_MAX;
 }
 
 // Inbound, the peer has proved who it is before CONNECT: reading stays on, which is cheaper.
 static bool reads_records(const struct conn *conn, const struct side *side)
 {
     return side == conn->mesh && side->ssl != NULL && side->in.len == 0;
+}
+
+static bool reads_handshake(const struct conn *conn, const struct side *side)
+{
+    return side->ssl == NULL ? reads_hello(conn, side) : reads_records(conn, side);
 }
 
 static bool reads_flows(const struct conn *conn, const struct side *side)

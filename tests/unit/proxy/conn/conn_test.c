@@ -261,7 +261,7 @@ Test(conn, a_hello_that_is_here_in_part_when_its_port_changes_is_still_read_whol
     PAIR(.inbound_mode = INBOUND_PERMISSIVE, .foreign_tls_is_application = true);
     int peer = pair_connect_mesh(&pair);
     pair_send(&pair, peer, hello, 20);
-    while (pair.server.env.conns == NULL || pair.server.env.conns->mesh->peeked_len < 20) {
+    while (pair.server.env.conns == NULL || pair.server.env.conns->mesh->in.len < 20) {
         pair_turn(&pair);
     }
     pair_adopt(&pair, &pair.server,

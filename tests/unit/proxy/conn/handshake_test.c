@@ -56,7 +56,7 @@ struct outcome {
 
 static void read_on(struct memory *memory)
 {
-    side_set_reading(&memory->side, memory->side.in.len == 0);
+    side_set_reading(&memory->side, memory->side.ssl == NULL || memory->side.in.len == 0);
     memory_turn(memory, SIZE_MAX);
 }
 
@@ -139,6 +139,45 @@ Test(handshake, a_hello_that_was_looked_at_is_still_shaken_hands_with)
     cr_assert(handshake_look(&t.at_server) == HELLO_OURS);
     struct outcome outcome = shake();
     cr_assert(outcome.client == HANDSHAKE_DONE && outcome.server == HANDSHAKE_DONE);
+}
+
+Test(handshake, a_server_makes_no_tls_object_before_the_whole_hello_is_there)
+{
+    HANDSHAKE();
+    cr_assert(handshake_step(&t.at_client) == HANDSHAKE_WAIT);
+    size_t len = t.there.ring.len;
+    for (size_t i = 1; i < len; i++) {
+        side_set_reading(&t.server.side, true);
+        memory_turn(&t.server, 1);
+        cr_assert(handshake_step(&t.at_server) == HANDSHAKE_WAIT && t.server.side.ssl == NULL,
+                  "after %zu of %zu bytes", i, len);
+    }
+    struct outcome outcome = shake();
+    cr_assert(outcome.client == HANDSHAKE_DONE && outcome.server == HANDSHAKE_DONE);
+}
+
+Test(handshake, half_a_hello_and_an_end_is_a_peer_that_closed)
+{
+    HANDSHAKE();
+    cr_assert(handshake_step(&t.at_client) == HANDSHAKE_WAIT);
+    side_set_reading(&t.server.side, true);
+    memory_turn(&t.server, 100);
+    t.server.side.is_eof = true;
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_FAILED);
+    cr_assert(t.at_server.reason == REASON_PEER_CLOSED && t.server.side.ssl == NULL);
+}
+
+Test(handshake, a_hello_without_end_is_refused)
+{
+    static const uint8_t part[] = {22, 3, 1, 64, 0, 1, 0, 255, 255};
+    HANDSHAKE();
+    cr_assert(side_borrow(&t.client.side, &t.client.side.out));
+    ring_write(&t.client.side.out, part, sizeof part);
+    side_flush(&t.client.side);
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_WAIT);
+    read_on(&t.server);
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_FAILED);
+    cr_assert(t.at_server.reason == REASON_TLS_ERROR && t.server.side.ssl == NULL);
 }
 
 Test(handshake, one_that_is_given_up_is_counted_back_and_its_signature_forgotten)

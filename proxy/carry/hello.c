@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/carry/hello.h"
+
+#include <stdbool.h>
+
+enum {
+    RECORD_HEADER = 5,
+    RECORD_HANDSHAKE = 22,
+    MAJOR_VERSION = 3,
+    MESSAGE_HEADER = 4,
+    MESSAGE_CLIENT_HELLO = 1,
+};
+
+// How far the records have been read: the bytes of the handshake message that they hold, and its
+// whole length once its header is there.
+struct reading {
+    size_t num_bytes;
+    uint8_t header[MESSAGE_HEADER];
+};
+
+// Says whether the first bytes, as many as there are, can still be those of a ClientHello. A record
+// without content tells no kind of message.
+static bool is_beginning(const uint8_t first[RECORD_HEADER + 1], size_t len)
+{
+    bool has_content = len > RECORD_HEADER && (first[3] != 0 || first[4] != 0);
+    return (len < 1 || first[0] == RECORD_HANDSHAKE) && (len < 2 || first[1] == MAJOR_VERSION) &&
+           (!has_content || first[RECORD_HEADER] == MESSAGE_CLIENT_HELLO);
+}
+
+// Counts the content of a record, of which `len` bytes at `skip` are there.
+static void take_content(struct reading *reading, const struct ring *in, size_t skip, size_t len)
+{
+    if (reading->num_bytes < MESSAGE_HEADER) {
+        size_t room = MESSAGE_HEADER - reading->num_bytes;
+        ring_copy(in, skip, reading->header + reading->num_bytes, len < room ? len : room);
+    }
+    reading->num_bytes += len;
+}
+
+static size_t message_len(const struct reading *reading)
+{
+    const uint8_t *header = reading->header;
+    return MESSAGE_HEADER + ((size_t)header[1] << 16 | (size_t)header[2] << 8 | (size_t)header[3]);
+}
+
+static bool has_length(const struct reading *reading)
+{
+    return reading->num_bytes >= MESSAGE_HEADER;
+}
+
+enum hello_state hello_look(const struct ring *in)
+{
+    uint8_t first[RECORD_HEADER + 1];
+    const size_t len_seen = in->len < HELLO_BYTES_MAX ? in->len : HELLO_BYTES_MAX;
+    size_t at = 0;
+    struct reading reading = {0};
+    if (!is_beginning(first, ring_copy(in, 0, first, sizeof first))) {
+        return HELLO_NONE;
+    }
+    while (len_seen - at >= RECORD_HEADER) {
+        uint8_t record[RECORD_HEADER];
+        ring_copy(in, at, record, sizeof record);
+        at += RECORD_HEADER;
+        size_t len = (size_t)record[3] << 8 | (size_t)record[4];
+        if (record[0] != RECORD_HANDSHAKE || record[1] != MAJOR_VERSION || len == 0) {
+            return HELLO_WHOLE;
+        }
+        size_t there = len_seen - at < len ? len_seen - at : len;
+        take_content(&reading, in, at, there);
+        if (has_length(&reading) && message_len(&reading) > HELLO_BYTES_MAX) {
+            return HELLO_TOO_LONG;
+        }
+        if (has_length(&reading) && reading.num_bytes >= message_len(&reading)) {
+            return HELLO_WHOLE;
+        }
+        at += there;
+    }
+    return len_seen < HELLO_BYTES_MAX ? HELLO_PART : HELLO_TOO_LONG;
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Says whether the bytes that a caller has sent so far are a TLS ClientHello, and whether all of it
+// is there, so that a caller costs no TLS object before that. It only measures: what the
+// ClientHello says is BoringSSL's to read. Pure; takes nothing from the ring.
+#ifndef TABARD_PROXY_CARRY_HELLO_H
+#define TABARD_PROXY_CARRY_HELLO_H
+
+#include "proxy/carry/ring.h"
+
+// What a ClientHello may take on the wire. One with every group and extension that clients send
+// today takes less than 3 KiB.
+#define HELLO_BYTES_MAX (16u << 10)
+
+enum hello_state {
+    HELLO_PART,     // the beginning of one, or nothing yet
+    HELLO_WHOLE,    // all of one, or so wrong behind its beginning that BoringSSL will refuse it
+    HELLO_NONE,     // another beginning
+    HELLO_TOO_LONG, // longer than HELLO_BYTES_MAX
+};
+
+// hello_look looks at the bytes of `in`. The first six decide whether they are a ClientHello:
+// a handshake record of TLS, and in it a handshake message of that kind (RFC 8446, sections 5.1
+// and 4). It may lie in several records.
+enum hello_state hello_look(const struct ring *in);
+
+#endif

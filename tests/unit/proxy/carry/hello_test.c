@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/carry/hello.h"
+
+#include <criterion/criterion.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint8_t memory[RING_BYTES];
+
+static enum hello_state look(const uint8_t *bytes, size_t len)
+{
+    struct ring ring = {0};
+    ring_attach(&ring, memory);
+    cr_assert(ring_write(&ring, bytes, len) == len);
+    return hello_look(&ring);
+}
+
+// The ClientHello of a client of BoringSSL, as one record.
+static size_t real_hello(uint8_t *out, size_t out_len)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    SSL *ssl = SSL_new(ctx);
+    BIO *wire = BIO_new(BIO_s_mem());
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), wire);
+    cr_assert(SSL_connect(ssl) < 0);
+    int len = BIO_read(wire, out, (int)out_len);
+    cr_assert(len > 100 && (size_t)len < out_len);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    return (size_t)len;
+}
+
+Test(hello, is_a_part_until_its_last_byte_has_come, .timeout = 20)
+{
+    uint8_t bytes[4096];
+    size_t len = real_hello(bytes, sizeof bytes);
+    for (size_t i = 0; i < len; i++) {
+        cr_assert(look(bytes, i) == HELLO_PART, "%zu of %zu bytes", i, len);
+    }
+    cr_assert(look(bytes, len) == HELLO_WHOLE);
+    cr_assert(look(bytes, len + 1) == HELLO_WHOLE, "what comes behind it is another's matter");
+}
+
+Test(hello, may_lie_in_records_of_any_size, .timeout = 20)
+{
+    static const size_t sizes[] = {1, 2, 3, 4, 5, 100};
+    uint8_t whole[4096];
+    uint8_t bytes[HELLO_BYTES_MAX];
+    size_t whole_len = real_hello(whole, sizeof whole);
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+        size_t len = 0;
+        for (size_t at = 5; at < whole_len; at += sizes[k]) {
+            size_t part = whole_len - at < sizes[k] ? whole_len - at : sizes[k];
+            const uint8_t header[] = {22, 3, 3, 0, (uint8_t)part};
+            memcpy(bytes + len, header, sizeof header);
+            memcpy(bytes + len + sizeof header, whole + at, part);
+            len += sizeof header + part;
+        }
+        cr_assert(look(bytes, len - 1) == HELLO_PART, "records of %zu bytes", sizes[k]);
+        cr_assert(look(bytes, len) == HELLO_WHOLE, "records of %zu bytes", sizes[k]);
+    }
+}
+
+#define ROW(state, ...)                                                                            \
+    {                                                                                              \
+        state, sizeof(uint8_t[]){__VA_ARGS__},                                                     \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+static const struct {
+    enum hello_state state;
+    size_t len;
+    uint8_t bytes[16];
+} beginnings[] = {
+    ROW(HELLO_PART, 22), ROW(HELLO_PART, 22, 3), ROW(HELLO_PART, 22, 3, 1, 0),
+    ROW(HELLO_PART, 22, 3, 1, 2, 0), ROW(HELLO_PART, 22, 3, 1, 2, 0, 1),
+    ROW(HELLO_PART, 22, 3, 4, 2, 0, 1), // the minor version tells nothing
+    ROW(HELLO_NONE, 'G'), ROW(HELLO_NONE, 0), ROW(HELLO_NONE, 21, 3, 3, 0, 2, 2), // an alert
+    ROW(HELLO_NONE, 23, 3, 3, 0, 2, 1),                                           // data
+    ROW(HELLO_NONE, 22, 2),                // a length of MySQL's, a message of somebody's
+    ROW(HELLO_NONE, 22, 0, 0, 0, 1),       //
+    ROW(HELLO_NONE, 22, 3, 1, 2, 0, 2),    // a ServerHello
+    ROW(HELLO_NONE, 22, 3, 1, 0, 1, 0),    // a HelloRequest
+    ROW(HELLO_NONE, 0x80, 46, 1, 3, 1, 0), // a ClientHello of SSL 2.0
+    // From here on the library will refuse it, and need not wait for more.
+    ROW(HELLO_WHOLE, 22, 3, 1, 0, 0),                        // a record without content
+    ROW(HELLO_WHOLE, 22, 3, 1, 0, 1, 1, 21, 3, 3, 0, 2),     // an alert in the middle
+    ROW(HELLO_WHOLE, 22, 3, 1, 0, 1, 1, 22, 2, 3, 0, 2),     // another version in the middle
+    ROW(HELLO_WHOLE, 22, 3, 1, 0, 4, 1, 0, 0, 0),            // an empty one
+    ROW(HELLO_TOO_LONG, 22, 3, 1, 0, 4, 1, 1, 0, 0),         // 65536 bytes
+    ROW(HELLO_TOO_LONG, 22, 3, 1, 0, 4, 1, 0, 0x40, 0),      // 16384, and its header
+    ROW(HELLO_PART, 22, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xf0), // the longest that there may be
+};
+
+Test(hello, is_told_by_its_first_six_bytes, .timeout = 20)
+{
+    for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++) {
+        cr_expect(look(beginnings[i].bytes, beginnings[i].len) == beginnings[i].state,
+                  "row %zu: %d", i, look(beginnings[i].bytes, beginnings[i].len));
+    }
+    cr_assert(hello_look(&(struct ring){0}) == HELLO_PART);
+}
+
+Test(hello, of_records_too_small_is_too_long, .timeout = 20)
+{
+    static const uint8_t start[] = {1, 0, 0x3f, 0xf0};
+    static uint8_t bytes[HELLO_BYTES_MAX];
+    for (size_t at = 0; at + 6 <= sizeof bytes; at += 6) {
+        memcpy(bytes + at, (const uint8_t[]){22, 3, 1, 0, 1, at < 24 ? start[at / 6] : 0}, 6);
+    }
+    cr_assert(look(bytes, sizeof bytes - 10) == HELLO_PART);
+    cr_assert(look(bytes, sizeof bytes) == HELLO_TOO_LONG);
+}
