@@ -215,10 +215,7 @@ static bool check_shape(struct parser *p, const ProtobufCFieldDescriptor *field,
     if (type == YAML_SCALAR_EVENT) {
         scalar = scalar_of(&p->event);
         if (is_null(&scalar)) {
-            return fail(
-                p, node,
-                "there is no value: write one ([] and {} are the empty ones, \"\" the empty "
-                "text), or leave the key out");
+            return fail(p, node, "there is no value: write one, or leave the key out");
         }
     }
     if (want_list) {
@@ -236,8 +233,8 @@ static bool check_shape(struct parser *p, const ProtobufCFieldDescriptor *field,
 }
 
 // Parses one value, which begins with the event under way, to where it lives in memory.
-static bool parse_value(struct parser *p, const ProtobufCFieldDescriptor *field, bool in_list,
-                        void *at, uint32_t node, unsigned depth)
+static bool parse_value(struct parser *p, const ProtobufCFieldDescriptor *field, void *at,
+                        uint32_t node, unsigned depth)
 {
     if (!check_shape(p, field, false, node)) {
         return false;
@@ -245,7 +242,7 @@ static bool parse_value(struct parser *p, const ProtobufCFieldDescriptor *field,
     if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
         struct err err = {{0}, {0}};
         struct pb_text_scalar scalar = scalar_of(&p->event);
-        return pb_text_scalar_store(field, &scalar, in_list, at, &err) || fail(p, node, err.text);
+        return pb_text_scalar_store(field, &scalar, at, &err) || fail(p, node, err.text);
     }
     const ProtobufCMessageDescriptor *descriptor = field->descriptor;
     ProtobufCMessage *message = must_alloc(1, descriptor->sizeof_message);
@@ -273,13 +270,14 @@ static bool parse_list(struct parser *p, ProtobufCMessage *message,
                        const ProtobufCFieldDescriptor *field, uint32_t node, unsigned depth)
 {
     size_t *num = (size_t *)((char *)message + field->quantifier_offset);
+    const yaml_mark_t begin = p->event.start_mark;
     if (depth >= PB_TEXT_DEPTH_MAX) {
         return fail_depth(p, node);
     }
     while (next(p, node) && p->event.type != YAML_SEQUENCE_END_EVENT) {
         uint32_t item = mark(p, node, NULL, *num);
         void *at = append(message, field);
-        bool parsed = parse_value(p, field, true, at, item, depth + 1);
+        bool parsed = parse_value(p, field, at, item, depth + 1);
         // A message counts from its allocation on, for the free; a scalar only when it is whole.
         bool has_value = field->type == PROTOBUF_C_TYPE_MESSAGE ? *(void **)at != NULL : parsed;
         *num += has_value;
@@ -287,7 +285,15 @@ static bool parse_list(struct parser *p, ProtobufCMessage *message,
             return false;
         }
     }
-    return p->has_event && p->event.type == YAML_SEQUENCE_END_EVENT;
+    if (!p->has_event || p->event.type != YAML_SEQUENCE_END_EVENT) {
+        return false;
+    }
+    // Without values a field means "any" or a default, which is wider than any list that somebody
+    // would write. Without rows there is nothing, which is what "[]" says.
+    return *num > 0 || field->type == PROTOBUF_C_TYPE_MESSAGE ||
+           fail_at(p, node, begin.line + 1, begin.column + 1,
+                   "the list is empty, which would mean the same as no list: write at least one "
+                   "value, or leave the key out");
 }
 
 static bool parse_field(struct parser *p, ProtobufCMessage *message,
@@ -313,12 +319,12 @@ static bool parse_field(struct parser *p, ProtobufCMessage *message,
         // protobuf-c's free looks at the case first, so the value must be valid before it is set.
         memset(at, 0, pb_text_value_size(field));
         *oneof_case = field->id;
-        return parse_value(p, field, true, at, here, depth);
+        return parse_value(p, field, at, here, depth);
     }
     if (field->label == PROTOBUF_C_LABEL_OPTIONAL && field->quantifier_offset != 0) {
         *(protobuf_c_boolean *)((char *)message + field->quantifier_offset) = 1;
     }
-    return parse_value(p, field, false, at, here, depth);
+    return parse_value(p, field, at, here, depth);
 }
 
 static bool parse_message(struct parser *p, ProtobufCMessage *message, uint32_t node,

@@ -21,7 +21,9 @@ struct pb_text_marks; // opaque: where each field stood, path -> line and column
 // pb_text_parse reads one YAML document into a message of `descriptor`; free it with
 // protobuf_c_message_free_unpacked(message, NULL). NULL sets err: an unknown or repeated key, a
 // wrong type, an unknown or zero enum value, an anchor, an alias, a tag, a second document, a NUL
-// or bad UTF-8 in a string, text over PB_TEXT_BYTES_MAX, nesting over PB_TEXT_DEPTH_MAX. err.text
+// or bad UTF-8 in a string, text over PB_TEXT_BYTES_MAX, nesting over PB_TEXT_DEPTH_MAX. Also what
+// is written and empty where that would read as absent: null, a text without characters, a list of
+// values without any. A list of messages may be empty, and a message may have no keys. err.text
 // then reads "mesh.yaml:14:3: policies[2].ports[0]: ..." and says what would be right. An absent
 // field takes proto3's zero. `bytes` fields are base64. *out_marks (out_marks may be NULL) is owned
 // by the caller.
@@ -37,7 +39,8 @@ bool pb_text_marks_locate(const struct pb_text_marks *marks, const char *file_na
 void pb_text_marks_free(struct pb_text_marks *marks);
 
 // pb_text_to_json prints a message as JSON by its field names, enums by name, bytes as base64, zero
-// values left out. Returns malloc'd text with a newline at its end.
+// values left out; pb_text_parse reads it back unless a list or a oneof holds an empty text.
+// Returns malloc'd text with a newline at its end.
 char *pb_text_to_json(const ProtobufCMessage *message);
 
 // pb_text_has_unknown says whether a message or any message in it kept fields that its descriptor

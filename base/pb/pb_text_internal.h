@@ -49,11 +49,9 @@ struct pb_text_scalar {
 };
 
 // pb_text_scalar_store converts a scalar to the field's type and stores it at `at`; strings and
-// bytes are malloc'd, and the empty ones too when in_list. false sets err.text without path or
-// position.
+// bytes are malloc'd. false sets err.text without path or position.
 bool pb_text_scalar_store(const ProtobufCFieldDescriptor *field,
-                          const struct pb_text_scalar *scalar, bool in_list, void *at,
-                          struct err *err);
+                          const struct pb_text_scalar *scalar, void *at, struct err *err);
 
 // pb_text_quote writes up to about 60 bytes of a text between quotes into buf, anything unprintable
 // as \xNN, and returns buf.

@@ -215,14 +215,19 @@ static bool read_enum(const ProtobufCEnumDescriptor *values, const struct pb_tex
         near == NULL ? "" : "; did you mean ", near == NULL ? "" : near, near == NULL ? "" : "?");
 }
 
-static bool read_string(const struct pb_text_scalar *scalar, bool in_list, char **out,
-                        struct err *err)
+static bool refuse_empty(struct err *err)
+{
+    return err_set(err, "the text is empty, which would mean the same as no text: write one, or "
+                        "leave the key out");
+}
+
+static bool read_string(const struct pb_text_scalar *scalar, char **out, struct err *err)
 {
     if (memchr(scalar->text, '\0', scalar->len) != NULL) {
         return err_set(err, "the text holds a NUL character, which no text here may");
     }
-    if (scalar->len == 0 && !in_list) {
-        return true; // stays protobuf-c's own empty string
+    if (scalar->len == 0) {
+        return refuse_empty(err);
     }
     char *copy = must_alloc(scalar->len + 1, 1);
     memcpy(copy, scalar->text, scalar->len);
@@ -278,15 +283,14 @@ static bool read_base64(const struct pb_text_scalar *scalar, ProtobufCBinaryData
     }
     if (len == 0) {
         free(bytes);
-        return true;
+        return refuse_empty(err);
     }
     *out = (ProtobufCBinaryData){.len = len, .data = bytes};
     return true;
 }
 
 bool pb_text_scalar_store(const ProtobufCFieldDescriptor *field,
-                          const struct pb_text_scalar *scalar, bool in_list, void *at,
-                          struct err *err)
+                          const struct pb_text_scalar *scalar, void *at, struct err *err)
 {
     uint64_t number = 0;
     int64_t signed_number = 0;
@@ -327,7 +331,7 @@ bool pb_text_scalar_store(const ProtobufCFieldDescriptor *field,
     case PROTOBUF_C_TYPE_ENUM:
         return read_enum(field->descriptor, scalar, at, err);
     case PROTOBUF_C_TYPE_STRING:
-        return read_string(scalar, in_list, at, err);
+        return read_string(scalar, at, err);
     case PROTOBUF_C_TYPE_BYTES:
         return read_base64(scalar, at, err);
     case PROTOBUF_C_TYPE_MESSAGE:

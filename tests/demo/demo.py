@@ -228,7 +228,7 @@ class Demo:
                 answer = self.openssl(self.address("payments", family), guest)
                 expect(SECRET in answer, f"{family}: openssl was answered: {answer!r}")
                 figures.append(f"{family} {answer.splitlines()[0].split(' ', 1)[1]}")
-        self.payments.config["policies"].append({"name": "lobby-stays-out", "action": "DENY", "mode": "ENFORCE", "ports": [],
+        self.payments.config["policies"].append({"name": "lobby-stays-out", "action": "DENY", "mode": "ENFORCE",
                                                  "rules": [{"principals": [f"spiffe://{DOMAIN}/ns/lobby/"]}]})
         self.payments.apply()
         self.refused("lobby again, now that a rule names it", lambda to: self.curl("lobby", to), "policy_denied",

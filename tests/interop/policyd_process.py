@@ -29,8 +29,10 @@ def workload(name, address=None, **more):
 
 
 def allow(name, target, *principals, ports=()):
-    return {"targets": [target], "policy": {"name": name, "action": "ALLOW", "mode": "ENFORCE", "ports": list(ports),
-                                            "rules": [{"principals": list(principals)}]}}
+    made = {"name": name, "action": "ALLOW", "mode": "ENFORCE", "rules": [{"principals": list(principals)}]}
+    if ports:
+        made["ports"] = list(ports)
+    return {"targets": [target], "policy": made}
 
 
 class Policyd(Logged):

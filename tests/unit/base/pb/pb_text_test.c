@@ -84,6 +84,25 @@ Test(pb_text, an_empty_document_is_an_empty_message)
     }
 }
 
+Test(pb_text, a_list_of_messages_and_a_message_may_be_written_empty)
+{
+    struct err err;
+    struct pb_text_marks *marks = NULL;
+    static const char text[] = "policies: []\ninbound_ports: []\nsettings: {interception: {}}\n";
+    Tabard__V1__MeshConfig *config = parse_bytes(text, sizeof text - 1, &marks, &err);
+    cr_assert_not_null(config, "%s", err.text);
+    cr_expect_eq(config->n_policies, 0);
+    cr_expect_not_null(config->settings->interception);
+    pb_text_marks_free(marks);
+    release(config);
+}
+
+#define EMPTY_LIST                                                                                 \
+    "the list is empty, which would mean the same as no list: write at least one value, or leave " \
+    "the key out"
+#define EMPTY_TEXT                                                                                 \
+    "the text is empty, which would mean the same as no text: write one, or leave the key out"
+
 Test(pb_text, what_is_wrong_is_named_with_its_place)
 {
     static const struct {
@@ -129,14 +148,36 @@ Test(pb_text, what_is_wrong_is_named_with_its_place)
         {"identity: {key: {a: b}}",
          "mesh.yaml:1:17: identity.key: this takes a single value, not keys"},
         {"settings:",
-         "mesh.yaml:1:10: settings: there is no value: write one ([] and {} are the empty ones, "
-         "\"\" the empty text), or leave the key out"},
+         "mesh.yaml:1:10: settings: there is no value: write one, or leave the key out"},
         {"policies: ~",
-         "mesh.yaml:1:11: policies: there is no value: write one ([] and {} are the empty ones, "
-         "\"\" the empty text), or leave the key out"},
+         "mesh.yaml:1:11: policies: there is no value: write one, or leave the key out"},
         {"identity: {key: null}",
-         "mesh.yaml:1:17: identity.key: there is no value: write one ([] and {} are the "
-         "empty ones, \"\" the empty text), or leave the key out"},
+         "mesh.yaml:1:17: identity.key: there is no value: write one, or leave the key out"},
+        {"policies: [{ports: ~}]",
+         "mesh.yaml:1:20: policies[0].ports: there is no value: write one, or leave the key out"},
+        {"policies: [{ports: [8080, ]}, {ports: [~]}]",
+         "mesh.yaml:1:40: policies[1].ports[0]: there is no value: write one, or leave the key "
+         "out"},
+        // Empty where that would read as absent.
+        {"policies: [{ports: []}]", "mesh.yaml:1:20: policies[0].ports: " EMPTY_LIST},
+        {"policies:\n- ports:\n    [\n    ]\n", "mesh.yaml:3:5: policies[0].ports: " EMPTY_LIST},
+        {"{\"policies\": [{\"rules\": [{\"principals\": [\n]}]}]}",
+         "mesh.yaml:1:41: policies[0].rules[0].principals: " EMPTY_LIST},
+        {"policies: [{rules: [{not_principals: []}]}]",
+         "mesh.yaml:1:38: policies[0].rules[0].not_principals: " EMPTY_LIST},
+        {"policies: [{rules: [{source_ips: []}]}]",
+         "mesh.yaml:1:34: policies[0].rules[0].source_ips: " EMPTY_LIST},
+        {"policies: [{rules: [{not_source_ips: []}]}]",
+         "mesh.yaml:1:38: policies[0].rules[0].not_source_ips: " EMPTY_LIST},
+        {"destinations: [{addresses: []}]",
+         "mesh.yaml:1:28: destinations[0].addresses: " EMPTY_LIST},
+        {"destinations: [{identities: []}]",
+         "mesh.yaml:1:29: destinations[0].identities: " EMPTY_LIST},
+        {"policy_agent: {addresses: []}", "mesh.yaml:1:27: policy_agent.addresses: " EMPTY_LIST},
+        {"trust_bundles: [{crls: \"\"}]", "mesh.yaml:1:24: trust_bundles[0].crls: " EMPTY_TEXT},
+        {"trust_bundles:\n- crls: |\n", "mesh.yaml:2:9: trust_bundles[0].crls: " EMPTY_TEXT},
+        {"policies: [{rules: [{principals: ['']}]}]",
+         "mesh.yaml:1:35: policies[0].rules[0].principals[0]: " EMPTY_TEXT},
         // Values.
         {"policies:\n  - action: allow\n", "mesh.yaml:2:13: policies[0].action: \"allow\" is not "
                                            "one of ALLOW, DENY; did you mean ALLOW?"},

@@ -136,7 +136,6 @@ Test(pb_text_values, a_text_is_taken_as_it_stands_whatever_it_looks_like)
         {"text: yes", "yes"},
         {"text: 1.50", "1.50"},
         {"text: 'null'", "null"},
-        {"text: ''", ""},
         {"text: \"\\u00e4\\t\"", "\xc3\xa4\t"},
         {"text: |\n  a\n  b\n", "a\nb\n"},
     };
@@ -156,7 +155,6 @@ Test(pb_text_values, base64_of_every_length_reads_back_and_may_stand_on_several_
         const char *bytes;
         size_t len;
     } rows[] = {
-        {"raw: ''", "", 0},
         {"raw: Zg==", "f", 1},
         {"raw: Zm8=", "fo", 2},
         {"raw: Zm9v", "foo", 3},
@@ -181,7 +179,7 @@ Test(pb_text_values, lists_of_every_kind_read_and_print)
     Scalars__Lists *message = parse(&scalars__lists__descriptor,
                                     "i32: [1, -2, 3]\nu64: [18446744073709551615]\nwide: [1, 2.5]\n"
                                     "flag: [true, false]\ncolour: [RED, DARK_BLUE]\n"
-                                    "text: ['', a]\nraw: ['', Zg==]\nchild: [{}, {text: [x]}]\n",
+                                    "text: [b, a]\nraw: [Zm8=, Zg==]\nchild: [{}, {text: [x]}]\n",
                                     &err);
     cr_assert_not_null(message, "%s", err.text);
     cr_expect_eq(message->n_i32, 3);
@@ -190,8 +188,8 @@ Test(pb_text_values, lists_of_every_kind_read_and_print)
     cr_expect_eq(message->wide[1], 2.5);
     cr_expect(message->flag[0] && !message->flag[1]);
     cr_expect_eq(message->colour[1], SCALARS__COLOUR__DARK_BLUE);
-    cr_expect_str_eq(message->text[0], "");
-    cr_expect_eq(message->raw[0].len, 0);
+    cr_expect_str_eq(message->text[0], "b");
+    cr_expect_eq(message->raw[0].len, 2);
     cr_expect_eq(message->raw[1].data[0], 'f');
     cr_expect_str_eq(message->child[1]->text[0], "x");
     char *json = pb_text_to_json(&message->base);
@@ -203,6 +201,40 @@ Test(pb_text_values, lists_of_every_kind_read_and_print)
     free(json_again);
     release(message);
     release(again);
+}
+
+Test(pb_text_values, an_empty_text_is_refused_of_every_kind_and_place)
+{
+    static const struct {
+        const ProtobufCMessageDescriptor *descriptor;
+        const char *text;
+    } rows[] = {
+        {&scalars__scalars__descriptor, "text: ''"},
+        {&scalars__scalars__descriptor, "text: \"\""},
+        {&scalars__scalars__descriptor, "text: >\n"},
+        {&scalars__scalars__descriptor, "raw: ''"},
+        {&scalars__scalars__descriptor, "raw: ' '"},
+        {&scalars__lists__descriptor, "text: [a, '']"},
+        {&scalars__lists__descriptor, "raw: [Zg==, '']"},
+        {&scalars__kinds__descriptor, "text: ''"},
+    };
+    for (size_t i = 0; i < NUM(rows); i++) {
+        struct err err;
+        cr_expect_null(parse(rows[i].descriptor, rows[i].text, &err), "%s", rows[i].text);
+        cr_expect_not_null(strstr(err.text, "the text is empty"), "%s: %s", rows[i].text, err.text);
+    }
+}
+
+Test(pb_text_values, an_empty_list_of_values_is_refused_of_every_kind)
+{
+    static const char *const lists[] = {"i32", "u64", "wide", "flag", "colour", "text", "raw"};
+    for (size_t i = 0; i < NUM(lists); i++) {
+        char text[32];
+        struct err err;
+        snprintf(text, sizeof text, "%s: []", lists[i]);
+        cr_expect_null(parse(&scalars__lists__descriptor, text, &err), "%s", text);
+        cr_expect_not_null(strstr(err.text, "the list is empty"), "%s: %s", text, err.text);
+    }
 }
 
 Test(pb_text_values, a_long_list_keeps_every_value)
@@ -227,7 +259,7 @@ Test(pb_text_values, a_long_list_keeps_every_value)
 Test(pb_text_values, one_kind_of_several_is_read_and_a_second_one_refused)
 {
     static const char *const rows[] = {
-        "{\n  \"text\": \"\"\n}\n",
+        "{\n  \"text\": \"a\"\n}\n",
         "{\n  \"raw\": \"Zg==\"\n}\n",
         "{\n  \"u32\": 0\n}\n",
         "{\n  \"child\": {}\n}\n",

@@ -272,9 +272,9 @@ Test(route, what_is_refused_is_named)
                                     "'[::1]:80'}\n",
          "inbound_ports[1].application", "[::1]:80 is listened on by this sidecar itself: a loop"},
         // Forwards.
-        {FORWARD("", "10.0.0.1:80"), "forwards[0].listen",
+        {"forwards: [{destination: '10.0.0.1:80'}]", "forwards[0].listen",
          "\"\" is not an address and port (as in 10.1.2.3:80 or [fd00::1]:80)"},
-        {FORWARD("127.0.0.1:1", ""), "forwards[0].destination",
+        {"forwards: [{listen: '127.0.0.1:1'}]", "forwards[0].destination",
          "\"\" is not an address and port (as in 10.1.2.3:80 or [fd00::1]:80)"},
         {FORWARD("127.0.0.1:1", "[::]:80"), "forwards[0].destination",
          "\"[::]:80\" is no address to connect to: write one of a host, or 127.0.0.1"},

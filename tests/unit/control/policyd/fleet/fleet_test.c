@@ -45,6 +45,16 @@ Test(fleet, refuses_what_a_sidecar_could_not_use_and_says_where, .timeout = TIME
          "ENFORCE, rules: [{}]}}]",
          "policies[0].policy.rules[0]"},
         {"policies: [{targets: ['demo.example'], policy: {name: p}}]", "policies[0].targets[0]"},
+        {"policies: [{targets: ['spiffe://demo.example'], policy: {name: p, action: ALLOW, mode: "
+         "ENFORCE, ports: [], rules: [{principals: ['spiffe://demo.example']}]}}]",
+         "fleet/a.yaml:1:104: policies[0].policy.ports: the list is empty"},
+        {"policies: [{targets: ['spiffe://demo.example'], policy: {name: p, action: ALLOW, mode: "
+         "ENFORCE, rules: [{principals: [], source_ips: ['10.0.0.0/8']}]}}]",
+         "policies[0].policy.rules[0].principals: the list is empty"},
+        {"destinations: [{callers: [], destination: {name: d}}]",
+         "destinations[0].callers: the list is empty"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a', unix_uids: []}]",
+         "workloads[0].unix_uids: the list is empty"},
         {"destinations: [{callers: ['spiffe://demo.example'], destination: {name: d, addresses: "
          "['10.0.0.1'], mode: MTLS}}]",
          "destinations[0].destination.identities"},
@@ -109,17 +119,16 @@ static char *random_fleet(unsigned seed)
     FILE *out = open_memstream(&text, &len);
     fprintf(out, "workloads:\n");
     for (unsigned i = 0; i < NUM_WORKLOADS; i++) {
-        fprintf(out, "- {spiffe_id: 'spiffe://demo.example/ns/%u/w%u', ports: [%s]}\n", i % 4, i,
-                i % 5 == 0 ? "" : "80, 443");
+        fprintf(out, "- {spiffe_id: 'spiffe://demo.example/ns/%u/w%u'%s}\n", i % 4, i,
+                i % 5 == 0 ? "" : ", ports: [80, 443]");
     }
     fprintf(out, "policies:\n");
     for (unsigned i = 0; i < NUM_POLICIES; i++) {
         fprintf(out, "- {targets: [");
         put_pattern(out, &seed);
-        fprintf(out,
-                "], policy: {name: p%u, action: %s, mode: %s, ports: [%s], rules: [{principals: [",
-                i, pick(&seed, 4) == 0 ? "DENY" : "ALLOW",
-                pick(&seed, 5) == 0 ? "AUDIT" : "ENFORCE", pick(&seed, 2) == 0 ? "" : "80");
+        fprintf(out, "], policy: {name: p%u, action: %s, mode: %s, %srules: [{principals: [", i,
+                pick(&seed, 4) == 0 ? "DENY" : "ALLOW", pick(&seed, 5) == 0 ? "AUDIT" : "ENFORCE",
+                pick(&seed, 2) == 0 ? "" : "ports: [80], ");
         put_pattern(out, &seed);
         fprintf(out, "]");
         if (pick(&seed, 3) == 0) {
