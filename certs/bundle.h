@@ -2,8 +2,8 @@
 //
 // Trust bundles: for each trust domain the roots and CRLs that prove its peers (SPIFFE Trust Domain
 // and Bundle, section 3). Roots of different trust domains are never pooled. A trust_bundles never
-// changes once it is built, so any thread may read it; its owner frees it. certs/verify.h verifies
-// peers against it.
+// changes once it is built, so any thread may read it; its owner frees it. certs/path/verify.h
+// verifies peers against it.
 #ifndef TABARD_CERTS_BUNDLE_H
 #define TABARD_CERTS_BUNDLE_H
 

@@ -25,9 +25,9 @@ bool chain_init(struct chain *out, const ProtobufCBinaryData *ders, size_t num, 
     if (num == 0) {
         return err_set(err, "no certificate: a sidecar needs its own");
     }
-    if (num > VERIFY_CHAIN_MAX) {
+    if (num > CHAIN_CERTS_MAX) {
         return err_set(err, "%zu certificates, more than the %d that a peer accepts", num,
-                       VERIFY_CHAIN_MAX);
+                       CHAIN_CERTS_MAX);
     }
     for (; out->num < num; out->num++) {
         const ProtobufCBinaryData *der = &ders[out->num];
@@ -48,7 +48,7 @@ struct chain chain_lent(const STACK_OF(CRYPTO_BUFFER) * sent)
 {
     struct chain chain = {.num = 0};
     size_t num = sent == NULL ? 0 : sk_CRYPTO_BUFFER_num(sent);
-    for (; chain.num < num && chain.num <= VERIFY_CHAIN_MAX; chain.num++) {
+    for (; chain.num < num && chain.num <= CHAIN_CERTS_MAX; chain.num++) {
         chain.certs[chain.num] = sk_CRYPTO_BUFFER_value(sent, chain.num);
     }
     return chain;

@@ -12,16 +12,21 @@
 #include <stddef.h>
 
 #include "base/err.h"
-#include "certs/verify.h"
+
+#define CHAIN_CERTS_MAX 10 // certificates that a peer may send
+// The bytes of a chain as a Certificate message carries it (RFC 8446, section 4.4.2). BoringSSL
+// refuses a longer message of a peer before anything is parsed, and our own chain must fit into
+// this limit, since every peer has it.
+#define CHAIN_BYTES_MAX (32u << 10)
 
 // Zero state: no certificate.
 struct chain {
     // One more than a peer accepts, so that the verifier sees that a chain is too long.
-    CRYPTO_BUFFER *certs[VERIFY_CHAIN_MAX + 1];
+    CRYPTO_BUFFER *certs[CHAIN_CERTS_MAX + 1];
     size_t num;
 };
 
-// chain_init copies 1 to VERIFY_CHAIN_MAX certificates without looking into them. false sets err,
+// chain_init copies 1 to CHAIN_CERTS_MAX certificates without looking into them. false sets err,
 // and *out is then the zero state.
 bool chain_init(struct chain *out, const ProtobufCBinaryData *ders, size_t num, struct err *err);
 void chain_cleanup(struct chain *chain);

@@ -7,7 +7,6 @@
 
 #include "base/must.h"
 #include "certs/key.h"
-#include "certs/verify.h"
 
 // In the order of preference. TLS 1.3 signs with the PSS forms of RSA only, so no other form is
 // listed (RFC 8446, section 4.2.3).
@@ -97,7 +96,7 @@ static bool set_common(SSL_CTX *ctx, const struct context_options *options, stru
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     SSL_CTX_set_early_data_enabled(ctx, 0);
-    SSL_CTX_set_max_cert_list(ctx, VERIFY_CHAIN_BYTES_MAX);
+    SSL_CTX_set_max_cert_list(ctx, CHAIN_BYTES_MAX);
     SSL_CTX_set_custom_verify(ctx, mode, options->hooks.on_verify);
     if (!SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) ||
         !SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) || !SSL_CTX_set_num_tickets(ctx, 0) ||
@@ -130,10 +129,10 @@ static bool check_cert(const CRYPTO_BUFFER *buffer, bool is_leaf, struct err *er
     const uint8_t *der = CRYPTO_BUFFER_data(buffer);
     size_t len = CRYPTO_BUFFER_len(buffer);
     const uint8_t *end = der;
-    X509 *cert = len == 0 || len > VERIFY_CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)len);
+    X509 *cert = len == 0 || len > CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)len);
     bool ok = true;
     if (cert == NULL || end != der + len) {
-        ok = err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CHAIN_BYTES_MAX);
+        ok = err_set(err, "not one DER certificate of at most %u bytes", CHAIN_BYTES_MAX);
     } else if (is_leaf) {
         // Only the leaf's key signs handshakes; those above it are the verifier's matter.
         EVP_PKEY *key = X509_get_pubkey(cert);

@@ -4,7 +4,7 @@
 // allow TLS 1.3 only, three AEAD suites, one list of groups and one of signature algorithms, no
 // tickets, no session cache, no early data (RFC 8446; NIST SP 800-52r2). A context is the caller's
 // and immutable once built; any thread may make an SSL of it. The caller's on_verify decides whom a
-// peer's chain proves; see certs/verify.h.
+// peer's chain proves; see certs/path/verify.h.
 #ifndef TABARD_CERTS_CONTEXT_H
 #define TABARD_CERTS_CONTEXT_H
 

@@ -15,7 +15,7 @@
 #include <time.h>
 
 #include "certs/identity.h"
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 
 #define PEERS_BUCKETS    1024
 #define PEERS_UNUSED_MAX 1024

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Why connections end: one list of enum, text (log value and metric label), the TLS alert that
-// tells the peer, and how often it is logged. To add a reason: one line here, or in certs/verify.h
-// for what the verifier finds.
+// tells the peer, and how often it is logged. To add a reason: one line here, or in
+// certs/path/verify.h for what the verifier finds.
 #ifndef TABARD_PROXY_RULES_REASON_H
 #define TABARD_PROXY_RULES_REASON_H
 
 #include <stdbool.h>
 
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 
 // X(enum, text, alert, logged). A reason that a flood of connections can bring is logged SELDOM:
 // one line now and then says how many ends it stands for. EACH end of any other reason has a line

@@ -15,7 +15,7 @@
 #include "certs/bundle.h"
 #include "certs/context.h"
 #include "certs/identity.h"
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 #include "proto/contract.h"
 #include "tabard/v1/mesh.pb-c.h"
 

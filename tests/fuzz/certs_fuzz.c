@@ -18,7 +18,7 @@
 #include "certs/identity.h"
 #include "certs/ca/mint.h"
 #include "certs/ca/mint_ext.h"
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 #include "tests/support/bad_cert.h"
 
 #define NOW    ((time_t)1900000000)
@@ -118,7 +118,7 @@ static bool run_chain(const uint8_t *data, size_t len)
     struct chain chain = {.num = 0};
     CBS in, cert;
     CBS_init(&in, data, len);
-    while (chain.num <= VERIFY_CHAIN_MAX && CBS_get_u16_length_prefixed(&in, &cert)) {
+    while (chain.num <= CHAIN_CERTS_MAX && CBS_get_u16_length_prefixed(&in, &cert)) {
         CRYPTO_BUFFER *buffer = CRYPTO_BUFFER_new(CBS_data(&cert), CBS_len(&cert), NULL);
         invariant(buffer != NULL);
         chain.certs[chain.num++] = buffer;

@@ -14,7 +14,7 @@
 #include "base/pb/pb_copy.h"
 #include "certs/bundle.h"
 #include "certs/cert.h"
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/agent/snapshot/credentials.h"
 #include "proto/contract.h"

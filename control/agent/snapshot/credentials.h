@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 #include "certs/bundle.h"
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 // credentials_key_read reads the first private key of a PEM text (PKCS#8, SEC 1 or PKCS#1, without

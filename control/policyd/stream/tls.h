@@ -8,7 +8,7 @@
 #define TABARD_CONTROL_POLICYD_STREAM_TLS_H
 
 #include "certs/cert.h"
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 #include "net/http2/transport.h"
 #include "control/policyd/ca/sign.h"
 

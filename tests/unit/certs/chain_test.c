@@ -31,18 +31,18 @@ Test(chain, holds_copies_in_their_order)
 Test(chain, none_and_more_than_a_peer_accepts_are_refused)
 {
     uint8_t byte = 1;
-    ProtobufCBinaryData ders[VERIFY_CHAIN_MAX + 1];
+    ProtobufCBinaryData ders[CHAIN_CERTS_MAX + 1];
     struct chain chain;
     struct err err = {0};
-    for (size_t i = 0; i < VERIFY_CHAIN_MAX + 1; i++) {
+    for (size_t i = 0; i < CHAIN_CERTS_MAX + 1; i++) {
         ders[i] = (ProtobufCBinaryData){.data = &byte, .len = 1};
     }
     cr_expect_not(chain_init(&chain, ders, 0, &err));
     cr_expect(strstr(err.text, "no certificate") != NULL, "%s", err.text);
-    cr_expect_not(chain_init(&chain, ders, VERIFY_CHAIN_MAX + 1, &err));
+    cr_expect_not(chain_init(&chain, ders, CHAIN_CERTS_MAX + 1, &err));
     cr_expect(strstr(err.text, "11 certificates") != NULL, "%s", err.text);
     cr_expect_eq(chain.num, 0);
-    cr_expect(chain_init(&chain, ders, VERIFY_CHAIN_MAX, &err), "%s", err.text);
+    cr_expect(chain_init(&chain, ders, CHAIN_CERTS_MAX, &err), "%s", err.text);
     chain_cleanup(&chain);
 }
 
@@ -55,10 +55,10 @@ Test(chain, one_that_a_peer_sent_shows_one_certificate_more_than_is_accepted)
     } rows[] = {
         {0, 0},
         {1, 1},
-        {VERIFY_CHAIN_MAX, VERIFY_CHAIN_MAX},
-        {VERIFY_CHAIN_MAX + 1, VERIFY_CHAIN_MAX + 1},
-        {VERIFY_CHAIN_MAX + 2, VERIFY_CHAIN_MAX + 1},
-        {100, VERIFY_CHAIN_MAX + 1},
+        {CHAIN_CERTS_MAX, CHAIN_CERTS_MAX},
+        {CHAIN_CERTS_MAX + 1, CHAIN_CERTS_MAX + 1},
+        {CHAIN_CERTS_MAX + 2, CHAIN_CERTS_MAX + 1},
+        {100, CHAIN_CERTS_MAX + 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         STACK_OF(CRYPTO_BUFFER) *sent = sk_CRYPTO_BUFFER_new_null();

@@ -11,8 +11,9 @@
 #include <time.h>
 
 #include "certs/bundle.h"
+#include "certs/chain.h"
 #include "certs/ca/mint.h"
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 
 // A moment far from the real one, so that no test leans on the clock by accident.
 #define DOMAIN "prod.example"

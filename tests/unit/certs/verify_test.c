@@ -545,17 +545,17 @@ Test(verify, nothing_too_much_and_garbage_are_refused_before_any_work, .timeout 
     X509 *leaf = fixture_leaf(&w.root, ID, NULL);
     cr_assert(mint_cert_der(&der, &len, leaf));
     CRYPTO_BUFFER *good = CRYPTO_BUFFER_new(der, len, NULL);
-    CRYPTO_BUFFER *many[VERIFY_CHAIN_MAX + 1];
-    for (size_t i = 0; i < VERIFY_CHAIN_MAX + 1; i++) {
+    CRYPTO_BUFFER *many[CHAIN_CERTS_MAX + 1];
+    for (size_t i = 0; i < CHAIN_CERTS_MAX + 1; i++) {
         many[i] = good;
     }
-    failure = verify_peer(&peer, many, VERIFY_CHAIN_MAX + 1, w.bundles, NOW, &err);
+    failure = verify_peer(&peer, many, CHAIN_CERTS_MAX + 1, w.bundles, NOW, &err);
     expect_failure(VERIFY_CHAIN_TOO_LONG, failure, err, "11 certificates", "eleven");
-    failure = verify_peer(&peer, many, VERIFY_CHAIN_MAX, w.bundles, NOW, &err);
+    failure = verify_peer(&peer, many, CHAIN_CERTS_MAX, w.bundles, NOW, &err);
     expect_failure(VERIFY_OK, failure, err, "", "ten, nine of them useless");
 
     // Two that would fill the message to the last byte, and then one byte more.
-    size_t room = VERIFY_CHAIN_BYTES_MAX - 4 - (len + 5) - 5;
+    size_t room = CHAIN_BYTES_MAX - 4 - (len + 5) - 5;
     uint8_t *big = calloc(1, room + 1);
     CRYPTO_BUFFER *full = CRYPTO_BUFFER_new(big, room, NULL);
     CRYPTO_BUFFER *too_full = CRYPTO_BUFFER_new(big, room + 1, NULL);

@@ -9,7 +9,7 @@
 #include "base/must.h"
 #include "certs/bundle.h"
 #include "certs/der_list.h"
-#include "certs/verify.h"
+#include "certs/chain.h"
 #include "control/agent/snapshot/credentials.h"
 
 // Blames `where` for an error that names no field, and locates it.
@@ -63,7 +63,7 @@ static bool read_identity(struct mesh *mesh, const struct mesh_files *files, str
     tabard__v1__identity__init(identity);
     snapshot->identity = identity;
     struct part *part = part_new(&snapshot->base, NULL);
-    bool ok = read_blobs(files, "identity.certificate", "CERTIFICATE", VERIFY_CHAIN_MAX,
+    bool ok = read_blobs(files, "identity.certificate", "CERTIFICATE", CHAIN_CERTS_MAX,
                          &identity->chain, &identity->n_chain, err);
     if (ok) {
         part->key = credentials_key_read(key->file.bytes, key->file.len, err);

@@ -10,7 +10,7 @@
 #include "base/must.h"
 #include "certs/cert.h"
 #include "certs/identity.h"
-#include "certs/verify.h"
+#include "certs/chain.h"
 
 // The one URI of a leaf, malloc'd. NULL sets err.
 static char *read_id(const X509 *leaf, struct err *err)
@@ -38,7 +38,7 @@ static bool check_leaf(struct pa_certificate *out, const ProtobufCBinaryData *de
                        const char *expected_id, struct err *err)
 {
     const uint8_t *end = der->data;
-    X509 *leaf = der->len > VERIFY_CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
+    X509 *leaf = der->len > CHAIN_BYTES_MAX ? NULL : d2i_X509(NULL, &end, (long)der->len);
     EVP_PKEY *leaf_key = leaf != NULL ? X509_get_pubkey(leaf) : NULL;
     time_t not_before = 0;
     time_t not_after = 0;
@@ -46,7 +46,7 @@ static bool check_leaf(struct pa_certificate *out, const ProtobufCBinaryData *de
     if (leaf_key == NULL || end != der->data + der->len ||
         !cert_time_read(&not_before, X509_get0_notBefore(leaf)) ||
         !cert_time_read(&not_after, X509_get0_notAfter(leaf))) {
-        err_set(err, "not one DER certificate of at most %u bytes", VERIFY_CHAIN_BYTES_MAX);
+        err_set(err, "not one DER certificate of at most %u bytes", CHAIN_BYTES_MAX);
     } else if (EVP_PKEY_cmp(leaf_key, key) != 1) {
         err_set(err, "issued for another key than that of the certificate_request");
     } else {
@@ -67,9 +67,9 @@ static bool check_leaf(struct pa_certificate *out, const ProtobufCBinaryData *de
 bool pa_certificate_take(struct pa_certificate *out, Tabard__V1__IssuedCertificate *certificate,
                          EVP_PKEY *key, const char *expected_id, struct err *err)
 {
-    if (certificate->n_chain == 0 || certificate->n_chain > VERIFY_CHAIN_MAX) {
+    if (certificate->n_chain == 0 || certificate->n_chain > CHAIN_CERTS_MAX) {
         return err_set_at(err, "certificate.chain", "%zu certificates; 1 to %d are needed",
-                          certificate->n_chain, VERIFY_CHAIN_MAX);
+                          certificate->n_chain, CHAIN_CERTS_MAX);
     }
     Tabard__V1__Snapshot *snapshot = must_alloc(1, sizeof *snapshot);
     Tabard__V1__Identity *identity = must_alloc(1, sizeof *identity);

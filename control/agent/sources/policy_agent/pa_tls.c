@@ -12,7 +12,7 @@
 #include "base/must.h"
 #include "certs/chain.h"
 #include "certs/context.h"
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 #include "net/grpc/client.h" // and with it openssl/ssl.h
 
 struct pa_verifier {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "certs/verify.h"
+#include "certs/path/verify.h"
 
 #include <openssl/err.h>
 #include <openssl/pool.h>
@@ -11,13 +11,14 @@
 #include "certs/authority.h"
 #include "certs/bundle_impl.h"
 #include "certs/cert.h"
+#include "certs/chain.h"
 #include "certs/key.h"
 
 #define SUBJECT_TEXT_MAX 200
 
 // One verification under way.
 struct verification {
-    X509 *certs[VERIFY_CHAIN_MAX]; // owned; what the peer sent, leaf first
+    X509 *certs[CHAIN_CERTS_MAX]; // owned; what the peer sent, leaf first
     size_t num_certs;
     struct cert_uris leaf_uris; // owned; `id` borrows its text from here
     struct spiffe_id id;
@@ -72,14 +73,14 @@ static enum verify_failure parse(struct verification *v, CRYPTO_BUFFER *const *c
     if (num_certs == 0) {
         return fail(VERIFY_NO_CERTIFICATE, err, "the peer sent no certificate");
     }
-    if (num_certs > VERIFY_CHAIN_MAX) {
+    if (num_certs > CHAIN_CERTS_MAX) {
         return fail(VERIFY_CHAIN_TOO_LONG, err, "the peer sent %zu certificates, more than %d",
-                    num_certs, VERIFY_CHAIN_MAX);
+                    num_certs, CHAIN_CERTS_MAX);
     }
     size_t total_len = message_len(chain, num_certs);
-    if (total_len > VERIFY_CHAIN_BYTES_MAX) {
+    if (total_len > CHAIN_BYTES_MAX) {
         return fail(VERIFY_CHAIN_TOO_LONG, err, "the chain takes %zu bytes, more than %u",
-                    total_len, VERIFY_CHAIN_BYTES_MAX);
+                    total_len, CHAIN_BYTES_MAX);
     }
     for (size_t i = 0; i < num_certs; i++) {
         const uint8_t *der = CRYPTO_BUFFER_data(chain[i]);
@@ -259,7 +260,7 @@ static enum verify_failure build_chain(struct verification *v, struct err *err)
     // A bundle may hold a certificate that another CA signed; it is trusted for itself.
     X509_STORE_CTX_set_flags(ctx, X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
     X509_STORE_CTX_set_time(ctx, 0, v->now);
-    X509_STORE_CTX_set_depth(ctx, VERIFY_CHAIN_MAX);
+    X509_STORE_CTX_set_depth(ctx, CHAIN_CERTS_MAX);
     bool is_trusted = X509_verify_cert(ctx) == 1;
     v->built = X509_STORE_CTX_get1_chain(ctx);
     enum verify_failure failure = check_strength(v, is_trusted, err);

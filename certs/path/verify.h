@@ -2,10 +2,10 @@
 //
 // Verifies a peer's certificate chain against trust bundles, which gives the peer's SPIFFE id, or
 // the reason why there is none (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: `now` is an
-// argument, and any thread may verify. Bounded by VERIFY_CHAIN_MAX and VERIFY_CHAIN_BYTES_MAX. This
-// says who a peer is; proxy/rules/policy.h says what it may do.
-#ifndef TABARD_CERTS_VERIFY_H
-#define TABARD_CERTS_VERIFY_H
+// argument, and any thread may verify. Bounded by CHAIN_CERTS_MAX and CHAIN_BYTES_MAX
+// (certs/chain.h). This says who a peer is; proxy/rules/policy.h says what it may do.
+#ifndef TABARD_CERTS_PATH_VERIFY_H
+#define TABARD_CERTS_PATH_VERIFY_H
 
 #include <openssl/base.h>
 #include <stdbool.h>
@@ -15,12 +15,6 @@
 #include "base/err.h"
 #include "certs/bundle.h"
 #include "certs/identity.h"
-
-#define VERIFY_CHAIN_MAX 10 // certificates that a peer may send
-// The bytes of a chain as a Certificate message carries it (RFC 8446, section 4.4.2). BoringSSL
-// refuses a longer message of a peer before anything is parsed, and our own chain must fit into
-// this limit, since every peer has it.
-#define VERIFY_CHAIN_BYTES_MAX (32u << 10)
 
 // The TLS alerts that Tabard chooses to send (RFC 8446, section 6), for files that include no
 // <openssl/ssl.h>.
