@@ -77,7 +77,8 @@ def test_a_broken_client_hello_is_refused(server, address, record):
     mark = server.mark()
     with connect(address) as sock:
         sock.sendall(record)
-        sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # it may be turned away before
+            sock.shutdown(socket.SHUT_WR)
         assert is_reset_or_closed(sock)
     line = server.wait_conn(mark, dir="inbound")
     assert line["reason"] in ("tls_error", "plaintext_on_mtls", "peer_closed_in_handshake", "peer_alert"), line
