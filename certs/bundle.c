@@ -103,9 +103,26 @@ static bool read_roots(struct trust_bundle *out, const Tabard__V1__TrustBundle *
     return true;
 }
 
-static bool read_crls(struct trust_bundle *out, const Tabard__V1__TrustBundle *source, time_t now,
-                      struct err *err)
+// Refuses a CRL that is older than one of the same issuer in force: what was revoked stays so.
+static bool check_order(const struct crl *crl, const struct trust_bundle *in_force, struct err *err)
 {
+    char issuer[CRL_ISSUER_TEXT];
+    for (size_t i = 0; in_force != NULL && i < in_force->num_crls; i++) {
+        if (crl_same_issuer(crl, &in_force->crls[i]) && crl_is_older(crl, &in_force->crls[i])) {
+            return err_set(err,
+                           "older than the CRL of the same issuer (%s) that is in force: its "
+                           "cRLNumber, or its thisUpdate, went back",
+                           crl_issuer_text(crl, issuer));
+        }
+    }
+    return true;
+}
+
+static bool read_crls(struct trust_bundle *out, const Tabard__V1__TrustBundle *source,
+                      const struct trust_load *load, time_t now, struct err *err)
+{
+    const struct trust_bundle *in_force =
+        trust_bundles_find(load->in_force, out->domain, out->domain_len);
     if (source->n_crls > TRUST_BUNDLE_CRLS_MAX) {
         return err_set_at(err, "crls", "%zu CRLs; a trust bundle has at most %d", source->n_crls,
                           TRUST_BUNDLE_CRLS_MAX);
@@ -116,16 +133,19 @@ static bool read_crls(struct trust_bundle *out, const Tabard__V1__TrustBundle *s
     out->crls = must_alloc(source->n_crls, sizeof out->crls[0]);
     for (size_t i = 0; i < source->n_crls; i++) {
         const ProtobufCBinaryData *der = &source->crls[i];
-        if (!crl_read(&out->crls[i], der->data, der->len, out, now, err)) {
+        if (!crl_read(&out->crls[i], der->data, der->len, out, load, now, err)) {
             return err_prefix_where(err, "crls[%zu]", i);
         }
         out->num_crls = i + 1;
+        if (!check_order(&out->crls[i], in_force, err)) {
+            return err_prefix_where(err, "crls[%zu]", i);
+        }
     }
     return true;
 }
 
-static bool read_bundle(struct trust_bundle *out, const Tabard__V1__TrustBundle *source, time_t now,
-                        struct err *err)
+static bool read_bundle(struct trust_bundle *out, const Tabard__V1__TrustBundle *source,
+                        const struct trust_load *load, time_t now, struct err *err)
 {
     size_t len = strlen(source->trust_domain);
     if (!spiffe_trust_domain_check(source->trust_domain, len, err)) {
@@ -133,15 +153,16 @@ static bool read_bundle(struct trust_bundle *out, const Tabard__V1__TrustBundle 
     }
     out->domain = must_strdup(source->trust_domain);
     out->domain_len = len;
-    if (!read_roots(out, source, err) || !read_crls(out, source, now, err)) {
+    if (!read_roots(out, source, err) || !read_crls(out, source, load, now, err)) {
         return false;
     }
     digest_bundle(out, source);
     return true;
 }
 
-struct trust_bundles *trust_bundles_new(Tabard__V1__TrustBundle *const *bundles, size_t num_bundles,
-                                        time_t now, struct err *err)
+struct trust_bundles *trust_bundles_read(Tabard__V1__TrustBundle *const *bundles,
+                                         size_t num_bundles, const struct trust_load *load,
+                                         time_t now, struct err *err)
 {
     if (num_bundles > TRUST_BUNDLES_MAX) {
         err_set_at(err, "trust_bundles", "%zu bundles, more than %d", num_bundles,
@@ -154,7 +175,7 @@ struct trust_bundles *trust_bundles_new(Tabard__V1__TrustBundle *const *bundles,
     bool ok = true;
     for (size_t i = 0; ok && i < num_bundles; i++) {
         out->num = i + 1;
-        ok = read_bundle(&items[i], bundles[i], now, err);
+        ok = read_bundle(&items[i], bundles[i], load, now, err);
         for (size_t j = 0; ok && j < i; j++) {
             if (domain_compare(&items[j], &items[i]) == 0) {
                 ok = err_set_at(err, "trust_domain",
@@ -174,6 +195,13 @@ struct trust_bundles *trust_bundles_new(Tabard__V1__TrustBundle *const *bundles,
     }
     qsort(items, num_bundles, sizeof *items, domain_compare);
     return out;
+}
+
+struct trust_bundles *trust_bundles_new(Tabard__V1__TrustBundle *const *bundles, size_t num_bundles,
+                                        time_t now, struct err *err)
+{
+    const struct trust_load nothing = {.in_force = NULL};
+    return trust_bundles_read(bundles, num_bundles, &nothing, now, err);
 }
 
 void trust_bundles_free(struct trust_bundles *bundles)
@@ -222,4 +250,39 @@ time_t trust_bundle_next_update(const struct trust_bundle *bundle)
         }
     }
     return earliest;
+}
+
+const char *trust_bundle_unproved(const struct trust_bundle *bundle, size_t index, char *buf)
+{
+    for (size_t i = 0; i < bundle->num_crls; i++) {
+        if (bundle->crls[i].unproved != NULL && index-- == 0) {
+            return crl_issuer_text(&bundle->crls[i], buf);
+        }
+    }
+    return NULL;
+}
+
+static bool has_successor(const struct trust_bundle *bundle, const struct crl *crl)
+{
+    for (size_t i = 0; i < bundle->num_crls; i++) {
+        if (crl_same_issuer(&bundle->crls[i], crl)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *trust_bundles_withdrawn(const struct trust_bundles *now,
+                                    const struct trust_bundles *before, size_t index, char *buf)
+{
+    for (size_t i = 0; before != NULL && i < before->num; i++) {
+        const struct trust_bundle *old = &before->items[i];
+        const struct trust_bundle *bundle = trust_bundles_find(now, old->domain, old->domain_len);
+        for (size_t j = 0; bundle != NULL && j < old->num_crls; j++) {
+            if (!has_successor(bundle, &old->crls[j]) && index-- == 0) {
+                return crl_issuer_text(&old->crls[j], buf);
+            }
+        }
+    }
+    return NULL;
 }

@@ -7,6 +7,7 @@
 #ifndef TABARD_CERTS_BUNDLE_H
 #define TABARD_CERTS_BUNDLE_H
 
+#include <openssl/base.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,13 +24,31 @@
 struct trust_bundles; // opaque: trust domain -> trust_bundle
 struct trust_bundle;  // opaque: one trust domain
 
-// trust_bundles_new reads every bundle or none. Refused, with err naming the field
+// What is known beside the bundles when they are read. Zero state: nothing. All of it is borrowed
+// for the call.
+struct trust_load {
+    const struct trust_bundles *in_force; // what they take the place of; NULL: nothing
+    X509 *const *authorities;             // CAs below the roots, whose CRLs are proved at once
+    size_t num_authorities;
+    bool takes_stale; // CRLs past their nextUpdate are read: the certificates of their issuers fail
+};
+
+// trust_bundles_read reads every bundle or none. Refused, with err naming the field
 // ("trust_bundles[1].crls[0]") and the cause: a bad or repeated trust domain, no roots, DER that
 // doesn't parse or has bytes after it, a root that isn't CA:TRUE or whose key usage lacks
-// keyCertSign, a root whose SPIFFE id has a path or another trust domain, a CRL whose signature no
-// root of the bundle made, a CRL whose nextUpdate is absent or past at `now`, one not yet valid,
-// one with an unknown critical extension (delta and indirect CRLs), too many or too large. An
-// expired root is kept: it proves nobody. NULL on failure.
+// keyCertSign, a root whose SPIFFE id has a path or another trust domain; a CRL with the name of a
+// root, or of one of the authorities, that none of these signed (unless it says by its key
+// identifier that it is another CA's), one whose nextUpdate is absent or past at `now`, one not yet
+// valid, one with an unknown critical extension (delta and indirect CRLs) or an entry that is not
+// understood, one older than that of the same issuer in force (RFC 5280, section 5.2.3), too many
+// or too large. An expired root is kept: it proves nobody. A CRL whose issuer has the name of none
+// of them is kept, too: it is some CA's below the roots, and is proved against the chains in which
+// its issuer stands. NULL on failure.
+struct trust_bundles *trust_bundles_read(Tabard__V1__TrustBundle *const *bundles,
+                                         size_t num_bundles, const struct trust_load *load,
+                                         time_t now, struct err *err);
+
+// trust_bundles_new reads bundles that take no other's place.
 struct trust_bundles *trust_bundles_new(Tabard__V1__TrustBundle *const *bundles, size_t num_bundles,
                                         time_t now, struct err *err);
 void trust_bundles_free(struct trust_bundles *bundles);
@@ -45,5 +64,15 @@ const uint8_t *trust_bundle_digest(const struct trust_bundle *bundle); // 32 byt
 // trust_bundle_next_update returns the earliest nextUpdate of the bundle's CRLs, until which
 // verdicts hold, or INT64_MAX without CRLs.
 time_t trust_bundle_next_update(const struct trust_bundle *bundle);
+
+// trust_bundle_unproved names the issuer of the index-th CRL that no root and no known authority
+// signed, in buf of TRUST_ISSUER_TEXT bytes; NULL: there are no more.
+#define TRUST_ISSUER_TEXT 200
+const char *trust_bundle_unproved(const struct trust_bundle *bundle, size_t index, char *buf);
+
+// trust_bundles_withdrawn names, in the same way, the issuer of the index-th CRL of `before` that
+// has no successor in `now`, where the trust domain still has a bundle.
+const char *trust_bundles_withdrawn(const struct trust_bundles *now,
+                                    const struct trust_bundles *before, size_t index, char *buf);
 
 #endif

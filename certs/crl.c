@@ -39,15 +39,15 @@ static bool check_extensions(const X509_CRL *crl, struct err *err)
     return true;
 }
 
-static bool check_times(struct crl *out, const X509_CRL *crl, time_t now, struct err *err)
+static bool check_times(struct crl *out, const X509_CRL *crl, const struct trust_load *load,
+                        time_t now, struct err *err)
 {
-    time_t this_update;
-    if (!cert_time_read(&this_update, X509_CRL_get0_lastUpdate(crl))) {
+    if (!cert_time_read(&out->this_update, X509_CRL_get0_lastUpdate(crl))) {
         return err_set(err, "its thisUpdate is not a time");
     }
-    if (this_update > now) {
+    if (out->this_update > now) {
         return err_set(err, "not yet valid: its thisUpdate is %lld seconds ahead",
-                       (long long)(this_update - now));
+                       (long long)(out->this_update - now));
     }
     if (X509_CRL_get0_nextUpdate(crl) == NULL) {
         return err_set(err, "it has no nextUpdate, so it would never go stale");
@@ -55,36 +55,74 @@ static bool check_times(struct crl *out, const X509_CRL *crl, time_t now, struct
     if (!cert_time_read(&out->next_update, X509_CRL_get0_nextUpdate(crl))) {
         return err_set(err, "its nextUpdate is not a time");
     }
-    if (out->next_update < now) {
+    if (out->next_update < now && !load->takes_stale) {
         return err_set(err, "stale: its nextUpdate passed %lld seconds ago",
                        (long long)(now - out->next_update));
     }
     return true;
 }
 
-// Finds the root whose name and key made the CRL, and records both.
+// Reads the CRL's number and the identifier of the key that signed it; neither need be there.
+static bool read_ids(struct crl *out, const X509_CRL *crl, struct err *err)
+{
+    int critical = 0;
+    ASN1_INTEGER *number = X509_CRL_get_ext_d2i(crl, NID_crl_number, &critical, NULL);
+    bool ok = number != NULL ? cert_serial_read(&out->number, number) && !out->number.is_negative
+                             : critical == -1;
+    ASN1_INTEGER_free(number);
+    if (!ok) {
+        return err_set(err, "its cRLNumber is not one number from 0 on, of at most %d bytes",
+                       CERT_SERIAL_LEN_MAX);
+    }
+    AUTHORITY_KEYID *ids = X509_CRL_get_ext_d2i(crl, NID_authority_key_identifier, &critical, NULL);
+    if (ids == NULL) {
+        return critical == -1 || err_set(err, "its authorityKeyIdentifier can't be read");
+    }
+    out->key_id = ids->keyid == NULL ? (struct crl_key_id){0} : crl_key_id_of(ids->keyid);
+    AUTHORITY_KEYID_free(ids);
+    return true;
+}
+
+// Finds the certificate whose name and key made the CRL, among the roots and the other authorities
+// that are known, and records its key. Where none of them has the name, the CRL is kept unproved.
 static bool find_issuer(struct crl *out, X509_CRL *crl, const struct trust_bundle *bundle,
-                        struct err *err)
+                        const struct trust_load *load, struct err *err)
 {
     if (!key_signature_check(X509_CRL_get_signature_nid(crl), err)) {
         return false;
     }
-    for (size_t i = 0; i < bundle->num_roots; i++) {
-        X509 *root = bundle->roots[i].cert;
-        if (X509_NAME_cmp(X509_get_subject_name(root), X509_CRL_get_issuer(crl)) != 0 ||
-            (X509_get_key_usage(root) & KU_CRL_SIGN) == 0) {
-            continue;
-        }
-        EVP_PKEY *key = X509_get_pubkey(root);
-        bool is_signer = key != NULL && X509_CRL_verify(crl, key) == 1;
-        EVP_PKEY_free(key);
-        if (is_signer) {
-            out->issuer = must_have(X509_NAME_dup(X509_CRL_get_issuer(crl)));
-            authority_key_digest(out->key_digest, root);
+    out->issuer = must_have(X509_NAME_dup(X509_CRL_get_issuer(crl)));
+    X509_CRL_up_ref(crl);
+    out->unproved = crl;
+    bool is_forged = false;
+    for (size_t i = 0; i < bundle->num_roots + load->num_authorities; i++) {
+        X509 *cert = i < bundle->num_roots ? bundle->roots[i].cert
+                                           : load->authorities[i - bundle->num_roots];
+        authority_key_digest(out->key_digest, cert);
+        enum crl_relation relation = crl_of(out, cert, out->key_digest);
+        if (relation == CRL_OF_ISSUER && (X509_get_key_usage(cert) & KU_CRL_SIGN) != 0) {
+            X509_CRL_free(crl);
+            out->unproved = NULL;
             return true;
         }
+        is_forged = is_forged || relation != CRL_OF_ANOTHER;
     }
-    return err_set(err, "its signature was made by no root of its bundle that may sign CRLs");
+    return !is_forged ||
+           err_set(err, "its signature was made by no root of its bundle that may sign CRLs");
+}
+
+// An entry revokes whatever its reason is, certificateHold too. removeFromCRL would take one back,
+// and means nothing in a complete CRL (RFC 5280, section 5.3.1).
+static bool check_reason(const X509_REVOKED *entry)
+{
+    int critical = 0;
+    uint64_t reason = CRL_REASON_REMOVE_FROM_CRL;
+    ASN1_ENUMERATED *value = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, &critical, NULL);
+    bool ok = value != NULL ? ASN1_ENUMERATED_get_uint64(&reason, value) == 1 &&
+                                  reason != CRL_REASON_REMOVE_FROM_CRL
+                            : critical == -1;
+    ASN1_ENUMERATED_free(value);
+    return ok;
 }
 
 static bool read_serials(struct crl *out, X509_CRL *crl, struct err *err)
@@ -100,6 +138,12 @@ static bool read_serials(struct crl *out, X509_CRL *crl, struct err *err)
         if (X509_REVOKED_get_ext_by_critical(entry, 1, -1) >= 0) {
             return err_set(err, "entry %zu has a critical extension that is not understood", i);
         }
+        if (!check_reason(entry)) {
+            return err_set(err,
+                           "entry %zu has the reason removeFromCRL, which only a delta CRL may "
+                           "have, or one that can't be read",
+                           i);
+        }
         if (!cert_serial_read(&out->serials[i], X509_REVOKED_get0_serialNumber(entry))) {
             return err_set(err, "entry %zu has a serial number of more than %d bytes", i,
                            CERT_SERIAL_LEN_MAX);
@@ -111,7 +155,8 @@ static bool read_serials(struct crl *out, X509_CRL *crl, struct err *err)
 }
 
 bool crl_read(struct crl *out, const uint8_t *der, size_t der_len,
-              const struct trust_bundle *bundle, time_t now, struct err *err)
+              const struct trust_bundle *bundle, const struct trust_load *load, time_t now,
+              struct err *err)
 {
     *out = (struct crl){0};
     if (der_len > CRL_BYTES_MAX) {
@@ -128,8 +173,9 @@ bool crl_read(struct crl *out, const uint8_t *der, size_t der_len,
         err_set(err, "%zu bytes follow the CRL", (size_t)(der + der_len - end));
         goto out;
     }
-    ok = check_extensions(crl, err) && check_times(out, crl, now, err) &&
-         find_issuer(out, crl, bundle, err) && read_serials(out, crl, err);
+    ok = check_extensions(crl, err) && check_times(out, crl, load, now, err) &&
+         read_ids(out, crl, err) && find_issuer(out, crl, bundle, load, err) &&
+         read_serials(out, crl, err);
 out:
     if (!ok) {
         crl_cleanup(out);
@@ -141,6 +187,8 @@ out:
 void crl_cleanup(struct crl *crl)
 {
     X509_NAME_free(crl->issuer);
+    X509_CRL_free(crl->unproved);
+    crl_forget_proofs(crl);
     free(crl->serials);
     *crl = (struct crl){0};
 }

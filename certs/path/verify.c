@@ -13,6 +13,7 @@
 #include "certs/cert.h"
 #include "certs/chain.h"
 #include "certs/key.h"
+#include "certs/path/revocation.h"
 
 #define SUBJECT_TEXT_MAX 200
 
@@ -301,40 +302,6 @@ static enum verify_failure check_authorities(struct verification *v, struct err 
     return VERIFY_OK;
 }
 
-// Looks one certificate up in the CRLs of its issuer (by name and key). Where there are several, an
-// entry in any of them revokes, and one that is still fresh is enough.
-static enum verify_failure check_revoked(const struct verification *v, X509 *cert, X509 *issuer,
-                                         struct err *err)
-{
-    uint8_t digest[32];
-    struct cert_serial serial;
-    bool has_crl = false;
-    bool has_fresh = false;
-    authority_key_digest(digest, issuer);
-    // No CRL that was accepted can hold a longer serial number than RFC 5280 allows, so a
-    // certificate with one could never be revoked.
-    if (!cert_serial_read(&serial, X509_get0_serialNumber(cert))) {
-        return fail(VERIFY_CERTIFICATE_UNPARSABLE, err, "its serial number has more than %d bytes",
-                    CERT_SERIAL_LEN_MAX);
-    }
-    for (size_t i = 0; i < v->bundle->num_crls; i++) {
-        const struct crl *crl = &v->bundle->crls[i];
-        if (memcmp(crl->key_digest, digest, sizeof digest) != 0 ||
-            X509_NAME_cmp(crl->issuer, X509_get_subject_name(issuer)) != 0) {
-            continue;
-        }
-        has_crl = true;
-        has_fresh = has_fresh || crl->next_update >= v->now;
-        if (crl_has_serial(crl, &serial)) {
-            return fail(VERIFY_REVOKED, err, "revoked by its issuer's CRL");
-        }
-    }
-    if (has_crl && !has_fresh) {
-        return fail(VERIFY_CRL_STALE, err, "its issuer's CRL is past its nextUpdate");
-    }
-    return VERIFY_OK;
-}
-
 static enum verify_failure check_revocation(const struct verification *v, struct err *err)
 {
     if (v->bundle->num_crls == 0) {
@@ -343,7 +310,8 @@ static enum verify_failure check_revocation(const struct verification *v, struct
     size_t num = sk_X509_num(v->built);
     for (size_t i = 0; i + 1 < num; i++) {
         X509 *cert = sk_X509_value(v->built, i);
-        enum verify_failure failure = check_revoked(v, cert, sk_X509_value(v->built, i + 1), err);
+        enum verify_failure failure =
+            revocation_check(v->bundle, cert, sk_X509_value(v->built, i + 1), v->now, err);
         if (failure != VERIFY_OK) {
             return fail_at(failure, i, cert, err);
         }

@@ -48,7 +48,8 @@ enum tls_alert {
     X(EXPIRED, "expired", ALERT_CERTIFICATE_EXPIRED)                                               \
     X(NOT_YET_VALID, "not_yet_valid", ALERT_BAD_CERTIFICATE)                                       \
     X(REVOKED, "revoked", ALERT_CERTIFICATE_REVOKED)                                               \
-    X(CRL_STALE, "crl_stale", ALERT_CERTIFICATE_UNKNOWN)
+    X(CRL_STALE, "crl_stale", ALERT_CERTIFICATE_UNKNOWN)                                           \
+    X(CRL_UNUSABLE, "crl_unusable", ALERT_CERTIFICATE_UNKNOWN)
 
 enum verify_failure {
     VERIFY_OK,
@@ -70,7 +71,7 @@ struct verified_peer {
 // fills *out only on VERIFY_OK; any other result sets err to words that name the certificate and
 // the check. Both roles use it: the extended key usage, if present, must hold clientAuth and
 // serverAuth. Revocation: every certificate of the chain that was built is looked up in the CRL of
-// its issuer where the bundle has one; a CRL past its nextUpdate at `now` is VERIFY_CRL_STALE.
+// its issuer where the bundle has one (certs/path/revocation.h).
 enum verify_failure verify_peer(struct verified_peer *out, CRYPTO_BUFFER *const *chain,
                                 size_t num_certs, const struct trust_bundles *bundles, time_t now,
                                 struct err *err);
