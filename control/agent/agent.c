@@ -178,6 +178,12 @@ static void on_settled(void *ctx, size_t source, uint64_t ticket, const char *er
     feed_settled(&agent->feed, source, ticket, error);
 }
 
+static const struct assembly *on_in_force(void *ctx)
+{
+    struct agent *agent = ctx;
+    return agent->rollout.in_force.is_set ? &agent->rollout.in_force.what : NULL;
+}
+
 static void on_offer(void *ctx, struct assembly *assembly)
 {
     struct agent *agent = ctx;
@@ -317,7 +323,8 @@ static bool start(struct agent *agent, struct err *err)
         return err_prefix(err, "the proxy");
     }
     feed_start(&agent->feed, &agent->loop, bootstrap->config_path,
-               &(struct feed_hooks){.ctx = agent, .offer = on_offer, .failed = on_failed});
+               &(struct feed_hooks){
+                   .ctx = agent, .offer = on_offer, .in_force = on_in_force, .failed = on_failed});
     return true;
 }
 

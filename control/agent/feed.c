@@ -32,7 +32,9 @@ static bool offer_board(struct feed *feed, struct err *err)
     struct assembly assembly = {0};
     uint64_t tickets[SOURCES_MAX];
     board_slots(&feed->board, &slots, tickets);
-    bool ok = !slots_are_whole(&slots) || assemble(&assembly, &slots, time(NULL), err);
+    bool ok =
+        !slots_are_whole(&slots) ||
+        assemble_over(&assembly, &slots, feed->hooks.in_force(feed->hooks.ctx), time(NULL), err);
     slots_cleanup(&slots);
     if (assembly.snapshot != NULL) {
         memcpy(assembly.tickets, tickets, sizeof tickets);

@@ -23,6 +23,8 @@ struct feed_hooks {
     // A new assembly. The callee may take it over and leave the zero state; what it leaves is
     // cleaned up.
     void (*offer)(void *ctx, struct assembly *assembly);
+    // What is in force in the proxy; NULL: nothing is.
+    const struct assembly *(*in_force)(void *ctx);
     void (*failed)(void *ctx, const char *text); // an update was refused before it could be offered
 };
 

@@ -61,20 +61,6 @@ static void source_digest(uint8_t out[32], const Tabard__V1__Snapshot *message)
     free(bytes);
 }
 
-static time_t checked_until(const struct trust *trust, const Tabard__V1__Snapshot *message)
-{
-    time_t until = trust->self.not_after;
-    for (size_t i = 0; i < message->n_trust_bundles; i++) {
-        const char *domain = message->trust_bundles[i]->trust_domain;
-        time_t next_update =
-            trust_bundle_next_update(trust_bundles_find(trust->bundles, domain, strlen(domain)));
-        if (next_update < until) {
-            until = next_update;
-        }
-    }
-    return until;
-}
-
 struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previous,
                         const struct context_hooks *hooks, time_t now, struct err *err)
 {
@@ -87,7 +73,7 @@ struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previ
     uint8_t digest[32];
     source_digest(digest, message);
     if (previous != NULL && memcmp(digest, previous->source_digest, sizeof digest) == 0 &&
-        now >= previous->checked_from && now <= previous->checked_until) {
+        now >= previous->checked_from && now <= previous->self.not_after) {
         atomic_fetch_add_explicit(&previous->num_refs, 1, memory_order_relaxed);
         return previous;
     }
@@ -95,12 +81,13 @@ struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previ
     atomic_init(&trust->num_refs, 1);
     memcpy(trust->source_digest, digest, sizeof trust->source_digest);
     memcpy(trust->key_id, identity->key_id.data, sizeof trust->key_id);
-    trust->bundles = trust_bundles_new(message->trust_bundles, message->n_trust_bundles, now, err);
+    const struct trust_load load = {.in_force = previous == NULL ? NULL : previous->bundles};
+    trust->bundles =
+        trust_bundles_read(message->trust_bundles, message->n_trust_bundles, &load, now, err);
     if (trust->bundles == NULL || !take_identity(trust, identity, hooks, now, err)) {
         trust_free(trust);
         return NULL;
     }
     trust->checked_from = now;
-    trust->checked_until = checked_until(trust, message);
     return trust;
 }

@@ -27,14 +27,14 @@ struct trust {
     struct verified_peer self;           // who we are
     struct spiffe_id self_id;            // of self.id
     uint8_t source_digest[32];           // SHA-256 of the messages it was built of
-    time_t checked_from;                 // the checks against the clock hold from this time
-    time_t checked_until;                // to this one, both included
+    time_t checked_from;                 // the checks against the clock hold from this time on
 };
 
 // trust_new returns the trust of a snapshot, counted: `previous` (NULL is fine) once more, if it
-// was built of the same bytes and the own chain and every revocation list are still in date at
-// `now`; else a new one, which checks all of it. The identity is verified like a peer's. NULL sets
-// err.
+// was built of the same bytes and the own chain is still in date at `now`; else a new one, which
+// checks all of it, also that no CRL is older than that of `previous`. A CRL that has gone stale
+// meanwhile ends no sharing: verify_peer fails its issuer's certificates, and whatever else the
+// snapshot brings comes into force. The identity is verified like a peer's. NULL sets err.
 struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previous,
                         const struct context_hooks *hooks, time_t now, struct err *err);
 

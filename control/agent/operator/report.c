@@ -24,6 +24,14 @@ static void certificate_metrics(struct metrics_page *page, const struct report_f
         metrics_double(page, &(struct metrics_label){"trust_domain", crl->trust_domain}, 1,
                        (double)crl->next_update, 0);
     }
+    if (facts->num_crls > 0) {
+        metrics_family(page, "tabard_crls_unproved", METRICS_GAUGE,
+                       "CRLs in force whose issuer is no root: a chain must show it.");
+    }
+    for (size_t i = 0; i < facts->num_crls; i++) {
+        metrics_uint_by(page, "trust_domain", facts->crls[i].trust_domain,
+                        facts->crls[i].num_unproved);
+    }
 }
 
 static void policy_agent_metrics(struct metrics_page *page, const struct source_facts *facts)

@@ -48,10 +48,16 @@ static void join(struct assembly *out, const struct slots *slots)
     }
 }
 
-// Notes when the first CRL of a bundle ends.
-static void note_crls(struct assembly *out, const Tabard__V1__TrustBundle *bundle)
+// Notes when the first CRL of a bundle ends, and whose CRLs nobody known has signed.
+static void note_crls(struct assembly *out, const Tabard__V1__TrustBundle *bundle,
+                      const struct trust_bundle *read)
 {
     struct assembly_crl *crl = &out->crls[out->num_crls];
+    char issuer[TRUST_ISSUER_TEXT];
+    while (trust_bundle_unproved(read, crl->num_unproved, issuer) != NULL) {
+        crl->num_unproved++;
+    }
+    trust_bundle_unproved(read, 0, crl->unproved);
     for (size_t i = 0; i < bundle->n_crls; i++) {
         const uint8_t *der = bundle->crls[i].data;
         X509_CRL *parsed = d2i_X509_CRL(NULL, &der, (long)bundle->crls[i].len);
@@ -82,7 +88,10 @@ static struct trust_bundles *check_bundles(struct assembly *out, time_t now, str
     if (bundles != NULL) {
         out->crls = must_alloc(snapshot->n_trust_bundles, sizeof *out->crls);
         for (size_t i = 0; i < snapshot->n_trust_bundles; i++) {
-            note_crls(out, snapshot->trust_bundles[i]);
+            const Tabard__V1__TrustBundle *bundle = snapshot->trust_bundles[i];
+            note_crls(
+                out, bundle,
+                trust_bundles_find(bundles, bundle->trust_domain, strlen(bundle->trust_domain)));
         }
     }
     return bundles;
@@ -153,23 +162,54 @@ static bool check_rules(struct assembly *out, struct err *err)
     return true;
 }
 
-// Checks the parts that are there, each by itself and against the others.
-static bool check(struct assembly *out, time_t now, struct err *err)
+// Checks the identity and the bundles, those that are there.
+static bool check_trust(struct assembly *out, time_t now, struct err *err)
 {
-    const struct slots *slots = &out->slots;
+    const struct part *identity = out->slots.parts[SNAPSHOT_IDENTITY];
     struct trust_bundles *bundles = NULL;
-    const struct part *identity = slots->parts[SNAPSHOT_IDENTITY];
-    if (slots->parts[SNAPSHOT_BUNDLES] != NULL) {
+    if (out->slots.parts[SNAPSHOT_BUNDLES] != NULL) {
         bundles = check_bundles(out, now, err);
         if (bundles == NULL) {
             return false;
         }
     }
-    bool ok = identity == NULL || check_leaf(out, identity->key, err);
-    ok = ok && (identity == NULL || bundles == NULL || check_chain(out, bundles, now, err)) &&
-         check_rules(out, err);
+    bool ok = (identity == NULL || check_leaf(out, identity->key, err)) &&
+              (identity == NULL || bundles == NULL || check_chain(out, bundles, now, err));
     trust_bundles_free(bundles);
     return ok;
+}
+
+// Takes over what was found out about the identity and the bundles, if they are those in force.
+static bool take_trust(struct assembly *out, const struct assembly *in_force, time_t now)
+{
+    if (in_force == NULL || now < in_force->not_before || now > in_force->not_after ||
+        EVP_PKEY_cmp(out->slots.parts[SNAPSHOT_IDENTITY]->key, in_force->key) != 1 ||
+        memcmp(out->trust_digest, in_force->trust_digest, sizeof out->trust_digest) != 0) {
+        return false;
+    }
+    EVP_PKEY_up_ref(in_force->key);
+    out->key = in_force->key;
+    invariant(keyring_key_id(out->snapshot->identity->key_id.data, out->key));
+    memcpy(out->spiffe_id, in_force->spiffe_id, sizeof out->spiffe_id);
+    out->not_before = in_force->not_before;
+    out->not_after = in_force->not_after;
+    out->num_crls = in_force->num_crls;
+    out->crls = must_copy(in_force->crls, in_force->num_crls * sizeof *in_force->crls);
+    return true;
+}
+
+static void digest_trust(struct assembly *out)
+{
+    size_t len = 0;
+    Tabard__V1__Identity identity = *out->snapshot->identity;
+    Tabard__V1__Snapshot part = TABARD__V1__SNAPSHOT__INIT;
+    identity.key_id = (ProtobufCBinaryData){.len = 0}; // comes with the check
+    part.identity = &identity;
+    part.trust_bundles = out->snapshot->trust_bundles;
+    part.n_trust_bundles = out->snapshot->n_trust_bundles;
+    uint8_t *packed = pb_copy_packed(&part.base, &len);
+    SHA256(packed, len, out->trust_digest);
+    free(packed);
 }
 
 static bool refuse_empty(const struct slots *slots, struct err *err)
@@ -201,25 +241,33 @@ static bool digest(struct assembly *out, struct err *err)
     return true;
 }
 
-bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err)
+bool assemble_over(struct assembly *out, const struct slots *slots, const struct assembly *in_force,
+                   time_t now, struct err *err)
 {
     *out = (struct assembly){0};
     if (!refuse_empty(slots, err)) {
         return false;
     }
     join(out, slots);
-    bool ok = check(out, now, err) && digest(out, err);
+    digest_trust(out);
+    bool ok = (take_trust(out, in_force, now) || check_trust(out, now, err)) &&
+              check_rules(out, err) && digest(out, err);
     if (!ok) {
         assembly_cleanup(out);
     }
     return ok;
 }
 
+bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err)
+{
+    return assemble_over(out, slots, NULL, now, err);
+}
+
 bool assemble_check(const struct slots *slots, time_t now, struct err *err)
 {
     struct assembly assembly = {0};
     join(&assembly, slots);
-    bool ok = check(&assembly, now, err);
+    bool ok = check_trust(&assembly, now, err) && check_rules(&assembly, err);
     assembly_cleanup(&assembly);
     return ok;
 }

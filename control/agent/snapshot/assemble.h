@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/err.h"
+#include "certs/bundle.h"
 #include "certs/identity.h"
 #include "control/agent/snapshot/slots.h"
 #include "control/agent/snapshot/source.h"
@@ -22,7 +23,9 @@
 
 struct assembly_crl {
     char trust_domain[SPIFFE_TRUST_DOMAIN_LEN_MAX + 1];
-    time_t next_update; // the earliest of the bundle's CRLs
+    time_t next_update;               // the earliest of the bundle's CRLs
+    size_t num_unproved;              // CRLs whose issuer is no root: chains must show it
+    char unproved[TRUST_ISSUER_TEXT]; // the first such issuer
 };
 
 // Zero state: {0}.
@@ -30,7 +33,8 @@ struct assembly {
     struct slots slots;             // counted; the snapshot's fields borrow from them
     Tabard__V1__Snapshot *snapshot; // owned; generation 0
     EVP_PKEY *key;                  // owned, counted
-    uint8_t digest[32]; // SHA-256 of the packed snapshot: equal digests mean nothing changed
+    uint8_t digest[32];       // SHA-256 of the packed snapshot: equal digests mean nothing changed
+    uint8_t trust_digest[32]; // the same of the identity and the trust bundles alone
     char spiffe_id[SPIFFE_ID_LEN_MAX + 1];
     time_t not_before;         // of the leaf
     time_t not_after;          // the earliest of the chain: from then on peers refuse it
@@ -48,6 +52,12 @@ struct assembly {
 // bad policies, destinations, ports and limits. false sets err, at the field of Snapshot that is to
 // blame; *out is then the zero state.
 bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err);
+
+// assemble_over is assemble where `in_force` (NULL is fine) is in force. An identity and bundles
+// that are the very bytes in force are not checked again while the certificate is in date: a CRL
+// that has gone stale since holds up nothing else.
+bool assemble_over(struct assembly *out, const struct slots *slots, const struct assembly *in_force,
+                   time_t now, struct err *err);
 void assembly_cleanup(struct assembly *assembly);
 
 // assemble_check checks the slots that are filled as assemble does, and lets the others be.

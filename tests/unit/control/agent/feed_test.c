@@ -35,6 +35,12 @@ struct stage {
     char failure[1024];
 };
 
+static const struct assembly *on_in_force(void *ctx)
+{
+    (void)ctx;
+    return NULL;
+}
+
 static void on_offer(void *ctx, struct assembly *assembly)
 {
     struct stage *stage = ctx;
@@ -62,7 +68,8 @@ static void start(struct stage *stage, const char *mesh_yaml)
     snprintf(path, sizeof path, "%s/pa.sock", stage->folder.path);
     pa_peer_start(&stage->peer, &stage->loop, path);
     feed_start(&stage->feed, &stage->loop, stage->folder.mesh,
-               &(struct feed_hooks){.ctx = stage, .offer = on_offer, .failed = on_failed});
+               &(struct feed_hooks){
+                   .ctx = stage, .offer = on_offer, .in_force = on_in_force, .failed = on_failed});
     // Files that have just been written are read twice.
     run_until(stage, false, 3 * WATCH_RETRY_MS);
 }

@@ -155,11 +155,38 @@ Test(trust, what_is_no_longer_in_date_is_not_shared_but_refused, .timeout = 20)
     cr_assert(trust_new(&f.message, trust, &f.hooks, NOW - 120, &err) == NULL); // not yet valid
     trust_unref(trust);
 
+    tear_down(&f);
+}
+
+Test(trust, a_crl_that_goes_stale_is_refused_anew_and_holds_up_nothing_while_in_force,
+     .timeout = 20)
+{
+    struct fixture f;
+    struct err err = {0};
+    const time_t late = NOW + CRL_SECONDS + 1;
+    set_up(&f);
     set_crl(&f, 1);
-    trust = trust_at(&f, NULL, NOW);
-    err = (struct err){0};
-    cr_assert(trust_new(&f.message, trust, &f.hooks, NOW + CRL_SECONDS + 1, &err) == NULL);
+    struct trust *trust = trust_at(&f, NULL, NOW);
+    cr_assert(trust_new(&f.message, NULL, &f.hooks, late, &err) == NULL);
     cr_assert(strcmp(err.where, "trust_bundles[0].crls[0]") == 0, "%s: %s", err.where, err.text);
+    struct trust *last = trust_at(&f, trust, late);
+    cr_assert(last == trust);
+    trust_unref(last);
+    trust_unref(trust);
+    tear_down(&f);
+}
+
+Test(trust, an_older_crl_does_not_take_the_place_of_the_one_in_force, .timeout = 20)
+{
+    struct fixture f;
+    struct err err = {0};
+    set_up(&f);
+    set_crl(&f, 2);
+    struct trust *trust = trust_at(&f, NULL, NOW);
+    set_crl(&f, 1);
+    cr_assert(trust_new(&f.message, trust, &f.hooks, NOW, &err) == NULL);
+    cr_assert(strcmp(err.where, "trust_bundles[0].crls[0]") == 0, "%s: %s", err.where, err.text);
+    cr_assert(strstr(err.text, "older than the CRL") != NULL, "%s", err.text);
     trust_unref(trust);
     tear_down(&f);
 }

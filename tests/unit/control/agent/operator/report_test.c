@@ -8,7 +8,7 @@
 #include "base/must.h"
 #include "proxy/conn/stats.h"
 
-static struct assembly_crl crl = {.trust_domain = "demo.example", .next_update = 1900000000};
+static struct assembly_crl crl = {.trust_domain = "demo.example", .next_update = 1900000000, .num_unproved = 3};
 
 static struct report_facts some_facts(void)
 {
@@ -58,6 +58,9 @@ static const char agent_page[] =
     "force ends, in Unix time.\n"
     "# TYPE tabard_crl_next_update_timestamp_seconds gauge\n"
     "tabard_crl_next_update_timestamp_seconds{trust_domain=\"demo.example\"} 1900000000\n"
+    "# HELP tabard_crls_unproved CRLs in force whose issuer is no root: a chain must show it.\n"
+    "# TYPE tabard_crls_unproved gauge\n"
+    "tabard_crls_unproved{trust_domain=\"demo.example\"} 3\n"
     "# HELP tabard_signatures_total Requests of the proxy to sign a handshake, by what came of "
     "them.\n"
     "# TYPE tabard_signatures_total counter\n"

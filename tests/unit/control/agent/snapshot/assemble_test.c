@@ -131,6 +131,47 @@ Test(assemble, slots_of_different_messages_make_one_snapshot, .timeout = 20)
     world_cleanup(&world);
 }
 
+Test(assemble, a_crl_that_went_stale_in_force_holds_up_no_other_change, .timeout = 20)
+{
+    struct world world;
+    struct assembly before, after;
+    struct err err = {{0}, {0}};
+    ProtobufCBinaryData der;
+    world_init(&world);
+    const time_t now = world.folder.now;
+    X509_CRL *crl = mint_crl_new(&world.folder.root, NULL, 0, 1, now - 60, now + 60, &err);
+    cr_assert(mint_crl_der(&der.data, &der.len, crl));
+    world.bundle.n_crls = 1;
+    world.bundle.crls = &der;
+    struct slots slots = slots_of(&world, world.folder.key);
+    cr_assert(assemble(&before, &slots, now, &err), "%s", err.text);
+    slots_cleanup(&slots);
+    world.policy.action = TABARD__V1__POLICY__ACTION__DENY;
+    slots = slots_of(&world, world.folder.key);
+    cr_expect_not(assemble(&after, &slots, now + 61, &err));
+    cr_expect_not_null(strstr(err.text, "stale"), "%s", err.text);
+    cr_assert(assemble_over(&after, &slots, &before, now + 61, &err), "%s", err.text);
+    cr_expect_eq(after.snapshot->policies[0]->action, TABARD__V1__POLICY__ACTION__DENY);
+    cr_expect_str_eq(after.spiffe_id, before.spiffe_id);
+    cr_expect_eq(after.not_after, before.not_after);
+    cr_expect_eq(after.num_crls, 1);
+    assembly_cleanup(&after);
+    // Another list of roots is another trust, which is checked.
+    slots_cleanup(&slots);
+    ProtobufCBinaryData roots[] = {world.root, world.root};
+    world.bundle.n_roots = 2;
+    world.bundle.roots = roots;
+    slots = slots_of(&world, world.folder.key);
+    cr_expect_not(assemble_over(&after, &slots, &before, now + 61, &err));
+    // And so is an expired certificate.
+    cr_expect_not(assemble_over(&after, &slots, &before, before.not_after + 1, &err));
+    slots_cleanup(&slots);
+    assembly_cleanup(&before);
+    X509_CRL_free(crl);
+    free(der.data);
+    world_cleanup(&world);
+}
+
 Test(assemble, a_part_that_is_not_good_is_refused_by_its_field, .timeout = 20)
 {
     static const char *const words[] = {
