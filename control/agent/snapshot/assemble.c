@@ -14,6 +14,7 @@
 #include "base/pb/pb_copy.h"
 #include "certs/bundle.h"
 #include "certs/cert.h"
+#include "certs/chain.h"
 #include "certs/path/verify.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/agent/snapshot/credentials.h"
@@ -75,6 +76,35 @@ static void note_crls(struct assembly *out, const Tabard__V1__TrustBundle *bundl
     ERR_clear_error();
 }
 
+// The CAs of our own chain, whose CRLs can be proved at once. Those that can't be read are left to
+// the check of the chain.
+static size_t own_authorities(X509 *out[CHAIN_CERTS_MAX], const Tabard__V1__Identity *identity)
+{
+    size_t num = 0;
+    for (size_t i = 1; identity != NULL && i < identity->n_chain && num < CHAIN_CERTS_MAX; i++) {
+        const uint8_t *der = identity->chain[i].data;
+        out[num] = d2i_X509(NULL, &der, (long)identity->chain[i].len);
+        num += out[num] != NULL;
+    }
+    ERR_clear_error();
+    return num;
+}
+
+static struct trust_bundles *read_bundles(const Tabard__V1__Snapshot *snapshot, time_t now,
+                                          struct err *err)
+{
+    X509 *authorities[CHAIN_CERTS_MAX];
+    const struct trust_load load = {.authorities = authorities,
+                                    .num_authorities =
+                                        own_authorities(authorities, snapshot->identity)};
+    struct trust_bundles *bundles =
+        trust_bundles_read(snapshot->trust_bundles, snapshot->n_trust_bundles, &load, now, err);
+    for (size_t i = 0; i < load.num_authorities; i++) {
+        X509_free(authorities[i]);
+    }
+    return bundles;
+}
+
 static struct trust_bundles *check_bundles(struct assembly *out, time_t now, struct err *err)
 {
     const Tabard__V1__Snapshot *snapshot = out->snapshot;
@@ -83,8 +113,7 @@ static struct trust_bundles *check_bundles(struct assembly *out, time_t now, str
                    "missing: at least that of the sidecar's own trust domain is needed");
         return NULL;
     }
-    struct trust_bundles *bundles =
-        trust_bundles_new(snapshot->trust_bundles, snapshot->n_trust_bundles, now, err);
+    struct trust_bundles *bundles = read_bundles(snapshot, now, err);
     if (bundles != NULL) {
         out->crls = must_alloc(snapshot->n_trust_bundles, sizeof *out->crls);
         for (size_t i = 0; i < snapshot->n_trust_bundles; i++) {
@@ -279,4 +308,18 @@ void assembly_cleanup(struct assembly *assembly)
     EVP_PKEY_free(assembly->key);
     free(assembly->crls);
     *assembly = (struct assembly){0};
+}
+
+void assembly_warn_of_crls(const struct assembly *what)
+{
+    char quoted[2 * TRUST_ISSUER_TEXT];
+    for (size_t i = 0; i < what->num_crls; i++) {
+        if (what->crls[i].num_unproved > 0) {
+            log_warn("msg=\"a CRL is of no root, nor of our own CA: it counts for chains that show "
+                     "its issuer\" "
+                     "trust_domain=%s crls=%zu issuer=%s",
+                     what->crls[i].trust_domain, what->crls[i].num_unproved,
+                     log_quote(quoted, sizeof quoted, what->crls[i].unproved));
+        }
+    }
 }

@@ -60,6 +60,10 @@ bool assemble_over(struct assembly *out, const struct slots *slots, const struct
                    time_t now, struct err *err);
 void assembly_cleanup(struct assembly *assembly);
 
+// assembly_warn_of_crls logs whose CRLs can't be checked yet: an intermediate's, or by a slip
+// nobody's.
+void assembly_warn_of_crls(const struct assembly *assembly);
+
 // assemble_check checks the slots that are filled as assemble does, and lets the others be.
 bool assemble_check(const struct slots *slots, time_t now, struct err *err);
 

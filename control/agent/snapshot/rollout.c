@@ -306,20 +306,6 @@ void rollout_proxy_down(struct rollout *rollout, struct now now)
     }
 }
 
-// Says which CRLs can't be checked yet: they may be an intermediate's, or a slip.
-static void warn_of_unproved(const struct assembly *what)
-{
-    char quoted[2 * TRUST_ISSUER_TEXT];
-    for (size_t i = 0; i < what->num_crls; i++) {
-        if (what->crls[i].num_unproved > 0) {
-            log_warn("msg=\"a CRL is of no root: it counts for chains that show its issuer\" "
-                     "trust_domain=%s crls=%zu issuer=%s",
-                     what->crls[i].trust_domain, what->crls[i].num_unproved,
-                     log_quote(quoted, sizeof quoted, what->crls[i].unproved));
-        }
-    }
-}
-
 static void applied(struct rollout *rollout, struct now now)
 {
     rollout->is_applied = true;
@@ -328,7 +314,7 @@ static void applied(struct rollout *rollout, struct now now)
     log_info("msg=\"snapshot in force\" generation=%llu id=%s",
              (unsigned long long)kept_generation(rollout),
              log_quote(quoted, sizeof quoted, rollout->in_force.what.spiffe_id));
-    warn_of_unproved(&rollout->in_force.what);
+    assembly_warn_of_crls(&rollout->in_force.what);
     settle(rollout, &rollout->in_force, "");
 }
 

@@ -75,7 +75,7 @@ Test(mesh, interception_and_crls_are_noted, .timeout = 20)
                  "identity: {certificate: web.pem, key: web.key}\n"
                  "trust_bundles: [{trust_domain: demo.example, roots: roots.pem, crls: crl.pem}]\n"
                  "settings: {interception: {inbound_port: 25006}}\n");
-    folder_write_crl(&folder, "crl.pem", &folder.root, folder.now + 500);
+    folder_write_crl(&folder, "crl.pem", &folder.intermediate, folder.now + 500);
     struct mesh out;
     struct err err = {{0}, {0}};
     cr_assert(mesh_load(&out, folder.mesh, sources_fields, folder.now, &err), "%s", err.text);
@@ -84,6 +84,7 @@ Test(mesh, interception_and_crls_are_noted, .timeout = 20)
     cr_expect_eq(out.assembly.num_crls, 1);
     cr_expect_str_eq(out.assembly.crls[0].trust_domain, FOLDER_DOMAIN);
     cr_expect_eq(out.assembly.crls[0].next_update, folder.now + 500);
+    cr_expect_eq(out.assembly.crls[0].num_unproved, 0);
     cr_expect_eq(out.assembly.drain_seconds, 30, "the default");
     mesh_cleanup(&out);
     folder_cleanup(&folder);
@@ -279,9 +280,13 @@ static void spoil_stale_crl(struct folder *folder)
 {
     folder_write_crl(folder, "crl.pem", &folder->root, folder->now - 60);
 }
-static void spoil_foreign_crl(struct folder *folder)
+// Our own CA's certificate with another key: its CRL has the right name and key identifier.
+static void spoil_forged_crl(struct folder *folder)
 {
-    folder_write_crl(folder, "crl.pem", &folder->intermediate, folder->now + 60);
+    struct mint_ca twin = {.cert = X509_dup(folder->intermediate.cert),
+                           .key = mint_key_new(MINT_KEY_P256, NULL)};
+    folder_write_crl(folder, "crl.pem", &twin, folder->now + 60);
+    mint_ca_cleanup(&twin);
 }
 static void spoil_certificate_as_crl(struct folder *folder)
 {
@@ -466,7 +471,7 @@ static const struct row rows[] = {
      spoil_leaf_as_root,
      {"trust_bundles[0].roots[0]: roots.pem", "CA"}},
     {"stale CRL", WITH_CRLS, spoil_stale_crl, {"trust_bundles[0].crls[0]: crl.pem"}},
-    {"CRL of another CA", WITH_CRLS, spoil_foreign_crl, {"trust_bundles[0].crls[0]: crl.pem"}},
+    {"forged CRL", WITH_CRLS, spoil_forged_crl, {"trust_bundles[0].crls[0]: crl.pem"}},
     {"certificate as CRL", WITH_CRLS, spoil_certificate_as_crl, {"trust_bundles[0].crls: crl.pem"}},
     {"no CRL file", WITH_CRLS, NULL, {"trust_bundles[0].crls: crl.pem: No such file or directory"}},
 };
