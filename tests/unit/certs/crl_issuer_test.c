@@ -151,9 +151,8 @@ Test(crl_issuer, another_key_identifier_of_the_same_key_does_not_hide_a_revocati
     X509 *again = X509_dup(w.intermediate.cert);
     ASN1_OCTET_STRING *id = ASN1_OCTET_STRING_new();
     cr_assert(ASN1_OCTET_STRING_set(id, (const uint8_t *)"another", 7));
-    cr_assert_eq(
-        X509_add1_ext_i2d(again, NID_subject_key_identifier, id, 0, X509V3_ADD_REPLACE),
-        1);
+    cr_assert_eq(X509_add1_ext_i2d(again, NID_subject_key_identifier, id, 0, X509V3_ADD_REPLACE),
+                 1);
     cr_assert(mint_sign_cert(again, w.root.key));
     // The leaf's authorityKeyIdentifier names the old id, so this chain is built by name alone.
     X509_EXTENSION_free(

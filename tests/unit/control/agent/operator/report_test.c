@@ -8,7 +8,8 @@
 #include "base/must.h"
 #include "proxy/conn/stats.h"
 
-static struct assembly_crl crl = {.trust_domain = "demo.example", .next_update = 1900000000, .num_unproved = 3};
+static struct assembly_crl crl = {
+    .trust_domain = "demo.example", .next_update = 1900000000, .num_unproved = 3};
 
 static struct report_facts some_facts(void)
 {
