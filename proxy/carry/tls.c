@@ -246,10 +246,13 @@ enum reason tls_reason(const struct side *side, const char **out_detail)
     *out_detail = ERR_reason_error_string(error);
     int code = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
     if (code >= SSL_AD_REASON_OFFSET) {
-        *out_detail = SSL_alert_desc_string_long(code - SSL_AD_REASON_OFFSET);
-        return REASON_PEER_ALERT;
+        int alert = code - SSL_AD_REASON_OFFSET;
+        *out_detail = SSL_alert_desc_string_long(alert);
+        return alert == SSL_AD_NO_APPLICATION_PROTOCOL ? REASON_ALPN_REFUSED : REASON_PEER_ALERT;
     }
     switch (code) {
+    case SSL_R_NO_APPLICATION_PROTOCOL:
+        return REASON_ALPN_REFUSED;
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
         return REASON_NO_CERTIFICATE;
     case SSL_R_UNSUPPORTED_PROTOCOL:

@@ -69,7 +69,8 @@ struct conn {
                             // leaves the host
     bool is_plaintext : 1;  // inbound, without identity
     bool is_authorized : 1;
-    bool is_detect_over : 1; // the caller stayed silent
+    bool is_detect_over : 1;  // the caller stayed silent
+    bool is_alpn_refused : 1; // the server ended cleanly, and seemingly for its protocol's sake
     struct addr source;
     struct addr destination;
     uint16_t port;              // inbound: the application's, as policies name it

@@ -9,6 +9,7 @@
 #include "certs/chain.h"
 #include "proxy/carry/hello.h"
 #include "proxy/carry/tls.h"
+#include "proxy/conn/protocol.h"
 
 static struct handshake *handshake_of(const SSL *ssl)
 {
@@ -110,15 +111,20 @@ static const SSL_PRIVATE_KEY_METHOD key_method = {
     .sign = on_sign, .decrypt = on_decrypt, .complete = on_complete};
 
 const struct context_hooks handshake_hooks = {
-    .key_method = &key_method, .on_verify = on_verify, .on_client_hello = on_client_hello};
+    .key_method = &key_method,
+    .on_verify = on_verify,
+    .on_client_hello = on_client_hello,
+    .on_alpn = protocol_on_alpn,
+};
 
 void handshake_begin(struct handshake *handshake, struct conn_env *env, struct side *side,
-                     const struct addr *destination)
+                     const struct addr *destination, uint16_t port)
 {
     *handshake = (struct handshake){
         .env = env,
         .side = side,
         .destination = destination,
+        .port = port,
         .sign = {.owner = side->owner, .on_done = side->on_change},
     };
 }
@@ -131,6 +137,9 @@ static void start_tls(struct handshake *handshake)
     const struct context_pair *contexts = &handshake->snapshot->trust->contexts;
     tls_start(handshake->side, is_server ? contexts->server : contexts->client, is_server,
               handshake);
+    if (!is_server) {
+        protocol_offer(handshake);
+    }
 }
 
 // Says whether a server has to wait for the rest of the ClientHello before it makes a TLS object.

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "base/addr.h"
-#include "certs/context.h"
+#include "certs/tls/context.h"
 #include "proxy/carry/side.h"
 #include "proxy/conn/env.h"
 #include "proxy/conn/peer.h"
@@ -39,6 +39,7 @@ struct handshake {
     struct side *side;              // borrowed from the holder
     const struct addr *destination; // borrowed from the holder: who answers there must be one of
                                     // its identities. NULL: we are the server, any peer will do
+    uint16_t port;                  // of a server: the application's, as policies name it
     struct snapshot *snapshot; // counted: the one whose certificate is shown, once TLS has begun
     struct sign_job sign;
     struct peer *peer;   // counted, see handshake_take_peer
@@ -53,9 +54,9 @@ struct handshake {
 
 // handshake_begin only fills the handshake in. A client's side gets its TLS object, of the snapshot
 // then in force, by the first handshake_step; a server's once the whole ClientHello is in `in`,
-// which is to be read meanwhile.
+// which is to be read meanwhile. `port` is the application's, and a server's only.
 void handshake_begin(struct handshake *handshake, struct conn_env *env, struct side *side,
-                     const struct addr *destination);
+                     const struct addr *destination, uint16_t port);
 
 // handshake_look reads the ClientHello and leaves it where it is, so that it can still be relayed
 // as it came. HELLO_OURS: handshake_step goes on with it. HELLO_FOREIGN: the TLS object is gone.

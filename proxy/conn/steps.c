@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/conn/deadline.h"
+#include "proxy/conn/protocol.h"
 #include "proxy/carry/hello.h"
 #include "proxy/carry/tls.h"
 
@@ -133,7 +134,7 @@ static void begin_handshake(struct conn *conn)
     if (conn->handshake.env == NULL) {
         bool is_client = conn->direction == DIRECTION_OUTBOUND;
         handshake_begin(&conn->handshake, conn->env, conn->mesh,
-                        is_client ? &conn->destination : NULL);
+                        is_client ? &conn->destination : NULL, conn->port);
     }
 }
 
@@ -242,6 +243,29 @@ static inline void count_bytes(const struct conn *conn, _Atomic uint64_t figures
     }
 }
 
+// Says whether the server may have ended because it takes none of the ALPN names that it was
+// offered: it selected none, and ends before anybody else and before it sent anything. Those of
+// gRPC do so without an alert.
+static bool is_alpn_refusal(const struct conn *conn)
+{
+    return conn->direction == DIRECTION_OUTBOUND && conn->mesh->ssl != NULL &&
+           conn->down.num_bytes == 0 && !conn->up.is_ending &&
+           protocol_is_none_selected(conn->mesh);
+}
+
+static enum step_result relay_ended(struct conn *conn, enum reason reason, const char *detail)
+{
+    static const char refusal[] =
+        "the server selected none of the ALPN protocols that it was offered, and ended the "
+        "connection before it sent anything: see the destination's alpn";
+    if (reason == REASON_FINISHED) {
+        return ended(conn, reason, conn->is_alpn_refused ? refusal : NULL);
+    }
+    bool is_peers_end = reason == REASON_TRUNCATED || reason == REASON_PEER_RESET;
+    return is_peers_end && is_alpn_refusal(conn) ? ended(conn, REASON_ALPN_REFUSED, refusal)
+                                                 : ended(conn, reason, detail);
+}
+
 static enum step_result step_relay(struct conn *conn)
 {
     if (!conn->is_step_begun) {
@@ -258,10 +282,13 @@ static enum step_result step_relay(struct conn *conn)
     count_bytes(conn, stats->bytes_up, &conn->up, &conn->counted_up);
     count_bytes(conn, stats->bytes_down, &conn->down, &conn->counted_down);
     if (reason != REASON_NONE) {
-        return ended(conn, reason, detail);
+        return relay_ended(conn, reason, detail);
+    }
+    if (conn->down.is_ending && is_alpn_refusal(conn)) {
+        conn->is_alpn_refused = true;
     }
     if (relay_is_done(&conn->up) && relay_is_done(&conn->down)) {
-        return ended(conn, REASON_FINISHED, NULL);
+        return relay_ended(conn, REASON_FINISHED, NULL);
     }
     return STEP_WAIT;
 }

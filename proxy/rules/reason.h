@@ -24,6 +24,7 @@
     X(REASON_TRUNCATED, "truncated", ALERT_NONE, EACH)                                             \
     X(REASON_PLAINTEXT_ON_MTLS, "plaintext_on_mtls", ALERT_NONE, EACH)                             \
     X(REASON_TLS_VERSION, "tls_version", ALERT_NONE, EACH)                                         \
+    X(REASON_ALPN_REFUSED, "alpn_refused", ALERT_NONE, EACH)                                       \
     X(REASON_TLS_ERROR, "tls_error", ALERT_NONE, EACH)                                             \
     X(REASON_HANDSHAKE_TIMEOUT, "handshake_timeout", ALERT_NONE, EACH)                             \
     X(REASON_STALLED, "stalled", ALERT_USER_CANCELED, EACH)                                        \

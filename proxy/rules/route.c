@@ -41,6 +41,7 @@ struct route route_outbound(const struct route_index *index, const struct addr *
         route.identities =
             (const struct spiffe_pattern *)index->identities.items + row->first_identity;
         route.num_identities = row->num_identities;
+        route.alpn = row->alpn.len == 0 ? NULL : &row->alpn;
     }
     return route;
 }
@@ -61,10 +62,13 @@ struct inbound route_inbound(const struct route_index *index, uint16_t port)
     size_t high = index->num_inbound;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (index->inbound[middle].port == port) {
-            return index->inbound[middle].inbound;
+        const struct inbound_row *row = &index->inbound[middle];
+        if (row->port == port) {
+            struct inbound inbound = row->inbound;
+            inbound.alpn = row->alpn.len == 0 ? NULL : &row->alpn;
+            return inbound;
         }
-        if (index->inbound[middle].port < port) {
+        if (row->port < port) {
             low = middle + 1;
         } else {
             high = middle;

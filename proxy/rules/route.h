@@ -13,6 +13,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "certs/tls/alpn.h"
 #include "certs/identity.h"
 #include "tabard/v1/mesh.pb-c.h"
 
@@ -30,10 +31,11 @@ struct route_index; // opaque
 // destination name; a mode that is UNSPECIFIED or unknown; no addresses; a bad CIDR or port; MTLS
 // without identities, or PLAINTEXT with some; an identity that is not a pattern; two destinations
 // with the same block and port; a repeated inbound port; foreign_tls on a port that isn't
-// PERMISSIVE; `application` without `listen`; a `listen` used twice, or on a port of the
-// interception; a forward whose destination is one of the listens of the forwards, or an
-// application that is any listen (a loop); unknown protobuf fields anywhere inside; limits out of
-// range (proxy/rules/route_settings.c has the table). NULL on failure.
+// PERMISSIVE; an ALPN list that alpn_list_init refuses, or where no TLS of ours is; `application`
+// without `listen`; a `listen` used twice, or on a port of the interception; a forward whose
+// destination is one of the listens of the forwards, or an application that is any listen (a loop);
+// unknown protobuf fields anywhere inside; limits out of range (proxy/rules/route_settings.c has
+// the table). NULL on failure.
 struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct err *err);
 void route_index_free(struct route_index *index);
 
@@ -45,6 +47,7 @@ struct route {
     // MTLS: the server must match one of these; borrowed from the index.
     const struct spiffe_pattern *identities;
     size_t num_identities;
+    const struct alpn_list *alpn; // MTLS: to offer; borrowed from the index. NULL: the default
 };
 
 // route_outbound returns how a connection to `destination` goes. Among the destinations that hold
@@ -66,6 +69,7 @@ enum inbound_mode {
 struct inbound {
     enum inbound_mode mode;
     bool foreign_tls_is_application; // PERMISSIVE only
+    const struct alpn_list *alpn;    // to select from; borrowed from the index. NULL: none
 };
 
 // route_inbound returns how `port` of the application is served; a port that isn't listed is

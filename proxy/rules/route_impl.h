@@ -15,11 +15,13 @@ struct routed_destination {
     Tabard__V1__Destination *copy; // owned; every text borrows from it
     uint32_t first_identity;       // of identities
     uint32_t num_identities;
+    struct alpn_list alpn;
 };
 
 struct inbound_row {
     uint16_t port;
     struct inbound inbound;
+    struct alpn_list alpn;
 };
 
 // The distinct lengths of the blocks of one family, longest first.

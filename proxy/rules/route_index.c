@@ -17,6 +17,10 @@ void route_index_free(struct route_index *index)
     struct routed_destination *destinations = index->destinations.items;
     for (uint32_t i = 0; i < index->destinations.num; i++) {
         tabard__v1__destination__free_unpacked(destinations[i].copy, NULL);
+        alpn_list_cleanup(&destinations[i].alpn);
+    }
+    for (size_t i = 0; i < index->num_inbound; i++) {
+        alpn_list_cleanup(&index->inbound[i].alpn);
     }
     array_cleanup(&index->destinations);
     array_cleanup(&index->identities);
@@ -61,6 +65,15 @@ static bool add_identities(struct route_index *index, struct routed_destination 
         }
     }
     return true;
+}
+
+static bool add_alpn(struct alpn_list *out, char *const *names, size_t num_names, bool has_our_tls,
+                     const char *which, struct err *err)
+{
+    if (num_names > 0 && !has_our_tls) {
+        return err_set_at(err, "alpn", "this is only for %s", which);
+    }
+    return alpn_list_init(out, names, num_names, err) || err_prefix_where(err, "alpn");
 }
 
 static void note_length(struct route_index *index, const struct cidr *block)
@@ -149,6 +162,8 @@ static bool add_destination(struct route_index *index, const Tabard__V1__Destina
     return name_add(&index->names, row->copy->name, DESTINATION_NAME_LEN_MAX, "destinations",
                     number, err) &&
            check_mode(destination, err) && add_identities(index, row, err) &&
+           add_alpn(&row->alpn, destination->alpn, destination->n_alpn,
+                    destination->mode == TABARD__V1__DESTINATION__MODE__MTLS, "mode MTLS", err) &&
            add_addresses(index, destination, number, err);
 }
 
@@ -197,7 +212,11 @@ static bool add_inbound(struct inbound_row *row, const Tabard__V1__InboundPort *
         row->inbound.mode != INBOUND_PERMISSIVE) {
         return err_set_at(err, "foreign_tls", "this is for mode PERMISSIVE only");
     }
-    return true;
+    bool has_our_tls =
+        row->inbound.mode == INBOUND_MTLS ||
+        (row->inbound.mode == INBOUND_PERMISSIVE && !row->inbound.foreign_tls_is_application);
+    return add_alpn(&row->alpn, port->alpn, port->n_alpn, has_our_tls,
+                    "modes MTLS and PERMISSIVE, without foreign_tls APPLICATION", err);
 }
 
 static int compare_rows(const void *a, const void *b)
@@ -214,6 +233,7 @@ static bool add_inbounds(struct route_index *index, const Tabard__V1__Snapshot *
                           INBOUND_PORTS_MAX);
     }
     index->inbound = must_alloc(num, sizeof *index->inbound);
+    index->num_inbound = num;
     for (size_t i = 0; i < num; i++) {
         if (!add_inbound(&index->inbound[i], snapshot->inbound_ports[i], err)) {
             return err_prefix_where(err, "inbound_ports[%zu]", i);
@@ -226,7 +246,6 @@ static bool add_inbounds(struct route_index *index, const Tabard__V1__Snapshot *
             }
         }
     }
-    index->num_inbound = num;
     qsort(index->inbound, num, sizeof *index->inbound, compare_rows);
     return true;
 }

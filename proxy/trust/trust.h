@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "certs/bundle.h"
-#include "certs/context.h"
+#include "certs/tls/context.h"
 #include "certs/identity.h"
 #include "certs/path/verify.h"
 #include "proto/contract.h"

@@ -9,7 +9,7 @@
 
 #include "certs/ca/ca_store.h"
 #include "certs/chain.h"
-#include "certs/context.h"
+#include "certs/tls/context.h"
 
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "certs/chain.h"
-#include "certs/context.h"
+#include "certs/tls/context.h"
 #include "certs/path/verify.h"
 #include "net/grpc/client.h" // and with it openssl/ssl.h
 

@@ -27,8 +27,8 @@ static void init(const struct pair_options *options)
     memory_join(&t.client, &t.server, &t.there, &t.back, &t.pair.client.env.pool);
     t.client.side.is_mesh = t.server.side.is_mesh = true;
     cr_assert(addr_parse(&t.destination, "127.0.0.1:8080", false, NULL));
-    handshake_begin(&t.at_client, &t.pair.client.env, &t.client.side, &t.destination);
-    handshake_begin(&t.at_server, &t.pair.server.env, &t.server.side, NULL);
+    handshake_begin(&t.at_client, &t.pair.client.env, &t.client.side, &t.destination, 0);
+    handshake_begin(&t.at_server, &t.pair.server.env, &t.server.side, NULL, 8080);
 }
 
 static void cleanup(void)

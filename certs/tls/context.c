@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "certs/context.h"
+#include "certs/tls/context.h"
 
 #include <openssl/bytestring.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
+#include <string.h>
 
 #include "base/must.h"
+#include "certs/tls/alpn.h"
 #include "certs/key.h"
 
 // In the order of preference. TLS 1.3 signs with the PSS forms of RSA only, so no other form is
@@ -28,12 +30,9 @@ static const char groups[] = "X25519MLKEM768:X25519:P-256";
 static const char groups[] = "X25519:P-256";
 #endif
 
-static const uint8_t alpn_wire[] = {CONTEXT_ALPN_LEN, 't', 'a', 'b', 'a', 'r', 'd', '/', '1'};
-_Static_assert(sizeof alpn_wire == 1 + CONTEXT_ALPN_LEN,
-               "the ALPN name and its length belong together");
-
-// The ALPN names that a client offers. HTTP servers that know no mesh (nginx, Go's) refuse a list
-// of which they know no name, so the list ends with one that they know.
+// The ALPN names that a client offers where its destination names none. HTTP servers that know no
+// mesh (nginx, Go's) refuse a list of which they know no name, so the list ends with one that they
+// know. h2 is not among them: a server may select it, and the service might not speak it.
 static const char alpn_offer[] = "\x08tabard/1\x08http/1.1";
 
 static bool err_of_library(struct err *err, const char *what)
@@ -44,22 +43,15 @@ static bool err_of_library(struct err *err, const char *what)
     return err_set(err, "%s: %s", what, text);
 }
 
-static int on_alpn_select(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
-                          unsigned in_len, void *arg)
+static int on_mesh_alpn(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
+                        unsigned in_len, void *arg)
 {
     (void)ssl;
     (void)arg;
-    CBS list, name;
-    CBS_init(&list, in, in_len);
-    while (CBS_get_u8_length_prefixed(&list, &name)) {
-        if (CBS_mem_equal(&name, alpn_wire + 1, CONTEXT_ALPN_LEN)) {
-            *out = CBS_data(&name);
-            *out_len = (uint8_t)CBS_len(&name);
-            return SSL_TLSEXT_ERR_OK;
-        }
-    }
+    *out = alpn_find(in, in_len, ALPN_MESH, strlen(ALPN_MESH));
+    *out_len = (uint8_t)strlen(ALPN_MESH);
     // A client that offers other protocols alone is served without one: its certificate decides.
-    return SSL_TLSEXT_ERR_NOACK;
+    return *out != NULL ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
 bool context_has_mesh_alpn(const SSL_CLIENT_HELLO *hello)
@@ -70,17 +62,10 @@ bool context_has_mesh_alpn(const SSL_CLIENT_HELLO *hello)
             hello, TLSEXT_TYPE_application_layer_protocol_negotiation, &data, &len)) {
         return false;
     }
-    CBS extension, list, name;
+    CBS extension, list;
     CBS_init(&extension, data, len);
-    if (!CBS_get_u16_length_prefixed(&extension, &list)) {
-        return false;
-    }
-    while (CBS_get_u8_length_prefixed(&list, &name)) {
-        if (CBS_mem_equal(&name, alpn_wire + 1, CONTEXT_ALPN_LEN)) {
-            return true;
-        }
-    }
-    return false;
+    return CBS_get_u16_length_prefixed(&extension, &list) &&
+           alpn_find(CBS_data(&list), CBS_len(&list), ALPN_MESH, strlen(ALPN_MESH)) != NULL;
 }
 
 // Sets what all contexts have in common. TLS 1.3 has no renegotiation and BoringSSL refuses
@@ -109,10 +94,11 @@ static bool set_common(SSL_CTX *ctx, const struct context_options *options, stru
 }
 
 // Sets what a handshake of the mesh has besides: GREASE and our ALPN.
-static bool set_mesh(SSL_CTX *ctx, enum context_role role, struct err *err)
+static bool set_mesh(SSL_CTX *ctx, const struct context_options *options, struct err *err)
 {
-    if (role == CONTEXT_SERVER) {
-        SSL_CTX_set_alpn_select_cb(ctx, on_alpn_select, NULL);
+    if (options->role == CONTEXT_SERVER) {
+        bool is_default = options->hooks.on_alpn == NULL;
+        SSL_CTX_set_alpn_select_cb(ctx, is_default ? on_mesh_alpn : options->hooks.on_alpn, NULL);
         return true;
     }
     // GREASE keeps other implementations tolerant of what we don't know yet (RFC 8701).
@@ -163,8 +149,7 @@ static bool set_identity(SSL_CTX *ctx, const struct context_options *options, st
 SSL_CTX *context_new(const struct context_options *options, struct err *err)
 {
     SSL_CTX *ctx = must_have(SSL_CTX_new(TLS_with_buffers_method()));
-    bool ok = set_common(ctx, options, err) &&
-              (!options->is_mesh || set_mesh(ctx, options->role, err)) &&
+    bool ok = set_common(ctx, options, err) && (!options->is_mesh || set_mesh(ctx, options, err)) &&
               (options->chain == NULL || set_identity(ctx, options, err));
     if (!ok) {
         SSL_CTX_free(ctx);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "certs/context.h"
+#include "certs/tls/context.h"
 #include "tests/support/bad_cert.h"
 #include "tests/unit/certs/fixture.h"
 

@@ -14,9 +14,6 @@
 #include "base/err.h"
 #include "certs/chain.h"
 
-#define CONTEXT_ALPN     "tabard/1"
-#define CONTEXT_ALPN_LEN 8
-
 enum context_role { CONTEXT_SERVER, CONTEXT_CLIENT };
 
 // The caller's functions. on_verify decides on the peer's chain (SSL_get0_peer_certificates) inside
@@ -26,11 +23,15 @@ struct context_hooks {
     enum ssl_verify_result_t (*on_verify)(SSL *ssl, uint8_t *out_alert);
     // Sees each ClientHello before anything else is decided. NULL: nobody looks.
     enum ssl_select_cert_result_t (*on_client_hello)(const SSL_CLIENT_HELLO *hello);
+    // Selects the protocol of a client that offers `in`, as SSL_CTX_set_alpn_select_cb has it;
+    // `arg` is NULL. NULL: ALPN_MESH if it is offered, else none.
+    int (*on_alpn)(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
+                   unsigned in_len, void *arg);
 };
 
 struct context_options {
     enum context_role role;
-    bool is_mesh;                 // offers or chooses CONTEXT_ALPN
+    bool is_mesh;                 // offers or chooses ALPN_MESH
     bool is_certificate_optional; // of a server: a client may show none
     const struct chain *chain;    // NULL: a client that shows no certificate
     EVP_PKEY *key;                // signs for the chain; NULL: hooks.key_method does
@@ -54,7 +55,7 @@ bool context_pair_init(struct context_pair *out, const struct chain *chain,
                        const struct context_hooks *hooks, struct err *err);
 void context_pair_cleanup(struct context_pair *pair);
 
-// context_has_mesh_alpn says whether a ClientHello offers CONTEXT_ALPN. For use inside
+// context_has_mesh_alpn says whether a ClientHello offers ALPN_MESH. For use inside
 // on_client_hello.
 bool context_has_mesh_alpn(const SSL_CLIENT_HELLO *hello);
 
