@@ -88,7 +88,9 @@ static bool read_ids(struct crl *out, const X509_CRL *crl, struct err *err)
 static bool find_issuer(struct crl *out, X509_CRL *crl, const struct trust_bundle *bundle,
                         const struct trust_load *load, struct err *err)
 {
-    if (!key_signature_check(X509_CRL_get_signature_nid(crl), err)) {
+    const X509_ALGOR *algorithm;
+    X509_CRL_get0_signature(crl, NULL, &algorithm);
+    if (!key_signature_check(algorithm, err)) {
         return false;
     }
     out->issuer = must_have(X509_NAME_dup(X509_CRL_get_issuer(crl)));

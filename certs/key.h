@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which public keys and signature algorithms the mesh accepts: Ed25519, ECDSA on P-256 and P-384,
-// RSA of 2048 bits and more, never SHA-1 or MD5 (NIST SP 800-57, part 1; SP 800-131A).
+// RSA of 2048 to 8192 bits, never SHA-1 or MD5 (NIST SP 800-57, part 1; SP 800-131A).
 #ifndef TABARD_CERTS_KEY_H
 #define TABARD_CERTS_KEY_H
 
@@ -12,6 +12,8 @@
 #include "base/err.h"
 
 #define KEY_RSA_BITS_MIN 2048
+#define KEY_RSA_BITS_MAX 8192 // a longer one costs whoever must check its signatures too much
+#define KEY_SALT_LEN_MIN 20   // of RSA-PSS, in bytes: RFC 4055's default
 #define KEY_TEXT_MAX     32
 
 // key_check says whether a public key may stand in a mesh certificate. NULL (a key that didn't
@@ -22,8 +24,11 @@ bool key_check(const EVP_PKEY *key, struct err *err);
 // KEY_TEXT_MAX bytes.
 const char *key_text(const EVP_PKEY *key, char *buf);
 
-// key_signature_check says whether a signature algorithm (as X509_get_signature_nid returns it) is
-// accepted. false sets err.
-bool key_signature_check(int signature_nid, struct err *err);
+// key_signature_check says whether the algorithm of a certificate's, a CRL's or a signing request's
+// signature (X509_get0_signature and its like give it) is accepted. It is judged with its
+// parameters, because RSA-PSS names its digests there alone (RFC 4055, section 3.1): SHA-256,
+// SHA-384 or SHA-512, MGF1 by the same digest, a salt of KEY_SALT_LEN_MIN bytes or more, trailer
+// field 1. false sets err, which says what it is and what would be right.
+bool key_signature_check(const X509_ALGOR *algorithm, struct err *err);
 
 #endif

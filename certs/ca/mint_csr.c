@@ -60,7 +60,9 @@ bool mint_csr_check(EVP_PKEY **out_key, X509_REQ *csr, const struct mint_leaf *l
 {
     *out_key = NULL;
     EVP_PKEY *key = X509_REQ_get_pubkey(csr);
-    bool ok = key_check(key, err) && key_signature_check(X509_REQ_get_signature_nid(csr), err);
+    const X509_ALGOR *algorithm;
+    X509_REQ_get0_signature(csr, NULL, &algorithm);
+    bool ok = key_check(key, err) && key_signature_check(algorithm, err);
     if (ok && X509_REQ_verify(csr, key) != 1) {
         ok = err_set(err, "its signature is wrong, so it doesn't prove that the key is held");
     }

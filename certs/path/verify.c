@@ -210,7 +210,9 @@ static enum verify_failure check_strength(const struct verification *v, bool is_
             return failure;
         }
         bool is_root = is_complete && i + 1 == num;
-        if (!is_root && !key_signature_check(X509_get_signature_nid(cert), err)) {
+        const X509_ALGOR *algorithm;
+        X509_get0_signature(NULL, &algorithm, cert);
+        if (!is_root && !key_signature_check(algorithm, err)) {
             return fail_at(VERIFY_WEAK_KEY, i, cert, err);
         }
     }
