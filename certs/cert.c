@@ -19,6 +19,16 @@ bool cert_time_read(time_t *out, const ASN1_TIME *time)
     return ok;
 }
 
+const char *cert_time_text(time_t time, char *buf)
+{
+    struct tm utc;
+    if (gmtime_r(&time, &utc) == NULL ||
+        strftime(buf, CERT_TIME_TEXT_MAX, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0) {
+        strcpy(buf, "?");
+    }
+    return buf;
+}
+
 bool cert_serial_read(struct cert_serial *out, const ASN1_INTEGER *number)
 {
     *out = (struct cert_serial){0};
@@ -63,4 +73,25 @@ const char *cert_uri(const struct cert_uris *uris, size_t index, size_t *out_len
     } while (name->type != GEN_URI || index-- > 0);
     *out_len = (size_t)ASN1_STRING_length(name->d.ia5);
     return (const char *)ASN1_STRING_get0_data(name->d.ia5);
+}
+
+const char *cert_name_text(const X509_NAME *name, char *buf)
+{
+    if (X509_NAME_oneline(name, buf, CERT_NAME_TEXT_MAX) == NULL) {
+        buf[0] = '\0';
+    }
+    return buf;
+}
+
+bool cert_err_prefix(struct err *err, size_t depth, const X509 *cert)
+{
+    char subject[CERT_NAME_TEXT_MAX];
+    if (depth == 0) {
+        return err_prefix(err, "the leaf");
+    }
+    if (cert == NULL) {
+        return err_prefix(err, "certificate %zu of the chain", depth);
+    }
+    return err_prefix(err, "certificate %zu of the chain (%s)", depth,
+                      cert_name_text(X509_get_subject_name(cert), subject));
 }

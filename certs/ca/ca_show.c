@@ -69,14 +69,13 @@ static void print_time(FILE *out, const char *key, const ASN1_TIME *time, time_t
                        const char *before, const char *after)
 {
     time_t at;
-    struct tm tm;
-    char text[64];
+    char text[CERT_TIME_TEXT_MAX];
     char span[SPAN_TEXT_MAX];
-    if (!cert_time_read(&at, time) || gmtime_r(&at, &tm) == NULL) {
+    if (!cert_time_read(&at, time)) {
         fprintf(out, "%s: %s\n", key, time == NULL ? "none" : "not a time");
         return;
     }
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    cert_time_text(at, text);
     if (at > now) {
         fprintf(out, "%s: %s (%s%s)\n", key, text, before, span_text(span, at - now));
     } else {

@@ -45,6 +45,7 @@ enum tls_alert {
     X(WEAK_KEY, "weak_key", ALERT_BAD_CERTIFICATE)                                                 \
     X(UNKNOWN_TRUST_DOMAIN, "unknown_trust_domain", ALERT_UNKNOWN_CA)                              \
     X(UNTRUSTED_CHAIN, "untrusted_chain", ALERT_UNKNOWN_CA)                                        \
+    X(TOO_MUCH_WORK, "too_much_work", ALERT_BAD_CERTIFICATE)                                       \
     X(EXPIRED, "expired", ALERT_CERTIFICATE_EXPIRED)                                               \
     X(NOT_YET_VALID, "not_yet_valid", ALERT_BAD_CERTIFICATE)                                       \
     X(REVOKED, "revoked", ALERT_CERTIFICATE_REVOKED)                                               \
@@ -63,15 +64,15 @@ struct verified_peer {
     char id[SPIFFE_ID_LEN_MAX + 1]; // NUL-terminated; the id itself holds no NUL
     size_t id_len;
     size_t domain_len;         // of the trust domain that starts at id + strlen("spiffe://")
-    time_t not_after;          // the earliest notAfter of the chain that was built, root included
+    time_t not_after;          // the earliest notAfter of the path that proves it, root included
     uint8_t bundle_digest[32]; // of the bundle that proved it
 };
 
 // verify_peer checks a chain of DER certificates, leaf first, as CRYPTO_BUFFERs (borrowed). It
 // fills *out only on VERIFY_OK; any other result sets err to words that name the certificate and
 // the check. Both roles use it: the extended key usage, if present, must hold clientAuth and
-// serverAuth. Revocation: every certificate of the chain that was built is looked up in the CRL of
-// its issuer where the bundle has one (certs/path/revocation.h).
+// serverAuth. Any path from a root to the leaf will do; certs/path/path.h says how it is found, and
+// what revokes it.
 enum verify_failure verify_peer(struct verified_peer *out, CRYPTO_BUFFER *const *chain,
                                 size_t num_certs, const struct trust_bundles *bundles, time_t now,
                                 struct err *err);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdio.h>
-#include <time.h>
 
+#include "certs/cert.h"
 #include "control/agent/sources/files/mesh.h"
 #include "control/agent/sources/sources.h"
 #include "control/ctl/ctl.h"
@@ -38,14 +38,11 @@ static void print_good(const char *path, const struct mesh *mesh)
 {
     Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT;
     const struct assembly *assembly = &mesh->assembly;
-    char until[32] = "?";
-    struct tm utc;
+    char until[CERT_TIME_TEXT_MAX];
     snapshot_join(&snapshot, SNAPSHOT_LOCAL, mesh->slots.parts[SNAPSHOT_LOCAL]->message);
     if (!print_others(path, mesh)) {
-        if (gmtime_r(&assembly->not_after, &utc) != NULL) {
-            strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &utc);
-        }
-        printf("%s: ok: %s until %s", path, assembly->spiffe_id, until);
+        printf("%s: ok: %s until %s", path, assembly->spiffe_id,
+               cert_time_text(assembly->not_after, until));
         print_count(assembly->snapshot->n_trust_bundles, "trust bundle", "trust bundles");
         print_count(assembly->snapshot->n_policies, "policy", "policies");
         print_count(assembly->snapshot->n_destinations, "destination", "destinations");
