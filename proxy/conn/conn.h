@@ -18,7 +18,7 @@
 #include "proxy/conn/env.h"
 #include "proxy/conn/handshake.h"
 #include "proxy/conn/origin.h"
-#include "proxy/conn/peer.h"
+#include "proxy/trust/peer.h"
 #include "proxy/conn/stats.h"
 #include "proxy/rules/reason.h"
 #include "proxy/rules/route.h"

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "proxy/carry/pool.h"
 #include "proxy/conn/origin.h"
-#include "proxy/conn/peer.h"
+#include "proxy/trust/peer.h"
 #include "proxy/conn/stats.h"
 #include "proxy/link/signer.h"
 #include "proxy/rules/route.h"

@@ -17,7 +17,7 @@
 #include "certs/tls/context.h"
 #include "proxy/carry/side.h"
 #include "proxy/conn/env.h"
-#include "proxy/conn/peer.h"
+#include "proxy/trust/peer.h"
 #include "proxy/link/signer.h"
 #include "proxy/rules/reason.h"
 #include "proxy/trust/snapshot.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "proxy/conn/peer.h"
+#include "proxy/trust/peer.h"
 
 #include <openssl/pool.h>
 #include <openssl/sha.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "certs/ca/mint_ext.h"
-#include "proxy/conn/peer.h"
+#include "proxy/trust/peer.h"
 
 #define DOMAIN "prod.example"
 #define ID     "spiffe://prod.example/ns/shop/sa/web"

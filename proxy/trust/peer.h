@@ -6,8 +6,8 @@
 // handshakes and connections hold counted references. Peers without a reference stay cached, up to
 // PEERS_UNUSED_MAX of them and PEERS_UNUSED_BYTES_MAX of chains. This says who a peer is; policy
 // says whether it may.
-#ifndef TABARD_PROXY_CONN_PEER_H
-#define TABARD_PROXY_CONN_PEER_H
+#ifndef TABARD_PROXY_TRUST_PEER_H
+#define TABARD_PROXY_TRUST_PEER_H
 
 #include <openssl/base.h>
 #include <stdbool.h>
