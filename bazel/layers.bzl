@@ -117,6 +117,7 @@ HEADERS = {
         "proxy/carry/socket",
         "proxy/conn/conn",
         "proxy/conn/env",
+        "proxy/conn/turns",
         "control/host",
         "control/agent",
         "control/agent/operator",

@@ -214,6 +214,7 @@ static void end_if_drained(struct worker *worker)
     if (worker->is_draining && worker->env.num_conns == 0 &&
         !uv_is_closing((const uv_handle_t *)&worker->wake)) {
         link_close(&worker->link);
+        turns_close(&worker->env);
         uv_close((uv_handle_t *)&worker->wake, NULL);
         uv_close((uv_handle_t *)&worker->drain_timer, NULL);
     }
@@ -308,6 +309,7 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
     worker->env.signer.link = &worker->link;
     uv_async_init(&worker->loop, &worker->wake, on_wake);
     worker->wake.data = worker;
+    turns_init(&worker->env);
     uv_timer_init(&worker->loop, &worker->drain_timer);
     worker->drain_timer.data = worker;
     if (!link_init(&worker->link, &worker->loop, sign_fd, LINK_SIGN, on_message, on_link_gone,

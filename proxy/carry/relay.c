@@ -68,6 +68,7 @@ enum reason relay_step(struct flow *flow, const char **out_detail)
     struct side *source = flow->source;
     struct side *target = flow->target;
     *out_detail = NULL;
+    tls_begin_turn(source);
     for (;;) {
         size_t moved = 0;
         enum tls_result result = flow->is_ending ? TLS_WAIT : move(flow, &moved);
@@ -77,10 +78,7 @@ enum reason relay_step(struct flow *flow, const char **out_detail)
             return REASON_TRUNCATED;
         }
         if (result == TLS_FAILED) {
-            return tls_reason(source->ssl != NULL ? source : target, out_detail);
-        }
-        if (target->is_out_of_buffers || source->is_out_of_buffers) {
-            return REASON_LIMIT_BUFFERS;
+            return tls_reason(out_detail);
         }
         if (target->error != 0 || source->error != 0) {
             const struct side *failed = target->error != 0 ? target : source;

@@ -21,9 +21,10 @@ struct flow {
     bool is_ending;      // the source's clean end was met and passed on
 };
 
-// relay_step moves what can be moved, flushes the target, and passes a clean end on: a FIN to a
-// plain target; to a TLS target a close_notify, then a FIN. It returns REASON_NONE, or why the
-// connection must end; *out_detail then has words for the log, or NULL.
+// relay_step moves what can be moved in one turn (tls_is_interrupted says whether there is more to
+// do), flushes the target, and passes a clean end on: a FIN to a plain target; to a TLS target a
+// close_notify, then a FIN. It returns REASON_NONE, or why the connection must end; *out_detail
+// then has words for the log, or NULL.
 enum reason relay_step(struct flow *flow, const char **out_detail);
 
 // relay_wants_read says whether the flow's source should be read: what came before has been taken.

@@ -10,45 +10,37 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-void ring_attach(struct ring *ring, uint8_t *bytes)
+uint8_t *ring_move(struct ring *ring, uint8_t *bytes, size_t size)
 {
-    invariant(ring->bytes == NULL);
+    invariant(size >= ring->len);
+    uint8_t *old = ring->bytes;
+    ring_copy(ring, 0, bytes, ring->len);
     ring->bytes = bytes;
-}
-
-uint8_t *ring_detach(struct ring *ring)
-{
-    invariant(ring->len == 0);
-    uint8_t *bytes = ring->bytes;
-    ring->bytes = NULL;
-    return bytes;
-}
-
-size_t ring_space(const struct ring *ring)
-{
-    return RING_BYTES - ring->len;
+    ring->head = 0;
+    ring->size = (uint32_t)size;
+    return old;
 }
 
 const uint8_t *ring_head(const struct ring *ring, size_t *out_len)
 {
-    *out_len = least(ring->len, RING_BYTES - ring->head);
+    *out_len = least(ring->len, ring->size - ring->head);
     return ring->bytes + ring->head;
 }
 
 size_t ring_second_len(const struct ring *ring)
 {
-    return ring->len - least(ring->len, RING_BYTES - ring->head);
+    return ring->len - least(ring->len, ring->size - ring->head);
 }
 
 uint8_t *ring_tail(struct ring *ring, size_t *out_len)
 {
     invariant(ring->bytes != NULL);
     size_t tail = (size_t)ring->head + ring->len;
-    if (tail >= RING_BYTES) {
-        tail -= RING_BYTES;
-        *out_len = RING_BYTES - ring->len;
+    if (tail >= ring->size) {
+        tail -= ring->size;
+        *out_len = ring->size - ring->len;
     } else {
-        *out_len = RING_BYTES - tail;
+        *out_len = ring->size - tail;
     }
     return ring->bytes + tail;
 }
@@ -64,8 +56,8 @@ void ring_pull(struct ring *ring, size_t len)
     invariant(len <= ring->len);
     ring->len -= (uint32_t)len;
     ring->head += (uint32_t)len;
-    if (ring->head >= RING_BYTES) {
-        ring->head -= RING_BYTES;
+    if (ring->head >= ring->size) {
+        ring->head -= ring->size;
     }
     if (ring->len == 0) {
         ring->head = 0;
@@ -92,8 +84,11 @@ size_t ring_copy(const struct ring *ring, size_t skip, uint8_t *out, size_t len)
         return 0;
     }
     size_t total = least(len, ring->len - skip);
-    size_t from = ((size_t)ring->head + skip) % RING_BYTES;
-    size_t first = least(total, RING_BYTES - from);
+    size_t from = (size_t)ring->head + skip;
+    if (from >= ring->size) {
+        from -= ring->size;
+    }
+    size_t first = least(total, ring->size - from);
     memcpy(out, ring->bytes + from, first);
     memcpy(out + first, ring->bytes, total - first);
     return total;

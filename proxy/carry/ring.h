@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A circular buffer of RING_BYTES for relayed bytes, over memory that it borrows from the worker's
-// pool. An empty ring needs no memory: side_borrow (proxy/carry/side.h) attaches it before the
-// first byte comes in, side_settle detaches it once the last one has gone.
+// A circular buffer for relayed bytes, over memory that it borrows from the worker's pool: a block
+// of RING_BYTES, or a smaller piece before the connection is authorized. An empty ring needs no
+// memory: side_borrow (proxy/carry/side.h) attaches it before the first byte comes in, side_settle
+// detaches it once the last one has gone.
 #ifndef TABARD_PROXY_CARRY_RING_H
 #define TABARD_PROXY_CARRY_RING_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/log.h"
 
 // How many bytes are read at once: about four TLS records, and so few that they still leave as one
 // segment once they are sealed (64 KiB with its headers, whatever the link). Half as much costs an
@@ -22,14 +25,34 @@ struct ring {
     uint8_t *bytes; // borrowed from the pool while attached; NULL if not
     uint32_t head;  // where the oldest byte is; 0 when empty
     uint32_t len;
+    uint32_t size; // of the memory; of a detached ring the last one's
 };
 
-void ring_attach(struct ring *ring, uint8_t *bytes);
+static inline void ring_attach(struct ring *ring, uint8_t *bytes, size_t size)
+{
+    invariant(ring->bytes == NULL);
+    ring->bytes = bytes;
+    ring->size = (uint32_t)size;
+}
+
+// ring_move puts what the ring holds into other memory, of `size` bytes, and returns the one it
+// had.
+uint8_t *ring_move(struct ring *ring, uint8_t *bytes, size_t size);
 
 // ring_detach returns the memory of an empty ring, for its owner to take back.
-uint8_t *ring_detach(struct ring *ring);
+static inline uint8_t *ring_detach(struct ring *ring)
+{
+    invariant(ring->len == 0);
+    uint8_t *bytes = ring->bytes;
+    ring->bytes = NULL;
+    return bytes;
+}
 
-size_t ring_space(const struct ring *ring); // bytes that can still be pushed, attached or not
+// ring_space returns how many bytes can still be pushed; a detached ring will get a block.
+static inline size_t ring_space(const struct ring *ring)
+{
+    return (ring->bytes == NULL ? RING_BYTES : ring->size) - ring->len;
+}
 
 // ring_head returns the oldest bytes that lie in one piece, and ring_second_len how many more
 // follow at the start of the memory after a wrap.

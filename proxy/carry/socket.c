@@ -10,6 +10,9 @@ enum {
     // Unacknowledged data older than this ends the connection (RFC 5482), and so does an unanswered
     // keep-alive probe, so that the probes' own number and interval need no setting.
     USER_TIMEOUT_MS = 120000,
+    // How often a turn of the loop may fill all the room for reading: a quarter of a mebibyte, and
+    // then it is the next connection's turn.
+    READS_IN_ROW_MAX = 4,
 };
 
 static struct socket *socket_of(struct side *side)
@@ -75,12 +78,15 @@ void socket_connect(struct socket *sock, const struct addr *addr)
     }
 }
 
+// Without room libuv reports UV_ENOBUFS, and leaves the socket for this turn of the loop. It would
+// otherwise read on, as often as 32 times, as long as a read fills all the room.
 static void on_alloc(uv_handle_t *handle, size_t suggested_len, uv_buf_t *out_buf)
 {
     (void)suggested_len;
-    size_t len;
-    uint8_t *room = side_room(handle->data, &len);
-    *out_buf = uv_buf_init((char *)room, (unsigned)len); // without room libuv reports UV_ENOBUFS
+    struct side *side = handle->data;
+    size_t len = 0;
+    uint8_t *room = side->reads_in_row < READS_IN_ROW_MAX ? side_room(side, &len) : NULL;
+    *out_buf = uv_buf_init((char *)room, (unsigned)len);
 }
 
 // Returns the error behind an end of the stream, an errno value; 0: the end is clean. libuv reports
@@ -98,10 +104,16 @@ static void socket_set_reading(struct side *side, bool wants_read);
 static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
 {
     struct side *side = stream->data;
-    (void)buf;
+    bool is_full = len > 0 && (size_t)len == buf->len;
+    side->reads_in_row = is_full ? (uint8_t)(side->reads_in_row + 1) : 0;
     if (len > 0) {
         ring_push(&side->in, (size_t)len);
         side->moved_ms = uv_now(stream->loop);
+    } else if (len == UV_ENOBUFS) {
+        if (side_is_waiting(side, POOL_READ)) {
+            socket_set_reading(side, false);
+        }
+        return;
     } else {
         side_settle(side, &side->in);
         if (len == 0) {
@@ -125,6 +137,7 @@ static void socket_set_reading(struct side *side, bool wants_read)
     side->is_reading = wants_read;
     if (!wants_read) {
         uv_read_stop(stream);
+        side_settle(side, &side->in);
         return;
     }
     int error = uv_read_start(stream, on_alloc, on_read);
@@ -159,7 +172,7 @@ static void on_written(uv_write_t *req, int status)
     } else {
         fail(side, status);
     }
-    side->writing_len = 0;
+    side_peer_took(side);
     side_settle(side, &side->out);
     side->on_change(side->owner);
 }
@@ -191,11 +204,10 @@ static void socket_flush(struct side *side)
         }
     }
     if (side->out.len > 0) {
-        side->writing_len = side->out.len;
-        side->waiting_ms = uv_now(stream->loop);
+        side_wait_for_peer(side, uv_now(stream->loop));
         int error = uv_write(&sock->req.write, stream, bufs, out_bufs(side, bufs), on_written);
         if (error != 0) {
-            side->writing_len = 0;
+            side_peer_took(side);
             fail(side, error);
         }
         return;

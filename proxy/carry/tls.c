@@ -27,8 +27,13 @@ static int on_bio_read(BIO *bio, char *out, int len)
     struct side *side = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
     size_t skip = side->is_peeking ? side->peeked_len : 0;
+    if (tls_is_interrupted(side)) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
     size_t got = ring_copy(&side->in, skip, (uint8_t *)out, (size_t)len);
     if (got > 0) {
+        side->turn_reads--;
         if (side->is_peeking) {
             side->peeked_len += (uint32_t)got;
         } else {
@@ -44,15 +49,23 @@ static int on_bio_read(BIO *bio, char *out, int len)
     return -1;
 }
 
+// Makes room in an `out` that is full. A flight of ours may be longer than the largest piece.
+static bool make_room(struct side *side)
+{
+    if (!side_grow(side, &side->out)) {
+        side_flush(side);
+        side_borrow_piece(side, &side->out);
+    }
+    return ring_space(&side->out) > 0;
+}
+
 static int on_bio_write(BIO *bio, const char *bytes, int len)
 {
     struct side *side = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    if (side_borrow(side, &side->out)) {
-        size_t written = ring_write(&side->out, (const uint8_t *)bytes, (size_t)len);
-        if (written > 0) {
-            return (int)written;
-        }
+    side_borrow_piece(side, &side->out);
+    if (ring_space(&side->out) > 0 || make_room(side)) {
+        return (int)ring_write(&side->out, (const uint8_t *)bytes, (size_t)len);
     }
     BIO_set_retry_write(bio);
     return -1;
@@ -147,8 +160,19 @@ static enum tls_result result_of(struct side *side, int ret)
     }
 }
 
+void tls_begin_turn(struct side *side)
+{
+    side->turn_reads = 2 * TLS_TURN_RECORDS; // BoringSSL reads a record's header, then the rest
+}
+
+bool tls_is_interrupted(const struct side *side)
+{
+    return side->turn_reads == 0 && side->ssl != NULL && side->in.len > 0;
+}
+
 enum tls_result tls_handshake(struct side *side)
 {
+    tls_begin_turn(side);
     clear_errors();
     int ret = SSL_do_handshake(side->ssl);
     return ret == 1 ? TLS_OK : result_of(side, ret);
@@ -188,9 +212,11 @@ enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len)
         if (len > TLS_RECORD_MAX) {
             len = TLS_RECORD_MAX;
         }
-        size_t space = ring_space(&side->out);
-        if (space < len + SEAL_OVERHEAD) {
-            return TLS_WAIT; // a whole record or none: small ones cost the same
+        if (ring_space(&side->out) < len + SEAL_OVERHEAD) {
+            side_flush(side); // it may be a piece, with a few bytes of TLS itself
+            if (ring_space(&side->out) < len + SEAL_OVERHEAD) {
+                return TLS_WAIT; // a whole record or none: small ones cost the same
+            }
         }
         if (!side_borrow(side, &side->out)) {
             return TLS_WAIT;
@@ -214,7 +240,7 @@ bool tls_has_bytes(const struct side *side)
 
 bool tls_close_notify(struct side *side)
 {
-    if (ring_space(&side->out) < SEAL_OVERHEAD || !side_borrow(side, &side->out)) {
+    if (ring_space(&side->out) < SEAL_OVERHEAD) {
         return false;
     }
     clear_errors();
@@ -227,18 +253,14 @@ bool tls_close_notify(struct side *side)
 void tls_alert(struct side *side, uint8_t alert)
 {
     clear_errors();
-    if (!SSL_in_init(side->ssl) && ring_space(&side->out) >= SEAL_OVERHEAD &&
-        side_borrow(side, &side->out)) {
+    if (!SSL_in_init(side->ssl) && ring_space(&side->out) >= SEAL_OVERHEAD) {
         (void)SSL_send_fatal_alert(side->ssl, alert);
     }
 }
 
-enum reason tls_reason(const struct side *side, const char **out_detail)
+enum reason tls_reason(const char **out_detail)
 {
     *out_detail = NULL;
-    if (side->is_out_of_buffers) {
-        return REASON_LIMIT_BUFFERS;
-    }
     uint32_t error = ERR_peek_error();
     if (error == 0) {
         return REASON_PEER_CLOSED;

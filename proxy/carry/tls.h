@@ -36,8 +36,16 @@ enum tls_result {
 void tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app);
 void tls_stop(struct side *side);
 
-// tls_handshake goes as far as the bytes at hand allow.
+// tls_handshake goes as far as the bytes at hand and a turn allow.
 enum tls_result tls_handshake(struct side *side);
+
+// A turn ends after so many records, whatever they hold: a peer may fill a ring with records of one
+// byte, of none, or of KeyUpdates, each of which costs as much as a large one. tls_begin_turn
+// begins one for what follows; tls_handshake does by itself. tls_is_interrupted says whether bytes
+// were left because a turn was over: the caller comes back once others had theirs.
+#define TLS_TURN_RECORDS 64
+void tls_begin_turn(struct side *side);
+bool tls_is_interrupted(const struct side *side);
 
 // tls_peek makes TLS read without taking bytes from `in`, so that they can still be relayed as they
 // came (a ClientHello that is the application's own); tls_keep takes what was read and goes on as
@@ -66,6 +74,6 @@ void tls_alert(struct side *side, uint8_t alert);
 
 // tls_reason returns the reason for the failure that a tls_ function has just reported. *out_detail
 // gets words for the log: static text, or NULL.
-enum reason tls_reason(const struct side *side, const char **out_detail);
+enum reason tls_reason(const char **out_detail);
 
 #endif

@@ -106,6 +106,7 @@ static void conn_free(struct conn *conn)
     if (conn->next != NULL) {
         conn->next->prev = conn->prev;
     }
+    list_remove(&conn->ready);
     env->num_conns--;
     stats_set(&env->stats.buffer_bytes,
               pool_bytes_lent(&env->pool)); // a deadline ends without an advance

@@ -7,6 +7,7 @@
 #include "proxy/conn/authorize.h"
 #include "proxy/conn/closing.h"
 #include "proxy/conn/steps.h"
+#include "proxy/carry/tls.h"
 
 static void on_change(void *owner)
 {
@@ -106,6 +107,9 @@ void conn_advance(struct conn *conn)
         interest_sync(conn);
     } while (conn->wants_advance);
     conn->is_advancing = false;
+    if (tls_is_interrupted(conn->mesh)) {
+        turns_add(conn);
+    }
     stats_set(&conn->env->stats.buffer_bytes, pool_bytes_lent(&conn->env->pool));
 }
 

@@ -54,6 +54,7 @@ struct conn {
     uv_timer_t timer;
     struct conn *prev; // borrowed: in env->conns
     struct conn *next;
+    struct list ready;    // in the env's, while it was interrupted
     struct conn_env *env; // borrowed from the worker, which outlives its connections
     struct flow up;       // from the caller
     struct flow down;     // to the caller

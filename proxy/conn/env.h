@@ -13,6 +13,7 @@
 #include "proxy/conn/origin.h"
 #include "proxy/trust/peer.h"
 #include "proxy/conn/stats.h"
+#include "proxy/conn/turns.h"
 #include "proxy/link/signer.h"
 #include "proxy/rules/route.h"
 #include "proxy/trust/snapshot.h"
@@ -24,6 +25,7 @@ struct conn_env {
     struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
     struct limits limits;      // this worker's share of the snapshot's
     struct pool pool;
+    struct turns turns;
     struct peers peers;
     struct stats stats;
     struct signer signer;

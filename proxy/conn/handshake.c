@@ -151,8 +151,6 @@ static bool is_hello_awaited(struct handshake *handshake)
     if (state == HELLO_TOO_LONG) {
         handshake->reason = REASON_TLS_ERROR;
         handshake->detail = "the ClientHello is too long";
-    } else if (state == HELLO_PART && side->is_out_of_buffers) {
-        handshake->reason = REASON_LIMIT_BUFFERS;
     } else if (state == HELLO_PART && side->error != 0) {
         handshake->reason = REASON_PEER_RESET;
         handshake->detail = side_error_text(side);
@@ -190,7 +188,7 @@ enum handshake_hello handshake_look(struct handshake *handshake)
         tls_stop(side);
         return HELLO_FOREIGN;
     }
-    handshake->reason = tls_reason(side, &handshake->detail);
+    handshake->reason = tls_reason(&handshake->detail);
     return HELLO_FAILED;
 }
 
@@ -231,11 +229,8 @@ static enum reason failure_of(struct handshake *handshake, enum tls_result resul
         handshake->detail = handshake->verify_detail;
         return handshake->reason;
     }
-    if (side->is_out_of_buffers) {
-        return REASON_LIMIT_BUFFERS;
-    }
     if (result == TLS_FAILED || result == TLS_PAUSED) {
-        return tls_reason(side, &handshake->detail);
+        return tls_reason(&handshake->detail);
     }
     if (result == TLS_TRUNCATED || result == TLS_EOF) {
         return REASON_PEER_CLOSED;

@@ -24,6 +24,7 @@ struct stats {
     _Atomic uint64_t bytes_down[NUM_DIRECTIONS];
     _Atomic uint64_t handshakes_in_flight;
     _Atomic uint64_t buffer_bytes;
+    _Atomic uint64_t buffer_waits;
     _Atomic uint64_t plaintext_connections;
     _Atomic uint64_t audit_would_allow;
     _Atomic uint64_t audit_would_deny;

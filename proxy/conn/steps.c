@@ -160,9 +160,6 @@ static enum step_result detect_hello(struct conn *conn)
 static enum step_result step_detect(struct conn *conn)
 {
     struct side *mesh = conn->mesh;
-    if (mesh->is_out_of_buffers) {
-        return ended(conn, REASON_LIMIT_BUFFERS, NULL);
-    }
     if (mesh->error != 0) {
         return ended(conn, REASON_PEER_RESET, side_error_text(mesh));
     }
@@ -229,6 +226,7 @@ static enum step_result step_authorize(struct conn *conn)
         return ended(conn, reason, NULL);
     }
     conn->is_authorized = true;
+    conn->plain->is_authorized = conn->mesh->is_authorized = true;
     handshake_over(&conn->handshake);
     return STEP_NEXT;
 }

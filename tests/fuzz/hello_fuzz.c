@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > sizeof memory) {
         return 0;
     }
-    ring_attach(&ring, memory);
+    ring_attach(&ring, memory, RING_BYTES);
     enum hello_state last = hello_look(&ring);
     invariant(last == HELLO_PART);
     size_t part = 0;

@@ -44,8 +44,7 @@ static void memory_flush(struct side *side)
     }
     send_more(side, side->out.len);
     if (side->out.len > 0) {
-        side->writing_len = side->out.len;
-        side->waiting_ms = 1;
+        side_wait_for_peer(side, 1);
         return;
     }
     side_settle(side, &side->out);
@@ -75,8 +74,8 @@ void memory_join(struct memory *one, struct memory *other, struct wire *there, s
 {
     static const struct carrier carrier = {
         .flush = memory_flush, .set_reading = memory_set_reading, .close = memory_close};
-    ring_attach(&there->ring, there->bytes);
-    ring_attach(&back->ring, back->bytes);
+    ring_attach(&there->ring, there->bytes, RING_BYTES);
+    ring_attach(&back->ring, back->bytes, RING_BYTES);
     side_init(&one->side, &carrier, pool, NULL, on_fact, on_fact, 0);
     side_init(&other->side, &carrier, pool, NULL, on_fact, on_fact, 0);
     one->side.is_connected = other->side.is_connected = true;
@@ -96,7 +95,8 @@ static bool receive(struct side *side, struct wire *from, size_t len_max)
         if (side_room(side, &room) != NULL) {
             return move(&from->ring, &side->in, least(room, len_max)) > 0;
         }
-        side_fail(side, ENOBUFS);
+        side->is_reading = false;
+        return false;
     } else if (from->has_end) {
         side->is_eof = true;
     } else {
@@ -115,11 +115,14 @@ bool memory_turn(struct memory *memory, size_t len_max)
     }
     if (side->writing_len > 0 && memory->to->is_reset) {
         side_fail(side, ECONNRESET);
-        side->writing_len = 0;
+        side_peer_took(side);
         has_changed = true;
     } else if (side->writing_len > 0) {
         size_t sent = send_more(side, side->writing_len);
         side->writing_len -= (uint32_t)sent;
+        if (side->writing_len == 0) {
+            side_peer_took(side);
+        }
         side_settle(side, &side->out);
         has_changed = sent > 0;
     }

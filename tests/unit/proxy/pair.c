@@ -289,6 +289,7 @@ static void end_init(struct pair *pair, struct pair_end *end, const char *id, ui
 {
     end->env.loop = &pair->loop;
     end->env.on_conn_gone = on_conn_gone;
+    turns_init(&end->env);
     end->env.next_id = first_id;
     end->env.id_step = 2;
     identity_make(pair, end, id);
@@ -364,6 +365,7 @@ void pair_cleanup(struct pair *pair)
     pair_until_gone(pair);
     for (size_t i = 0; i < 2; i++) {
         link_close(&ends[i]->link);
+        turns_close(&ends[i]->env);
         uv_close((uv_handle_t *)&ends[i]->agent->pipe, NULL);
         uv_close((uv_handle_t *)&ends[i]->listener, NULL);
     }

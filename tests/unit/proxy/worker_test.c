@@ -303,6 +303,7 @@ Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open
     for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
         struct err err = {0};
         struct conn_env env = {0};
+        pool_init(&env.pool, NULL, NULL); // nobody waits
         struct rlimit before;
         getrlimit(RLIMIT_NOFILE, &before);
         Tabard__V1__Snapshot *message =

@@ -11,7 +11,7 @@ static uint8_t memory[RING_BYTES];
 static enum hello_state look(const uint8_t *bytes, size_t len)
 {
     struct ring ring = {0};
-    ring_attach(&ring, memory);
+    ring_attach(&ring, memory, RING_BYTES);
     cr_assert(ring_write(&ring, bytes, len) == len);
     return hello_look(&ring);
 }

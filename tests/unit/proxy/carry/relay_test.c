@@ -36,6 +36,7 @@ struct far {
 // A relay between a service and a peer, without a connection around it.
 struct world {
     struct pool pool;
+    struct pool far_pool;
     struct memory plain;
     struct memory mesh;
     struct far service;
@@ -44,7 +45,8 @@ struct world {
     struct flow down;
     enum reason reason;
     const char *detail;
-    size_t chunk; // that arrives at once
+    size_t chunk;           // that arrives at once
+    unsigned num_lent_late; // blocks, to a side that waited
 };
 
 static struct world world;
@@ -167,6 +169,7 @@ static bool far_turn(struct far *far)
     } else {
         size_t len;
         enum tls_result result = TLS_OK;
+        tls_begin_turn(side);
         while (result == TLS_OK && tls_has_bytes(side)) {
             result = tls_read(side, &far->words, &far->words.out, &len);
             take_in(far, &far->words.out);
@@ -195,7 +198,9 @@ static bool relay_turn(void)
     }
     side_set_reading(&world.mesh.side, relay_wants_read(&world.up));
     side_set_reading(&world.plain.side, relay_wants_read(&world.down));
-    return world.up.num_bytes + world.down.num_bytes != before;
+    struct side *served = side_lend_next(&world.pool);
+    world.num_lent_late += served != NULL;
+    return served != NULL || world.up.num_bytes + world.down.num_bytes != before;
 }
 
 // Takes turns until nothing happens any more, not even in the turn after reading was turned on.
@@ -231,16 +236,26 @@ static void shake_hands(void)
     cr_assert(results[0] == TLS_OK && results[1] == TLS_OK);
 }
 
+static void on_shortage(void *ctx)
+{
+    (void)ctx;
+}
+
 static void world_init(bool is_tls, size_t chunk, size_t wire_bytes)
 {
     world = (struct world){.chunk = chunk};
+    pool_init(&world.pool, on_shortage, NULL);
+    pool_init(&world.far_pool, on_shortage, NULL);
     pool_set_limit(&world.pool, 64 * RING_BYTES);
+    pool_set_limit(&world.far_pool, 64 * RING_BYTES);
     struct far *const fars[] = {&world.service, &world.peer};
     struct memory *const nears[] = {&world.plain, &world.mesh};
     for (size_t i = 0; i < 2; i++) {
         fars[i]->there.bytes_max = fars[i]->back.bytes_max = RING_BYTES;
-        fars[i]->words.pool = &world.pool;
         memory_join(&fars[i]->memory, nears[i], &fars[i]->there, &fars[i]->back, &world.pool);
+        fars[i]->words.pool = fars[i]->memory.side.pool = &world.far_pool;
+        fars[i]->words.is_authorized = fars[i]->memory.side.is_authorized = true;
+        nears[i]->side.is_authorized = true;
     }
     world.mesh.side.is_mesh = true;
     world.up = (struct flow){.source = &world.mesh.side, .target = &world.plain.side};
@@ -269,8 +284,8 @@ static void world_cleanup(void)
         side_settle(&fars[i]->words, &fars[i]->words.in);
         side_settle(&fars[i]->words, &fars[i]->words.out);
     }
-    cr_assert(world.pool.num_lent == 0);
     pool_cleanup(&world.pool);
+    pool_cleanup(&world.far_pool);
 }
 
 // Sends len bytes and sees all of them arrive, whatever the rings take at once.
@@ -364,16 +379,58 @@ Test(relay, half_close_of_the_client_still_receives_the_answer)
     }
 }
 
-Test(relay, memory_that_runs_out_is_named)
+Test(relay, waits_for_memory_and_loses_nothing)
 {
     for (int is_tls = 0; is_tls < 2; is_tls++) {
         world_init(is_tls, RING_BYTES, RING_BYTES);
-        far_send(&world.peer, 100);
         pool_set_limit(&world.pool, 0);
+        far_send(&world.peer, 100);
+        far_send(&world.service, 100);
         come_to_rest();
-        cr_assert(world.reason == REASON_LIMIT_BUFFERS);
+        cr_assert(world.reason == REASON_NONE && world.num_lent_late == 0);
+        cr_assert(world.service.num_received == 0 && world.peer.num_received == 0);
+        cr_assert(pool_is_short(&world.pool));
+        pool_set_limit(&world.pool, 2 * RING_BYTES); // one that is read into, one for all writing
+        come_to_rest();
+        cr_assert(world.service.num_received == 100 && world.peer.num_received == 100);
+        cr_assert(world.num_lent_late > 0);
+        carry(&world.peer, &world.service, 2 * BYTES_MAX);
+        carry(&world.service, &world.peer, 2 * BYTES_MAX);
+        far_finish(&world.peer, true);
+        far_finish(&world.service, true);
+        come_to_rest();
+        cr_assert(world.reason == REASON_FINISHED);
         world_cleanup();
     }
+}
+
+Test(relay, says_its_end_even_without_a_block)
+{
+    world_init(true, RING_BYTES, RING_BYTES);
+    pool_set_limit(&world.pool, 0);
+    far_finish(&world.service, true);
+    come_to_rest();
+    cr_assert(world.peer.has_seen_end && !world.peer.has_seen_truncation);
+    world_cleanup();
+}
+
+Test(relay, a_turn_is_over_after_so_many_records_however_small)
+{
+    world_init(true, RING_BYTES, RING_BYTES);
+    for (int i = 0; i < 3 * TLS_TURN_RECORDS; i++) {
+        cr_assert(far_send(&world.peer, 1) == 1);
+    }
+    side_set_reading(&world.mesh.side, true);
+    cr_assert(memory_turn(&world.mesh, SIZE_MAX));
+    for (uint64_t turn = 1; turn <= 3; turn++) {
+        cr_assert(relay_step(&world.up, &world.detail) == REASON_NONE);
+        cr_assert(world.up.num_bytes == turn * TLS_TURN_RECORDS, "%llu bytes after %llu turns",
+                  (unsigned long long)world.up.num_bytes, (unsigned long long)turn);
+        cr_assert(tls_is_interrupted(&world.mesh.side) == (turn < 3));
+    }
+    come_to_rest();
+    cr_assert(world.service.num_received == 3 * TLS_TURN_RECORDS);
+    world_cleanup();
 }
 
 // What an end does; what happens to the other end is derived from it.

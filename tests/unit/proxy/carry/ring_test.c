@@ -12,7 +12,7 @@ Test(ring, keeps_order_across_every_wrap, .timeout = 20)
     uint8_t next_in = 0;
     uint8_t next_out = 0;
     uint8_t chunk[4099];
-    ring_attach(&ring, memory);
+    ring_attach(&ring, memory, RING_BYTES);
     for (int round = 0; round < 500; round++) {
         size_t push = (size_t)(round * 7919 % 4099);
         for (size_t i = 0; i < push; i++) {
@@ -34,7 +34,7 @@ Test(ring, takes_no_more_than_it_has_room_for, .timeout = 20)
 {
     struct ring ring = {0};
     uint8_t *much = calloc(1, RING_BYTES + 1);
-    ring_attach(&ring, memory);
+    ring_attach(&ring, memory, RING_BYTES);
     cr_assert(ring_space(&ring) == RING_BYTES);
     cr_assert(ring_write(&ring, much, RING_BYTES + 1) == RING_BYTES);
     cr_assert(ring_space(&ring) == 0);
@@ -42,12 +42,34 @@ Test(ring, takes_no_more_than_it_has_room_for, .timeout = 20)
     free(much);
 }
 
+Test(ring, keeps_its_bytes_when_it_moves_to_more_memory, .timeout = 20)
+{
+    static uint8_t small[100];
+    struct ring ring = {0};
+    uint8_t bytes[100];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)i;
+    }
+    ring_attach(&ring, small, sizeof small);
+    ring_push(&ring, 70);
+    ring_pull(&ring, 70); // so that what follows wraps
+    ring_push(&ring, 30);
+    ring_pull(&ring, 10);
+    cr_assert(ring_write(&ring, bytes, sizeof bytes) == 80 && ring_space(&ring) == 0);
+    cr_assert(ring_move(&ring, memory, RING_BYTES) == small);
+    cr_assert(ring.len == 100 && ring_space(&ring) == RING_BYTES - 100);
+    cr_assert(ring_copy(&ring, 20, bytes, sizeof bytes) == 80);
+    for (size_t i = 0; i < 80; i++) {
+        cr_assert(bytes[i] == i, "byte %zu", i);
+    }
+}
+
 Test(ring, shows_both_pieces_of_a_wrap, .timeout = 20)
 {
     struct ring ring = {0};
     uint8_t bytes[100] = {1};
     size_t first_len;
-    ring_attach(&ring, memory);
+    ring_attach(&ring, memory, RING_BYTES);
     ring_push(&ring, RING_BYTES - 10);
     ring_pull(&ring, RING_BYTES - 20); // 10 left, just before the end but ten
     cr_assert(ring_write(&ring, bytes, sizeof bytes) == sizeof bytes);

@@ -23,6 +23,7 @@ static struct {
     struct addr addr; // of the listener
     int far;
     unsigned num_changes;
+    unsigned num_shortages;
     bool is_closed;
 } t;
 
@@ -43,6 +44,12 @@ static void on_tick(uv_timer_t *timer)
     (void)timer;
 }
 
+static void on_shortage(void *ctx)
+{
+    (void)ctx;
+    t.num_shortages++;
+}
+
 static void init(void)
 {
     struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -51,6 +58,7 @@ static void init(void)
     cr_assert(uv_loop_init(&t.loop) == 0);
     uv_timer_init(&t.loop, &t.tick);
     uv_timer_start(&t.tick, on_tick, 1, 1);
+    pool_init(&t.pool, on_shortage, NULL);
     pool_set_limit(&t.pool, 4 * RING_BYTES);
     t.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     cr_assert(bind(t.listener, (const struct sockaddr *)&any, sizeof any) == 0);

@@ -85,6 +85,7 @@ static const struct row rows[] = {
     {"tabard_bytes_total", COUNTER, "direction=outbound,flow=down", OF(bytes_down[1])},
     {"tabard_handshakes_in_flight", GAUGE, "", OF(handshakes_in_flight)},
     {"tabard_buffer_bytes", GAUGE, "", OF(buffer_bytes)},
+    {"tabard_buffer_waits_total", COUNTER, "", OF(buffer_waits)},
     {"tabard_plaintext_connections_total", COUNTER, "", OF(plaintext_connections)},
     {"tabard_policy_audit_total", COUNTER, "would=allow", OF(audit_would_allow)},
     {"tabard_policy_audit_total", COUNTER, "would=deny", OF(audit_would_deny)},

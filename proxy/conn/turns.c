@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/conn/turns.h"
+
+#include <stdio.h>
+
+#include "proxy/conn/closing.h"
+#include "proxy/conn/conn.h"
+
+// How many connections may have to go at one look: as many waits, and not all at once.
+enum { ENDS_MAX = 64 };
+
+// Lets those advance that are ready by now. Who becomes ready meanwhile has its turn in the next
+// turn of the loop, after everybody else's sockets.
+static void advance_ready(struct turns *turns)
+{
+    struct list last = {0};
+    struct list *link;
+    list_push(&turns->ready, &last);
+    while ((link = list_pop(&turns->ready)) != &last) {
+        conn_advance(LIST_OF(link, struct conn, ready));
+    }
+}
+
+// Lends blocks to those that wait, as long as there are any. Whom that lets advance may come to
+// wait again, but behind those who waited before.
+static void serve_waiting(struct pool *pool)
+{
+    struct side *side;
+    while ((side = side_lend_next(pool)) != NULL) {
+        side->on_change(side->owner);
+        side_settle_idle(side);
+    }
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    struct conn_env *env = idle->data;
+    advance_ready(&env->turns);
+    serve_waiting(&env->pool);
+    if (list_is_empty(&env->turns.ready)) {
+        uv_idle_stop(idle);
+    }
+}
+
+static const struct conn *first_waiting(const struct pool *pool)
+{
+    for (enum pool_use use = NUM_POOL_USES; use-- > 0;) {
+        const struct list *queue = &pool->waiting[use];
+        if (!list_is_empty(queue)) {
+            return LIST_OF(queue->next - use, struct side, waiting)->owner;
+        }
+    }
+    return NULL;
+}
+
+// Returns the side whose peer has taken nothing for longest, and of TURNS_STALL_MS at least; not
+// one of whoever asks first. NULL: there is none.
+static struct side *longest_stalled(struct conn_env *env)
+{
+    const struct conn *asking = first_waiting(&env->pool);
+    LIST_EACH_SAFE(link, &env->pool.writing) {
+        struct side *side = LIST_OF(link, struct side, writing);
+        if (uv_now(env->loop) - side->waiting_ms < TURNS_STALL_MS) {
+            return NULL;
+        }
+        if (side->owner != asking) {
+            return side;
+        }
+    }
+    return NULL;
+}
+
+static void end_stalled(struct side *side)
+{
+    struct conn *conn = side->owner;
+    char detail[96];
+    snprintf(detail, sizeof detail, "the %s has taken nothing for %llu ms, and others wait",
+             side == conn->plain ? "service" : "peer",
+             (unsigned long long)(conn_now_ms(conn) - side->waiting_ms));
+    conn_end(conn, REASON_LIMIT_BUFFERS, detail);
+    closing_now(conn); // nothing can be told to who takes nothing
+}
+
+static size_t num_waiting(const struct pool *pool)
+{
+    size_t num = 0;
+    for (enum pool_use use = 0; use < NUM_POOL_USES; use++) {
+        LIST_EACH_SAFE(link, &pool->waiting[use]) {
+            num++;
+        }
+    }
+    return num;
+}
+
+static void on_look(uv_timer_t *look)
+{
+    struct conn_env *env = look->data;
+    struct pool *pool = &env->pool;
+    if (!pool_is_short(pool)) {
+        uv_timer_stop(look);
+        return;
+    }
+    bool is_somebody_overdue = pool->num_served < env->turns.num_waits_at_look;
+    env->turns.num_waits_at_look = pool->num_waits;
+    size_t num = num_waiting(pool);
+    struct side *side;
+    for (size_t i = 0;
+         is_somebody_overdue && i < num && i < ENDS_MAX && (side = longest_stalled(env)) != NULL;
+         i++) {
+        end_stalled(side);
+    }
+}
+
+// Called from within anybody's turn: it only makes sure that the loop comes back to it.
+static void on_shortage(void *ctx)
+{
+    struct conn_env *env = ctx;
+    stats_set(&env->stats.buffer_waits, env->pool.num_waits);
+    uv_idle_start(&env->turns.idle, on_idle);
+    if (!uv_is_active((const uv_handle_t *)&env->turns.look)) {
+        env->turns.num_waits_at_look = 0;
+        uv_timer_start(&env->turns.look, on_look, TURNS_LOOK_MS, TURNS_LOOK_MS);
+    }
+}
+
+void turns_init(struct conn_env *env)
+{
+    struct turns *turns = &env->turns;
+    list_init(&turns->ready);
+    uv_idle_init(env->loop, &turns->idle);
+    uv_timer_init(env->loop, &turns->look);
+    turns->idle.data = turns->look.data = env;
+    pool_init(&env->pool, on_shortage, env);
+}
+
+void turns_close(struct conn_env *env)
+{
+    uv_close((uv_handle_t *)&env->turns.idle, NULL);
+    uv_close((uv_handle_t *)&env->turns.look, NULL);
+}
+
+void turns_add(struct conn *conn)
+{
+    struct turns *turns = &conn->env->turns;
+    if (!list_is_linked(&conn->ready)) {
+        list_push(&turns->ready, &conn->ready);
+        uv_idle_start(&turns->idle, on_idle);
+    }
+}

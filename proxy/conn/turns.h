@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who of a worker's connections goes next, where an event of its own does not say so: those that
+// were interrupted because their turn was over, once each in a turn of the loop; and those that
+// wait for a block of the pool, in the order of their asking. If for TURNS_LOOK_MS nobody's turn
+// has come for want of blocks, the connections go whose peer has taken nothing for longest, and for
+// TURNS_STALL_MS at least (REASON_LIMIT_BUFFERS). A worker, or a test, calls turns_init before the
+// first connection and turns_close after the last; conn calls turns_add. Its thread alone.
+#ifndef TABARD_PROXY_CONN_TURNS_H
+#define TABARD_PROXY_CONN_TURNS_H
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/data/list.h"
+
+// How long somebody waits for a block before another connection has to go for it, and how long that
+// one's peer must have taken nothing.
+#define TURNS_LOOK_MS  100
+#define TURNS_STALL_MS 1000
+
+struct conn;
+struct conn_env;
+
+struct turns {
+    uv_idle_t idle;             // on while somebody's turn is due
+    uv_timer_t look;            // on while somebody waits for a block
+    struct list ready;          // of conns
+    uint64_t num_waits_at_look; // the pool's, when it was looked at last
+};
+
+// turns_init makes the handles, and the pool, which lends nothing yet. The env needs its loop.
+void turns_init(struct conn_env *env);
+void turns_close(struct conn_env *env);
+
+// turns_add lets a connection advance in the loop's next turn.
+void turns_add(struct conn *conn);
+
+#endif
