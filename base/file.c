@@ -127,27 +127,43 @@ static bool read_all(struct file *file, int fd, size_t len_max, struct err *err)
     }
 }
 
-bool file_read(struct file *out, const char *path, size_t len_max, enum file_care care,
-               struct err *err)
+static bool read_open(struct file *out, int fd, size_t len_max, enum file_care care,
+                      struct err *err)
 {
     *out = (struct file){0};
     struct stat st;
-    int fd = open(path, READ_FLAGS | (care != FILE_ANY ? O_NOFOLLOW : 0));
     if (fd < 0 || fstat(fd, &st) != 0) {
         out->stamp.error = errno;
-        err_set(err, "%s", strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return false;
+        return err_set(err, "%s",
+                       errno == ENXIO ? "is a socket, not a regular file" : strerror(errno));
     }
     out->stamp = stamp_of(&st);
     bool ok = check_stat(&st, len_max, care, err) && read_all(out, fd, len_max, err);
-    close(fd);
     if (!ok) {
         struct file_stamp stamp = out->stamp;
         file_cleanup(out);
         out->stamp = stamp;
+    }
+    return ok;
+}
+
+int file_open(const char *path)
+{
+    return open(path, READ_FLAGS);
+}
+
+bool file_read_fd(struct file *out, int fd, size_t len_max, struct err *err)
+{
+    return read_open(out, fd, len_max, FILE_ANY, err);
+}
+
+bool file_read(struct file *out, const char *path, size_t len_max, enum file_care care,
+               struct err *err)
+{
+    int fd = open(path, READ_FLAGS | (care != FILE_ANY ? O_NOFOLLOW : 0));
+    bool ok = read_open(out, fd, len_max, care, err);
+    if (fd >= 0) {
+        close(fd);
     }
     return ok;
 }

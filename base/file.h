@@ -53,6 +53,14 @@ bool file_read(struct file *out, const char *path, size_t len_max, enum file_car
                struct err *err);
 void file_cleanup(struct file *file);
 
+// file_open opens a path for reading as file_read does. Returns the descriptor, or -1 with errno
+// set.
+int file_open(const char *path);
+
+// file_read_fd is file_read with FILE_ANY from a descriptor of file_open, which stays the caller's.
+// Of a negative one it reports errno.
+bool file_read_fd(struct file *out, int fd, size_t len_max, struct err *err);
+
 // file_read_text is file_read with FILE_ANY for a caller that needs only the text, malloc'd. false
 // sets err, which begins with the path.
 bool file_read_text(char **out_text, size_t *out_len, const char *path, size_t len_max,

@@ -227,7 +227,8 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
                                  .proxy_restarts = agent->supervise.num_restarts,
                                  .num_rejected = rollout->num_rejected,
-                                 .num_source_errors = rollout->num_source_errors};
+                                 .num_source_errors = rollout->num_source_errors,
+                                 .num_files_held = feed_num_files_held(&agent->feed)};
     not_ready_because(agent, out->not_ready_because, sizeof out->not_ready_because);
     feed_facts(&agent->feed, &out->policy_agent);
     for (int i = 0; i < KEYRING_NUM_RESULTS; i++) {

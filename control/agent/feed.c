@@ -183,6 +183,11 @@ const char *feed_facts(const struct feed *feed, struct source_facts *out)
     return NULL;
 }
 
+size_t feed_num_files_held(const struct feed *feed)
+{
+    return feed->files == NULL ? 0 : source_file_num_held(feed->files);
+}
+
 void feed_close(struct feed *feed)
 {
     if (feed->files == NULL) {

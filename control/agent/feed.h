@@ -61,6 +61,10 @@ void feed_settled(struct feed *feed, size_t source, uint64_t ticket, const char 
 // name; NULL: mesh.yaml asks for none.
 const char *feed_facts(const struct feed *feed, struct source_facts *out);
 
+// feed_num_files_held returns how many files are still being written, so that what they held before
+// counts.
+size_t feed_num_files_held(const struct feed *feed);
+
 // feed_close ends the sources; no hook is called any more. feed_cleanup frees the rest after the
 // loop has run out.
 void feed_close(struct feed *feed);

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 
 struct folder {
     uv_fs_event_t event;
@@ -154,10 +155,69 @@ static void watch_folders(struct watch *watch)
     }
 }
 
+// Logs, once each, the files that have been held for long.
+static void say_held(struct watch *watch)
+{
+    uint64_t now = now_ms();
+    for (size_t i = 0; i < watch->last.num; i++) {
+        struct files_entry *entry = &watch->last.entries[i];
+        if (entry->hold != FILES_SETTLED && !entry->is_said &&
+            now - entry->since_ms >= WATCH_HELD_MS) {
+            char quoted[PATH_MAX + 64];
+            entry->is_said = true;
+            log_warn("msg=\"file not read anew: what it held before counts\" file=%s since_ms=%lu "
+                     "because=\"%s\"",
+                     log_quote(quoted, sizeof quoted, entry->path),
+                     (unsigned long)(now - entry->since_ms), files_hold_text(entry->hold));
+        }
+    }
+}
+
+static bool is_said(const struct files *files, const struct files_entry *entry)
+{
+    for (size_t i = 0; i < files->num; i++) {
+        if (files->entries[i].is_said && files->entries[i].since_ms == entry->since_ms &&
+            strcmp(files->entries[i].path, entry->path) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Keeps the stamps of the reading that is over, and which holds were logged.
+static void keep_stamps(struct watch *watch)
+{
+    files_cleanup(&watch->failed);
+    watch->failed = watch->last; // looked at only if it failed
+    watch->last = files_copy_stamps(watch->files);
+    for (size_t i = 0; i < watch->last.num; i++) {
+        struct files_entry *entry = &watch->last.entries[i];
+        entry->is_said = entry->hold != FILES_SETTLED && is_said(&watch->failed, entry);
+    }
+}
+
+// Looks soon whether what is held may be read, until it has been held for long: then the poll does.
+static void look_soon(struct watch *watch)
+{
+    uint64_t now = now_ms();
+    for (size_t i = 0; i < watch->last.num; i++) {
+        const struct files_entry *entry = &watch->last.entries[i];
+        if (entry->hold != FILES_SETTLED && now - entry->since_ms < WATCH_HELD_MS) {
+            read_after(watch, WATCH_RETRY_MS);
+            watch->is_hint = true;
+            return;
+        }
+    }
+}
+
 static void take_failure(struct watch *watch)
 {
     uint64_t now = uv_now(watch->loop);
     bool is_first = watch->failing_since_ms == 0;
+    if (watch->last.num_held > 0 && (is_first || now - watch->failing_since_ms < WATCH_HELD_MS)) {
+        watch->failing_since_ms = is_first ? now : watch->failing_since_ms;
+        return;
+    }
     bool stood_still = !is_first && now - watch->failing_since_ms >= WATCH_RETRY_MS &&
                        files_same_stamps(&watch->last, &watch->failed);
     if (is_first) {
@@ -178,9 +238,7 @@ static void on_work(uv_work_t *work)
 
 static void take(struct watch *watch)
 {
-    files_cleanup(&watch->failed);
-    watch->failed = watch->last; // looked at only if it failed
-    watch->last = files_copy_stamps(watch->files);
+    keep_stamps(watch);
     watch->read_ms = uv_now(watch->loop);
     watch_folders(watch);
     watch->job.take(watch->job.ctx, watch->began_ns);
@@ -195,6 +253,8 @@ static void take(struct watch *watch)
         read_after(watch, WATCH_QUIET_MS);
     } else if (watch->is_usable && watch->last.is_recent) {
         read_after(watch, WATCH_RETRY_MS);
+    } else if (!uv_is_active((uv_handle_t *)&watch->quiet)) {
+        look_soon(watch);
     }
 }
 
@@ -233,6 +293,7 @@ static void on_quiet(uv_timer_t *timer)
     watch->is_hint = false;
     if (is_false_alarm) {
         watch->first_event_ns = 0;
+        look_soon(watch);
     } else {
         watch_read_now(watch);
     }
@@ -247,6 +308,7 @@ static void read_after(struct watch *watch, uint64_t wait_ms)
 static void on_poll(uv_timer_t *timer)
 {
     struct watch *watch = timer->data;
+    say_held(watch);
     if (watch->is_reading || uv_is_active((uv_handle_t *)&watch->quiet)) {
         return;
     }
@@ -269,6 +331,11 @@ struct watch *watch_new(uv_loop_t *loop, const struct watch_job *job)
     uv_timer_start(&watch->poll, on_poll, WATCH_POLL_MS, WATCH_POLL_MS);
     watch_read_now(watch);
     return watch;
+}
+
+size_t watch_num_held(const struct watch *watch)
+{
+    return watch->last.num_held;
 }
 
 void watch_close(struct watch *watch)

@@ -92,7 +92,8 @@ static void on_metrics(void *ctx, struct http_request *request, const char *path
         return;
     }
     http_answer(request, 200, METRICS_CONTENT_TYPE,
-                service_metrics(&policyd->service, grpc_server_stats(policyd->server)));
+                service_metrics(&policyd->service, grpc_server_stats(policyd->server),
+                                source_folder_num_held(policyd->source)));
 }
 
 static bool listen_on_unix(struct policyd *policyd, struct err *err)

@@ -76,6 +76,9 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
     metrics_counter(page, "tabard_source_errors_total",
                     "Updates that were refused before they reached the proxy.",
                     facts->num_source_errors);
+    metrics_gauge(page, "tabard_files_held",
+                  "Files that are still being written, so that what they held before counts.",
+                  facts->num_files_held);
     certificate_metrics(page, facts);
     metrics_family(page, "tabard_signatures_total", METRICS_COUNTER,
                    "Requests of the proxy to sign a handshake, by what came of them.");

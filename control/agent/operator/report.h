@@ -33,6 +33,7 @@ struct report_facts {
     uint64_t proxy_restarts;
     uint64_t num_rejected;
     uint64_t num_source_errors;
+    size_t num_files_held;
     uint64_t signatures[KEYRING_NUM_RESULTS];
     struct source_facts policy_agent; // its address is NULL: mesh.yaml names none
 };

@@ -25,8 +25,27 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static void add_name(struct array *list, const char *name)
+{
+    char **item = array_add(list, sizeof *item);
+    *item = must_strdup(name);
+}
+
+// Lists the names of the pieces of the reading before: all, or only those that are not there at
+// this moment, but were a moment ago.
+static void list_before(struct array *list, const struct files *files, bool is_all)
+{
+    for (size_t i = FOLDER_NUM_FIXED; files->before != NULL && i < files->before->num; i++) {
+        const struct files_entry *entry = &files->before->entries[i];
+        if (is_all || files_is_missed(files, entry)) {
+            add_name(list, entry->name);
+        }
+    }
+}
+
 // Lists the pieces' names, sorted, as char * that the list owns.
-static bool list_pieces(struct array *list, const char *path, struct err *err)
+static bool list_pieces(struct array *list, const struct files *files, const char *path,
+                        struct err *err)
 {
     DIR *folder = opendir(path);
     bool ok = folder != NULL || err_set(err, "fleet: %s", strerror(errno));
@@ -36,12 +55,12 @@ static bool list_pieces(struct array *list, const char *path, struct err *err)
         }
         char name[sizeof entry->d_name + 8];
         snprintf(name, sizeof name, "fleet/%s", entry->d_name);
-        char **item = array_add(list, sizeof *item);
-        *item = must_strdup(name);
+        add_name(list, name);
         if (list->num > FLEET_PIECES_MAX) {
             ok = err_set(err, "fleet: more than %d .yaml files", FLEET_PIECES_MAX);
         }
     }
+    list_before(list, files, folder == NULL);
     if (folder != NULL) {
         closedir(folder);
     }
@@ -66,56 +85,94 @@ static bool add_file(struct files *files, const char *dir, const char *name, str
     return files_add(files, NULL, name, path, true, err);
 }
 
-static bool read_once(void *ctx, struct files *files, struct err *err)
+static bool read_ca(struct files *files, const char *dir, struct err *err)
 {
-    const char *dir = ctx;
-    char path[PATH_MAX];
-    struct array names = {.num = 0};
     bool ok = true;
     for (size_t i = 0; i < sizeof ca_names / sizeof ca_names[0]; i++) {
-        ok = add_file(files, dir, ca_names[i], err) && ok;
+        ok = add_file(files, dir, ca_names[i], ok ? err : NULL) && ok;
     }
+    return ok;
+}
+
+static bool read_pieces(struct files *files, const char *dir, struct err *err)
+{
+    char path[PATH_MAX];
+    struct array names = {.num = 0};
     snprintf(path, sizeof path, "%s/fleet", dir);
     files_add_folder(files, path);
-    ok = ok && list_pieces(&names, path, err);
-    for (uint32_t i = 0; ok && i < names.num; i++) {
-        ok = add_file(files, dir, ((char **)names.items)[i], err);
+    bool ok = list_pieces(&names, files, path, err);
+    for (uint32_t i = 0; i < names.num; i++) {
+        ok = add_file(files, dir, ((char **)names.items)[i], ok ? err : NULL) && ok;
     }
     free_names(&names);
     return ok;
 }
 
-bool folder_files_read(struct files *out, const char *dir, struct err *err)
+struct folder_reader {
+    const char *dir;
+    struct folder_errors *errors;
+};
+
+static bool read_once(void *ctx, struct files *files, struct err *err)
 {
-    out->file_len_max = FOLDER_FILE_BYTES_MAX;
-    out->len_max = FOLDER_BYTES_MAX;
-    return files_read(out, "the folder", read_once, (void *)dir, err);
+    (void)err;
+    const struct folder_reader *reader = ctx;
+    struct folder_errors *errors = reader->errors;
+    *errors = (struct folder_errors){.is_ca_bad = false};
+    errors->is_ca_bad = !read_ca(files, reader->dir, &errors->ca);
+    errors->is_fleet_bad = !read_pieces(files, reader->dir, &errors->fleet);
+    return true;
 }
 
-static bool same_texts(const struct files *a, const struct files *b, size_t from, size_t to)
+void folder_files_read(struct files *out, const struct files *before, const char *dir,
+                       struct folder_errors *errors)
 {
-    for (size_t i = from; i < to; i++) {
-        const struct files_entry *left = &a->entries[i];
-        const struct files_entry *right = &b->entries[i];
-        if (strcmp(left->name, right->name) != 0 ||
-            (left->file.bytes == NULL) != (right->file.bytes == NULL) ||
-            left->file.len != right->file.len ||
-            (left->file.len > 0 &&
-             memcmp(left->file.bytes, right->file.bytes, left->file.len) != 0)) {
-            return false;
-        }
+    struct folder_reader reader = {.dir = dir, .errors = errors};
+    struct err err = {{0}, {0}};
+    out->file_len_max = FOLDER_FILE_BYTES_MAX;
+    out->len_max = FOLDER_BYTES_MAX;
+    out->still_ms = FILES_STILL_MS;
+    out->missed_ms = FILES_MISSED_MS;
+    if (!files_read(out, before, "the folder", read_once, &reader, &err)) {
+        *errors = (struct folder_errors){true, true, err, err};
     }
-    return true;
+}
+
+static bool same_text(const struct files_entry *a, const struct files_entry *b)
+{
+    return strcmp(a->name, b->name) == 0 && (a->file.bytes == NULL) == (b->file.bytes == NULL) &&
+           a->file.len == b->file.len &&
+           (a->file.len == 0 || memcmp(a->file.bytes, b->file.bytes, a->file.len) == 0);
 }
 
 bool folder_same_ca(const struct files *a, const struct files *b)
 {
-    return a->num >= FOLDER_NUM_FIXED && b->num >= FOLDER_NUM_FIXED &&
-           same_texts(a, b, 0, FOLDER_FLEET);
+    bool same = a->num >= FOLDER_NUM_FIXED && b->num >= FOLDER_NUM_FIXED;
+    for (size_t i = 0; same && i < FOLDER_FLEET; i++) {
+        same = same_text(&a->entries[i], &b->entries[i]);
+    }
+    return same;
+}
+
+// Returns the place of the next piece that is there.
+static size_t next_piece(const struct files *files, size_t at)
+{
+    while (at < files->num && files->entries[at].file.bytes == NULL) {
+        at++;
+    }
+    return at;
 }
 
 bool folder_same_fleet(const struct files *a, const struct files *b)
 {
-    return a->num >= FOLDER_NUM_FIXED && a->num == b->num &&
-           same_texts(a, b, FOLDER_NUM_FIXED, a->num);
+    if (a->num < FOLDER_NUM_FIXED || b->num < FOLDER_NUM_FIXED) {
+        return false;
+    }
+    size_t i = next_piece(a, FOLDER_NUM_FIXED);
+    size_t j = next_piece(b, FOLDER_NUM_FIXED);
+    while (i < a->num && j < b->num && same_text(&a->entries[i], &b->entries[j])) {
+        i = next_piece(a, i + 1);
+        j = next_piece(b, j + 1);
+    }
+    return i == a->num && j == b->num;
 }

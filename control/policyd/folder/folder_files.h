@@ -20,10 +20,21 @@ enum folder_entry {
     FOLDER_NUM_FIXED
 };
 
-// folder_files_read reads them all. false sets err; *out holds what was looked at all the same.
-bool folder_files_read(struct files *out, const char *dir, struct err *err);
+// What was wrong with the files of the CA, and with the pieces, each by itself.
+struct folder_errors {
+    bool is_ca_bad;
+    bool is_fleet_bad;
+    struct err ca;
+    struct err fleet;
+};
 
-// folder_same_ca and folder_same_fleet say whether two readings read the same names and bytes.
+// folder_files_read reads them all; `before` is the reading before, or has no files. *out holds
+// what was looked at also where something is bad; FOLDER_NUM_FIXED entries at least.
+void folder_files_read(struct files *out, const struct files *before, const char *dir,
+                       struct folder_errors *errors);
+
+// folder_same_ca and folder_same_fleet say whether two readings read the same names and bytes. They
+// don't ask whether something was bad.
 bool folder_same_ca(const struct files *a, const struct files *b);
 bool folder_same_fleet(const struct files *a, const struct files *b);
 

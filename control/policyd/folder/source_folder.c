@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 #include "control/host/watch.h"
 #include "control/policyd/folder/folder_files.h"
 
@@ -72,37 +75,77 @@ static void read_fleet(struct folder_reading *now)
 static void read_parts(struct folder_reading *now, const char *dir,
                        const struct folder_reading *last)
 {
-    if (!folder_files_read(&now->files, dir, &now->err[PART_FLEET]) ||
-        now->files.num < FOLDER_NUM_FIXED) {
-        now->err[PART_TRUST] = now->err[PART_FLEET];
-        return;
-    }
+    struct folder_errors errors;
+    folder_files_read(&now->files, &last->files, dir, &errors);
     // Read also if the files are the same, since certificates and CRLs expire.
     now->is_same[PART_TRUST] = last->is_ok[PART_TRUST] && folder_same_ca(&last->files, &now->files);
-    read_trust(now);
+    if (errors.is_ca_bad) {
+        now->err[PART_TRUST] = errors.ca;
+    } else {
+        read_trust(now);
+    }
     now->is_same[PART_FLEET] =
         last->is_ok[PART_FLEET] && folder_same_fleet(&last->files, &now->files);
-    if (now->is_same[PART_FLEET]) {
+    if (errors.is_fleet_bad) {
+        now->err[PART_FLEET] = errors.fleet;
+    } else if (now->is_same[PART_FLEET]) {
         now->is_ok[PART_FLEET] = true;
     } else if (now->trust != NULL) { // else nothing tells the trust domain that its ids must have
         read_fleet(now);
     }
 }
 
+// Reads until no file is being written, for at most SOURCE_FOLDER_START_MS_MAX.
+static void read_for_start(struct folder_reading *now, const char *dir)
+{
+    uint64_t began_ms = now_ms();
+    struct folder_reading last = {.fleet = NULL};
+    read_parts(now, dir, &last);
+    while (now->files.num_held > 0 && now_ms() - began_ms < SOURCE_FOLDER_START_MS_MAX) {
+        if (last.files.num == 0) {
+            log_info("msg=\"waiting for files that are being written\" files=%zu",
+                     now->files.num_held);
+        }
+        usleep(WATCH_RETRY_MS * 1000);
+        if (files_moved(&now->files)) {
+            reading_cleanup(&last);
+            last = *now;
+            *now = (struct folder_reading){.fleet = NULL};
+            last.is_ok[PART_FLEET] = last.is_ok[PART_TRUST] = false;
+            read_parts(now, dir, &last);
+        }
+    }
+    reading_cleanup(&last);
+}
+
+// Refuses a start for which a file that is being written counts as one that is not there.
+static bool check_none_held(const struct files *files, struct err *err)
+{
+    for (size_t i = 0; i < files->num; i++) {
+        if (files->entries[i].hold != FILES_SETTLED) {
+            return err_set(err, "%s: %s", files->entries[i].name,
+                           files_hold_text(files->entries[i].hold));
+        }
+    }
+    return true;
+}
+
 bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_trust **out_trust,
                         struct err *err)
 {
-    const struct folder_reading none = {.fleet = NULL};
     struct folder_reading now = {.fleet = NULL};
-    read_parts(&now, dir, &none);
-    bool ok = now.trust != NULL && now.fleet != NULL;
+    read_for_start(&now, dir);
+    bool is_whole = check_none_held(&now.files, err);
+    bool ok = is_whole && now.trust != NULL && now.fleet != NULL;
     *out_fleet = ok ? now.fleet : NULL;
     *out_trust = ok ? now.trust : NULL;
     if (ok) {
         now.fleet = NULL;
         now.trust = NULL;
     } else {
-        *err = now.err[now.trust == NULL ? PART_TRUST : PART_FLEET];
+        if (is_whole) {
+            *err = now.err[now.trust == NULL ? PART_TRUST : PART_FLEET];
+        }
         err_prefix(err, "%s", dir);
     }
     reading_cleanup(&now);
@@ -189,6 +232,11 @@ void source_folder_reload(struct source_folder *source)
     }
     source->wants_all = true;
     watch_read_now(source->watch);
+}
+
+size_t source_folder_num_held(const struct source_folder *source)
+{
+    return source == NULL ? 0 : watch_num_held(source->watch);
 }
 
 void source_folder_close(struct source_folder *source)

@@ -24,7 +24,10 @@ struct source_folder_hooks {
     void (*on_failed)(void *ctx, const char *what, const char *text);
 };
 
-// source_folder_load loads once, here and now, for the start. false sets err; out_* are then NULL.
+#define SOURCE_FOLDER_START_MS_MAX 20000 // that a start waits for files that are being written
+
+// source_folder_load loads once, for the start, and waits for files that are being written. false
+// sets err; out_* are then NULL.
 bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_trust **out_trust,
                         struct err *err);
 
@@ -34,6 +37,10 @@ struct source_folder *source_folder_new(uv_loop_t *loop, const char *dir,
 
 // source_folder_reload reads now, passes on everything, and reports a failure again.
 void source_folder_reload(struct source_folder *source);
+
+// source_folder_num_held returns how many files are still being written, so that what they held
+// before counts. NULL: none.
+size_t source_folder_num_held(const struct source_folder *source);
 void source_folder_close(struct source_folder *source);
 
 #endif

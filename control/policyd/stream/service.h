@@ -121,7 +121,9 @@ bool service_permits(void *ctx, const char *id, const struct ip *ip);
 
 uint64_t service_now_us(void); // since 1970
 
-// service_metrics prints Prometheus text, malloc'd; NULL: out of memory.
-char *service_metrics(const struct service *service, const struct grpc_server_stats *server);
+// service_metrics prints Prometheus text, malloc'd; NULL: out of memory. num_files_held is
+// source_folder_num_held's.
+char *service_metrics(const struct service *service, const struct grpc_server_stats *server,
+                      size_t num_files_held);
 
 #endif

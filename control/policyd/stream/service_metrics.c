@@ -100,7 +100,8 @@ static void server(struct metrics_page *page, const struct grpc_server_stats *st
     }
 }
 
-char *service_metrics(const struct service *service, const struct grpc_server_stats *stats)
+char *service_metrics(const struct service *service, const struct grpc_server_stats *stats,
+                      size_t num_files_held)
 {
     struct metrics_page page;
     metrics_open(&page);
@@ -111,6 +112,9 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
     pushes(&page, &service->stats, service->version.last);
     certificates(&page, issuer_stats(service->issuer), service->stats.num_csr_limited);
     world(&page, &service->world);
+    metrics_gauge(&page, NAME "files_held",
+                  "Files that are still being written, so that what they held before counts.",
+                  num_files_held);
     server(&page, stats);
     return metrics_close(&page);
 }

@@ -188,8 +188,8 @@ bool mesh_load(struct mesh *out, const char *path, const struct source_field *co
 {
     struct mesh_files files = {0};
     *out = (struct mesh){0};
-    bool ok =
-        mesh_files_read(&files, path, fields, err) && mesh_read(out, &files, fields, now, err);
+    bool ok = mesh_files_read(&files, NULL, path, fields, err) &&
+              mesh_read(out, &files, fields, now, err);
     mesh_files_cleanup(&files);
     return ok;
 }

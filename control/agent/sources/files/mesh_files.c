@@ -182,13 +182,15 @@ static bool read_once(void *ctx, struct files *files, struct err *err)
     return (out->config->identity == NULL || read_identity(out, err)) && read_bundles(out, err);
 }
 
-bool mesh_files_read(struct mesh_files *out, const char *path,
+bool mesh_files_read(struct mesh_files *out, const struct files *before, const char *path,
                      const struct source_field *const *fields, struct err *err)
 {
     struct mesh_reader reader = {.out = out, .path = path, .fields = fields};
     out->files.file_len_max = MESH_FILE_BYTES_MAX;
     out->files.len_max = MESH_FILES_BYTES_MAX;
-    return files_read(&out->files, path, read_once, &reader, err);
+    out->files.still_ms = before != NULL ? FILES_STILL_MS : 0;
+    out->files.missed_ms = before != NULL ? FILES_MISSED_MS : 0;
+    return files_read(&out->files, before, path, read_once, &reader, err);
 }
 
 void mesh_files_cleanup(struct mesh_files *files)

@@ -28,12 +28,14 @@ struct mesh_files {
 };
 
 // mesh_files_read reads everything, and what the other sources' fields name; fields ends with NULL.
+// With `before`, the files of the reading before (no files: none), it waits for writers as long as
+// files.h says; without, NULL, it takes what stands still at this moment.
 // It refuses a mesh.yaml that holds what a source fills which it asks for. Files that are replaced
 // or rewritten meanwhile are read again, a few times. false sets err, located in mesh.yaml where a
 // field is to blame ("mesh.yaml:2:17: identity.key: web.key: No such file or directory"); *out then
 // still holds the paths and stamps that were looked at, for files_moved and watching. Clean it up
 // in both cases.
-bool mesh_files_read(struct mesh_files *out, const char *path,
+bool mesh_files_read(struct mesh_files *out, const struct files *before, const char *path,
                      const struct source_field *const *fields, struct err *err);
 
 // mesh_files_cleanup frees everything, wiping what it read first, and leaves the zero state.

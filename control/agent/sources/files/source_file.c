@@ -28,11 +28,14 @@ struct source_file {
 static const struct files *on_read(void *ctx, bool *out_is_usable)
 {
     struct source_file *source = ctx;
+    struct files before = source->files.files;
+    source->files.files = (struct files){.entries = NULL};
     mesh_files_cleanup(&source->files);
     source->err = (struct err){{0}, {0}};
     source->is_ok =
-        mesh_files_read(&source->files, source->path, source->fields, &source->err) &&
+        mesh_files_read(&source->files, &before, source->path, source->fields, &source->err) &&
         mesh_read(&source->mesh, &source->files, source->fields, time(NULL), &source->err);
+    files_cleanup(&before);
     *out_is_usable = source->is_ok;
     return &source->files.files;
 }
@@ -86,6 +89,11 @@ void source_file_reload(struct source_file *source)
 {
     source->reported[0] = '\0';
     watch_read_now(source->watch);
+}
+
+size_t source_file_num_held(const struct source_file *source)
+{
+    return watch_num_held(source->watch);
 }
 
 void source_file_close(struct source_file *source)

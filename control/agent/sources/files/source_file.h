@@ -31,6 +31,10 @@ struct source_file *source_file_new(uv_loop_t *loop, const char *path,
 // source_file_reload loads now, whether or not anything changed, and reports a failure again.
 void source_file_reload(struct source_file *source);
 
+// source_file_num_held returns how many files are still being written, so that what they held
+// before counts.
+size_t source_file_num_held(const struct source_file *source);
+
 // source_file_close ends watching; no hook is called any more. NULL is allowed.
 void source_file_close(struct source_file *source);
 

@@ -2,6 +2,7 @@
 #include "control/host/watch.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -32,10 +33,13 @@ static const struct files *on_read(void *ctx, bool *out_is_usable)
 {
     struct stage *stage = ctx;
     stage->num_reads++;
-    stage->files.file_len_max = stage->files.len_max = 1000;
-    bool ok = files_read(&stage->files, "all", read_once, stage, NULL);
+    struct files before = stage->files;
+    stage->files = (struct files){
+        .file_len_max = 1000, .len_max = 1000, .still_ms = FILES_STILL_MS, .missed_ms = 1};
+    bool ok = files_read(&stage->files, &before, "all", read_once, stage, NULL);
     *out_is_usable = stage->is_usable =
         ok && strcmp(stage->files.entries[0].file.bytes, "good") == 0;
+    files_cleanup(&before);
     if (stage->written_while_read[0] != '\0') {
         temp_write(temp_folder, "f", stage->written_while_read, strlen(stage->written_while_read));
         stage->written_while_read[0] = '\0';
@@ -124,6 +128,27 @@ Test(watch, a_failure_that_is_over_at_the_second_look_is_none)
     begin(&stage, "half");
     cr_expect(run_until(&stage, stage.is_usable && stage.num_takes > 1, WATCH_POLL_MS / 2));
     settle(&stage);
+    cr_expect_eq(stage.num_reports, 0);
+    end(&stage);
+}
+
+Test(watch, what_a_writer_leaves_half_is_read_neither_then_nor_reported)
+{
+    struct stage stage = {.num_reads = 0};
+    begin(&stage, "good");
+    settle(&stage);
+    int fd = open(stage.path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(write(fd, "go", 2), 2);
+    run_until(&stage, false, WATCH_RETRY_MS_MAX + 3 * WATCH_RETRY_MS);
+    cr_expect(stage.is_usable, "the half is taken");
+    cr_expect_eq(watch_num_held(stage.watch), 1);
+    cr_assert_eq(write(fd, "od", 2), 2);
+    close(fd);
+    unsigned num = stage.num_takes;
+    cr_expect(run_until(&stage, stage.num_takes > num && watch_num_held(stage.watch) == 0,
+                        WATCH_POLL_MS / 2));
+    cr_expect(stage.is_usable);
     cr_expect_eq(stage.num_reports, 0);
     end(&stage);
 }

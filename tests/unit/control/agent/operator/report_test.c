@@ -26,6 +26,7 @@ static struct report_facts some_facts(void)
                                  .proxy_restarts = 3,
                                  .num_rejected = 2,
                                  .num_source_errors = 1,
+                                 .num_files_held = 5,
                                  .signatures = {11, 12, 13, 14, 15}};
 }
 
@@ -50,6 +51,10 @@ static const char agent_page[] =
     "# HELP tabard_source_errors_total Updates that were refused before they reached the proxy.\n"
     "# TYPE tabard_source_errors_total counter\n"
     "tabard_source_errors_total 1\n"
+    "# HELP tabard_files_held Files that are still being written, so that what they held before "
+    "counts.\n"
+    "# TYPE tabard_files_held gauge\n"
+    "tabard_files_held 5\n"
     "# HELP tabard_certificate_expiry_timestamp_seconds When the certificate in force ends, in "
     "Unix time.\n"
     "# TYPE tabard_certificate_expiry_timestamp_seconds gauge\n"

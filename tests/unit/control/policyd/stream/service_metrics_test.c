@@ -107,6 +107,10 @@ static const char wanted[] =
     "# HELP tabard_policyd_addresses Addresses that belong to an identity.\n"
     "# TYPE tabard_policyd_addresses gauge\n"
     "tabard_policyd_addresses 20\n"
+    "# HELP tabard_policyd_files_held Files that are still being written, so that what they held "
+    "before counts.\n"
+    "# TYPE tabard_policyd_files_held gauge\n"
+    "tabard_policyd_files_held 3\n"
     "# HELP tabard_policyd_connections Connections open now.\n"
     "# TYPE tabard_policyd_connections gauge\n"
     "tabard_policyd_connections 21\n"
@@ -159,7 +163,7 @@ Test(service_metrics, every_figure_stands_in_its_own_line, .timeout = 10)
     for (unsigned i = 0; i < GRPC_LIMIT_NUM; i++) {
         server.bites.num[i] = 300 + i;
     }
-    char *text = service_metrics(&service, &server);
+    char *text = service_metrics(&service, &server, 3);
     cr_assert_eq(strncmp(text, wanted, strlen(wanted)), 0, "%s", text);
     const char *rest = text + strlen(wanted);
     for (unsigned i = 0; i < GRPC_LIMIT_NUM; i++) {

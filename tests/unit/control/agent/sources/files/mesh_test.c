@@ -416,7 +416,7 @@ static const struct row rows[] = {
      NULL,
      spoil_certificate_as_key,
      {"identity.key: web.key: no private key"}},
-    {"empty key", NULL, NULL, spoil_empty_key, {"identity.key: web.key: no private key"}},
+    {"empty key", NULL, NULL, spoil_empty_key, {"identity.key: web.key: is empty"}},
     {"expired leaf",
      NULL,
      NULL,

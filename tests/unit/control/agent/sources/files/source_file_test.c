@@ -107,14 +107,14 @@ Test(mesh_files, a_change_is_seen_by_path_through_links, .timeout = 20)
     folder_init(&folder);
     make_volume(&folder);
     struct mesh_files files = {0};
-    cr_assert(mesh_files_read(&files, folder.mesh, sources_fields, NULL));
+    cr_assert(mesh_files_read(&files, NULL, folder.mesh, sources_fields, NULL));
     cr_expect_eq(files.files.num, 4);
     cr_expect(!files_moved(&files.files));
     swap_volume(&folder, 1);
     cr_expect(files_moved(&files.files));
     mesh_files_cleanup(&files);
     folder_remove(&folder, "mesh.yaml");
-    cr_assert(!mesh_files_read(&files, folder.mesh, sources_fields, NULL));
+    cr_assert(!mesh_files_read(&files, NULL, folder.mesh, sources_fields, NULL));
     cr_expect(!files_moved(&files.files), "what is missing stays missing");
     folder_write(&folder, "mesh.yaml", folder_mesh_yaml);
     cr_expect(files_moved(&files.files), "and what comes is a change");

@@ -48,7 +48,7 @@ static const struct {
      "policy_agent.spiffe_id: "},
     {"a bad address", UNIX ", addresses: [\"10.1.2.3\", \"10.1.2\"]}",
      "policy_agent.addresses[1]: "},
-    {"an empty token", UNIX ", join_token: empty}", "policy_agent.join_token: empty: one line"},
+    {"an empty token", UNIX ", join_token: empty}", "policy_agent.join_token: empty: is empty"},
     {"a token of two lines", UNIX ", join_token: lines}", "policy_agent.join_token: lines: one"},
     {"a folder as token", UNIX ", join_token: \".\"}",
      "policy_agent.join_token: .: is a directory"},
