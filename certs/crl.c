@@ -39,8 +39,17 @@ static bool check_extensions(const X509_CRL *crl, struct err *err)
     return true;
 }
 
-static bool check_times(struct crl *out, const X509_CRL *crl, const struct trust_load *load,
-                        time_t now, struct err *err)
+// A stale CRL of an issuer that is known is refused. One of an issuer that no chain has shown yet
+// is taken: it fails that issuer's certificates, and nobody who could renew it may be left.
+static bool check_fresh(const struct crl *crl, const struct trust_load *load, time_t now,
+                        struct err *err)
+{
+    return crl->next_update >= now || load->takes_stale || crl->unproved != NULL ||
+           err_set(err, "stale: its nextUpdate passed %lld seconds ago",
+                   (long long)(now - crl->next_update));
+}
+
+static bool check_times(struct crl *out, const X509_CRL *crl, time_t now, struct err *err)
 {
     if (!cert_time_read(&out->this_update, X509_CRL_get0_lastUpdate(crl))) {
         return err_set(err, "its thisUpdate is not a time");
@@ -54,10 +63,6 @@ static bool check_times(struct crl *out, const X509_CRL *crl, const struct trust
     }
     if (!cert_time_read(&out->next_update, X509_CRL_get0_nextUpdate(crl))) {
         return err_set(err, "its nextUpdate is not a time");
-    }
-    if (out->next_update < now && !load->takes_stale) {
-        return err_set(err, "stale: its nextUpdate passed %lld seconds ago",
-                       (long long)(now - out->next_update));
     }
     return true;
 }
@@ -175,8 +180,8 @@ bool crl_read(struct crl *out, const uint8_t *der, size_t der_len,
         err_set(err, "%zu bytes follow the CRL", (size_t)(der + der_len - end));
         goto out;
     }
-    ok = check_extensions(crl, err) && check_times(out, crl, load, now, err) &&
-         read_ids(out, crl, err) && find_issuer(out, crl, bundle, load, err) &&
+    ok = check_extensions(crl, err) && check_times(out, crl, now, err) && read_ids(out, crl, err) &&
+         find_issuer(out, crl, bundle, load, err) && check_fresh(out, load, now, err) &&
          read_serials(out, crl, err);
 out:
     if (!ok) {

@@ -14,6 +14,7 @@
 #define STORE_FILE_BYTES_MAX  (16u << 20)
 #define STORE_CHAIN_MAX       8
 #define STORE_REVOCATIONS_MAX 200000
+#define STORE_CRLS_MAX        64         // of one file
 #define STORE_CERT_BYTES_MAX  (1u << 20) // of a PEM file with certificates or a request
 
 struct ca_store {
@@ -51,5 +52,16 @@ bool ca_store_revoke(const struct ca_store *store, const ASN1_INTEGER *serial, t
 // are. NULL sets err.
 char *ca_store_crl(const struct ca_store *store, time_t now, time_t life_seconds, size_t *out_num,
                    struct err *err);
+
+// ca_store_write_crl signs a CRL into the file at `path`, which ca_store_crl makes. CRLs of other
+// issuers that stand in the file stay behind it: what a CA before this one has revoked stays
+// revoked. false sets err: also where the file holds anything but CRLs, or more than
+// STORE_CRLS_MAX.
+bool ca_store_write_crl(const struct ca_store *store, const char *path, time_t now,
+                        time_t life_seconds, size_t *out_num, struct err *err);
+
+// ca_store_own_crl reads the CRL that this CA has signed out of a file. NULL: there is none, or the
+// file can't be read, which sets err.
+X509_CRL *ca_store_own_crl(const struct ca_store *store, const char *path, struct err *err);
 
 #endif

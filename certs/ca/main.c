@@ -194,7 +194,6 @@ static bool run_revoke(const struct ca_options *options, struct err *err)
     char path[PATH_TEXT_MAX];
     struct ca_store store = {0};
     ASN1_INTEGER *serial = NULL;
-    char *pem = NULL;
     bool was_known = false;
     size_t num = 0;
     time_t now = time(NULL);
@@ -206,18 +205,16 @@ static bool run_revoke(const struct ca_options *options, struct err *err)
     }
     time_t life =
         options->crl_hours == 0 ? MINT_CRL_SECONDS : (time_t)options->crl_hours * HOUR_SECONDS;
-    ok = ok && (pem = ca_store_crl(&store, now, life, &num, err)) != NULL;
     if (options->crl != NULL) {
         snprintf(path, sizeof path, "%s", options->crl);
     } else {
         snprintf(path, sizeof path, "%s/crl.pem", options->dir);
     }
-    ok = ok && file_write_text(path, pem, 0644, true, err);
+    ok = ok && ca_store_write_crl(&store, path, now, life, &num, err);
     if (ok) {
         printf("%s: %zu revoked%s\n", path, num, was_known ? " (that one was already)" : "");
     }
     ASN1_INTEGER_free(serial);
-    free(pem);
     ca_store_close(&store);
     return ok;
 }
@@ -253,7 +250,7 @@ static const struct ca_command commands[] = {
      "dir csr id out-cert", "dir csr id out-cert dns hours seconds force", NULL, run_sign_csr},
     {"revoke", "--dir DIR (--cert FILE | --serial HEX | --refresh) [--crl FILE] [--crl-hours N]",
      "Revokes one certificate and writes a fresh CRL, DIR/crl.pem, which is good for 24 hours.\n"
-     "--refresh writes the CRL alone.",
+     "--refresh writes the CRL alone. CRLs of other issuers stay in the file.",
      "dir", "dir cert serial refresh crl crl-hours", check_revoke, run_revoke},
     {"show", "FILE", "Prints a certificate chain, a CRL or a signing request in words.", "file",
      "file", NULL, run_show},

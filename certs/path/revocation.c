@@ -71,3 +71,11 @@ enum verify_failure revocation_check(const struct trust_bundle *bundle, X509 *ce
     }
     return VERIFY_OK;
 }
+
+bool revocation_lists(const struct trust_bundle *bundle, X509 *issuer,
+                      const struct cert_serial *serial)
+{
+    struct finding found;
+    look(&found, bundle, issuer, serial, 0);
+    return found.is_listed;
+}

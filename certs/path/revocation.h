@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Looks one certificate of a chain up in the CRLs of a bundle (RFC 5280, section 6.3), for
-// verify.c, which asks about each certificate below the root. Pure; any thread.
+// Looks one certificate up in the CRLs of a bundle (RFC 5280, section 6.3). verify.c asks about
+// each certificate of a chain below the root, policyd about those that it has issued. Pure; any
+// thread.
 #ifndef TABARD_CERTS_PATH_REVOCATION_H
 #define TABARD_CERTS_PATH_REVOCATION_H
 
 #include <openssl/x509.h>
+#include <stdbool.h>
 #include <time.h>
 
 #include "base/err.h"
+#include "certs/cert.h"
 #include "certs/path/verify.h"
 
 // revocation_check asks about a certificate that `issuer`, the next one of the chain that was
@@ -19,5 +22,9 @@
 // CRL can hold.
 enum verify_failure revocation_check(const struct trust_bundle *bundle, X509 *cert, X509 *issuer,
                                      time_t now, struct err *err);
+
+// revocation_lists says whether a CRL of `issuer` lists a serial number.
+bool revocation_lists(const struct trust_bundle *bundle, X509 *issuer,
+                      const struct cert_serial *serial);
 
 #endif

@@ -60,18 +60,39 @@ static void renew_own(struct policyd *policyd)
     SSL_CTX_free(ctx);
 }
 
+static const struct ca_trust *on_in_force(void *ctx)
+{
+    struct policyd *policyd = ctx;
+    return policyd->service.world.trust;
+}
+
+static void log_notes(const struct ca_trust *trust)
+{
+    char quoted[2 * CA_TRUST_NOTE_BYTES];
+    for (size_t i = 0; i < trust->num_notes; i++) {
+        log_warn("msg=\"the trust needs a look\" note=%s",
+                 log_quote(quoted, sizeof quoted, trust->notes[i]));
+    }
+}
+
 static void on_trust(void *ctx, struct ca_trust *trust, uint64_t began_ns)
 {
     struct policyd *policyd = ctx;
     service_set_trust(&policyd->service, trust, began_ns);
     log_info("msg=\"trust in force\" trust_domain=%s crls=%zu", trust->domain, trust->crls.num);
+    log_notes(trust);
     renew_own(policyd);
 }
 
 static void on_failed(void *ctx, const char *what, const char *text)
 {
+    struct policyd *policyd = ctx;
     char quoted[2048];
-    (void)ctx;
+    if (strcmp(what, "trust") == 0) {
+        policyd->service.stats.num_trusts_refused++;
+    } else {
+        policyd->service.stats.num_fleets_refused++;
+    }
     log_error("msg=\"update refused\" what=%s error=%s", what,
               log_quote(quoted, sizeof quoted, text));
 }
@@ -214,8 +235,11 @@ static bool start(struct policyd *policyd, struct err *err)
 {
     struct service *service = &policyd->service;
     const char *dir = policyd->flags->dir;
-    const struct source_folder_hooks hooks = {
-        .ctx = policyd, .on_fleet = on_fleet, .on_trust = on_trust, .on_failed = on_failed};
+    const struct source_folder_hooks hooks = {.ctx = policyd,
+                                              .in_force = on_in_force,
+                                              .on_fleet = on_fleet,
+                                              .on_trust = on_trust,
+                                              .on_failed = on_failed};
     struct grpc_server_config config = {.loop = &policyd->loop,
                                         .methods = &service_method,
                                         .num_methods = 1,
@@ -264,6 +288,7 @@ int policyd_run(const struct policyd_flags *flags)
         const struct world *world = &policyd.service.world;
         log_info("msg=started workloads=%u policies=%u trust_domain=%s",
                  world->fleet->workloads.num, world->fleet->policies.num, world->trust->domain);
+        log_notes(world->trust);
     } else {
         log_error("msg=\"not started\" error=%s", log_quote(quoted, sizeof quoted, err.text));
         stop(&policyd);

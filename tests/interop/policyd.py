@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sidecar played with grpcio: stubs are made from our .proto when needed."""
+import os
 import queue
 import shutil
 import subprocess
@@ -123,3 +124,27 @@ class Sidecar:
 
     def __exit__(self, *_):
         self.close()
+
+
+CALLER, API, OTHER = map(spiffe, ("caller", "api", "other"))
+
+
+def fleet(*policies, **more):
+    return {"workloads": [workload("caller", unix_uids=[os.getuid()]), workload("api", "10.0.0.0/24", dns_names=["api.demo"]),
+                          workload("other", "10.0.0.0/16")],
+            "policies": list(policies) or [allow("api-is-called", API, CALLER, ports=[8080])], **more}
+
+
+def token_of(policyd, name="api", **more):
+    return {"token": policyd.token(name), "tcp": True, "addresses": ["10.0.0.5"], **more}
+
+
+def refusal(**arguments):
+    sidecar = Sidecar(**arguments)
+    try:
+        while True:
+            sidecar.take()
+    except Refused as error:
+        return error.code.name, error.text
+    finally:
+        sidecar.close()

@@ -12,37 +12,13 @@ pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
 from listed_metrics import listed, shown  # noqa: E402
 from mesh import DOMAIN, Agent, Service, connect, exchange, is_reset_or_closed, is_turned_away, run, wait_until  # noqa: E402
-from policyd import Policyd, Refused, Sidecar, allow, csr, pb, spiffe, workload  # noqa: E402
-
-CALLER, API, OTHER = map(spiffe, ("caller", "api", "other"))
-
-
-def fleet(*policies, **more):
-    return {"workloads": [workload("caller", unix_uids=[os.getuid()]), workload("api", "10.0.0.0/24", dns_names=["api.demo"]),
-                          workload("other", "10.0.0.0/16")],
-            "policies": list(policies) or [allow("api-is-called", API, CALLER, ports=[8080])], **more}
-
+from policyd import API, CALLER, OTHER, Policyd, Refused, Sidecar, allow, csr, fleet, pb, refusal, spiffe, token_of, workload  # noqa: E402
 
 @pytest.fixture
 def policyd():
     made = Policyd(fleet())
     yield made
     made.close()
-
-
-def token_of(policyd, name="api", **more):
-    return {"token": policyd.token(name), "tcp": True, "addresses": ["10.0.0.5"], **more}
-
-
-def refusal(**arguments):
-    sidecar = Sidecar(**arguments)
-    try:
-        while True:
-            sidecar.take()
-    except Refused as error:
-        return error.code.name, error.text
-    finally:
-        sidecar.close()
 
 
 def test_a_token_gives_a_certificate_that_then_admits_by_itself(policyd):
@@ -245,20 +221,6 @@ def test_a_slip_in_a_piece_is_named_and_changes_nothing_but_a_revocation_still_g
         chain, _ = policyd.issue("api")
         run("tabard-ca", "revoke", "--dir", policyd.folder / "ca", "--cert", chain)
         assert len(caller.take().state.trust_bundles[0].crls) == 1
-
-
-def test_a_revoked_certificate_ends_its_stream_and_admits_nobody(policyd):
-    chain, key = policyd.issue("api")
-    shown = {"policyd": policyd, "name": "api", "tcp": True, "chain": chain.read_bytes(), "key": key.read_bytes(), "addresses": ["10.0.0.5"]}
-    with Sidecar(**shown) as api:
-        api.take()
-        run("tabard-ca", "revoke", "--dir", policyd.folder / "ca", "--cert", chain)
-        with pytest.raises(Refused) as refused:
-            while True:
-                api.take()
-    assert (refused.value.code.name, refused.value.text) == ("PERMISSION_DENIED", "the certificate is revoked")
-    code, text = refusal(**shown)
-    assert code == "UNAUTHENTICATED" and "revoked" in text
 
 
 def test_who_the_fleet_no_longer_names_is_ended(policyd):

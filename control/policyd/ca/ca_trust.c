@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/policyd/ca/ca_trust.h"
 
-#include <openssl/asn1.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/must.h"
 #include "certs/ca/mint.h"
+#include "certs/cert.h"
 #include "proto/policy_agent_fields.h"
 #include "tabard/v1/mesh.pb-c.h"
 
@@ -17,20 +19,48 @@
 #define LISTS_MAX (2 * TRUST_BUNDLE_ROOTS_MAX)
 _Static_assert(TRUST_BUNDLE_CRLS_MAX <= TRUST_BUNDLE_ROOTS_MAX, "LISTS_MAX holds both kinds");
 
+// The files, read, while a trust is made of them.
+struct sources {
+    struct der_list chain, roots; // owned
+    X509 *authorities[LISTS_MAX]; // owned: all of ca/ca.pem
+    size_t num_authorities;
+    bool is_root; // ca/ca.pem is self-signed
+    ProtobufCBinaryData root_list[LISTS_MAX], crl_list[LISTS_MAX];
+    Tabard__V1__TrustBundle bundle;
+};
+
 void ca_trust_free(struct ca_trust *trust)
 {
     if (trust == NULL) {
         return;
     }
-    for (size_t i = 0; i < trust->crls.num && trust->parsed != NULL; i++) {
-        X509_CRL_free(trust->parsed[i]);
-    }
-    free(trust->parsed);
     der_list_cleanup(&trust->crls);
     trust_bundles_free(trust->bundles);
     bytes_cleanup(&trust->packed);
     free(trust->domain);
     free(trust);
+}
+
+static void sources_cleanup(struct sources *sources)
+{
+    der_list_cleanup(&sources->chain);
+    der_list_cleanup(&sources->roots);
+    for (size_t i = 0; i < sources->num_authorities; i++) {
+        X509_free(sources->authorities[i]);
+    }
+}
+
+static void note(struct ca_trust *trust, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void note(struct ca_trust *trust, const char *format, ...)
+{
+    if (trust->num_notes < CA_TRUST_NOTES) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(trust->notes[trust->num_notes++], CA_TRUST_NOTE_BYTES, format, args);
+        va_end(args);
+    }
 }
 
 static bool read_list(struct der_list *out, const char *label, const char *text, size_t num_max,
@@ -51,34 +81,28 @@ static void add_der(ProtobufCBinaryData *list, size_t *num, uint8_t *bytes, size
     list[(*num)++] = (ProtobufCBinaryData){.len = len, .data = bytes};
 }
 
-// Reads the CA's own certificate: its trust domain, and whether it is a root.
-static bool read_ca(struct ca_trust *trust, const struct der_list *chain, bool *out_is_root,
-                    struct err *err)
+static bool is_self_issued(const X509 *cert)
 {
-    const uint8_t *end = chain->items[0];
-    X509 *cert = d2i_X509(NULL, &end, (long)chain->lens[0]);
-    bool ok = cert != NULL || err_set(err, "ca/ca.pem: the first certificate can't be read");
-    if (ok) {
-        trust->domain = mint_ca_trust_domain(cert, err);
-        ok = trust->domain != NULL || err_prefix(err, "ca/ca.pem");
-        *out_is_root = X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0;
-    }
-    X509_free(cert);
-    ERR_clear_error();
-    return ok;
+    return X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0;
 }
 
-static bool parse_crls(struct ca_trust *trust, struct err *err)
+// Reads the certificates of ca/ca.pem. The first says which trust domain this is, and whether the
+// CA is a root.
+static bool read_ca(struct ca_trust *trust, struct sources *sources, struct err *err)
 {
-    trust->parsed = must_alloc(trust->crls.num, sizeof(X509_CRL *));
-    for (size_t i = 0; i < trust->crls.num; i++) {
-        const uint8_t *end = trust->crls.items[i];
-        trust->parsed[i] = d2i_X509_CRL(NULL, &end, (long)trust->crls.lens[i]);
-        if (trust->parsed[i] == NULL) {
-            return err_set(err, "CRL %zu of ca/crl.pem and crls.pem together can't be read", i + 1);
+    for (size_t i = 0; i < sources->chain.num; i++) {
+        const uint8_t *end = sources->chain.items[i];
+        X509 *cert = d2i_X509(NULL, &end, (long)sources->chain.lens[i]);
+        ERR_clear_error();
+        if (cert == NULL) {
+            return err_set(err, "ca/ca.pem: certificate %zu can't be read", i + 1);
         }
+        sources->authorities[sources->num_authorities++] = cert;
     }
-    return true;
+    X509 *first = sources->authorities[0];
+    trust->domain = mint_ca_trust_domain(first, err);
+    sources->is_root = is_self_issued(first);
+    return trust->domain != NULL || err_prefix(err, "ca/ca.pem");
 }
 
 // Appends one list to another, which takes the blobs over.
@@ -95,79 +119,201 @@ static void join(struct der_list *to, struct der_list *from)
     der_list_cleanup(from);
 }
 
-static bool build(struct ca_trust *trust, const struct ca_trust_texts *texts,
-                  const struct der_list *chain, const struct der_list *roots, bool is_root,
-                  time_t now, struct err *err)
+static bool read_files(struct ca_trust *trust, struct sources *sources,
+                       const struct ca_trust_texts *texts, struct err *err)
 {
-    ProtobufCBinaryData root_list[LISTS_MAX], crl_list[LISTS_MAX];
-    Tabard__V1__TrustBundle bundle = TABARD__V1__TRUST_BUNDLE__INIT;
-    Tabard__V1__TrustBundle *one[] = {&bundle};
     struct der_list more = {.num = 0};
-    bool ok = (!is_root || read_list(&trust->crls, "X509 CRL", texts->crl, TRUST_BUNDLE_CRLS_MAX,
-                                     "ca/crl.pem", err)) &&
-              read_list(&more, "X509 CRL", texts->crls, TRUST_BUNDLE_CRLS_MAX, "crls.pem", err);
-    join(&trust->crls, &more);
-    ok = ok && parse_crls(trust, err);
-    if (!ok) {
-        return false;
-    }
-    if (is_root) {
-        add_der(root_list, &bundle.n_roots, chain->items[0], chain->lens[0]);
-    }
-    for (size_t i = 0; i < roots->num; i++) {
-        add_der(root_list, &bundle.n_roots, roots->items[i], roots->lens[i]);
-    }
-    for (size_t i = 0; i < trust->crls.num; i++) {
-        add_der(crl_list, &bundle.n_crls, trust->crls.items[i], trust->crls.lens[i]);
-    }
-    if (bundle.n_roots == 0) {
-        return err_set(err, "ca/ca.pem is an intermediate: roots.pem must hold the root above it");
-    }
-    bundle.trust_domain = trust->domain;
-    bundle.roots = root_list;
-    bundle.crls = crl_list;
-    trust->bundles = trust_bundles_new(one, 1, now, err);
-    pb_wire_put_message(&trust->packed, STATE_TRUST_BUNDLES, &bundle.base);
-    return trust->bundles != NULL;
-}
-
-struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, time_t now, struct err *err)
-{
-    struct der_list chain = {.num = 0};
-    struct der_list roots = {.num = 0};
-    struct ca_trust *trust = must_alloc(1, sizeof *trust);
-    bool is_root = false;
     bool ok =
         (texts->ca != NULL ||
          err_set(err, "ca/ca.pem: missing; `tabard-ca init --dir DIR/ca --trust-domain TD` "
                       "makes a CA")) &&
-        read_list(&chain, "CERTIFICATE", texts->ca, TRUST_BUNDLE_ROOTS_MAX, "ca/ca.pem", err) &&
-        read_ca(trust, &chain, &is_root, err) &&
-        read_list(&roots, "CERTIFICATE", texts->roots, TRUST_BUNDLE_ROOTS_MAX, "roots.pem", err) &&
-        build(trust, texts, &chain, &roots, is_root, now, err);
-    der_list_cleanup(&chain);
-    der_list_cleanup(&roots);
+        read_list(&sources->chain, "CERTIFICATE", texts->ca, TRUST_BUNDLE_ROOTS_MAX, "ca/ca.pem",
+                  err) &&
+        read_ca(trust, sources, err) &&
+        read_list(&sources->roots, "CERTIFICATE", texts->roots, TRUST_BUNDLE_ROOTS_MAX, "roots.pem",
+                  err) &&
+        read_list(&trust->crls, "X509 CRL", texts->crl, TRUST_BUNDLE_CRLS_MAX, "ca/crl.pem", err) &&
+        read_list(&more, "X509 CRL", texts->crls, TRUST_BUNDLE_CRLS_MAX, "crls.pem", err);
+    join(&trust->crls, &more);
+    return ok;
+}
+
+static bool is_in_force(const struct ca_trust *in_force, const uint8_t *der, size_t len)
+{
+    for (size_t i = 0; i < in_force->crls.num; i++) {
+        if (in_force->crls.lens[i] == len && memcmp(in_force->crls.items[i], der, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Says whether a CRL is of a certificate: by name and signature.
+static bool is_crl_of(X509_CRL *crl, X509 *cert)
+{
+    EVP_PKEY *key = X509_get_pubkey(cert);
+    bool is_its = X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(cert)) == 0 &&
+                  key != NULL && X509_CRL_verify(crl, key) == 1;
+    EVP_PKEY_free(key);
+    ERR_clear_error();
+    return is_its;
+}
+
+static bool is_crl_of_der(X509_CRL *crl, const uint8_t *der, size_t len)
+{
+    X509 *cert = d2i_X509(NULL, &der, (long)len);
+    bool is_its = cert != NULL && is_crl_of(crl, cert);
+    X509_free(cert);
+    ERR_clear_error();
+    return is_its;
+}
+
+// Who made a CRL, as far as the folder tells.
+enum maker { MAKER_UNKNOWN, MAKER_ROOT, MAKER_CA };
+
+static enum maker maker_of(const struct sources *sources, X509_CRL *crl)
+{
+    for (size_t i = 0; i < sources->num_authorities; i++) {
+        if (is_crl_of(crl, sources->authorities[i])) {
+            return MAKER_CA;
+        }
+    }
+    for (size_t i = 0; i < sources->bundle.n_roots; i++) {
+        const ProtobufCBinaryData *root = &sources->bundle.roots[i];
+        if (is_crl_of_der(crl, root->data, root->len)) {
+            return MAKER_ROOT;
+        }
+    }
+    return MAKER_UNKNOWN;
+}
+
+// Takes the roots that made a CRL off the list, if another is left. Returns whether it did.
+static bool drop_roots_of(struct sources *sources, X509_CRL *crl)
+{
+    Tabard__V1__TrustBundle *bundle = &sources->bundle;
+    ProtobufCBinaryData left[LISTS_MAX];
+    size_t num_left = 0;
+    for (size_t i = 0; i < bundle->n_roots; i++) {
+        if (!is_crl_of_der(crl, bundle->roots[i].data, bundle->roots[i].len)) {
+            left[num_left++] = bundle->roots[i];
+        }
+    }
+    if (num_left == 0) {
+        return false;
+    }
+    memcpy(bundle->roots, left, num_left * sizeof *left);
+    bundle->n_roots = num_left;
+    return true;
+}
+
+// Decides what becomes of a stale CRL. *out_is_left_out: it is not sent. false sets err.
+static bool take_stale(struct ca_trust *trust, struct sources *sources, X509_CRL *crl,
+                       bool was_in_force, bool *out_is_left_out, struct err *err)
+{
+    char issuer[TRUST_ISSUER_TEXT];
+    X509_NAME_oneline(X509_CRL_get_issuer(crl), issuer, sizeof issuer);
+    enum maker maker = maker_of(sources, crl);
+    if (maker == MAKER_ROOT && drop_roots_of(sources, crl)) {
+        *out_is_left_out = true;
+        note(trust,
+             "the root %s was left out: its CRL is stale. The old CA's folder can renew it "
+             "(tabard-ca revoke --refresh); else take the root out of roots.pem",
+             issuer);
+        return true;
+    }
+    if (maker != MAKER_UNKNOWN && !was_in_force) {
+        return err_set(err,
+                       "ca/crl.pem or crls.pem: the CRL of %s is stale: its nextUpdate has "
+                       "passed",
+                       issuer);
+    }
+    note(trust, "the CRL of %s is stale: its issuer's certificates are refused until it is renewed",
+         issuer);
+    return true;
+}
+
+static bool list_crls(struct ca_trust *trust, struct sources *sources,
+                      const struct ca_trust *in_force, time_t now, struct err *err)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < trust->crls.num; i++) {
+        const uint8_t *end = trust->crls.items[i];
+        size_t len = trust->crls.lens[i];
+        X509_CRL *crl = d2i_X509_CRL(NULL, &end, (long)len);
+        time_t next = 0;
+        bool is_left_out = false;
+        if (crl != NULL && cert_time_read(&next, X509_CRL_get0_nextUpdate(crl)) && next < now) {
+            bool was_in_force =
+                in_force == NULL || is_in_force(in_force, trust->crls.items[i], len);
+            ok = take_stale(trust, sources, crl, was_in_force, &is_left_out, err);
+        }
+        X509_CRL_free(crl);
+        if (ok && !is_left_out) {
+            add_der(sources->crl_list, &sources->bundle.n_crls, trust->crls.items[i], len);
+        }
+    }
+    ERR_clear_error();
+    return ok;
+}
+
+static bool build(struct ca_trust *trust, struct sources *sources, const struct ca_trust *in_force,
+                  time_t now, struct err *err)
+{
+    Tabard__V1__TrustBundle *bundle = &sources->bundle;
+    char issuer[TRUST_ISSUER_TEXT];
+    *bundle = (Tabard__V1__TrustBundle)TABARD__V1__TRUST_BUNDLE__INIT;
+    bundle->trust_domain = trust->domain;
+    bundle->roots = sources->root_list;
+    bundle->crls = sources->crl_list;
+    if (sources->is_root) {
+        add_der(bundle->roots, &bundle->n_roots, sources->chain.items[0], sources->chain.lens[0]);
+    }
+    for (size_t i = 0; i < sources->roots.num; i++) {
+        add_der(bundle->roots, &bundle->n_roots, sources->roots.items[i], sources->roots.lens[i]);
+    }
+    if (bundle->n_roots == 0) {
+        return err_set(err, "ca/ca.pem is an intermediate: roots.pem must hold the root above it");
+    }
+    if (!list_crls(trust, sources, in_force, now, err)) {
+        return false;
+    }
+    const struct trust_load load = {.in_force = in_force == NULL ? NULL : in_force->bundles,
+                                    .authorities = sources->authorities,
+                                    .num_authorities = sources->num_authorities,
+                                    .takes_stale = true};
+    trust->bundles = trust_bundles_read(&bundle, 1, &load, now, err);
+    if (trust->bundles == NULL) {
+        return err_prefix(err, "ca/ca.pem, roots.pem, ca/crl.pem and crls.pem together");
+    }
+    pb_wire_put_message(&trust->packed, STATE_TRUST_BUNDLES, &bundle->base);
+    trust->bundle = trust_bundles_find(trust->bundles, trust->domain, strlen(trust->domain));
+    trust->next_update = trust_bundle_next_update(trust->bundle);
+    for (size_t i = 0; trust_bundle_unproved(trust->bundle, i, issuer) != NULL; i++) {
+        note(trust,
+             "a CRL of %s is of no root and not of ca/ca.pem: it counts only for chains "
+             "that show its issuer",
+             issuer);
+    }
+    for (size_t i = 0;
+         in_force != NULL &&
+         trust_bundles_withdrawn(trust->bundles, in_force->bundles, i, issuer) != NULL;
+         i++) {
+        note(trust, "the CRL of %s is gone: what it revoked is revoked no more", issuer);
+    }
+    return true;
+}
+
+struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, const struct ca_trust *in_force,
+                              time_t now, struct err *err)
+{
+    struct sources *sources = must_alloc(1, sizeof *sources);
+    struct ca_trust *trust = must_alloc(1, sizeof *trust);
+    bool ok = read_files(trust, sources, texts, err) && build(trust, sources, in_force, now, err);
+    sources_cleanup(sources);
+    free(sources);
     if (!ok) {
         ca_trust_free(trust);
         return NULL;
     }
     return trust;
-}
-
-bool ca_trust_is_revoked(const struct ca_trust *trust, const struct cert_serial *serial)
-{
-    if (serial->len == 0) {
-        return false;
-    }
-    ASN1_INTEGER *number =
-        must_have(ASN1_STRING_type_new(serial->is_negative ? V_ASN1_NEG_INTEGER : V_ASN1_INTEGER));
-    must_have(ASN1_STRING_set(number, serial->bytes, serial->len) == 1 ? number : NULL);
-    bool is_revoked = false;
-    for (size_t i = 0; i < trust->crls.num && !is_revoked; i++) {
-        X509_REVOKED *entry = NULL;
-        is_revoked = X509_CRL_get0_by_serial(trust->parsed[i], &entry, number) != 0;
-    }
-    ASN1_INTEGER_free(number);
-    ERR_clear_error();
-    return is_revoked;
 }

@@ -28,6 +28,7 @@ struct issuer {
     struct issue_job **waiting_end;
     size_t num_waiting;
     struct issue_job *working; // owned; the worker's
+    X509 *ca; // owned, counted; the worker's: the CA's certificate, kept while it is the same
     struct err crl_err;
     struct bucket bucket;
     struct issuer_stats stats;
@@ -72,8 +73,23 @@ struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir)
 static void free_issuer(struct issuer *issuer)
 {
     free_jobs(issuer->waiting);
+    X509_free(issuer->ca);
     free(issuer->ca_dir);
     free(issuer);
+}
+
+// Puts the certificate that was read before in the place of an equal one, so that all who hold it
+// hold one object.
+static void share_ca(struct issuer *issuer, struct ca_store *store)
+{
+    if (issuer->ca == NULL || X509_cmp(issuer->ca, store->ca.cert) != 0) {
+        X509_free(issuer->ca);
+        issuer->ca = store->ca.cert;
+    } else {
+        X509_free(store->ca.cert);
+        store->ca.cert = issuer->ca;
+    }
+    X509_up_ref(issuer->ca);
 }
 
 static void on_work(uv_work_t *work)
@@ -82,6 +98,9 @@ static void on_work(uv_work_t *work)
     struct ca_store store = {.dir = NULL};
     struct err err = {{0}, {0}};
     bool is_open = ca_store_open(&store, issuer->ca_dir, &err);
+    if (is_open) {
+        share_ca(issuer, &store);
+    }
     for (struct issue_job *job = issuer->working; job != NULL; job = job->next) {
         job->err = err;
         job->is_ok =
@@ -104,6 +123,7 @@ static void report(struct issuer *issuer, struct issue_job *job)
                                   .chain_lens = job->chain.lens,
                                   .num_certs = job->chain.num_certs,
                                   .serial = job->chain.serial,
+                                  .issuer = job->chain.issuer,
                                   .not_after = job->chain.not_after};
     issuer->stats.num_issued += job->is_ok;
     issuer->stats.num_refused += !job->is_ok;

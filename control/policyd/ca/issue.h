@@ -9,6 +9,7 @@
 #ifndef TABARD_CONTROL_POLICYD_CA_ISSUE_H
 #define TABARD_CONTROL_POLICYD_CA_ISSUE_H
 
+#include <openssl/x509.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,6 +43,7 @@ struct issue_result {
     size_t *chain_lens;
     size_t num_certs;
     struct cert_serial serial;
+    X509 *issuer; // borrowed for the call; the same object while the CA is the same
     int64_t not_after;
 };
 

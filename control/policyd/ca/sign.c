@@ -9,8 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
-#include "certs/der_list.h"
 #include "certs/cert.h"
 
 static struct mint_leaf leaf_of(const struct ca_store *store, const struct issue_request *request,
@@ -35,6 +33,8 @@ static bool fill(struct signed_chain *out, const struct ca_store *store, X509 *l
         return err_set(err, "the serial number has more than %d bytes", CERT_SERIAL_LEN_MAX);
     }
     out->not_after = names->not_after;
+    X509_up_ref(store->ca.cert);
+    out->issuer = store->ca.cert;
     bool ok = true;
     for (size_t i = 0; ok && i <= store->num_above; i++) {
         ok = mint_cert_der(&out->certs[i], &out->lens[i], i == 0 ? leaf : store->above[i - 1]);
@@ -92,46 +92,30 @@ void signed_chain_cleanup(struct signed_chain *chain)
     for (size_t i = 0; i <= STORE_CHAIN_MAX; i++) {
         free(chain->certs[i]);
     }
+    X509_free(chain->issuer);
     *chain = (struct signed_chain){.num_certs = 0};
-}
-
-static bool is_half_over(const char *text, time_t now)
-{
-    struct der_list list = {.num = 0};
-    time_t start = 0;
-    time_t end = 0;
-    bool is_over = false;
-    if (der_list_from_pem(&list, "X509 CRL", text, strlen(text), 1, "crl.pem", NULL)) {
-        const uint8_t *at = list.items[0];
-        X509_CRL *crl = d2i_X509_CRL(NULL, &at, (long)list.lens[0]);
-        is_over = crl != NULL && cert_time_read(&start, X509_CRL_get0_lastUpdate(crl)) &&
-                  cert_time_read(&end, X509_CRL_get0_nextUpdate(crl)) &&
-                  now >= start + (end - start) / 2;
-        X509_CRL_free(crl);
-    }
-    der_list_cleanup(&list);
-    ERR_clear_error();
-    return is_over;
 }
 
 bool sign_crl(const struct ca_store *store, time_t now, bool *out_did, struct err *err)
 {
     char path[PATH_MAX];
-    char *text = NULL;
-    char *pem = NULL;
-    size_t len = 0;
+    size_t num = 0;
+    time_t start = 0;
+    time_t end = 0;
+    struct err why = {{0}, {0}};
     *out_did = false;
     snprintf(path, sizeof path, "%s/crl.pem", store->dir);
     if (access(path, F_OK) != 0) {
         return true;
     }
-    bool ok = file_read_text(&text, &len, path, STORE_FILE_BYTES_MAX, err);
-    if (ok && is_half_over(text, now)) {
-        pem = ca_store_crl(store, now, ISSUE_CRL_SECONDS, &len, err);
-        ok = pem != NULL && file_write_text(path, pem, 0644, true, err);
-        *out_did = ok;
+    X509_CRL *own = ca_store_own_crl(store, path, &why);
+    bool is_over = own == NULL || (cert_time_read(&start, X509_CRL_get0_lastUpdate(own)) &&
+                                   cert_time_read(&end, X509_CRL_get0_nextUpdate(own)) &&
+                                   now >= start + (end - start) / 2);
+    X509_CRL_free(own);
+    if (why.text[0] != '\0') {
+        return err_set(err, "%s", why.text);
     }
-    free(text);
-    free(pem);
-    return ok;
+    *out_did = is_over && ca_store_write_crl(store, path, now, ISSUE_CRL_SECONDS, &num, err);
+    return *out_did || !is_over;
 }

@@ -15,6 +15,7 @@ struct signed_chain {
     size_t lens[STORE_CHAIN_MAX + 1];
     size_t num_certs;
     struct cert_serial serial;
+    X509 *issuer; // owned, counted: the CA that signed
     time_t not_after;
 };
 

@@ -45,18 +45,18 @@ static void reading_cleanup(struct folder_reading *reading)
     *reading = (struct folder_reading){.fleet = NULL};
 }
 
-static void read_trust(struct folder_reading *now)
+static void read_trust(struct folder_reading *now, const struct ca_trust *in_force)
 {
     const struct files_entry *entries = now->files.entries;
     const struct ca_trust_texts texts = {.ca = entries[FOLDER_CA].file.bytes,
                                          .crl = entries[FOLDER_CRL].file.bytes,
                                          .roots = entries[FOLDER_ROOTS].file.bytes,
                                          .crls = entries[FOLDER_CRLS].file.bytes};
-    now->trust = ca_trust_new(&texts, time(NULL), &now->err[PART_TRUST]);
+    now->trust = ca_trust_new(&texts, in_force, time(NULL), &now->err[PART_TRUST]);
     now->is_ok[PART_TRUST] = now->trust != NULL;
 }
 
-static void read_fleet(struct folder_reading *now)
+static void read_fleet(struct folder_reading *now, const char *domain)
 {
     const struct files_entry *entries = now->files.entries + FOLDER_NUM_FIXED;
     size_t num = now->files.num - FOLDER_NUM_FIXED;
@@ -67,13 +67,14 @@ static void read_fleet(struct folder_reading *now)
                                  .text = entries[i].file.bytes == NULL ? "" : entries[i].file.bytes,
                                  .len = entries[i].file.len};
     }
-    now->fleet = fleet_new(pieces, num, now->trust->domain, &now->err[PART_FLEET]);
+    now->fleet = fleet_new(pieces, num, domain, &now->err[PART_FLEET]);
     now->is_ok[PART_FLEET] = now->fleet != NULL;
     free(pieces);
 }
 
+// A trust that can't be used, for its CRLs, say, holds up no change of the fleet.
 static void read_parts(struct folder_reading *now, const char *dir,
-                       const struct folder_reading *last)
+                       const struct folder_reading *last, const struct ca_trust *in_force)
 {
     struct folder_errors errors;
     folder_files_read(&now->files, &last->files, dir, &errors);
@@ -82,7 +83,7 @@ static void read_parts(struct folder_reading *now, const char *dir,
     if (errors.is_ca_bad) {
         now->err[PART_TRUST] = errors.ca;
     } else {
-        read_trust(now);
+        read_trust(now, in_force);
     }
     now->is_same[PART_FLEET] =
         last->is_ok[PART_FLEET] && folder_same_fleet(&last->files, &now->files);
@@ -90,9 +91,11 @@ static void read_parts(struct folder_reading *now, const char *dir,
         now->err[PART_FLEET] = errors.fleet;
     } else if (now->is_same[PART_FLEET]) {
         now->is_ok[PART_FLEET] = true;
-    } else if (now->trust != NULL) { // else nothing tells the trust domain that its ids must have
-        read_fleet(now);
-    }
+    } else if (now->trust != NULL) {
+        read_fleet(now, now->trust->domain);
+    } else if (in_force != NULL) {
+        read_fleet(now, in_force->domain);
+    } // else nothing tells the trust domain that its ids must have
 }
 
 // Reads until no file is being written, for at most SOURCE_FOLDER_START_MS_MAX.
@@ -100,7 +103,7 @@ static void read_for_start(struct folder_reading *now, const char *dir)
 {
     uint64_t began_ms = now_ms();
     struct folder_reading last = {.fleet = NULL};
-    read_parts(now, dir, &last);
+    read_parts(now, dir, &last, NULL);
     while (now->files.num_held > 0 && now_ms() - began_ms < SOURCE_FOLDER_START_MS_MAX) {
         if (last.files.num == 0) {
             log_info("msg=\"waiting for files that are being written\" files=%zu",
@@ -112,7 +115,7 @@ static void read_for_start(struct folder_reading *now, const char *dir)
             last = *now;
             *now = (struct folder_reading){.fleet = NULL};
             last.is_ok[PART_FLEET] = last.is_ok[PART_TRUST] = false;
-            read_parts(now, dir, &last);
+            read_parts(now, dir, &last, NULL);
         }
     }
     reading_cleanup(&last);
@@ -161,7 +164,9 @@ static const struct files *on_read(void *ctx, bool *out_is_usable)
     if (atomic_exchange(&source->wants_all, false)) {
         source->last.is_ok[PART_FLEET] = source->last.is_ok[PART_TRUST] = false;
     }
-    read_parts(&source->now, source->dir, &source->last);
+    const struct ca_trust *in_force =
+        source->hooks.in_force == NULL ? NULL : source->hooks.in_force(source->hooks.ctx);
+    read_parts(&source->now, source->dir, &source->last, in_force);
     *out_is_usable = source->now.is_ok[PART_FLEET] && source->now.is_ok[PART_TRUST];
     return &source->now.files;
 }

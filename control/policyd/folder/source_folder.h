@@ -16,6 +16,9 @@ struct source_folder; // opaque
 
 struct source_folder_hooks {
     void *ctx;
+    // The trust in force, which stays until the next on_trust returns; NULL, or returns NULL: none.
+    // Called on the worker that reads.
+    const struct ca_trust *(*in_force)(void *ctx);
     // Something was read that is usable and isn't what was read before; taken over. began_ns is
     // when the change was first seen (uv_hrtime).
     void (*on_fleet)(void *ctx, struct fleet *fleet, uint64_t began_ns);

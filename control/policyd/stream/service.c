@@ -8,7 +8,9 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "certs/path/revocation.h"
 #include "control/policyd/stream/session.h"
+#include "control/policyd/stream/tls.h"
 
 // Addresses whose sidecar is out of touch.
 struct lost_claim {
@@ -237,16 +239,40 @@ void service_set_fleet(struct service *service, struct fleet *fleet, uint64_t be
     registry_dir_refresh(service->registry);
 }
 
+// Says whether a trust still proves what a stream was admitted by, as of then: a certificate that
+// has ended since ends no stream, one that is revoked does, or whose root or CA is. false sets err.
+static bool is_still_proved(const struct session *session, const struct ca_trust *trust,
+                            struct err *err)
+{
+    struct verified_peer verified;
+    if (session->issuer != NULL &&
+        revocation_lists(trust->bundle, session->issuer, &session->issued)) {
+        return err_set(err, "the certificate is revoked");
+    }
+    if (session->id == NULL || session->proof != ADMIT_BY_CERTIFICATE) {
+        return true;
+    }
+    switch (tls_peer(&verified, grpc_call_peer(session->call), trust->bundles,
+                     session->admitted_unix, err)) {
+    case VERIFY_OK:
+    case VERIFY_CRL_STALE: // it was fresh then: time alone ends no stream
+        return true;
+    case VERIFY_REVOKED:
+        return err_set(err, "the certificate is revoked");
+    default:
+        return err_prefix(err, "the certificate is not trusted any more");
+    }
+}
+
 void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t began_ns)
 {
     wake(service, began_ns);
     world_set_trust(&service->world, trust);
     LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);
-        if (ca_trust_is_revoked(trust, &session->shown) ||
-            ca_trust_is_revoked(trust, &session->issued)) {
-            session_finish(session, SERVICE_END_REVOKED, GRPC_PERMISSION_DENIED,
-                           "the certificate is revoked");
+        struct err err = {{0}, {0}};
+        if (!session->is_over && !is_still_proved(session, trust, &err)) {
+            session_finish(session, SERVICE_END_REVOKED, GRPC_PERMISSION_DENIED, err.text);
         }
     }
 }

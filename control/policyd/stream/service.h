@@ -67,6 +67,8 @@ struct service_stats {
     uint64_t num_bytes;
     uint64_t num_acks;
     uint64_t num_nacks;
+    uint64_t num_fleets_refused; // updates that can't be used, counted by policyd.c
+    uint64_t num_trusts_refused;
     uint64_t num_csr_limited;             // by a stream's own limit
     uint64_t admitted[ADMIT_NUM_RESULTS]; // decisions, by result
     uint64_t ends[SERVICE_NUM_ENDS];

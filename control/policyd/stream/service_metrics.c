@@ -88,6 +88,19 @@ static void world(struct metrics_page *page, const struct world *shown)
                   shown->registry.places.num);
 }
 
+static void folder(struct metrics_page *page, const struct service *service)
+{
+    metrics_family(page, NAME "updates_refused_total", METRICS_COUNTER,
+                   "Changes of the folder that can't be used, by what was changed.");
+    metrics_uint_by(page, "what", "fleet", service->stats.num_fleets_refused);
+    metrics_uint_by(page, "what", "trust", service->stats.num_trusts_refused);
+    const struct ca_trust *trust = service->world.trust;
+    bool has_crl = trust != NULL && trust->next_update != INT64_MAX;
+    metrics_gauge(page, NAME "crl_next_update_timestamp_seconds",
+                  "When the first CRL that is sent ends, in Unix time; 0: there is none.",
+                  has_crl ? (uint64_t)trust->next_update : 0);
+}
+
 static void server(struct metrics_page *page, const struct grpc_server_stats *stats)
 {
     metrics_gauge(page, NAME "connections", "Connections open now.", stats->num_connections);
@@ -111,6 +124,7 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
     streams(&page, &service->stats);
     pushes(&page, &service->stats, service->version.last);
     certificates(&page, issuer_stats(service->issuer), service->stats.num_csr_limited);
+    folder(&page, service);
     world(&page, &service->world);
     metrics_gauge(&page, NAME "files_held",
                   "Files that are still being written, so that what they held before counts.",

@@ -227,6 +227,7 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
     list_remove(&session->link);
     service->stats.num_streams--;
     bytes_cleanup(&session->answer);
+    X509_free(session->issuer);
     free(session->id);
     free(session);
 }

@@ -34,12 +34,13 @@ struct session {
     bool is_waiting;     // for that one's result
     bool has_sent;       // a response, or waits no longer with the first one for the certificate
     bool has_said_goodbye;
-    bool is_over;             // we have finished the call
-    bool loses_claim;         // its addresses don't stay when it is gone
-    uint64_t due_ms;          // until when a first request or a result may come; 0: none is awaited
-    struct push *push;        // that the awaited result belongs to, or NULL
-    struct cert_serial shown; // of the certificate that admitted it; empty: none did
+    bool is_over;      // we have finished the call
+    bool loses_claim;  // its addresses don't stay when it is gone
+    uint64_t due_ms;   // until when a first request or a result may come; 0: none is awaited
+    struct push *push; // that the awaited result belongs to, or NULL
+    time_t admitted_unix;
     struct cert_serial issued; // of the last certificate that it got here; empty: none
+    X509 *issuer;              // counted: that certificate's; NULL: none
 };
 
 // session_finish ends a stream with words for the sidecar, a line in the log, and a count.

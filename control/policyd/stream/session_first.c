@@ -59,8 +59,8 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
                                   .wanted_id = wanted_of(request),
                                   .now = time(NULL)};
     if (tls_has_certificate(peer)) {
-        if (tls_peer(&verified, &session->shown, peer, service->world.trust->bundles, asked.now,
-                     &tls_err)) {
+        if (tls_peer(&verified, peer, service->world.trust->bundles, asked.now, &tls_err) ==
+            VERIFY_OK) {
             asked.certificate_id = verified.id;
         } else {
             asked.certificate_error = tls_err.text;
@@ -73,9 +73,7 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
         session_finish(session, SERVICE_END_NOT_ADMITTED, code_of(result), err.text);
         return false;
     }
-    if (admission.proof != ADMIT_BY_CERTIFICATE) {
-        session->shown = (struct cert_serial){.len = 0};
-    }
+    session->admitted_unix = asked.now;
     session->proof = admission.proof;
     session->uid = peer->uid;
     session->id = must_strdup(admission.id);
@@ -201,6 +199,9 @@ static void on_issued(void *ctx, const struct issue_result *result)
         pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE, chain.at, chain.len);
         session->service->stats.num_certificates++;
         session->issued = result->serial;
+        X509_free(session->issuer);
+        X509_up_ref(result->issuer);
+        session->issuer = result->issuer;
         log_info("msg=issued stream=%" PRIu64 " id=%s not_after=%" PRId64, session->number,
                  session->id, result->not_after);
         bytes_cleanup(&chain);

@@ -73,25 +73,13 @@ bool tls_has_certificate(const struct h2_peer *peer)
     return chain != NULL && sk_CRYPTO_BUFFER_num(chain) > 0;
 }
 
-static bool read_serial(const CRYPTO_BUFFER *leaf, struct cert_serial *out)
-{
-    const uint8_t *at = CRYPTO_BUFFER_data(leaf);
-    X509 *cert = d2i_X509(NULL, &at, (long)CRYPTO_BUFFER_len(leaf));
-    bool ok = cert != NULL && cert_serial_read(out, X509_get0_serialNumber(cert));
-    X509_free(cert);
-    ERR_clear_error();
-    return ok;
-}
-
-bool tls_peer(struct verified_peer *out, struct cert_serial *out_serial, const struct h2_peer *peer,
-              const struct trust_bundles *bundles, time_t now, struct err *err)
+enum verify_failure tls_peer(struct verified_peer *out, const struct h2_peer *peer,
+                             const struct trust_bundles *bundles, time_t now, struct err *err)
 {
     struct chain chain = chain_lent(chain_of(peer));
-    *out_serial = (struct cert_serial){.len = 0};
     enum verify_failure failure = verify_peer(out, chain.certs, chain.num, bundles, now, err);
     if (failure != VERIFY_OK) {
-        return err_prefix(err, "%s", verify_failure_text(failure));
+        err_prefix(err, "%s", verify_failure_text(failure));
     }
-    return read_serial(chain.certs[0], out_serial) ||
-           err_set(err, "the certificate's serial number can't be read");
+    return failure;
 }

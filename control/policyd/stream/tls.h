@@ -7,7 +7,6 @@
 #ifndef TABARD_CONTROL_POLICYD_STREAM_TLS_H
 #define TABARD_CONTROL_POLICYD_STREAM_TLS_H
 
-#include "certs/cert.h"
 #include "certs/path/verify.h"
 #include "net/http2/transport.h"
 #include "control/policyd/ca/sign.h"
@@ -23,9 +22,8 @@ SSL_CTX *tls_context(const char *ca_dir, const char *trust_domain, time_t now, s
 // tls_has_certificate says whether a peer showed a certificate.
 bool tls_has_certificate(const struct h2_peer *peer);
 
-// tls_peer verifies the chain that the peer showed; *out_serial is its leaf's serial number. false
-// sets err.
-bool tls_peer(struct verified_peer *out, struct cert_serial *out_serial, const struct h2_peer *peer,
-              const struct trust_bundles *bundles, time_t now, struct err *err);
+// tls_peer verifies the chain that the peer showed. Anything but VERIFY_OK sets err.
+enum verify_failure tls_peer(struct verified_peer *out, const struct h2_peer *peer,
+                             const struct trust_bundles *bundles, time_t now, struct err *err);
 
 #endif

@@ -168,6 +168,25 @@ Test(ca, revocation_makes_a_crl_that_openssl_obeys)
     cr_expect(says("was not signed by the CA in other"), "%s", output);
 }
 
+Test(ca, a_fresh_crl_keeps_those_of_other_issuers_in_its_file)
+{
+    cr_assert_eq(run(ISSUE "--out-cert a.pem --out-key a.key"), 0);
+    cr_assert_eq(run("$CA revoke --dir ca --cert a.pem --crl all.pem"), 0, "%s", output);
+    cr_assert_eq(run("$CA init --dir new --trust-domain demo.example"), 0, "%s", output);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(run("$CA revoke --dir new --refresh --crl all.pem"), 0, "%s", output);
+        cr_expect_eq(run("test $(grep -c BEGIN all.pem) = 2"), 0, "%s", output);
+        cr_expect_neq(run("openssl verify -crl_check -CAfile ca/ca.pem -CRLfile all.pem a.pem"), 0);
+        cr_expect(says("certificate revoked"), "%s", output);
+    }
+    cr_expect_eq(run("openssl crl -in all.pem -noout -CAfile new/ca.pem"), 0, "its own is first");
+    // What might hold others is not written over.
+    cr_assert_eq(run("echo garbage > broken.pem"), 0);
+    cr_expect_eq(run("$CA revoke --dir new --refresh --crl broken.pem"), 1);
+    cr_expect(says("isn't overwritten"), "%s", output);
+    cr_expect_eq(run("grep -q garbage broken.pem"), 0);
+}
+
 Test(ca, an_intermediate_signs_and_its_leaf_comes_with_it)
 {
     cr_assert_eq(run("$CA init --dir mid --parent ca"), 0, "%s", output);

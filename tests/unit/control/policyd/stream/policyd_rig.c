@@ -39,7 +39,7 @@ static struct ca_trust *read_trust(const struct policyd_rig *rig, const char *cr
     struct err err = {0};
     temp_read(rig->ca_dir, "ca.pem", pem, sizeof pem);
     const struct ca_trust_texts texts = {.ca = pem, .crls = crls};
-    struct ca_trust *trust = ca_trust_new(&texts, time(NULL), &err);
+    struct ca_trust *trust = ca_trust_new(&texts, NULL, time(NULL), &err);
     cr_assert_not_null(trust, "%s", err.text);
     return trust;
 }

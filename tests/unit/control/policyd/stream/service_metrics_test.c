@@ -89,6 +89,15 @@ static const char wanted[] =
     "# HELP tabard_policyd_crls_written_total CRLs that were written anew in time.\n"
     "# TYPE tabard_policyd_crls_written_total counter\n"
     "tabard_policyd_crls_written_total 15\n"
+    "# HELP tabard_policyd_updates_refused_total Changes of the folder that can't be used, by what "
+    "was changed.\n"
+    "# TYPE tabard_policyd_updates_refused_total counter\n"
+    "tabard_policyd_updates_refused_total{what=\"fleet\"} 23\n"
+    "tabard_policyd_updates_refused_total{what=\"trust\"} 24\n"
+    "# HELP tabard_policyd_crl_next_update_timestamp_seconds When the first CRL that is sent ends, "
+    "in Unix time; 0: there is none.\n"
+    "# TYPE tabard_policyd_crl_next_update_timestamp_seconds gauge\n"
+    "tabard_policyd_crl_next_update_timestamp_seconds 1900000000\n"
     "# HELP tabard_policyd_workloads Workloads that the fleet names.\n"
     "# TYPE tabard_policyd_workloads gauge\n"
     "tabard_policyd_workloads 2\n"
@@ -130,6 +139,8 @@ static void fill(struct service *service)
                                             .num_acks = 8,
                                             .num_nacks = 9,
                                             .num_pushes = 10,
+                                            .num_fleets_refused = 23,
+                                            .num_trusts_refused = 24,
                                             .num_csr_limited = 14,
                                             .push_ns_sum = 2500003900,
                                             .push_ns_last = 4000000,
@@ -156,6 +167,7 @@ Test(service_metrics, every_figure_stands_in_its_own_line, .timeout = 10)
     cr_assert_eq(uv_loop_init(&loop), 0);
     fill(&service);
     service.world.fleet = make_fleet();
+    service.world.trust = &(struct ca_trust){.next_update = 1900000000};
     service.issuer = issuer_new(&loop, "/nowhere");
     cr_assert_not_null(service.issuer);
     *(struct issuer_stats *)issuer_stats(service.issuer) = (struct issuer_stats){

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What policyd does with CRLs: of its CA, of one above it, of the one before it; stale, older, broken."""
+import shutil
+import time
+
+import pytest
+
+pytest.importorskip("grpc", reason="python3-grpcio is not installed")
+
+from mesh import DOMAIN, run  # noqa: E402
+from policyd import API, CALLER, Policyd, Refused, Sidecar, allow, fleet, refusal  # noqa: E402
+
+
+@pytest.fixture
+def policyd():
+    made = Policyd(fleet())
+    yield made
+    made.close()
+
+
+def test_a_revoked_certificate_ends_its_stream_and_admits_nobody(policyd):
+    chain, key = policyd.issue("api")
+    shown = {"policyd": policyd, "name": "api", "tcp": True, "chain": chain.read_bytes(), "key": key.read_bytes(), "addresses": ["10.0.0.5"]}
+    with Sidecar(**shown) as api:
+        api.take()
+        run("tabard-ca", "revoke", "--dir", policyd.folder / "ca", "--cert", chain)
+        with pytest.raises(Refused) as refused:
+            while True:
+                api.take()
+    assert (refused.value.code.name, refused.value.text) == ("PERMISSION_DENIED", "the certificate is revoked")
+    code, text = refusal(**shown)
+    assert code == "UNAUTHENTICATED" and "revoked" in text
+
+
+def with_certificate(policyd, name, chain, key):
+    return {"policyd": policyd, "name": name, "tcp": True, "chain": chain.read_bytes(), "key": key.read_bytes(), "addresses": ["10.0.0.5"]}
+
+
+def revoke(policyd, *arguments):
+    run("tabard-ca", "revoke", "--dir", policyd.folder / "ca", *arguments)
+
+
+def test_the_crl_of_an_intermediate_ca_counts():
+    policyd = Policyd(fleet(), start=False)
+    try:
+        (policyd.folder / "ca").rename(policyd.folder / "root")
+        run("tabard-ca", "init", "--dir", policyd.folder / "ca", "--parent", policyd.folder / "root")
+        shutil.copy(policyd.folder / "root/ca.pem", policyd.folder / "roots.pem")
+        policyd.start()
+        chain, key = policyd.issue("api")
+        gone = with_certificate(policyd, "api", chain, key)
+        with Sidecar(**gone) as api:
+            api.take()
+            revoke(policyd, "--cert", chain)
+            with pytest.raises(Refused) as refused:
+                while True:
+                    api.take()
+        assert refused.value.text == "the certificate is revoked"
+        assert "revoked" in refusal(**gone)[1]
+        # And the root's, of the intermediate itself.
+        with Sidecar(**with_certificate(policyd, "api", *policyd.issue("api"))) as api:
+            assert len(api.take().state.trust_bundles[0].crls) == 1
+            run("tabard-ca", "revoke", "--dir", policyd.folder / "root", "--cert", policyd.folder / "ca/ca.pem", "--crl", policyd.folder / "crls.pem")
+            with pytest.raises(Refused) as refused:
+                while True:
+                    api.take()
+        assert refused.value.text == "the certificate is revoked"
+        # What can't be read is told, and what was revoked before stays so.
+        (policyd.folder / "ca/crl.pem").write_text("garbage")
+        assert policyd.wait_line(msg="update refused")["error"].startswith("ca/crl.pem: ")
+        assert "revoked" in refusal(**gone)[1]
+    finally:
+        policyd.close()
+
+
+def test_a_root_rotation_takes_no_revocation_back(policyd):
+    ca = policyd.folder / "ca"
+    chain, key = policyd.issue("api")
+    revoke(policyd, "--cert", chain)
+    policyd.wait_line(msg="trust in force")
+    old = (ca / "ca.pem").read_text()
+    run("tabard-ca", "init", "--dir", policyd.folder / "new", "--trust-domain", DOMAIN)
+    mark = policyd.mark()
+    (policyd.folder / "roots.pem").write_text(old + (policyd.folder / "new/ca.pem").read_text())
+    for name in ("ca.key", "ca.pem"):
+        (policyd.folder / "new" / name).rename(ca / name)
+    revoke(policyd, "--refresh")
+    policyd.wait_line(mark, msg="trust in force", crls=2)
+    assert "revoked" in refusal(**with_certificate(policyd, "api", chain, key))[1]
+    with Sidecar(policyd) as caller:
+        assert len(caller.take().state.trust_bundles[0].crls) == 2
+    # An old list in the place of the newer ones is refused.
+    kept, mark = (ca / "crl.pem").read_text(), policyd.mark()
+    revoke(policyd, "--refresh")
+    policyd.wait_line(mark, msg="trust in force")
+    mark = policyd.mark()
+    (ca / "crl.pem").write_text(kept)
+    assert "older than the CRL" in policyd.wait_line(mark, msg="update refused")["error"]
+
+
+def test_a_crl_that_goes_stale_holds_up_no_change_of_the_fleet_and_no_start(policyd):
+    ca, more = policyd.folder / "ca", policyd.folder / "crls.pem"
+    number = policyd.folder / "number"
+    number.write_text("07")
+    (policyd.folder / "index").touch()
+    (policyd.folder / "cnf").write_text(f"[ca]\ndefault_ca=x\n[x]\ndatabase={policyd.folder}/index\ncrlnumber={number}\ndefault_md=sha256\n")
+    run("openssl", "ca", "-gencrl", "-config", policyd.folder / "cnf", "-cert", ca / "ca.pem", "-keyfile", ca / "ca.key", "-crlsec", "3", "-out", more)
+    policyd.wait_line(msg="trust in force")
+    time.sleep(4)
+    policyd.apply(fleet(allow("api-is-called", API, CALLER)))
+    policyd.write("slip", "workloads: [{spiffe_id: 7}]\n")
+    assert policyd.wait_line(msg="update refused")["what"] == "fleet"
+    (policyd.folder / "fleet/slip.yaml").unlink()
+    with Sidecar(policyd) as caller:
+        assert caller.take().HasField("state")
+    policyd.stop()
+    mark = policyd.mark()
+    policyd.start()
+    assert "stale" in policyd.wait_line(mark, msg="the trust needs a look")["note"]
+    with Sidecar(policyd) as caller:
+        assert caller.take().HasField("state")
