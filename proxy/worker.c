@@ -12,112 +12,12 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "proxy/conn/queue.h"
 
 enum {
-    ACCEPT_LOG_MS = 1000,
     POOL_BYTES_MIN = 8 * RING_BYTES, // of a worker, or it could serve nobody
     DESCRIPTORS_RESERVED = 256,      // for everything that is no connection's
 };
-
-struct worker_listener {
-    uv_tcp_t tcp;
-    struct listen_spec spec;
-    struct addr bound;
-    struct worker *worker; // borrowed
-    struct worker_listener *next;
-    bool is_wanted;
-};
-
-static void on_connection(uv_stream_t *stream, int status)
-{
-    struct worker_listener *listener = stream->data;
-    if (status == 0) {
-        conn_accept(&listener->worker->env, stream, &listener->spec);
-        return;
-    }
-    struct worker *worker = listener->worker;
-    uint64_t num_passed_over;
-    stats_add(&worker->env.stats.accept_errors, 1);
-    if (log_allowed(&worker->accept_log, uv_now(&worker->loop), ACCEPT_LOG_MS, &num_passed_over)) {
-        log_warn("msg=\"cannot accept a connection\" error=\"%s\" not_logged=%llu",
-                 uv_strerror(status), (unsigned long long)num_passed_over);
-    }
-}
-
-static void on_listener_closed(uv_handle_t *handle)
-{
-    free(handle->data);
-}
-
-static struct worker_listener *listener_find(struct worker *worker,
-                                             const struct listen_socket *sock)
-{
-    for (struct worker_listener *at = worker->listeners; at != NULL; at = at->next) {
-        if (addr_equal(&at->bound, &sock->bound)) {
-            return at;
-        }
-    }
-    return NULL;
-}
-
-// Serves this worker's descriptor of a socket. The socket listens already (listen_plan_init), so no
-// address can turn out to be taken: a failure here is a bug, and aborts rather than leave a port
-// that nobody serves.
-static void listener_open(struct worker *worker, struct listen_socket *sock)
-{
-    struct worker_listener *listener = must_alloc(1, sizeof *listener);
-    invariant(sock->fds[worker->index] >= 0);
-    listener->worker = worker;
-    listener->spec = sock->spec;
-    listener->bound = sock->bound;
-    listener->is_wanted = true;
-    invariant(uv_tcp_init(&worker->loop, &listener->tcp) == 0);
-    listener->tcp.data = listener;
-    invariant(uv_tcp_open(&listener->tcp, sock->fds[worker->index]) == 0);
-    sock->fds[worker->index] = -1;
-    invariant(uv_listen((uv_stream_t *)&listener->tcp, LISTEN_BACKLOG, on_connection) == 0);
-    listener->next = worker->listeners;
-    worker->listeners = listener;
-}
-
-static void listeners_close_unwanted(struct worker *worker)
-{
-    struct worker_listener **at = &worker->listeners;
-    while (*at != NULL) {
-        struct worker_listener *listener = *at;
-        if (listener->is_wanted) {
-            at = &listener->next;
-            continue;
-        }
-        *at = listener->next;
-        uv_close((uv_handle_t *)&listener->tcp, on_listener_closed);
-    }
-}
-
-static void listeners_adopt(struct worker *worker, struct listen_plan *plan)
-{
-    for (struct worker_listener *at = worker->listeners; at != NULL; at = at->next) {
-        at->is_wanted = false;
-    }
-    worker->env.outbound_port = 0;
-    worker->env.inbound_port = 0;
-    for (size_t i = 0; i < plan->num; i++) {
-        struct listen_socket *sock = &plan->sockets[i];
-        if (sock->spec.kind == LISTEN_OUTBOUND) {
-            worker->env.outbound_port = sock->bound.port;
-        } else if (sock->spec.kind == LISTEN_INBOUND) {
-            worker->env.inbound_port = sock->bound.port;
-        }
-        struct worker_listener *listener = listener_find(worker, sock);
-        if (listener == NULL) {
-            listener_open(worker, sock);
-        } else {
-            listener->spec = sock->spec;
-            listener->is_wanted = true;
-        }
-    }
-    listeners_close_unwanted(worker);
-}
 
 static uint32_t share(uint32_t whole, unsigned num_workers)
 {
@@ -158,6 +58,8 @@ void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_
     }
     env->limits.connections = share(env->limits.connections, num_workers);
     env->limits.handshakes = share(env->limits.handshakes, num_workers);
+    env->limits.hellos = share(env->limits.hellos, num_workers);
+    queue_limit(env);
     uint64_t pool_bytes = env->limits.buffer_bytes / num_workers;
     pool_set_limit(&env->pool, pool_bytes < POOL_BYTES_MIN ? POOL_BYTES_MIN : pool_bytes);
     recheck_all(env);
@@ -169,7 +71,7 @@ static void take_generation(struct worker *worker, struct generation *generation
     uint64_t number = generation->snapshot->generation;
     worker_adopt(&worker->env, generation->snapshot, worker->num_workers);
     if (!worker->is_draining) {
-        listeners_adopt(worker, &generation->plan);
+        acceptor_adopt(&worker->acceptor, &generation->plan, worker->index);
     }
     generation_unref(generation);
     atomic_store(&worker->adopted_generation, number);
@@ -209,6 +111,27 @@ static void answer_report(struct worker *worker, struct worker_report *report)
     atomic_store(&worker->answer, report);
 }
 
+// Once each turn of the loop while somebody waits who may go on: handshakes whose turn it is, and
+// callers for whom there is room again.
+static void on_turn(uv_idle_t *idle)
+{
+    struct worker *worker = idle->data;
+    uv_idle_stop(idle);
+    bool has_more = queue_pump(&worker->env);
+    has_more |= acceptor_resume(&worker->acceptor);
+    if (has_more) {
+        uv_idle_start(idle, on_turn);
+    }
+}
+
+static void wake(void *ctx)
+{
+    struct worker *worker = ctx;
+    if (!uv_is_closing((const uv_handle_t *)&worker->turn)) {
+        uv_idle_start(&worker->turn, on_turn);
+    }
+}
+
 static void end_if_drained(struct worker *worker)
 {
     if (worker->is_draining && worker->env.num_conns == 0 &&
@@ -217,6 +140,7 @@ static void end_if_drained(struct worker *worker)
         turns_close(&worker->env);
         uv_close((uv_handle_t *)&worker->wake, NULL);
         uv_close((uv_handle_t *)&worker->drain_timer, NULL);
+        uv_close((uv_handle_t *)&worker->turn, NULL);
     }
 }
 
@@ -234,10 +158,7 @@ static void drain(struct worker *worker, int seconds)
 {
     if (!worker->is_draining) {
         worker->is_draining = true;
-        for (struct worker_listener *at = worker->listeners; at != NULL; at = at->next) {
-            at->is_wanted = false;
-        }
-        listeners_close_unwanted(worker);
+        acceptor_close(&worker->acceptor);
     }
     uv_timer_start(&worker->drain_timer, on_drain_over, (uint64_t)seconds * 1000, 0);
     end_if_drained(worker);
@@ -263,7 +184,11 @@ static void on_wake(uv_async_t *async)
 
 static void on_conn_gone(void *ctx)
 {
-    end_if_drained(ctx);
+    struct worker *worker = ctx;
+    if (worker->env.is_full) {
+        wake(worker);
+    }
+    end_if_drained(worker);
 }
 
 static void on_message(void *ctx, const Tabard__V1__ToProxy *message)
@@ -271,6 +196,7 @@ static void on_message(void *ctx, const Tabard__V1__ToProxy *message)
     struct worker *worker = ctx;
     if (message->kind_case == TABARD__V1__TO_PROXY__KIND_SIGN_RESULT) {
         signer_on_result(&worker->env.signer, message->sign_result);
+        queue_wake(&worker->env);
     }
 }
 
@@ -301,12 +227,16 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
     if (error != 0) {
         return err_set(err, "no event loop: %s", uv_strerror(error));
     }
-    worker->env.loop = &worker->loop;
+    conn_env_init(&worker->env, &worker->loop);
     worker->env.on_conn_gone = on_conn_gone;
+    worker->env.wake = wake;
     worker->env.ctx = worker;
     worker->env.next_id = index;
     worker->env.id_step = num_workers;
     worker->env.signer.link = &worker->link;
+    acceptor_init(&worker->acceptor, &worker->env);
+    uv_idle_init(&worker->loop, &worker->turn);
+    worker->turn.data = worker;
     uv_async_init(&worker->loop, &worker->wake, on_wake);
     worker->wake.data = worker;
     turns_init(&worker->env);
@@ -353,9 +283,5 @@ void worker_join(struct worker *worker)
     pthread_join(worker->thread, NULL);
     uv_loop_close(&worker->loop);
     generation_unref(atomic_exchange(&worker->incoming, NULL));
-    snapshot_unref(worker->env.snapshot);
-    pool_cleanup(&worker->env.pool);
-    peers_cleanup(&worker->env.peers);
-    signer_cleanup(&worker->env.signer);
-    host_addrs_cleanup(&worker->env.host_addrs);
+    conn_env_cleanup(&worker->env);
 }

@@ -12,11 +12,10 @@
 #include <stdatomic.h>
 #include <uv.h>
 
-#include "base/log.h"
+#include "proxy/acceptor.h"
 #include "proxy/conn/conn.h"
 #include "proxy/generation.h"
 #include "proxy/link/link.h"
-#include "proxy/listen.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
 // A question about a worker's connections: the main thread says how many it wants, and the worker
@@ -27,8 +26,6 @@ struct worker_report {
     size_t num;
 };
 
-struct worker_listener;
-
 struct worker {
     struct conn_env env;
     uv_loop_t loop;
@@ -38,9 +35,9 @@ struct worker {
     struct link link;
     uv_async_t wake;
     uv_timer_t drain_timer;
-    struct worker_listener *listeners; // owned
+    uv_idle_t turn; // active while somebody may go on in the loop's next turn
+    struct acceptor acceptor;
     bool is_draining;
-    struct log_limit accept_log;
 
     // The mailbox: one thread writes, the other takes.
     _Atomic(struct generation *) incoming;   // owned by whoever exchanges it out

@@ -92,7 +92,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested_len, uv_buf_t *out_bu
 // Returns the error behind an end of the stream, an errno value; 0: the end is clean. libuv reports
 // EOF also for a reset that arrives while data is left to read (POLLHUP after a partial read); the
 // socket still holds the error then, and a reset must never pass for a clean end.
-static int end_error(const struct socket *sock)
+int socket_error(const struct socket *sock)
 {
     int error = 0;
     socklen_t len = sizeof error;
@@ -119,7 +119,7 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
         if (len == 0) {
             return; // nothing there after all
         }
-        int error = len == UV_EOF ? end_error(socket_of(side)) : (int)-len;
+        int error = len == UV_EOF ? socket_error(socket_of(side)) : (int)-len;
         if (error == 0) {
             side->is_eof = true;
             side->moved_ms = uv_now(stream->loop); // half-closed begins now, not at the last byte

@@ -35,6 +35,10 @@ void socket_connect(struct socket *sock, const struct addr *addr);
 // socket_fd returns the descriptor, which stays the socket's; -1: there is none yet.
 int socket_fd(const struct socket *sock);
 
+// socket_error returns the errno value with which the kernel has ended the connection while nobody
+// read, and forgets it; 0: it has not.
+int socket_error(const struct socket *sock);
+
 // socket_set_options turns on TCP_NODELAY, keep-alive and TCP_USER_TIMEOUT (RFC 5482). Accepted
 // sockets inherit them from the listener.
 void socket_set_options(int fd);

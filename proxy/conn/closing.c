@@ -65,12 +65,22 @@ static void release_facts(struct conn *conn)
     conn->policy = NULL;
 }
 
+// Says whether a caller's handshake ends before TLS has said anything, an alert of its own
+// included.
+static bool has_said_nothing(const struct conn *conn)
+{
+    const struct handshake *handshake = &conn->handshake;
+    return handshake->is_server && handshake->ticket.state != TICKET_IN_FLIGHT &&
+           (handshake->reason == REASON_NONE || handshake_refusal(handshake) != REASON_NONE);
+}
+
 void conn_end(struct conn *conn, enum reason reason, const char *detail)
 {
     if (conn->reason != REASON_NONE) {
         return;
     }
     enum step ended_in = conn_step(conn);
+    bool is_unheard = has_said_nothing(conn);
     struct stats *stats = &conn->env->stats;
     conn->reason = reason;
     conn->step_ms = conn_now_ms(conn);
@@ -82,6 +92,9 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail)
     release_facts(conn);
     if (reason != REASON_FINISHED && conn->plain->is_open) {
         side_close(conn->plain, true); // the service learns at once, and never by a quiet end
+    }
+    if (is_unheard) {
+        tls_stop(conn->mesh); // no alert waits for a stranger's end
     }
     if (reason != REASON_FINISHED && conn->mesh->ssl != NULL) {
         enum tls_alert alert = reason_alert(reason);
@@ -108,6 +121,7 @@ static void conn_free(struct conn *conn)
     }
     list_remove(&conn->ready);
     env->num_conns--;
+    env->num_open[conn->direction]--;
     stats_set(&env->stats.buffer_bytes,
               pool_bytes_lent(&env->pool)); // a deadline ends without an advance
     free(conn->detail);

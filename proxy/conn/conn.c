@@ -8,6 +8,13 @@
 #include "proxy/conn/closing.h"
 #include "proxy/conn/steps.h"
 #include "proxy/carry/tls.h"
+#include "proxy/conn/queue.h"
+
+enum {
+    OVERDUE_MS = 1,
+    // Of the connections, the part that is kept free for the other direction.
+    RESERVED_PART = 8,
+};
 
 static void on_change(void *owner)
 {
@@ -33,7 +40,13 @@ static void on_timer(uv_timer_t *timer)
     enum reason reason;
     uint64_t left = deadline_left(conn, &reason);
     if (left > 0) {
+        conn->is_overdue = false;
         timer_set(conn, left);
+    } else if (!conn->is_overdue) {
+        // A turn of the loop that took long, or a process that was stopped, may owe the connection
+        // what lies in its sockets: the loop looks there before the timer is due again.
+        conn->is_overdue = true;
+        timer_set(conn, OVERDUE_MS);
     } else if (conn->reason != REASON_NONE) {
         closing_now(conn);
     } else if (reason == REASON_NONE) {
@@ -51,6 +64,9 @@ static void deadline_sync(struct conn *conn, bool is_new)
 {
     bool may_end_sooner = conn->plain->writing_len > 0 || conn->mesh->writing_len > 0 ||
                           conn->up.is_ending != conn->down.is_ending;
+    if (is_new) {
+        conn->is_overdue = false;
+    }
     if (is_new || may_end_sooner) {
         enum reason reason;
         uint64_t left = deadline_left(conn, &reason);
@@ -131,6 +147,11 @@ void conn_dial(struct conn *conn)
     socket_connect(socket_of(conn, conn->dialed), &conn->destination);
 }
 
+int conn_caller_error(const struct conn *conn)
+{
+    return socket_error(conn->accepted == conn->mesh ? &conn->mesh_socket : &conn->plain_socket);
+}
+
 bool conn_origin(struct conn *conn, struct origin *out, bool is_intercepted)
 {
     return origin_read(out, socket_fd(socket_of(conn, conn->accepted)), is_intercepted);
@@ -143,14 +164,14 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
     env->next_id += env->id_step;
     conn->id = env->next_id;
     conn->kind = spec->kind;
-    conn->direction = spec->kind == LISTEN_OUTBOUND || spec->kind == LISTEN_FORWARD
-                          ? DIRECTION_OUTBOUND
-                          : DIRECTION_INBOUND;
+    conn->direction = listen_direction(spec->kind);
     conn->plain = &conn->plain_socket.side;
     conn->mesh = &conn->mesh_socket.side;
     conn->mesh->is_mesh = true;
     conn->accepted = conn->direction == DIRECTION_OUTBOUND ? conn->plain : conn->mesh;
     conn->dialed = conn->direction == DIRECTION_OUTBOUND ? conn->mesh : conn->plain;
+    conn->mesh->owner = conn; // a handshake may wait for its turn before the side is made
+    conn->mesh->on_change = on_change;
     conn->destination = spec->target;
     conn->port = spec->port;
     conn->at = path_start;
@@ -166,7 +187,40 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
     }
     env->conns = conn;
     env->num_conns++;
+    env->num_open[conn->direction]++;
     return conn;
+}
+
+void conn_env_init(struct conn_env *env, uv_loop_t *loop)
+{
+    *env = (struct conn_env){.loop = loop};
+    queue_init(env);
+}
+
+void conn_env_cleanup(struct conn_env *env)
+{
+    snapshot_unref(env->snapshot);
+    pool_cleanup(&env->pool);
+    peers_cleanup(&env->peers);
+    signer_cleanup(&env->signer);
+    host_addrs_cleanup(&env->host_addrs);
+    queue_cleanup(env);
+}
+
+bool conn_has_room(struct conn_env *env, enum direction direction)
+{
+    struct gate *gate = &env->gates[direction];
+    uint64_t now_ms = uv_now(env->loop);
+    uint32_t reserved = env->limits.connections / RESERVED_PART;
+    bool is_full = env->num_conns >= env->limits.connections ||
+                   env->num_open[direction] >= env->limits.connections - reserved;
+    if (is_full && !gate_evict_hello(gate, now_ms)) {
+        return false;
+    }
+    // A caller's handshakes are its own to wait for: they wait in QUEUE, for each destination.
+    return direction == DIRECTION_OUTBOUND ||
+           gate->num[TICKET_WAITING] + gate->num[TICKET_IN_FLIGHT] < env->limits.handshakes ||
+           gate_evict_silent(gate, now_ms);
 }
 
 void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec)
@@ -177,8 +231,6 @@ void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct liste
     int error = socket_accept(socket_of(conn, conn->accepted), listener);
     if (error != 0) {
         conn_end(conn, REASON_NO_ORIGIN, strerror(error));
-    } else if (env->num_conns > env->limits.connections) {
-        conn_end(conn, REASON_LIMIT_CONNECTIONS, NULL);
     } else {
         conn_advance(conn);
     }

@@ -19,7 +19,7 @@
 #include "proxy/conn/handshake.h"
 #include "proxy/conn/origin.h"
 #include "proxy/trust/peer.h"
-#include "proxy/conn/stats.h"
+#include "proxy/link/stats.h"
 #include "proxy/rules/reason.h"
 #include "proxy/rules/route.h"
 
@@ -30,6 +30,7 @@
     X(STEP_ORIGIN, origin, nothing, never)                                                         \
     X(STEP_ROUTE, route, nothing, never)                                                           \
     X(STEP_DETECT, detect, hello, detect)                                                          \
+    X(STEP_QUEUE, queue, nothing, queue)                                                           \
     X(STEP_CONNECT, connect, records, connect)                                                     \
     X(STEP_HANDSHAKE, handshake, handshake, handshake)                                             \
     X(STEP_AUTHORIZE, authorize, nothing, never)                                                   \
@@ -72,13 +73,14 @@ struct conn {
     bool is_authorized : 1;
     bool is_detect_over : 1;  // the caller stayed silent
     bool is_alpn_refused : 1; // the server ended cleanly, and seemingly for its protocol's sake
+    bool is_overdue : 1; // a deadline has passed; it ends what the sockets have not mended since
     struct addr source;
     struct addr destination;
     uint16_t port;              // inbound: the application's, as policies name it
     int rule;                   // that decided; -1: none
     const char *policy;         // borrowed from the snapshot in force, renewed at each re-check
     struct peer *peer;          // counted; NULL: no identity
-    struct handshake handshake; // zero before DETECT or HANDSHAKE, and from AUTHORIZE on
+    struct handshake handshake; // zero before DETECT, QUEUE or HANDSHAKE, and from AUTHORIZE on
     char *detail;               // owned: words for the log, or NULL
     uint64_t id;
     uint64_t opened_ms;
@@ -88,8 +90,25 @@ struct conn {
     uint64_t counted_down;
 };
 
-// conn_accept takes the next connection from a listener and starts it.
+// conn_env_init makes what connections share on `loop`, conn_env_cleanup frees it; no connection
+// may be left. The worker sets the limits, the snapshot and the callbacks.
+void conn_env_init(struct conn_env *env, uv_loop_t *loop);
+void conn_env_cleanup(struct conn_env *env);
+
+// conn_has_room says whether one more connection may be accepted. At a limit the strangers go whom
+// proxy/limits/gate.h names, and nobody else; false: there are none, so that callers must wait
+// in the kernel's queue.
+bool conn_has_room(struct conn_env *env, enum direction direction);
+
+// conn_accept takes the next connection from a listener and starts it. Ask conn_has_room before.
 void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec);
+
+// listen_direction returns the direction of the connections that a listener takes.
+static inline enum direction listen_direction(enum listen_kind kind)
+{
+    return kind == LISTEN_OUTBOUND || kind == LISTEN_FORWARD ? DIRECTION_OUTBOUND
+                                                             : DIRECTION_INBOUND;
+}
 
 // conn_recheck asks the snapshot in force about a live connection and ends it if it is now denied.
 // Call peers_recheck first.

@@ -62,12 +62,41 @@ uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason)
     return step_left(conn, conn->env->limits.connect_ms);
 }
 
+uint64_t deadline_queue(const struct conn *conn, enum reason *out_reason)
+{
+    const struct limits *limits = &conn->env->limits;
+    uint64_t progress_ms = gate_progress_ms(&conn->handshake.ticket);
+    uint64_t since_ms = progress_ms > conn->step_ms ? progress_ms : conn->step_ms;
+    uint64_t left = left_of(since_ms, limits->connect_ms, conn_now_ms(conn));
+    uint64_t queue_left = step_left(conn, limits->queue_ms);
+    *out_reason = queue_left < left || progress_ms > conn->step_ms ? REASON_LIMIT_HANDSHAKES
+                                                                   : REASON_CONNECT_TIMEOUT;
+    return least(left, queue_left);
+}
+
 uint64_t deadline_handshake(const struct conn *conn, enum reason *out_reason)
 {
-    // While the agent has yet to sign, the delay is ours and not the peer's.
-    *out_reason =
-        handshake_is_signing(&conn->handshake) ? REASON_SIGN_FAILED : REASON_HANDSHAKE_TIMEOUT;
-    return step_left(conn, conn->env->limits.handshake_ms);
+    const struct limits *limits = &conn->env->limits;
+    const struct ticket *ticket = &conn->handshake.ticket;
+    *out_reason = REASON_HANDSHAKE_TIMEOUT;
+    switch (ticket->state) {
+    case TICKET_NONE:
+    case TICKET_HELLO:
+    case TICKET_EVICTED:
+    case NUM_TICKET_STATES:
+        return step_left(conn, (uint32_t)least(limits->hello_ms, limits->handshake_ms));
+    case TICKET_WAITING:
+        *out_reason = REASON_LIMIT_HANDSHAKES;
+        return left_of(ticket->since_ms, limits->queue_ms, conn_now_ms(conn));
+    case TICKET_IN_FLIGHT:
+        break;
+    }
+    if (handshake_is_signing(&conn->handshake)) {
+        *out_reason = REASON_SIGN_TIMEOUT; // the delay is ours and not the peer's
+    }
+    // A client's turn begins before it dials, which has a deadline of its own.
+    uint64_t since_ms = conn->step_ms > ticket->since_ms ? conn->step_ms : ticket->since_ms;
+    return left_of(since_ms, limits->handshake_ms, conn_now_ms(conn));
 }
 
 uint64_t deadline_closing(const struct conn *conn, enum reason *out_reason)

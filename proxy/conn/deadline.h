@@ -16,7 +16,14 @@ uint64_t deadline_never(const struct conn *conn, enum reason *out_reason);
 // The reason is REASON_NONE: the connection goes on, and the step decides what the caller's silence
 // means.
 uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason);
+
+// As long as connect_ms if no handshake with the destination ends well meanwhile, and as queue_ms
+// at the most.
+uint64_t deadline_queue(const struct conn *conn, enum reason *out_reason);
 uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason);
+
+// hello_ms for the ClientHello, and no more than handshake_ms; queue_ms to wait for a turn; then
+// handshake_ms.
 uint64_t deadline_handshake(const struct conn *conn, enum reason *out_reason);
 
 // The nearest of: idle, half-closed, stalled, and the end of the peer's certificate.

@@ -10,9 +10,10 @@
 
 #include "base/log.h"
 #include "proxy/carry/pool.h"
+#include "proxy/limits/gate.h"
 #include "proxy/conn/origin.h"
 #include "proxy/trust/peer.h"
-#include "proxy/conn/stats.h"
+#include "proxy/link/stats.h"
 #include "proxy/conn/turns.h"
 #include "proxy/link/signer.h"
 #include "proxy/rules/route.h"
@@ -34,12 +35,15 @@ struct conn_env {
     uint16_t inbound_port;
     struct conn *conns; // the list's head
     uint32_t num_conns;
-    uint32_t num_handshakes;
+    uint32_t num_open[NUM_DIRECTIONS]; // of num_conns
+    struct gate gates[NUM_DIRECTIONS];
+    bool is_full; // callers wait for room: the worker accepts nobody
     struct log_limit limit_log;
     uint64_t next_id; // the newest; workers count in steps, each from its own index
     uint64_t id_step;
     void (*on_conn_gone)(void *ctx);
-    void *ctx; // of on_conn_gone
+    void (*wake)(void *ctx); // somebody who waits for a handshake, or for room, may go on now
+    void *ctx;               // of both
 };
 
 #endif

@@ -10,6 +10,7 @@
 #include "proxy/carry/hello.h"
 #include "proxy/carry/tls.h"
 #include "proxy/conn/protocol.h"
+#include "proxy/conn/queue.h"
 
 static struct handshake *handshake_of(const SSL *ssl)
 {
@@ -57,10 +58,10 @@ static enum ssl_private_key_result_t on_complete(SSL *ssl, uint8_t *out, size_t 
 // any peer.
 static bool is_expected(const struct handshake *handshake)
 {
-    if (handshake->destination == NULL) {
+    if (handshake->is_server) {
         return true;
     }
-    struct route route = route_outbound(handshake->env->snapshot->routes, handshake->destination);
+    struct route route = route_outbound(handshake->env->snapshot->routes, handshake->remote);
     return route.mode == ROUTE_MTLS && route_expects(&route, &handshake->peer->id);
 }
 
@@ -96,7 +97,7 @@ static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 }
 
 // handshake_look only asks whose ClientHello this is, so the handshake pauses here. If it is ours,
-// handshake_step goes on with it, counted against the limit.
+// handshake_step goes on with it when it is its turn.
 static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hello)
 {
     struct handshake *handshake = handshake_of(hello->ssl);
@@ -118,21 +119,42 @@ const struct context_hooks handshake_hooks = {
 };
 
 void handshake_begin(struct handshake *handshake, struct conn_env *env, struct side *side,
-                     const struct addr *destination, uint16_t port)
+                     const struct addr *remote, uint16_t port, bool is_server)
 {
     *handshake = (struct handshake){
         .env = env,
         .side = side,
-        .destination = destination,
+        .remote = remote,
         .port = port,
+        .is_server = is_server,
         .sign = {.owner = side->owner, .on_done = side->on_change},
     };
+    if (is_server) {
+        queue_enter(handshake);
+    }
+}
+
+bool handshake_admit(struct handshake *handshake)
+{
+    if (handshake->ticket.state == TICKET_NONE) {
+        queue_ask(handshake);
+    }
+    return handshake->ticket.state == TICKET_IN_FLIGHT;
+}
+
+enum reason handshake_refusal(const struct handshake *handshake)
+{
+    const struct ticket *ticket = &handshake->ticket;
+    if (ticket->state != TICKET_EVICTED) {
+        return REASON_NONE;
+    }
+    return ticket->evicted_from == TICKET_HELLO ? REASON_LIMIT_HELLOS : REASON_LIMIT_HANDSHAKES;
 }
 
 // Gives the side its TLS object, of the snapshot in force.
 static void start_tls(struct handshake *handshake)
 {
-    bool is_server = handshake->destination == NULL;
+    bool is_server = handshake->is_server;
     handshake->snapshot = snapshot_ref(handshake->env->snapshot);
     const struct context_pair *contexts = &handshake->snapshot->trust->contexts;
     tls_start(handshake->side, is_server ? contexts->server : contexts->client, is_server,
@@ -192,28 +214,12 @@ enum handshake_hello handshake_look(struct handshake *handshake)
     return HELLO_FAILED;
 }
 
-// Counts the handshake. false: as many as the limit allows are under way, or were given up and are
-// not yet signed for.
-static bool is_within_limit(struct handshake *handshake)
-{
-    struct conn_env *env = handshake->env;
-    if (!handshake->is_counted) {
-        if (env->num_handshakes + env->signer.num_abandoned >= env->limits.handshakes) {
-            return false;
-        }
-        handshake->is_counted = true;
-        env->num_handshakes++;
-        stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
-    }
-    return true;
-}
-
 // Says whether what comes is no TLS: it looks at the first byte before BoringSSL calls it a bad
 // record.
 static bool is_plaintext(struct handshake *handshake)
 {
     uint8_t first;
-    if (handshake->has_first_byte || handshake->destination != NULL ||
+    if (handshake->has_first_byte || !handshake->is_server ||
         ring_copy(&handshake->side->in, 0, &first, 1) == 0) {
         return false;
     }
@@ -242,23 +248,52 @@ static enum reason failure_of(struct handshake *handshake, enum tls_result resul
     return REASON_NONE;
 }
 
+// Sets `reason` if the peer is gone while the handshake waits for its turn.
+static void look_for_end(struct handshake *handshake)
+{
+    const struct side *side = handshake->side;
+    if (side->error != 0) {
+        handshake->reason = REASON_PEER_RESET;
+        handshake->detail = side_error_text(side);
+    } else if (side->is_eof) {
+        handshake->reason = REASON_PEER_CLOSED;
+    }
+}
+
+// Asks for the handshake's turn, a server's once the ClientHello is there. false: it has to wait,
+// or `reason` is set.
+static bool is_its_turn(struct handshake *handshake)
+{
+    enum ticket_state state = handshake->ticket.state;
+    if (state == TICKET_HELLO && handshake->side->ssl == NULL && is_hello_awaited(handshake)) {
+        return false;
+    }
+    if (handshake->reason != REASON_NONE) {
+        return false;
+    }
+    if (state == TICKET_HELLO || state == TICKET_NONE) {
+        queue_ask(handshake);
+    }
+    if (handshake->ticket.state == TICKET_WAITING) {
+        look_for_end(handshake);
+    }
+    return handshake->ticket.state == TICKET_IN_FLIGHT;
+}
+
 enum handshake_result handshake_step(struct handshake *handshake)
 {
-    if (!is_within_limit(handshake)) {
-        handshake->reason = REASON_LIMIT_HANDSHAKES;
+    handshake->reason = handshake_refusal(handshake);
+    if (handshake->reason == REASON_NONE && is_plaintext(handshake)) {
+        handshake->reason = REASON_PLAINTEXT_ON_MTLS;
+    }
+    bool is_ours = handshake->reason == REASON_NONE && is_its_turn(handshake);
+    if (handshake->reason != REASON_NONE) {
         return HANDSHAKE_FAILED;
     }
-    if (is_plaintext(handshake)) {
-        handshake->reason = REASON_PLAINTEXT_ON_MTLS;
-        return HANDSHAKE_FAILED;
+    if (!is_ours) {
+        return HANDSHAKE_WAIT;
     }
     if (handshake->side->ssl == NULL) {
-        if (handshake->destination == NULL && is_hello_awaited(handshake)) {
-            return HANDSHAKE_WAIT;
-        }
-        if (handshake->reason != REASON_NONE) {
-            return HANDSHAKE_FAILED;
-        }
         start_tls(handshake);
     }
     enum tls_result result = tls_handshake(handshake->side);
@@ -267,7 +302,8 @@ enum handshake_result handshake_step(struct handshake *handshake)
     if (handshake->reason != REASON_NONE) {
         return HANDSHAKE_FAILED;
     }
-    return result == TLS_OK ? HANDSHAKE_DONE : HANDSHAKE_WAIT;
+    handshake->is_done = result == TLS_OK;
+    return handshake->is_done ? HANDSHAKE_DONE : HANDSHAKE_WAIT;
 }
 
 bool handshake_is_signing(const struct handshake *handshake)
@@ -289,10 +325,7 @@ void handshake_over(struct handshake *handshake)
         return;
     }
     signer_cancel(&env->signer, &handshake->sign);
-    if (handshake->is_counted) {
-        env->num_handshakes--;
-        stats_set(&env->stats.handshakes_in_flight, env->num_handshakes);
-    }
+    queue_leave(handshake);
     snapshot_unref(handshake->snapshot);
     peer_unref(&env->peers, handshake->peer);
     free(handshake->verify_detail);

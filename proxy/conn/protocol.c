@@ -9,7 +9,7 @@
 
 void protocol_offer(struct handshake *handshake)
 {
-    struct route route = route_outbound(handshake->snapshot->routes, handshake->destination);
+    struct route route = route_outbound(handshake->snapshot->routes, handshake->remote);
     if (route.alpn != NULL) {
         // Zero means success here, unlike everywhere else in this library.
         int failed = SSL_set_alpn_protos(handshake->side->ssl, route.alpn->wire, route.alpn->len);

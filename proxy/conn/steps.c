@@ -18,8 +18,8 @@ static const enum step path_permissive[] = {STEP_DETECT};
 static const enum step path_plain[] = {STEP_AUTHORIZE, STEP_CONNECT, STEP_RELAY};
 static const enum step path_inbound_mtls[] = {STEP_HANDSHAKE, STEP_AUTHORIZE, STEP_CONNECT,
                                               STEP_RELAY};
-static const enum step path_outbound_mtls[] = {STEP_CONNECT, STEP_HANDSHAKE, STEP_AUTHORIZE,
-                                               STEP_RELAY};
+static const enum step path_outbound_mtls[] = {STEP_QUEUE, STEP_CONNECT, STEP_HANDSHAKE,
+                                               STEP_AUTHORIZE, STEP_RELAY};
 
 static enum step_result ended(struct conn *conn, enum reason reason, const char *detail)
 {
@@ -84,6 +84,7 @@ static enum step_result fork_to(struct conn *conn, const enum step *path)
 
 static enum step_result fork_to_plain(struct conn *conn)
 {
+    handshake_over(&conn->handshake); // DETECT found no TLS of ours
     if (conn->direction == DIRECTION_INBOUND) {
         conn->is_plaintext = true;
         stats_add(&conn->env->stats.plaintext_connections, 1);
@@ -132,9 +133,9 @@ static enum step_result step_route(struct conn *conn)
 static void begin_handshake(struct conn *conn)
 {
     if (conn->handshake.env == NULL) {
-        bool is_client = conn->direction == DIRECTION_OUTBOUND;
+        bool is_server = conn->direction == DIRECTION_INBOUND;
         handshake_begin(&conn->handshake, conn->env, conn->mesh,
-                        is_client ? &conn->destination : NULL, conn->port);
+                        is_server ? &conn->source : &conn->destination, conn->port, is_server);
     }
 }
 
@@ -142,12 +143,10 @@ static void begin_handshake(struct conn *conn)
 // application, and can still be relayed until that is known.
 static enum step_result detect_hello(struct conn *conn)
 {
-    begin_handshake(conn);
     switch (handshake_look(&conn->handshake)) {
     case HELLO_OURS:
         return fork_to(conn, path_inbound_mtls);
     case HELLO_FOREIGN:
-        handshake_over(&conn->handshake);
         return fork_to_plain(conn);
     case HELLO_WAIT:
         return conn->is_detect_over ? ended(conn, REASON_HANDSHAKE_TIMEOUT, NULL) : STEP_WAIT;
@@ -160,6 +159,11 @@ static enum step_result detect_hello(struct conn *conn)
 static enum step_result step_detect(struct conn *conn)
 {
     struct side *mesh = conn->mesh;
+    begin_handshake(conn);
+    enum reason refusal = handshake_refusal(&conn->handshake);
+    if (refusal != REASON_NONE) {
+        return ended(conn, refusal, NULL);
+    }
     if (mesh->error != 0) {
         return ended(conn, REASON_PEER_RESET, side_error_text(mesh));
     }
@@ -173,12 +177,29 @@ static enum step_result step_detect(struct conn *conn)
     if (first != TLS_RECORD_HANDSHAKE) {
         return fork_to_plain(conn);
     }
-    bool is_looking = conn->handshake.env != NULL; // the port may have changed since the first part
-    if (is_looking ||
+    // The port may have changed since the first part was looked at.
+    if (conn->handshake.is_looking ||
         route_inbound(conn->env->snapshot->routes, conn->port).foreign_tls_is_application) {
         return detect_hello(conn);
     }
     return fork_to(conn, path_inbound_mtls);
+}
+
+// A caller waits for its turn before its destination is called, and nothing of it is read
+// meanwhile.
+static enum step_result step_queue(struct conn *conn)
+{
+    begin_handshake(conn);
+    if (handshake_refusal(&conn->handshake) != REASON_NONE) {
+        return ended(conn, handshake_refusal(&conn->handshake), NULL);
+    }
+    if (!handshake_admit(&conn->handshake)) {
+        return STEP_WAIT;
+    }
+    if (conn->is_step_begun && conn_caller_error(conn) != 0) {
+        return ended(conn, relay_reset_of(conn->accepted), NULL); // it waited no longer
+    }
+    return STEP_NEXT;
 }
 
 static enum step_result step_connect(struct conn *conn)

@@ -41,6 +41,7 @@ static uint64_t slot_take(struct signer *signer, struct sign_job *job)
     signer->first_free = slot->next_free;
     slot->job = job;
     slot->is_asked = true;
+    signer->num_pending++;
     slot->turn++;
     return (uint64_t)slot->turn << 32 | (job->slot + 1);
 }
@@ -49,6 +50,7 @@ static void slot_release(struct signer *signer, uint32_t index)
 {
     signer->slots[index].job = NULL;
     signer->slots[index].is_asked = false;
+    signer->num_pending--;
     signer->slots[index].next_free = signer->first_free;
     signer->first_free = index + 1;
 }

@@ -41,7 +41,8 @@ struct signer {
     struct link *link;       // borrowed: the worker's
     struct sign_slot *slots; // owned, malloc
     uint32_t num_slots;
-    uint32_t first_free; // index + 1; 0: none
+    uint32_t first_free;  // index + 1; 0: none
+    uint32_t num_pending; // slots that are taken
     // Slots whose job was cancelled before the agent answered: it signs for them all the same, so
     // they count against the handshakes that may be in flight.
     uint32_t num_abandoned;

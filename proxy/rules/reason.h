@@ -48,9 +48,11 @@
     X(REASON_HALF_CLOSED, "half_closed_timeout", ALERT_USER_CANCELED, EACH)                        \
     /* Ourselves. */                                                                               \
     X(REASON_LIMIT_CONNECTIONS, "limit_connections", ALERT_NONE, SELDOM)                           \
+    X(REASON_LIMIT_HELLOS, "limit_hellos", ALERT_NONE, SELDOM)                                     \
     X(REASON_LIMIT_HANDSHAKES, "limit_handshakes", ALERT_NONE, SELDOM)                             \
     X(REASON_LIMIT_BUFFERS, "limit_buffers", ALERT_INTERNAL_ERROR, EACH)                           \
     X(REASON_SIGN_FAILED, "sign_failed", ALERT_INTERNAL_ERROR, EACH)                               \
+    X(REASON_SIGN_TIMEOUT, "sign_timeout", ALERT_INTERNAL_ERROR, EACH)                             \
     X(REASON_DRAINING, "draining", ALERT_USER_CANCELED, EACH)
 
 enum reason {

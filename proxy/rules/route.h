@@ -92,7 +92,10 @@ const struct listen_spec *route_listens(const struct route_index *index);
 struct limits {
     uint32_t connections;
     uint32_t handshakes;
+    uint32_t hellos;
     uint64_t buffer_bytes;
+    uint32_t hello_ms;
+    uint32_t queue_ms;
     uint32_t handshake_ms;
     uint32_t connect_ms;
     uint32_t detect_ms;

@@ -29,8 +29,11 @@ static const struct limit_row {
 #define DAY_MS UINT64_C(86400000)
     ROW(connections, false, 65536, 1, 1000000),
     ROW(handshakes, false, 4096, 1, 1000000),
+    ROW(hellos, false, 4096, 1, 1000000),
     ROW(buffer_bytes, true, UINT64_C(512) << 20, UINT64_C(1) << 20, UINT64_C(1) << 40),
     ROW(handshake_ms, false, 10000, 1, DAY_MS),
+    ROW(hello_ms, false, 5000, 1, DAY_MS),
+    ROW(queue_ms, false, 30000, 1, DAY_MS),
     ROW(connect_ms, false, 10000, 1, DAY_MS),
     ROW(detect_ms, false, 5000, 1, DAY_MS),
     ROW(idle_ms, false, 3600000, 1, DAY_MS),

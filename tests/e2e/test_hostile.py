@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from foreign import MemoryClient, attempt, tls
-from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, is_turned_away, read_all, wait_until
+from foreign import MemoryClient, attempt, client_context, tls
+from mesh import WEB, Agent, Service, connect, echo, exchange, how_it_ends, is_reset_or_closed, is_turned_away, read_all, wait_until
 from pair import server_config, serving
 
 LIMITS = {"handshake_ms": 700, "stall_ms": 700, "half_closed_ms": 700, "closing_ms": 700, "connect_ms": 2000}
@@ -242,29 +242,57 @@ def test_an_idle_connection_is_ended(keep, authority, web, service):
         server.wait_conn(mark, dir="inbound", reason="idle")
 
 
-def test_more_connections_than_the_limit_are_turned_away_and_the_limit_frees_itself(keep, authority, web, service):
+def test_more_connections_than_the_limit_wait_until_one_has_ended(keep, authority, web, service):
     server = keep(Agent("payments", server_config(authority, service.address, limits={"connections": 2})))
     address = server.address("127.0.0.1:0")
-    with tls(address, authority, web) as one, tls(address, authority, web) as two:
-        assert exchange(one, b"1") == b"1" and exchange(two, b"2") == b"2"
-        mark = server.mark()
-        assert attempt(address, authority, web) != b"hello"
-        server.wait_conn(mark, reason="limit_connections")
-        assert exchange(one, b"1") == b"1"
-    wait_until("a place is free again", lambda: attempt(address, authority, web) == b"hello")
-
-
-def test_more_handshakes_than_the_limit_are_turned_away(keep, authority, web, service):
-    server = keep(Agent("payments", server_config(authority, service.address, limits={"handshakes": 2, "handshake_ms": 5000})))
-    address = server.address("127.0.0.1:0")
-    silent = [connect(address) for _ in range(2)]
-    wait_until("both are in the handshake", lambda: server.metric("tabard_handshakes_in_flight") == 2)
+    one, two = (tls(address, authority, web) for _ in range(2))
+    assert exchange(one, b"1") == b"1" and exchange(two, b"2") == b"2"
     mark = server.mark()
-    assert attempt(address, authority, web) != b"hello"
-    server.wait_conn(mark, reason="limit_handshakes")
+    with connect(address) as third:
+        server.wait_line(mark, msg="callers wait: a limit is reached")
+        assert exchange(one, b"1") == b"1"
+        one.close()
+        with client_context(authority, web).wrap_socket(third) as sock:
+            assert exchange(sock, b"hello") == b"hello"
+    two.close()
+    assert server.metric("tabard_accept_pauses_total", direction="inbound") >= 1
+
+
+def test_strangers_who_send_nothing_or_a_part_of_a_hello_hold_no_slot_of_the_handshakes(keep, authority, web, service):
+    server = keep(Agent("payments", server_config(authority, service.address, limits={"handshakes": 1})))
+    address = server.address("127.0.0.1:0")
+    silent = [connect(address) for _ in range(20)]
+    for sock in silent[:10]:
+        sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")
+    wait_until("all are awaited", lambda: server.metric("tabard_hellos_awaited") == 20)
+    assert attempt(address, authority, web) == b"hello"
     for sock in silent:
         sock.close()
-    wait_until("handshakes are possible again", lambda: attempt(address, authority, web) == b"hello")
+
+
+def test_strangers_beyond_the_limit_on_hellos_make_the_oldest_of_them_go(keep, authority, web, service):
+    server = keep(Agent("payments", server_config(authority, service.address, limits={"hellos": 5})))
+    address = server.address("127.0.0.1:0")
+    silent = [connect(address) for _ in range(5)]
+    wait_until("all are awaited", lambda: server.metric("tabard_hellos_awaited") == 5)
+    mark = server.mark()
+    assert attempt(address, authority, web) == b"hello"
+    assert how_it_ends(silent[0]) == "reset"
+    server.wait_conn(mark, reason="limit_hellos")
+    for sock in silent:
+        sock.close()
+
+
+def test_a_whole_hello_and_then_silence_gives_its_slot_to_who_comes(keep, authority, web, service):
+    server = keep(Agent("payments", server_config(authority, service.address, limits={"handshakes": 1})))
+    address = server.address("127.0.0.1:0")
+    silent = MemoryClient(address, authority, web)
+    silent.sock.sendall(silent.client_hello())
+    wait_until("it has the slot", lambda: server.metric("tabard_handshakes_in_flight", direction="inbound") == 1)
+    mark = server.mark()
+    assert attempt(address, authority, web) == b"hello"
+    server.wait_conn(mark, reason="limit_handshakes")
+    silent.close()
 
 
 def test_a_hundred_silent_strangers_leave_the_rest_in_peace(server, address, authority, web):

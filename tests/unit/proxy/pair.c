@@ -12,6 +12,7 @@
 
 #include "proto/contract.h"
 #include "proxy/conn/handshake.h"
+#include "proxy/conn/queue.h"
 #include "proxy/worker.h"
 
 enum { DEADLINE_MS = 10000, SMALL_BUFFER_BYTES = 65536 };
@@ -100,6 +101,7 @@ static void on_link_message(void *ctx, const Tabard__V1__ToProxy *message)
 {
     struct pair_end *end = ctx;
     signer_on_result(&end->env.signer, message->sign_result);
+    queue_wake(&end->env);
 }
 
 static void on_link_gone(void *ctx)
@@ -250,16 +252,43 @@ void pair_adopt(struct pair *pair, struct pair_end *end, const struct pair_optio
     snapshot_unref(snapshot);
 }
 
+static void wake(void *ctx);
+
 static void on_conn_gone(void *ctx)
 {
-    (void)ctx;
+    wake(ctx);
+}
+
+// As a worker's listeners do.
+static void accept_if_room(struct pair_end *end)
+{
+    end->is_paused = !conn_has_room(&end->env, listen_direction(end->spec.kind));
+    end->env.is_full = end->is_paused;
+    if (!end->is_paused) {
+        conn_accept(&end->env, (uv_stream_t *)&end->listener, &end->spec);
+    }
 }
 
 static void on_connection(uv_stream_t *stream, int status)
 {
-    struct pair_end *end = stream->data;
     cr_assert(status == 0);
-    conn_accept(&end->env, stream, &end->spec);
+    accept_if_room(stream->data);
+}
+
+static void on_turn(uv_idle_t *idle)
+{
+    struct pair_end *end = idle->data;
+    uv_idle_stop(idle);
+    queue_pump(&end->env);
+    if (end->is_paused) {
+        accept_if_room(end);
+    }
+}
+
+static void wake(void *ctx)
+{
+    struct pair_end *end = ctx;
+    uv_idle_start(&end->turn, on_turn);
 }
 
 static void listener_init(struct pair *pair, uv_tcp_t *tcp, void *data, struct addr *out_addr)
@@ -287,8 +316,12 @@ static void on_tick(uv_timer_t *timer)
 static void end_init(struct pair *pair, struct pair_end *end, const char *id, uint64_t first_id,
                      const struct pair_options *options)
 {
-    end->env.loop = &pair->loop;
+    conn_env_init(&end->env, &pair->loop);
     end->env.on_conn_gone = on_conn_gone;
+    end->env.wake = wake;
+    end->env.ctx = end;
+    uv_idle_init(&pair->loop, &end->turn);
+    end->turn.data = end;
     turns_init(&end->env);
     end->env.next_id = first_id;
     end->env.id_step = 2;
@@ -336,11 +369,7 @@ void pair_init(struct pair *pair, const struct pair_options *options)
 
 static void end_cleanup(struct pair_end *end)
 {
-    snapshot_unref(end->env.snapshot);
-    pool_cleanup(&end->env.pool);
-    peers_cleanup(&end->env.peers);
-    signer_cleanup(&end->env.signer);
-    host_addrs_cleanup(&end->env.host_addrs);
+    conn_env_cleanup(&end->env);
     frame_reader_cleanup(&end->agent->reader);
     free(end->agent);
     EVP_PKEY_free(end->key);
@@ -368,6 +397,7 @@ void pair_cleanup(struct pair *pair)
         turns_close(&ends[i]->env);
         uv_close((uv_handle_t *)&ends[i]->agent->pipe, NULL);
         uv_close((uv_handle_t *)&ends[i]->listener, NULL);
+        uv_close((uv_handle_t *)&ends[i]->turn, NULL);
     }
     uv_close((uv_handle_t *)&pair->app, NULL);
     uv_close((uv_handle_t *)&pair->tick, NULL);

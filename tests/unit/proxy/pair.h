@@ -23,6 +23,8 @@ struct pair_agent; // the far end of a sidecar's signing socket
 struct pair_end {
     struct conn_env env;
     uv_tcp_t listener;
+    bool is_paused; // a caller waits for room
+    uv_idle_t turn;
     struct listen_spec spec;
     struct link link;
     struct pair_agent *agent;

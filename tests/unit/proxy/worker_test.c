@@ -302,7 +302,10 @@ Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open
 {
     for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
         struct err err = {0};
-        struct conn_env env = {0};
+        uv_loop_t loop;
+        struct conn_env env;
+        uv_loop_init(&loop);
+        conn_env_init(&env, &loop);
         pool_init(&env.pool, NULL, NULL); // nobody waits
         struct rlimit before;
         getrlimit(RLIMIT_NOFILE, &before);
@@ -321,10 +324,9 @@ Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open
         cr_expect(env.pool.num_blocks_max * RING_BYTES == shares[i].buffer_bytes, "row %zu: %zu", i,
                   env.pool.num_blocks_max);
         cr_expect(env.snapshot == snapshot);
-        snapshot_unref(env.snapshot);
+        conn_env_cleanup(&env);
+        uv_loop_close(&loop);
         snapshot_unref(snapshot);
-        pool_cleanup(&env.pool);
-        peers_cleanup(&env.peers);
         tabard__v1__snapshot__free_unpacked(message, NULL);
     }
 }

@@ -72,13 +72,33 @@ ParameterizedTest(struct case_relay *row, deadline, the_nearest_of_relay_s_deadl
               (unsigned long long)left, reason_text(reason));
 }
 
-Test(deadline, a_signature_that_is_waited_for_is_not_the_peer_s_delay, .timeout = 20)
+// A handshake that has been in a state for 200 ms.
+static uint64_t handshake_left(enum ticket_state state, bool is_signing, enum reason *out_reason)
 {
     uv_loop_t loop = {.time = NOW_MS};
-    struct conn_env env = {.loop = &loop, .limits.handshake_ms = 500};
-    struct conn conn = {.env = &env, .step_ms = NOW_MS - 200};
+    struct conn_env env = {
+        .loop = &loop,
+        .limits = {.hello_ms = 400, .handshake_ms = 500, .queue_ms = 700, .connect_ms = 600}};
+    struct conn conn = {.env = &env, .step_ms = NOW_MS - 300};
+    conn.handshake.ticket.state = state;
+    conn.handshake.ticket.since_ms = NOW_MS - 200;
+    if (is_signing) {
+        conn.handshake.sign.state = SIGN_WAITING;
+    }
+    return deadline_handshake(&conn, out_reason);
+}
+
+Test(deadline, each_stage_of_a_handshake_has_its_own_time_and_reason, .timeout = 20)
+{
     enum reason reason;
-    cr_assert(deadline_handshake(&conn, &reason) == 300 && reason == REASON_HANDSHAKE_TIMEOUT);
-    conn.handshake.sign.state = SIGN_WAITING;
-    cr_assert(deadline_handshake(&conn, &reason) == 300 && reason == REASON_SIGN_FAILED);
+    cr_expect(handshake_left(TICKET_HELLO, false, &reason) == 100 &&
+              reason == REASON_HANDSHAKE_TIMEOUT);
+    cr_expect(handshake_left(TICKET_WAITING, false, &reason) == 500 &&
+                  reason == REASON_LIMIT_HANDSHAKES,
+              "our own queue is none of handshake_ms");
+    cr_expect(handshake_left(TICKET_IN_FLIGHT, false, &reason) == 300 &&
+              reason == REASON_HANDSHAKE_TIMEOUT);
+    cr_expect(handshake_left(TICKET_IN_FLIGHT, true, &reason) == 300 &&
+                  reason == REASON_SIGN_TIMEOUT,
+              "the agent's delay is not the peer's");
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proxy/carry/tls.h"
+#include "proxy/conn/queue.h"
 #include "tests/unit/proxy/memory.h"
 #include "tests/unit/proxy/pair.h"
 
@@ -18,6 +19,7 @@ static struct {
     struct handshake at_client;
     struct handshake at_server;
     struct addr destination;
+    struct addr source;
 } t;
 
 static void init(const struct pair_options *options)
@@ -27,8 +29,14 @@ static void init(const struct pair_options *options)
     memory_join(&t.client, &t.server, &t.there, &t.back, &t.pair.client.env.pool);
     t.client.side.is_mesh = t.server.side.is_mesh = true;
     cr_assert(addr_parse(&t.destination, "127.0.0.1:8080", false, NULL));
-    handshake_begin(&t.at_client, &t.pair.client.env, &t.client.side, &t.destination, 0);
-    handshake_begin(&t.at_server, &t.pair.server.env, &t.server.side, NULL, 8080);
+    cr_assert(addr_parse(&t.source, "127.0.0.1:41000", false, NULL));
+    handshake_begin(&t.at_client, &t.pair.client.env, &t.client.side, &t.destination, 0, false);
+    handshake_begin(&t.at_server, &t.pair.server.env, &t.server.side, &t.source, 8080, true);
+}
+
+static uint32_t num_in_flight(const struct pair_end *end, enum direction direction)
+{
+    return end->env.gates[direction].num[TICKET_IN_FLIGHT];
 }
 
 static void cleanup(void)
@@ -36,7 +44,8 @@ static void cleanup(void)
     handshake_over(&t.at_client);
     handshake_over(&t.at_server);
     handshake_over(&t.at_server); // a second time: nothing
-    cr_assert(t.pair.client.env.num_handshakes == 0 && t.pair.server.env.num_handshakes == 0);
+    cr_assert(num_in_flight(&t.pair.client, DIRECTION_OUTBOUND) == 0);
+    cr_assert(num_in_flight(&t.pair.server, DIRECTION_INBOUND) == 0);
     struct memory *const memories[] = {&t.client, &t.server};
     for (size_t i = 0; i < 2; i++) {
         tls_stop(&memories[i]->side);
@@ -85,7 +94,8 @@ Test(handshake, proves_both_ends_to_each_other_without_a_connection)
     HANDSHAKE();
     struct outcome outcome = shake();
     cr_assert(outcome.client == HANDSHAKE_DONE && outcome.server == HANDSHAKE_DONE);
-    cr_assert(t.pair.client.env.num_handshakes == 1 && t.pair.server.env.num_handshakes == 1);
+    cr_assert(num_in_flight(&t.pair.client, DIRECTION_OUTBOUND) == 1);
+    cr_assert(num_in_flight(&t.pair.server, DIRECTION_INBOUND) == 1);
     struct peer *server = handshake_take_peer(&t.at_client);
     struct peer *client = handshake_take_peer(&t.at_server);
     cr_assert_str_eq(server->text, PAIR_SERVER_ID);
@@ -106,15 +116,65 @@ Test(handshake, a_server_that_is_not_expected_learns_no_certificate)
     cr_assert(t.pair.client.env.signer.num_slots == 0, "nothing was signed for it");
 }
 
-Test(handshake, the_one_too_many_begins_nothing)
+// Lets the client send its ClientHello when it is its turn.
+static void send_hello(void)
+{
+    while (t.client.side.ssl == NULL) {
+        uv_run(&t.pair.loop, UV_RUN_NOWAIT);
+        cr_assert(handshake_step(&t.at_client) == HANDSHAKE_WAIT);
+    }
+}
+
+// Brings a whole ClientHello to the server, who reads it.
+static void say_hello(void)
+{
+    send_hello();
+    read_on(&t.server);
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_WAIT);
+}
+
+Test(handshake, the_one_too_many_waits_with_its_hello_and_then_begins)
 {
     HANDSHAKE(.limits.handshakes = 1);
-    t.pair.server.env.num_handshakes = 1; // of somebody else
+    struct gate *gate = &t.pair.server.env.gates[DIRECTION_INBOUND];
+    gate->num[TICKET_IN_FLIGHT] = 1; // of somebody else
+    say_hello();
+    cr_assert(t.at_server.ticket.state == TICKET_WAITING);
+    cr_assert(t.pair.server.env.signer.num_slots == 0, "nothing was asked of the agent");
+    gate->num[TICKET_IN_FLIGHT] = 0;
+    queue_wake(&t.pair.server.env);
+    struct outcome outcome = shake();
+    cr_assert(outcome.client == HANDSHAKE_DONE && outcome.server == HANDSHAKE_DONE);
+}
+
+Test(handshake, who_sends_nothing_gets_neither_a_slot_nor_a_tls_object)
+{
+    HANDSHAKE();
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_WAIT);
+    cr_assert(t.server.side.ssl == NULL && num_in_flight(&t.pair.server, DIRECTION_INBOUND) == 0);
+}
+
+Test(handshake, at_the_limit_on_hellos_the_oldest_goes_and_not_who_comes)
+{
+    HANDSHAKE(.limits.hellos = 1);
+    struct handshake late;
+    handshake_begin(&late, &t.pair.server.env, &t.server.side, &t.source, 8080, true);
     cr_assert(handshake_step(&t.at_server) == HANDSHAKE_FAILED);
-    cr_assert(t.at_server.reason == REASON_LIMIT_HANDSHAKES && t.server.side.ssl == NULL);
-    handshake_over(&t.at_server);
-    cr_assert(t.pair.server.env.num_handshakes == 1, "it had not been counted");
-    t.pair.server.env.num_handshakes = 0;
+    cr_assert(t.at_server.reason == REASON_LIMIT_HELLOS);
+    cr_assert(handshake_step(&late) == HANDSHAKE_WAIT);
+    handshake_over(&late);
+}
+
+Test(handshake, a_peer_that_leaves_while_it_waits_for_its_turn_is_let_go)
+{
+    HANDSHAKE(.limits.handshakes = 1);
+    struct gate *gate = &t.pair.server.env.gates[DIRECTION_INBOUND];
+    gate->num[TICKET_IN_FLIGHT] = 1; // of somebody else
+    say_hello();
+    t.server.side.is_eof = true;
+    cr_assert(handshake_step(&t.at_server) == HANDSHAKE_FAILED);
+    cr_assert(t.at_server.reason == REASON_PEER_CLOSED);
+    gate->num[TICKET_IN_FLIGHT] = 0;
 }
 
 Test(handshake, what_is_no_hello_is_plaintext)
@@ -132,9 +192,9 @@ Test(handshake, what_is_no_hello_is_plaintext)
 Test(handshake, a_hello_that_was_looked_at_is_still_shaken_hands_with)
 {
     HANDSHAKE();
-    cr_assert(handshake_step(&t.at_client) == HANDSHAKE_WAIT);
+    send_hello();
     cr_assert(handshake_look(&t.at_server) == HELLO_WAIT);
-    cr_assert(t.pair.server.env.num_handshakes == 0, "looking counts against no limit");
+    cr_assert(num_in_flight(&t.pair.server, DIRECTION_INBOUND) == 0, "looking takes no slot");
     read_on(&t.server);
     cr_assert(handshake_look(&t.at_server) == HELLO_OURS);
     struct outcome outcome = shake();
@@ -144,7 +204,7 @@ Test(handshake, a_hello_that_was_looked_at_is_still_shaken_hands_with)
 Test(handshake, a_server_makes_no_tls_object_before_the_whole_hello_is_there)
 {
     HANDSHAKE();
-    cr_assert(handshake_step(&t.at_client) == HANDSHAKE_WAIT);
+    send_hello();
     size_t len = t.there.ring.len;
     for (size_t i = 1; i < len; i++) {
         side_set_reading(&t.server.side, true);
@@ -159,7 +219,7 @@ Test(handshake, a_server_makes_no_tls_object_before_the_whole_hello_is_there)
 Test(handshake, half_a_hello_and_an_end_is_a_peer_that_closed)
 {
     HANDSHAKE();
-    cr_assert(handshake_step(&t.at_client) == HANDSHAKE_WAIT);
+    send_hello();
     side_set_reading(&t.server.side, true);
     memory_turn(&t.server, 100);
     t.server.side.is_eof = true;
@@ -189,9 +249,10 @@ Test(handshake, one_that_is_given_up_is_counted_back_and_its_signature_forgotten
         handshake_step(&t.at_server);
         read_on(&t.client);
         read_on(&t.server);
+        uv_run(&t.pair.loop, UV_RUN_NOWAIT); // a turn of the loop begins only so many
     }
     handshake_over(&t.at_server);
-    cr_assert(t.pair.server.env.num_handshakes == 0);
+    cr_assert(num_in_flight(&t.pair.server, DIRECTION_INBOUND) == 0);
     cr_assert(t.pair.server.env.signer.num_abandoned == 1);
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/must.h"
-#include "proxy/conn/stats.h"
+#include "proxy/link/stats.h"
 
 static struct assembly_crl crl = {
     .trust_domain = "demo.example", .next_update = 1900000000, .num_unproved = 3};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "proxy/conn/stats.h"
+#include "proxy/link/stats.h"
 
 #include <criterion/criterion.h>
 #include <stddef.h>
@@ -83,7 +83,13 @@ static const struct row rows[] = {
     {"tabard_bytes_total", COUNTER, "direction=inbound,flow=down", OF(bytes_down[0])},
     {"tabard_bytes_total", COUNTER, "direction=outbound,flow=up", OF(bytes_up[1])},
     {"tabard_bytes_total", COUNTER, "direction=outbound,flow=down", OF(bytes_down[1])},
-    {"tabard_handshakes_in_flight", GAUGE, "", OF(handshakes_in_flight)},
+    {"tabard_hellos_awaited", GAUGE, "", OF(hellos_awaited)},
+    {"tabard_handshakes_waiting", GAUGE, "direction=inbound", OF(handshakes_waiting[0])},
+    {"tabard_handshakes_waiting", GAUGE, "direction=outbound", OF(handshakes_waiting[1])},
+    {"tabard_handshakes_in_flight", GAUGE, "direction=inbound", OF(handshakes_in_flight[0])},
+    {"tabard_handshakes_in_flight", GAUGE, "direction=outbound", OF(handshakes_in_flight[1])},
+    {"tabard_accept_pauses_total", COUNTER, "direction=inbound", OF(accept_pauses[0])},
+    {"tabard_accept_pauses_total", COUNTER, "direction=outbound", OF(accept_pauses[1])},
     {"tabard_buffer_bytes", GAUGE, "", OF(buffer_bytes)},
     {"tabard_buffer_waits_total", COUNTER, "", OF(buffer_waits)},
     {"tabard_plaintext_connections_total", COUNTER, "", OF(plaintext_connections)},

@@ -3,8 +3,8 @@
 // What a worker counts. Each worker owns one set and is the only one to write it, with stats_add
 // and stats_set; the main thread reads all of them for stats_report. Figures are relaxed atomics:
 // none depends on another. To add one: a field here and its family in stats.c.
-#ifndef TABARD_PROXY_CONN_STATS_H
-#define TABARD_PROXY_CONN_STATS_H
+#ifndef TABARD_PROXY_LINK_STATS_H
+#define TABARD_PROXY_LINK_STATS_H
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -22,7 +22,10 @@ struct stats {
     _Atomic uint64_t closed[NUM_DIRECTIONS][NUM_REASONS];
     _Atomic uint64_t bytes_up[NUM_DIRECTIONS];
     _Atomic uint64_t bytes_down[NUM_DIRECTIONS];
-    _Atomic uint64_t handshakes_in_flight;
+    _Atomic uint64_t hellos_awaited;
+    _Atomic uint64_t handshakes_waiting[NUM_DIRECTIONS];
+    _Atomic uint64_t handshakes_in_flight[NUM_DIRECTIONS];
+    _Atomic uint64_t accept_pauses[NUM_DIRECTIONS];
     _Atomic uint64_t buffer_bytes;
     _Atomic uint64_t buffer_waits;
     _Atomic uint64_t plaintext_connections;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "proxy/conn/stats.h"
+#include "proxy/link/stats.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -57,10 +57,25 @@ static const struct family families[] = {
      .label = "flow",
      .figures = {{"up", offsetof(struct stats, bytes_up)},
                  {"down", offsetof(struct stats, bytes_down)}}},
+    {.name = "tabard_hellos_awaited",
+     .type = GAUGE,
+     .help = "Inbound connections whose ClientHello is not complete.",
+     .figures = FIGURE(hellos_awaited)},
+    {.name = "tabard_handshakes_waiting",
+     .type = GAUGE,
+     .help = "TLS handshakes that wait for their turn.",
+     .is_by_direction = true,
+     .figures = FIGURE(handshakes_waiting)},
     {.name = "tabard_handshakes_in_flight",
      .type = GAUGE,
      .help = "TLS handshakes begun and not ended.",
+     .is_by_direction = true,
      .figures = FIGURE(handshakes_in_flight)},
+    {.name = "tabard_accept_pauses_total",
+     .type = COUNTER,
+     .help = "How often no more connections were accepted for a while, at a limit.",
+     .is_by_direction = true,
+     .figures = FIGURE(accept_pauses)},
     {.name = "tabard_buffer_bytes",
      .type = GAUGE,
      .help = "Relay memory lent to connections.",

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A worker's listeners, and whether they accept. When conn_has_room says no they pause: callers
+// wait in the kernel's queue, and beyond it by the repeats of their SYN, and are served later
+// instead of refused. A turn of the loop accepts no longer than TURN_MS, so that those who are
+// there go on. The worker calls acceptor_adopt for each generation, acceptor_resume after each
+// env->wake, and acceptor_close when it drains. Its thread; one listener for each address of the
+// plan.
+#ifndef TABARD_PROXY_ACCEPTOR_H
+#define TABARD_PROXY_ACCEPTOR_H
+
+#include <uv.h>
+
+#include "base/log.h"
+#include "proxy/conn/env.h"
+#include "proxy/listen.h"
+
+struct listener; // of proxy/acceptor.c
+
+struct acceptor {
+    struct conn_env *env;       // borrowed from the worker
+    struct listener *listeners; // owned
+    uv_timer_t again;           // while one of them is paused: a stranger may have to go by now
+    struct log_limit error_log;
+    struct log_limit pause_log;
+};
+
+void acceptor_init(struct acceptor *acceptor, struct conn_env *env);
+
+// acceptor_adopt serves the sockets of a plan with the descriptors of one worker, and closes the
+// listeners that it does not name.
+void acceptor_adopt(struct acceptor *acceptor, struct listen_plan *plan, unsigned worker);
+
+// acceptor_resume lets the paused listeners accept again as far as there is room. Returns whether
+// more could be accepted in the next turn of the loop.
+bool acceptor_resume(struct acceptor *acceptor);
+
+// acceptor_close closes all listeners, and with them who waits in their queues.
+void acceptor_close(struct acceptor *acceptor);
+
+#endif

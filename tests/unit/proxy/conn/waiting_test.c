@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who waits at a limit, and who goes.
+#include <criterion/criterion.h>
+
+#include "proxy/conn/queue.h"
+#include "tests/unit/proxy/pair.h"
+
+static struct pair pair;
+
+static void cleanup(void)
+{
+    pair_cleanup(&pair);
+}
+
+TestSuite(waiting, .fini = cleanup, .timeout = 20);
+
+#define PAIR(...) pair_init(&pair, &(const struct pair_options){__VA_ARGS__})
+
+static bool is_ended_by_reset(int fd)
+{
+    uint8_t byte;
+    bool is_reset;
+    return pair_receive(&pair, fd, &byte, 1, &is_reset) == 0 && is_reset;
+}
+
+Test(waiting, at_the_limit_on_connections_the_one_too_many_waits_for_room)
+{
+    PAIR(.limits.connections = 1);
+    char byte;
+    int first = pair_connect(&pair);
+    int app = pair_accept(&pair);
+    int second = pair_connect(&pair);
+    pair_send(&pair, second, "y", 1);
+    pair_turn(&pair);
+    cr_assert(pair.client.is_paused && pair.client.env.num_conns == 1);
+    pair_send(&pair, first, "x", 1);
+    cr_assert(pair_receive(&pair, app, &byte, 1, NULL) == 1);
+    pair_close(&pair, first);
+    pair_close(&pair, app);
+    app = pair_accept(&pair);
+    cr_assert(pair_receive(&pair, app, &byte, 1, NULL) == 1 && byte == 'y');
+}
+
+Test(waiting, at_the_limit_on_connections_a_stranger_goes_and_not_who_comes)
+{
+    PAIR(.limits.connections = 1);
+    int silent = pair_connect_mesh(&pair);
+    pair_turn(&pair);
+    pair_connect(&pair);
+    pair_accept(&pair);
+    cr_assert(pair_ended(&pair.server, REASON_LIMIT_HELLOS) == 1);
+    cr_assert(is_ended_by_reset(silent));
+}
+
+Test(waiting, whoever_sends_a_part_of_a_hello_holds_no_slot_of_the_handshakes)
+{
+    PAIR(.limits.handshakes = 1);
+    pair_send(&pair, pair_connect_mesh(&pair), "\x16", 1);
+    pair_connect_mesh(&pair);
+    pair_turn(&pair);
+    pair_connect(&pair);
+    pair_accept(&pair);
+    cr_assert(pair.server.env.gates[DIRECTION_INBOUND].num[TICKET_HELLO] == 2);
+}
+
+Test(waiting, a_caller_whose_handshake_waits_is_served_when_its_turn_comes)
+{
+    PAIR(.limits.handshakes = 1);
+    pair_agent_pause(&pair.server);
+    pair_connect(&pair);
+    pair_connect(&pair);
+    const struct gate *outbound = &pair.client.env.gates[DIRECTION_OUTBOUND];
+    while (outbound->num[TICKET_WAITING] == 0 || pair.server.env.signer.num_pending == 0) {
+        pair_turn(&pair);
+    }
+    cr_assert(outbound->num[TICKET_IN_FLIGHT] == 1);
+    cr_assert(pair.server.env.num_conns == 1, "the second has not been called for");
+    pair_agent_resume(&pair.server);
+    pair_accept(&pair);
+    pair_accept(&pair);
+}
+
+Test(waiting, a_caller_that_gives_up_while_it_waits_is_called_for_nobody)
+{
+    PAIR(.limits.handshakes = 1);
+    pair_agent_pause(&pair.server);
+    pair_connect(&pair);
+    int impatient = pair_connect(&pair);
+    while (pair.client.env.gates[DIRECTION_OUTBOUND].num[TICKET_WAITING] == 0) {
+        pair_turn(&pair);
+    }
+    pair_reset(&pair, impatient);
+    pair_agent_resume(&pair.server);
+    pair_accept(&pair);
+    pair_until_reason(&pair, &pair.client, REASON_LOCAL_RESET);
+    cr_assert(atomic_load(&pair.server.env.stats.opened[DIRECTION_INBOUND]) == 1);
+}
+
+Test(waiting, a_destination_with_which_no_handshake_succeeds_ends_who_waits_for_it_as_that)
+{
+    PAIR(.limits = {.handshakes = 1, .connect_ms = 200});
+    pair_agent_pause(&pair.server);
+    pair_connect(&pair);
+    pair_connect(&pair);
+    pair_until_reason(&pair, &pair.client, REASON_CONNECT_TIMEOUT);
+}
+
+Test(waiting, a_hello_of_ours_on_a_permissive_port_waits_for_its_turn_too)
+{
+    PAIR(.inbound_mode = INBOUND_PERMISSIVE, .foreign_tls_is_application = true);
+    pair.server.env.signer.num_pending = 1000; // the agent is behind
+    pair_connect(&pair);
+    while (pair.server.env.gates[DIRECTION_INBOUND].num[TICKET_WAITING] == 0) {
+        pair_turn(&pair);
+    }
+    cr_assert(pair.server.env.signer.num_slots == 0, "nothing was asked of the agent");
+    pair.server.env.signer.num_pending = 0;
+    queue_wake(&pair.server.env);
+    pair_accept(&pair);
+}
