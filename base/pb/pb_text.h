@@ -25,8 +25,9 @@ struct pb_text_marks; // opaque: where each field stood, path -> line and column
 // is written and empty where that would read as absent: null, a text without characters, a list of
 // values without any. A list of messages may be empty, and a message may have no keys. err.text
 // then reads "mesh.yaml:14:3: policies[2].ports[0]: ..." and says what would be right. An absent
-// field takes proto3's zero. `bytes` fields are base64. *out_marks (out_marks may be NULL) is owned
-// by the caller.
+// field takes proto3's zero. `bytes` fields are base64. A uint32 field named `port` or `ports`
+// takes a port or a range of ports, as base/data/port_range.h has them. *out_marks (out_marks may
+// be NULL) is owned by the caller.
 ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, const char *text,
                                 size_t text_len, const char *file_name,
                                 struct pb_text_marks **out_marks, struct err *err);
@@ -38,9 +39,9 @@ bool pb_text_marks_locate(const struct pb_text_marks *marks, const char *file_na
                           struct err *err);
 void pb_text_marks_free(struct pb_text_marks *marks);
 
-// pb_text_to_json prints a message as JSON by its field names, enums by name, bytes as base64, zero
-// values left out; pb_text_parse reads it back unless a list or a oneof holds an empty text.
-// Returns malloc'd text with a newline at its end.
+// pb_text_to_json prints a message as JSON by its field names, enums by name, bytes as base64,
+// ranges of ports as text, zero values left out; pb_text_parse reads it back unless a list or a
+// oneof holds an empty text. Returns malloc'd text with a newline at its end.
 char *pb_text_to_json(const ProtobufCMessage *message);
 
 // pb_text_has_unknown says whether a message or any message in it kept fields that its descriptor

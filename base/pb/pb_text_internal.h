@@ -41,6 +41,9 @@ void *pb_text_field_at(const ProtobufCMessage *message, const ProtobufCFieldDesc
 // element of a repeated field.
 size_t pb_text_value_size(const ProtobufCFieldDescriptor *field);
 
+// pb_text_is_ports says whether a field holds a port or a range of ports (base/data/port_range.h).
+bool pb_text_is_ports(const ProtobufCFieldDescriptor *field);
+
 // A scalar as it stood in the text.
 struct pb_text_scalar {
     const char *text; // borrowed

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/data/bytes.h"
+#include "base/data/port_range.h"
 #include "base/pb/pb_text_internal.h"
 #include "base/data/utf8.h"
 
@@ -77,6 +78,18 @@ static void put_real(struct bytes *out, double value, bool is_float)
     bytes_push_text(out, isfinite(value) ? buf : "null"); // JSON has no word for the others
 }
 
+// Ports that are none, which only the wire can bring, print as the number that they are.
+static void put_uint32(struct bytes *out, const ProtobufCFieldDescriptor *field, uint32_t value)
+{
+    struct port_range range;
+    char text[PORT_RANGE_TEXT_MAX];
+    if (value > UINT16_MAX && pb_text_is_ports(field) && port_range_of(&range, value, NULL)) {
+        put_string(out, port_range_text(range, text));
+    } else {
+        bytes_push_format(out, "%" PRIu32, value);
+    }
+}
+
 static void put_message(struct bytes *out, const ProtobufCMessage *message, unsigned depth);
 
 static void put_value(struct bytes *out, const ProtobufCFieldDescriptor *field, const void *at,
@@ -86,7 +99,7 @@ static void put_value(struct bytes *out, const ProtobufCFieldDescriptor *field, 
     switch (field->type) {
     case PROTOBUF_C_TYPE_UINT32:
     case PROTOBUF_C_TYPE_FIXED32:
-        bytes_push_format(out, "%" PRIu32, *(const uint32_t *)at);
+        put_uint32(out, field, *(const uint32_t *)at);
         break;
     case PROTOBUF_C_TYPE_UINT64:
     case PROTOBUF_C_TYPE_FIXED64:

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/data/port_range.h"
 #include "base/digits.h"
 #include "base/must.h"
 #include "base/pb/pb_text_internal.h"
@@ -34,6 +35,12 @@ size_t pb_text_value_size(const ProtobufCFieldDescriptor *field)
     default:
         return sizeof(uint32_t); // the 32-bit numbers, float, bool (an int in protobuf-c) and enums
     }
+}
+
+bool pb_text_is_ports(const ProtobufCFieldDescriptor *field)
+{
+    return field->type == PROTOBUF_C_TYPE_UINT32 &&
+           (strcmp(field->name, "port") == 0 || strcmp(field->name, "ports") == 0);
 }
 
 const char *pb_text_quote(const char *text, size_t len, char *buf)
@@ -120,6 +127,20 @@ static bool read_unsigned(const struct pb_text_scalar *scalar, uint64_t max, uin
         return err_set(err, "%s is not a whole number from 0 to %" PRIu64,
                        pb_text_quote(scalar->text, scalar->len, quote), max);
     }
+    return true;
+}
+
+// A range may stand in quotes, which a number may not.
+static bool read_ports(const struct pb_text_scalar *scalar, uint32_t *out, struct err *err)
+{
+    struct port_range range;
+    if (scalar->is_quoted && memchr(scalar->text, '-', scalar->len) == NULL) {
+        return refuse_quoted(scalar, "number", err);
+    }
+    if (!port_range_parse(&range, scalar->text, scalar->len, err)) {
+        return false;
+    }
+    *out = port_range_value(range);
     return true;
 }
 
@@ -298,6 +319,9 @@ bool pb_text_scalar_store(const ProtobufCFieldDescriptor *field,
     switch (field->type) {
     case PROTOBUF_C_TYPE_UINT32:
     case PROTOBUF_C_TYPE_FIXED32:
+        if (pb_text_is_ports(field)) {
+            return read_ports(scalar, at, err);
+        }
         if (!read_unsigned(scalar, UINT32_MAX, &number, err)) {
             return false;
         }

@@ -53,7 +53,8 @@ uint64_t deadline_never(const struct conn *conn, enum reason *out_reason)
 uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason)
 {
     *out_reason = REASON_NONE;
-    return step_left(conn, conn->env->limits.detect_ms);
+    uint32_t detect_ms = route_inbound(conn->env->snapshot->routes, conn->port).detect_ms;
+    return step_left(conn, detect_ms != 0 ? detect_ms : conn->env->limits.detect_ms);
 }
 
 uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason)

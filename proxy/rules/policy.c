@@ -82,15 +82,15 @@ static bool any_pattern_matches(const struct policy_index *index, struct span sp
 
 static bool has_port(const struct policy_index *index, struct span ports, uint16_t port)
 {
-    const uint16_t *all = index->ports.items;
+    const struct port_range *all = index->port_ranges.items;
     uint32_t low = ports.first;
     uint32_t high = ports.first + ports.num;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (all[middle] == port) {
+        if (port_range_has(all[middle], port)) {
             return true;
         }
-        if (all[middle] < port) {
+        if (all[middle].last < port) {
             low = middle + 1;
         } else {
             high = middle;

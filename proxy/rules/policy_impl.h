@@ -7,6 +7,7 @@
 
 #include "base/data/array.h"
 #include "base/data/keymap.h"
+#include "base/data/port_range.h"
 #include "proxy/rules/policy.h"
 
 // A rule is found through keys: each principal it names (or, without principals, each block of
@@ -15,8 +16,8 @@
 // peers and ports cost it nothing.
 #define INDEX_KEYS_MAX 4000000u // of one index: principals times ports, summed over the rules
 
-// A policy that lists more ports than this has no keys with a port: its rules are found through the
-// keys for every port, and its ports are searched after that.
+// A policy for more ports than this, ranges counted whole, has no keys with a port: its rules are
+// found through the keys for every port, and its ports are searched after that.
 #define INDEX_PORTS_MAX 16
 
 // The most lists that one request can have, for its port and for "every port": one for the exact
@@ -44,7 +45,7 @@ struct indexed_policy {
     enum index_class class;
     bool is_deny;
     uint32_t first_rule; // of rules
-    struct span ports;   // of ports, sorted; none: every port
+    struct span ports;   // of port_ranges, in order; none: every port
 };
 
 // One rule in the list of one key. `next` is an entry's number plus one; 0 ends the list. Lists
@@ -67,7 +68,7 @@ struct index_list {
     X(struct indexed_rule, rules)                                                                  \
     X(struct spiffe_pattern, patterns)                                                             \
     X(struct cidr, cidrs)                                                                          \
-    X(uint16_t, ports)                                                                             \
+    X(struct port_range, port_ranges)                                                              \
     X(struct index_entry, entries)                                                                 \
     X(struct index_list, lists)                                                                    \
     X(uint8_t, bits)                                                                               \

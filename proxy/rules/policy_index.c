@@ -93,18 +93,31 @@ static bool add_entry(struct policy_index *index, struct keymap_key key, enum in
     return true;
 }
 
+static uint32_t num_ports(const struct policy_index *index, struct span ports)
+{
+    const struct port_range *ranges = (const struct port_range *)index->port_ranges.items;
+    uint32_t num = 0;
+    for (uint32_t i = 0; i < ports.num; i++) {
+        num += 1u + ranges[ports.first + i].last - ranges[ports.first + i].first;
+    }
+    return num;
+}
+
 // Puts a rule into the lists of one key, for each port of its policy.
 static bool add_key(struct policy_index *index, struct keymap_key key, enum index_kind kind,
                     uint32_t policy, uint32_t rule, struct err *err)
 {
     const struct span ports = ((struct indexed_policy *)index->policies.items)[policy].ports;
-    if (ports.num == 0 || ports.num > INDEX_PORTS_MAX) {
+    if (ports.num == 0 || num_ports(index, ports) > INDEX_PORTS_MAX) {
         return add_entry(index, key, kind, 0, policy, rule, err);
     }
     for (uint32_t i = 0; i < ports.num; i++) {
-        uint16_t port = ((const uint16_t *)index->ports.items)[ports.first + i];
-        if (!add_entry(index, key, kind, port, policy, rule, err)) {
-            return false;
+        const struct port_range range =
+            ((const struct port_range *)index->port_ranges.items)[ports.first + i];
+        for (uint32_t port = range.first; port <= range.last; port++) {
+            if (!add_entry(index, key, kind, (uint16_t)port, policy, rule, err)) {
+                return false;
+            }
         }
     }
     return true;
@@ -185,11 +198,6 @@ static bool add_rule(struct policy_index *index, uint32_t policy, uint32_t numbe
     return add_rule_keys(index, policy, number, principals, indexed.source_ips, err);
 }
 
-static int compare_ports(const void *a, const void *b)
-{
-    return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
-}
-
 static bool add_ports(struct policy_index *index, const Tabard__V1__Policy *policy,
                       struct span *out, struct err *err)
 {
@@ -197,30 +205,9 @@ static bool add_ports(struct policy_index *index, const Tabard__V1__Policy *poli
         return err_set_at(err, "ports", "%zu ports are over the limit of %d", policy->n_ports,
                           POLICY_FIELD_VALUES_MAX);
     }
-    *out = (struct span){.first = index->ports.num, .num = (uint32_t)policy->n_ports};
-    for (size_t i = 0; i < policy->n_ports; i++) {
-        if (!port_check(policy->ports[i], err)) {
-            return err_prefix_where(err, "ports[%zu]", i);
-        }
-        uint16_t *port = array_add(&index->ports, sizeof *port);
-        *port = (uint16_t)policy->ports[i];
-    }
-    if (out->num < 2) {
-        return true;
-    }
-    uint16_t *sorted = (uint16_t *)index->ports.items + out->first;
-    qsort(sorted, out->num, sizeof *sorted, compare_ports);
-    for (uint32_t i = 1; i < out->num; i++) {
-        if (sorted[i] == sorted[i - 1]) {
-            size_t last = policy->n_ports - 1;
-            while (policy->ports[last] != sorted[i]) {
-                last--;
-            }
-            err_set(err, "port %u is listed twice", sorted[i]);
-            return err_prefix_where(err, "ports[%zu]", last);
-        }
-    }
-    return true;
+    *out = (struct span){.first = index->port_ranges.num, .num = (uint32_t)policy->n_ports};
+    return port_range_list(&index->port_ranges, policy->ports, policy->n_ports, err) ||
+           err_prefix_where(err, "ports");
 }
 
 static bool check_enums(const Tabard__V1__Policy *policy, struct err *err)

@@ -3,6 +3,16 @@
 
 #include "proxy/rules/route_impl.h"
 
+// Finds the narrowest range of a block that has the port; `key` is the block's, with any tag.
+static const uint32_t *find_range(const struct route_index *index, struct keymap_key *key,
+                                  uint8_t bits, uint16_t port)
+{
+    key->tag = route_tag(bits, 0) | ROUTE_RANGES;
+    const uint32_t *map = keymap_find(&index->keys, key);
+    return map == NULL ? NULL
+                       : port_map_find(&((struct port_map *)index->range_maps.items)[*map], port);
+}
+
 static const uint32_t *find(const struct route_index *index, const struct addr *destination)
 {
     const struct route_lengths *lengths = &index->lengths[ip_is_v4(&destination->ip)];
@@ -12,6 +22,9 @@ static const uint32_t *find(const struct route_index *index, const struct addr *
         struct keymap_key key =
             keymap_key_of(&block, sizeof block, route_tag(bits, destination->port));
         const uint32_t *found = keymap_find(&index->keys, &key);
+        if (found == NULL && index->range_maps.num > 0) {
+            found = find_range(index, &key, bits, destination->port);
+        }
         if (found == NULL) {
             key.tag = route_tag(bits, 0);
             found = keymap_find(&index->keys, &key);
@@ -58,23 +71,14 @@ bool route_expects(const struct route *route, const struct spiffe_id *id)
 
 struct inbound route_inbound(const struct route_index *index, uint16_t port)
 {
-    size_t low = 0;
-    size_t high = index->num_inbound;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct inbound_row *row = &index->inbound[middle];
-        if (row->port == port) {
-            struct inbound inbound = row->inbound;
-            inbound.alpn = row->alpn.len == 0 ? NULL : &row->alpn;
-            return inbound;
-        }
-        if (row->port < port) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
+    const uint32_t *number = port_map_find(&index->inbound_ports, port);
+    if (number == NULL) {
+        return (struct inbound){.mode = INBOUND_MTLS};
     }
-    return (struct inbound){.mode = INBOUND_MTLS};
+    const struct inbound_row *row = &index->inbound[*number];
+    struct inbound inbound = row->inbound;
+    inbound.alpn = row->alpn.len == 0 ? NULL : &row->alpn;
+    return inbound;
 }
 
 size_t route_num_listens(const struct route_index *index)

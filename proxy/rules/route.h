@@ -3,7 +3,8 @@
 // Where the service may call, and how each of its ports is served: the lookups over a snapshot's
 // destinations and inbound ports. A route_index never changes once it is built, so any thread may
 // look up in it; its owner frees it. Bounded by the *_MAX below; a lookup tries each prefix length
-// that occurs, the longest first, and costs two hash lookups for each. Names are not resolved.
+// that occurs, the longest first, and costs two or three hash lookups for each. Names are not
+// resolved.
 #ifndef TABARD_PROXY_RULES_ROUTE_H
 #define TABARD_PROXY_RULES_ROUTE_H
 
@@ -30,12 +31,13 @@ struct route_index; // opaque
 // settings, all or none. Refused, with err.where naming the field: a missing or repeated
 // destination name; a mode that is UNSPECIFIED or unknown; no addresses; a bad CIDR or port; MTLS
 // without identities, or PLAINTEXT with some; an identity that is not a pattern; two destinations
-// with the same block and port; a repeated inbound port; foreign_tls on a port that isn't
-// PERMISSIVE; an ALPN list that alpn_list_init refuses, or where no TLS of ours is; `application`
-// without `listen`; a `listen` used twice, or on a port of the interception; a forward whose
-// destination is one of the listens of the forwards, or an application that is any listen (a loop);
-// unknown protobuf fields anywhere inside; limits out of range (proxy/rules/route_settings.c has
-// the table). NULL on failure.
+// with the same block and port, or of inbound ports, or ranges of which neither holds the other;
+// foreign_tls or detect_ms on a port that isn't PERMISSIVE; a range with `listen`; an ALPN list
+// that alpn_list_init refuses, or where no TLS of ours is; `application` without `listen`; a
+// `listen` used twice, or on a port of the interception; a forward whose destination is one of the
+// listens of the forwards, or an application that is any listen (a loop); unknown protobuf fields
+// anywhere inside; limits out of range (proxy/rules/route_settings.c has the table). NULL on
+// failure.
 struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct err *err);
 void route_index_free(struct route_index *index);
 
@@ -52,7 +54,7 @@ struct route {
 
 // route_outbound returns how a connection to `destination` goes. Among the destinations that hold
 // its address, the longest prefix that also lists its port (or every port) wins; at the same prefix
-// an explicit port wins over every port.
+// a port wins over a range, a range over a wider one, and every port comes last.
 struct route route_outbound(const struct route_index *index, const struct addr *destination);
 
 // route_expects says whether a peer of the parsed workload id `id` may answer for an MTLS
@@ -69,11 +71,12 @@ enum inbound_mode {
 struct inbound {
     enum inbound_mode mode;
     bool foreign_tls_is_application; // PERMISSIVE only
+    uint32_t detect_ms;              // PERMISSIVE only; 0: that of the limits
     const struct alpn_list *alpn;    // to select from; borrowed from the index. NULL: none
 };
 
-// route_inbound returns how `port` of the application is served; a port that isn't listed is
-// INBOUND_MTLS.
+// route_inbound returns how `port` of the application is served, by the narrowest entry that has
+// it; a port that isn't listed is INBOUND_MTLS.
 struct inbound route_inbound(const struct route_index *index, uint16_t port);
 
 // An address to listen on. route_listens returns them in the snapshot's order.

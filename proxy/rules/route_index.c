@@ -22,6 +22,12 @@ void route_index_free(struct route_index *index)
     for (size_t i = 0; i < index->num_inbound; i++) {
         alpn_list_cleanup(&index->inbound[i].alpn);
     }
+    struct port_map *maps = index->range_maps.items;
+    for (uint32_t i = 0; i < index->range_maps.num; i++) {
+        port_map_cleanup(&maps[i]);
+    }
+    array_cleanup(&index->range_maps);
+    port_map_cleanup(&index->inbound_ports);
     array_cleanup(&index->destinations);
     array_cleanup(&index->identities);
     keymap_cleanup(&index->names);
@@ -67,8 +73,8 @@ static bool add_identities(struct route_index *index, struct routed_destination 
     return true;
 }
 
-static bool add_alpn(struct alpn_list *out, char *const *names, size_t num_names, bool has_our_tls,
-                     const char *which, struct err *err)
+bool route_add_alpn(struct alpn_list *out, char *const *names, size_t num_names, bool has_our_tls,
+                    const char *which, struct err *err)
 {
     if (num_names > 0 && !has_our_tls) {
         return err_set_at(err, "alpn", "this is only for %s", which);
@@ -92,33 +98,100 @@ static void note_length(struct route_index *index, const struct cidr *block)
     lengths->num++;
 }
 
+// Enters `value` under a block and what the tag says of ports. NULL sets err: there are too many
+// keys. *out_is_new says whether the key is new; else the value is the one that it had.
+static uint32_t *put_key(struct route_index *index, const struct cidr *block, uint32_t tag,
+                         uint32_t value, bool *out_is_new, struct err *err)
+{
+    struct keymap_key key = keymap_key_of(&block->ip, sizeof block->ip, tag);
+    if (index->keys.num_keys >= ROUTE_KEYS_MAX) {
+        err_set(err, "the destinations name more than %u pairs of block and port", ROUTE_KEYS_MAX);
+        return NULL;
+    }
+    uint32_t *entry = keymap_put(&index->keys, &key, out_is_new);
+    if (*out_is_new) {
+        *entry = value;
+    }
+    return entry;
+}
+
+// Says that another destination, or this one, has the same block and ports. Returns false.
+static bool refuse_same(const struct cidr *block, const char *ports, uint32_t number,
+                        uint32_t other, struct err *err)
+{
+    char buf[ADDR_TEXT_MAX];
+    cidr_text(block, buf);
+    return other == number
+               ? err_set(err, "%s at %s is listed twice in this destination", buf, ports)
+               : err_set(err, "%s at %s is that of destinations[%u] too", buf, ports, other);
+}
+
 // Adds the key of a block and a port of a destination; port 0 is every port.
 static bool add_key(struct route_index *index, const struct cidr *block, uint16_t port,
                     uint32_t number, struct err *err)
 {
-    bool is_new = false;
-    char buf[ADDR_TEXT_MAX];
+    bool is_new;
     char port_text[32] = "every port";
-    struct keymap_key key =
-        keymap_key_of(&block->ip, sizeof block->ip, route_tag(block->prefix_bits, port));
-    if (index->keys.num_keys >= ROUTE_KEYS_MAX) {
-        return err_set(err, "the destinations name more than %u pairs of block and port",
-                       ROUTE_KEYS_MAX);
-    }
-    uint32_t *other = keymap_put(&index->keys, &key, &is_new);
-    if (is_new) {
-        *other = number;
-        return true;
+    const uint32_t *other =
+        put_key(index, block, route_tag(block->prefix_bits, port), number, &is_new, err);
+    if (other == NULL || is_new) {
+        return other != NULL;
     }
     if (port != 0) {
         snprintf(port_text, sizeof port_text, "port %u", port);
     }
-    if (*other == number) {
-        return err_set(err, "%s at %s is listed twice in this destination", cidr_text(block, buf),
-                       port_text);
+    return refuse_same(block, port_text, number, *other, err);
+}
+
+// Adds a range of ports of a destination to those of the block.
+static bool add_range(struct route_index *index, const struct cidr *block, struct port_range range,
+                      uint32_t number, struct err *err)
+{
+    bool is_new;
+    char ports[32], text[PORT_RANGE_TEXT_MAX], other_text[PORT_RANGE_TEXT_MAX];
+    const uint32_t *at = put_key(index, block, route_tag(block->prefix_bits, 0) | ROUTE_RANGES,
+                                 index->range_maps.num, &is_new, err);
+    if (at == NULL) {
+        return false;
     }
-    return err_set(err, "%s at %s is that of destinations[%u] too", cidr_text(block, buf),
-                   port_text, *other);
+    struct port_map *map = is_new ? array_add(&index->range_maps, sizeof *map)
+                                  : &((struct port_map *)index->range_maps.items)[*at];
+    if (map->rows.num >= PORT_MAP_MAX) {
+        return err_set(err, "the destinations name more than %d ranges of ports for this block",
+                       PORT_MAP_MAX);
+    }
+    const struct port_map_row *other = port_map_add(map, range, number);
+    if (other == NULL) {
+        return true;
+    }
+    snprintf(ports, sizeof ports, "ports %s", port_range_text(range, text));
+    if (port_range_value(other->range) == port_range_value(range)) {
+        return refuse_same(block, ports, number, other->value, err);
+    }
+    return err_set(err,
+                   "%s and ports %s of destinations[%u] have some ports of this block in common, "
+                   "and neither lies in the other",
+                   ports, port_range_text(other->range, other_text), other->value);
+}
+
+static bool add_block(struct route_index *index, const char *text, const struct array *ports,
+                      uint32_t number, struct err *err)
+{
+    struct cidr *block = &index->blocks[index->num_blocks++];
+    const struct port_range *ranges = ports->items;
+    bool good = cidr_parse(block, text, err);
+    for (uint32_t i = 0; good && i < ports->num; i++) {
+        good = ranges[i].first == ranges[i].last
+                   ? add_key(index, block, ranges[i].first, number, err)
+                   : add_range(index, block, ranges[i], number, err);
+    }
+    if (good && ports->num == 0) {
+        good = add_key(index, block, 0, number, err);
+    }
+    if (good) {
+        note_length(index, block);
+    }
+    return good;
 }
 
 static bool add_addresses(struct route_index *index, const Tabard__V1__Destination *destination,
@@ -131,26 +204,15 @@ static bool add_addresses(struct route_index *index, const Tabard__V1__Destinati
         return err_set_at(err, "addresses", "%zu addresses are over the limit of %d",
                           destination->n_addresses, DESTINATION_ADDRESSES_MAX);
     }
-    for (size_t i = 0; i < destination->n_ports; i++) {
-        if (!port_check(destination->ports[i], err)) {
-            return err_prefix_where(err, "ports[%zu]", i);
-        }
+    struct array ports = {0}; // struct port_range
+    bool good = port_range_list(&ports, destination->ports, destination->n_ports, err) ||
+                err_prefix_where(err, "ports");
+    for (size_t i = 0; good && i < destination->n_addresses; i++) {
+        good = add_block(index, destination->addresses[i], &ports, number, err) ||
+               err_prefix_where(err, "addresses[%zu]", i);
     }
-    for (size_t i = 0; i < destination->n_addresses; i++) {
-        struct cidr *block = &index->blocks[index->num_blocks++];
-        bool good = cidr_parse(block, destination->addresses[i], err);
-        for (size_t k = 0; good && k < destination->n_ports; k++) {
-            good = add_key(index, block, (uint16_t)destination->ports[k], number, err);
-        }
-        if (good && destination->n_ports == 0) {
-            good = add_key(index, block, 0, number, err);
-        }
-        if (!good) {
-            return err_prefix_where(err, "addresses[%zu]", i);
-        }
-        note_length(index, block);
-    }
-    return true;
+    array_cleanup(&ports);
+    return good;
 }
 
 static bool add_destination(struct route_index *index, const Tabard__V1__Destination *destination,
@@ -162,8 +224,9 @@ static bool add_destination(struct route_index *index, const Tabard__V1__Destina
     return name_add(&index->names, row->copy->name, DESTINATION_NAME_LEN_MAX, "destinations",
                     number, err) &&
            check_mode(destination, err) && add_identities(index, row, err) &&
-           add_alpn(&row->alpn, destination->alpn, destination->n_alpn,
-                    destination->mode == TABARD__V1__DESTINATION__MODE__MTLS, "mode MTLS", err) &&
+           route_add_alpn(&row->alpn, destination->alpn, destination->n_alpn,
+                          destination->mode == TABARD__V1__DESTINATION__MODE__MTLS, "mode MTLS",
+                          err) &&
            add_addresses(index, destination, number, err);
 }
 
@@ -184,69 +247,10 @@ static bool add_destinations(struct route_index *index, const Tabard__V1__Snapsh
             return err_prefix_where(err, "destinations[%zu]", i);
         }
     }
-    return true;
-}
-
-static bool add_inbound(struct inbound_row *row, const Tabard__V1__InboundPort *port,
-                        struct err *err)
-{
-    static const enum inbound_mode modes[] = {
-        [TABARD__V1__INBOUND_PORT__MODE__MTLS] = INBOUND_MTLS,
-        [TABARD__V1__INBOUND_PORT__MODE__PERMISSIVE] = INBOUND_PERMISSIVE,
-        [TABARD__V1__INBOUND_PORT__MODE__PLAINTEXT] = INBOUND_PLAINTEXT,
-        [TABARD__V1__INBOUND_PORT__MODE__TLS_PASSTHROUGH] = INBOUND_TLS_PASSTHROUGH,
-    };
-    if (!port_check(port->port, err)) {
-        return err_prefix_where(err, "port");
+    struct port_map *maps = index->range_maps.items;
+    for (uint32_t i = 0; i < index->range_maps.num; i++) {
+        port_map_seal(&maps[i]);
     }
-    if (port->mode <= 0 || (size_t)port->mode >= sizeof modes / sizeof modes[0]) {
-        return err_set_at(err, "mode",
-                          "the mode must be written: MTLS, PERMISSIVE, PLAINTEXT or "
-                          "TLS_PASSTHROUGH");
-    }
-    row->port = (uint16_t)port->port;
-    row->inbound.mode = modes[port->mode];
-    row->inbound.foreign_tls_is_application =
-        port->foreign_tls == TABARD__V1__INBOUND_PORT__FOREIGN_TLS__APPLICATION;
-    if (port->foreign_tls != TABARD__V1__INBOUND_PORT__FOREIGN_TLS__FOREIGN_TLS_UNSPECIFIED &&
-        row->inbound.mode != INBOUND_PERMISSIVE) {
-        return err_set_at(err, "foreign_tls", "this is for mode PERMISSIVE only");
-    }
-    bool has_our_tls =
-        row->inbound.mode == INBOUND_MTLS ||
-        (row->inbound.mode == INBOUND_PERMISSIVE && !row->inbound.foreign_tls_is_application);
-    return add_alpn(&row->alpn, port->alpn, port->n_alpn, has_our_tls,
-                    "modes MTLS and PERMISSIVE, without foreign_tls APPLICATION", err);
-}
-
-static int compare_rows(const void *a, const void *b)
-{
-    return (int)((const struct inbound_row *)a)->port - (int)((const struct inbound_row *)b)->port;
-}
-
-static bool add_inbounds(struct route_index *index, const Tabard__V1__Snapshot *snapshot,
-                         struct err *err)
-{
-    size_t num = snapshot->n_inbound_ports;
-    if (num > INBOUND_PORTS_MAX) {
-        return err_set_at(err, "inbound_ports", "%zu ports are over the limit of %d", num,
-                          INBOUND_PORTS_MAX);
-    }
-    index->inbound = must_alloc(num, sizeof *index->inbound);
-    index->num_inbound = num;
-    for (size_t i = 0; i < num; i++) {
-        if (!add_inbound(&index->inbound[i], snapshot->inbound_ports[i], err)) {
-            return err_prefix_where(err, "inbound_ports[%zu]", i);
-        }
-        for (size_t k = 0; k < i; k++) {
-            if (index->inbound[k].port == index->inbound[i].port) {
-                err_set(err, "port %u is that of inbound_ports[%zu] too", index->inbound[i].port,
-                        k);
-                return err_prefix_where(err, "inbound_ports[%zu].port", i);
-            }
-        }
-    }
-    qsort(index->inbound, num, sizeof *index->inbound, compare_rows);
     return true;
 }
 
@@ -261,7 +265,7 @@ struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct
         return NULL;
     }
     struct route_index *index = must_alloc(1, sizeof *index);
-    if (!add_destinations(index, snapshot, err) || !add_inbounds(index, snapshot, err) ||
+    if (!add_destinations(index, snapshot, err) || !route_add_inbounds(index, snapshot, err) ||
         !route_add_settings(index, snapshot->settings, err) ||
         !route_add_listens(index, snapshot, err)) {
         route_index_free(index);

@@ -26,21 +26,20 @@ static const struct limit_row {
 #name, offsetof(Tabard__V1__Limits, name), offsetof(struct limits, name), is_64_bits,      \
             value_default, min, max                                                                \
     }
-#define DAY_MS UINT64_C(86400000)
     ROW(connections, false, 65536, 1, 1000000),
     ROW(handshakes, false, 4096, 1, 1000000),
     ROW(hellos, false, 4096, 1, 1000000),
     ROW(buffer_bytes, true, UINT64_C(512) << 20, UINT64_C(1) << 20, UINT64_C(1) << 40),
-    ROW(handshake_ms, false, 10000, 1, DAY_MS),
-    ROW(hello_ms, false, 5000, 1, DAY_MS),
-    ROW(queue_ms, false, 30000, 1, DAY_MS),
-    ROW(connect_ms, false, 10000, 1, DAY_MS),
-    ROW(detect_ms, false, 5000, 1, DAY_MS),
-    ROW(idle_ms, false, 3600000, 1, DAY_MS),
-    ROW(half_closed_ms, false, 300000, 1, DAY_MS),
-    ROW(stall_ms, false, 60000, 1, DAY_MS),
-    ROW(closing_ms, false, 5000, 1, DAY_MS),
-    ROW(peer_expiry_grace_ms, false, 30000, 1, DAY_MS),
+    ROW(handshake_ms, false, 10000, 1, ROUTE_MS_MAX),
+    ROW(hello_ms, false, 5000, 1, ROUTE_MS_MAX),
+    ROW(queue_ms, false, 30000, 1, ROUTE_MS_MAX),
+    ROW(connect_ms, false, 10000, 1, ROUTE_MS_MAX),
+    ROW(detect_ms, false, 5000, 1, ROUTE_MS_MAX),
+    ROW(idle_ms, false, 3600000, 1, ROUTE_MS_MAX),
+    ROW(half_closed_ms, false, 300000, 1, ROUTE_MS_MAX),
+    ROW(stall_ms, false, 60000, 1, ROUTE_MS_MAX),
+    ROW(closing_ms, false, 5000, 1, ROUTE_MS_MAX),
+    ROW(peer_expiry_grace_ms, false, 30000, 1, ROUTE_MS_MAX),
 #undef ROW
 };
 
@@ -203,6 +202,10 @@ static bool add_inbound_port(struct route_index *index, const Tabard__V1__Inboun
                err_set_at(err, "application",
                           "this is used only with listen; with interception, traffic goes to the "
                           "address it was sent to");
+    }
+    if (port->port > UINT16_MAX) {
+        return err_set_at(
+            err, "port", "a range is for traffic that is intercepted: with listen, write one port");
     }
     if (!add_listen(index, LISTEN_INBOUND_PORT, port->listen, &spec, err)) {
         return err_prefix_where(err, "listen");

@@ -122,6 +122,22 @@ def test_check_accepts_what_is_in_force_and_names_what_is_wrong(pair, tmp_path):
     assert done.returncode != 0 and "nowhere.yaml" in done.stderr
 
 
+def test_explain_and_check_understand_ranges_of_ports(tmp_path):
+    (tmp_path / "mesh.yaml").write_text("""
+inbound_ports: [{port: 8000-8999, mode: PERMISSIVE}, {port: 8443, mode: MTLS}]
+policies: [{name: near, action: ALLOW, mode: ENFORCE, ports: [8000-8499], rules: [{source_ips: [127.0.0.0/8]}]}]
+destinations: [{name: db, addresses: [10.0.0.1], ports: [5000-5999], mode: PLAINTEXT}]
+""")
+    def explain(*arguments):
+        return run("tabardctl", "explain", "--config", tmp_path / "mesh.yaml", *arguments, check=False).stdout
+
+    for port, words in (("8080", "allowed: by policy near, rule 0"), ("8500", "denied: by default"),
+                        ("8443", "port 8443 is MTLS")):
+        assert words in explain("--from", "none", "--source", "127.0.0.1", "--port", port)
+    assert "allowed: 10.0.0.1:5432 is destination db" in explain("--to", "10.0.0.1:5432")
+    assert "denied" in explain("--to", "10.0.0.1:6000")
+
+
 def test_explain_answers_as_the_sidecar_does(authority, keep):
     pair = keep(Pair(authority))
     pair.server.config["policies"] = [

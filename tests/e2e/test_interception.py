@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real interception in network namespaces: the services know nothing, IPv4 and IPv6. Root only."""
 import contextlib
+import copy
 import socket
 import struct
 import subprocess
@@ -92,6 +93,38 @@ def test_the_original_destination_is_kept(mesh, family):
     assert is_turned_away((payments, 8081), mesh.net["lobby"], b"hello")  # PERMISSIVE, but no policy lets it in
     after = mesh.services[(payments, 8080)].num_connections, mesh.services[(payments, 8081)].num_connections
     assert (after[0] - before[0], after[1] - before[1]) == (1, 0)
+
+
+@pytest.fixture
+def ranges(mesh):
+    """payments serves 8000 to 8999 in plaintext, but for 8080, to anybody of the world; shop calls a range."""
+    before = {agent: copy.deepcopy(agent.config) for agent in (mesh.payments, mesh.shop)}
+    mesh.payments.config["inbound_ports"] = [{"port": "8000-8999", "mode": "PLAINTEXT"}, {"port": 8080, "mode": "MTLS"}]
+    mesh.payments.config["policies"] = [allow("shop-may-pay", WEB, ports=["8070-8080"]),
+                                        {"name": "world", "action": "ALLOW", "mode": "ENFORCE", "ports": ["8081-8999"],
+                                         "rules": [{"source_ips": WORLD}]}]
+    mesh.shop.config["destinations"][0]["ports"] = ["8000-8080", 8443]
+    for agent in before:
+        agent.apply()
+    yield
+    for agent, config in before.items():
+        agent.config = config
+        agent.apply()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_range_of_ports_stands_wherever_a_port_does(mesh, ranges, family):
+    payments = address(mesh.net["payments"], family)
+    with connect((payments, 8081), mesh.net["lobby"]) as sock:
+        assert exchange(sock, b"hello") == b"hello"
+    with connect((payments, 8080), mesh.net["shop"]) as sock:
+        assert exchange(sock, b"hello") == b"hello"
+    mark = mesh.payments.mark()
+    assert is_turned_away((payments, 8080), mesh.net["lobby"], b"GET / HTTP/1.0\r\n\r\n")
+    mesh.payments.wait_conn(mark, dir="inbound", reason="plaintext_on_mtls")
+    mark = mesh.shop.mark()
+    assert is_turned_away((payments, 8081), mesh.net["shop"], b"hello")
+    mesh.shop.wait_conn(mark, dir="outbound", reason="unlisted_destination")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -54,6 +54,21 @@ def test_on_a_permissive_port_a_silent_client_hears_a_server_that_speaks_first(k
         assert exchange(sock, b"QUIT") == b"QUIT"
 
 
+def test_a_permissive_port_has_a_patience_of_its_own(keep, authority):
+    def greet(sock):
+        sock.sendall(b"220 ready\r\n")
+        echo(sock)
+
+    server = serve(keep, authority, greet, mode="PERMISSIVE", detect_ms=60000)
+    server.config["inbound_ports"][0]["detect_ms"] = 20
+    server.apply()
+    with connect(server.address("127.0.0.1:0"), seconds=5) as sock:
+        assert sock.recv(100) == b"220 ready\r\n"
+    # Who speaks is not waited for, and who speaks TLS is not taken for silent.
+    with tls(server.address("127.0.0.1:0"), authority, authority.issue("web", WEB)) as sock:
+        assert sock.recv(100) == b"220 ready\r\n"
+
+
 def test_a_permissive_port_leaves_the_application_s_own_tls_alone_if_told_so(keep, authority):
     own = server_context(authority, authority.issue("inner", "spiffe://demo.example/inner"), verify=False)
 

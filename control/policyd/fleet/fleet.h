@@ -23,7 +23,7 @@
 #define FLEET_WORKLOADS_MAX           100000
 #define FLEET_POLICIES_MAX            100000
 #define FLEET_DESTINATIONS_MAX        10000
-#define FLEET_PORTS_MAX               64 // of a workload
+#define FLEET_PORTS_MAX               64 // of a workload, ports and ranges
 #define FLEET_CERTIFICATE_SECONDS     3600
 #define FLEET_CERTIFICATE_SECONDS_MIN 60
 #define FLEET_CERTIFICATE_SECONDS_MAX (90 * 86400)
@@ -105,7 +105,7 @@ struct fleet_callee {
 // The part of the fleet that one workload sees. Zero state: {0}.
 struct fleet_sight {
     struct array callees;      // of fleet_callee, by workload
-    struct array ports;        // of uint32_t
+    struct array ports;        // of uint32_t, as a message holds ports and ranges of them
     struct array policies;     // of uint32_t, in the fleet's order: those that it enforces
     struct array destinations; // of uint32_t, in the fleet's order
 };

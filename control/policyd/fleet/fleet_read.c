@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/data/port_range.h"
 #include "base/must.h"
 #include "base/pb/pb_text.h"
 #include "control/policyd/fleet/fleet_impl.h"
@@ -56,19 +57,11 @@ static bool check_ports(const Tabard__V1__Workload *spec, struct err *err)
     if (spec->n_ports > FLEET_PORTS_MAX) {
         return err_set_at(err, "ports", "%zu ports, more than %d", spec->n_ports, FLEET_PORTS_MAX);
     }
-    for (size_t i = 0; i < spec->n_ports; i++) {
-        if (!port_check(spec->ports[i], err)) {
-            return err_prefix_where(err, "ports[%zu]", i);
-        }
-        for (size_t k = 0; k < i; k++) {
-            if (spec->ports[k] == spec->ports[i]) {
-                char where[32];
-                snprintf(where, sizeof where, "ports[%zu]", i);
-                return err_set_at(err, where, "%u stands twice", spec->ports[i]);
-            }
-        }
-    }
-    return true;
+    struct array ranges = {0}; // struct port_range
+    bool good =
+        port_range_list(&ranges, spec->ports, spec->n_ports, err) || err_prefix_where(err, "ports");
+    array_cleanup(&ranges);
+    return good;
 }
 
 static bool read_workload(struct reader *reader, const Tabard__V1__Workload *spec, struct err *err)

@@ -3,6 +3,7 @@
 // What one workload sees through the fleet's indexes.
 #include <stdlib.h>
 
+#include "base/data/port_range.h"
 #include "control/policyd/fleet/fleet_impl.h"
 
 // A policy that targets a workload and speaks of the one whose sight is worked out.
@@ -78,10 +79,24 @@ static int compare_numbers(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-static bool speaks_of(const Tabard__V1__Policy *policy, uint32_t port)
+static const Tabard__V1__Policy *policy_of(const struct fleet *fleet,
+                                           const struct candidate *candidate)
+{
+    return ((const struct fleet_policy *)fleet->policies.items)[candidate->policy].spec->policy;
+}
+
+// The ranges were checked when the fleet was read.
+static struct port_range range_of(uint32_t value)
+{
+    struct port_range range = {0};
+    port_range_of(&range, value, NULL);
+    return range;
+}
+
+static bool speaks_of(const Tabard__V1__Policy *policy, uint16_t port)
 {
     for (size_t i = 0; i < policy->n_ports; i++) {
-        if (policy->ports[i] == port) {
+        if (port_range_has(range_of(policy->ports[i]), port)) {
             return true;
         }
     }
@@ -90,12 +105,11 @@ static bool speaks_of(const Tabard__V1__Policy *policy, uint32_t port)
 
 // Decides one port of one workload over the policies that target it and speak of the caller.
 static bool is_open(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
-                    uint32_t port)
+                    uint16_t port)
 {
-    const struct fleet_policy *policies = fleet->policies.items;
     bool is_allowed = false;
     for (uint32_t i = 0; i < num; i++) {
-        const Tabard__V1__Policy *policy = policies[candidates[i].policy].spec->policy;
+        const Tabard__V1__Policy *policy = policy_of(fleet, &candidates[i]);
         if (!speaks_of(policy, port)) {
             continue;
         }
@@ -107,17 +121,59 @@ static bool is_open(const struct fleet *fleet, const struct candidate *candidate
     return is_allowed;
 }
 
+// Returns the first port behind `port` for which the policies may decide otherwise; `last` plus one
+// if none up to `last` is.
+static uint32_t next_border(const struct fleet *fleet, const struct candidate *candidates,
+                            uint32_t num, uint16_t port, uint16_t last)
+{
+    uint32_t border = last + 1u;
+    for (uint32_t i = 0; i < num && port < last; i++) {
+        const Tabard__V1__Policy *policy = policy_of(fleet, &candidates[i]);
+        for (size_t p = 0; p < policy->n_ports; p++) {
+            const struct port_range range = range_of(policy->ports[p]);
+            uint32_t own = range.first > port ? range.first : range.last + 1u;
+            if (own > port && own < border) {
+                border = own;
+            }
+        }
+    }
+    return border;
+}
+
+// Adds what is open of a range to `ports`, in as few ranges as there can be.
+static void add_open(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
+                     struct port_range range, struct array *ports)
+{
+    struct port_range *open = NULL; // the one that the port before belongs to
+    for (uint32_t port = range.first, end; port <= range.last; port = end) {
+        end = next_border(fleet, candidates, num, (uint16_t)port, range.last);
+        if (!is_open(fleet, candidates, num, (uint16_t)port)) {
+            open = NULL;
+            continue;
+        }
+        if (open == NULL) {
+            open = array_add(ports, sizeof *open);
+            open->first = (uint16_t)port;
+        }
+        open->last = (uint16_t)(end - 1);
+    }
+}
+
 static void add_callee(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
                        struct fleet_sight *out)
 {
     const Tabard__V1__Workload *spec = fleet_workload(fleet, candidates->workload)->spec;
     uint32_t first = out->ports.num;
+    struct array open = {0}; // struct port_range
     for (size_t p = 0; p < spec->n_ports; p++) {
-        if (is_open(fleet, candidates, num, spec->ports[p])) {
-            uint32_t *port = array_add(&out->ports, sizeof *port);
-            *port = spec->ports[p];
-        }
+        add_open(fleet, candidates, num, range_of(spec->ports[p]), &open);
     }
+    const struct port_range *ranges = open.items;
+    for (uint32_t i = 0; i < open.num; i++) {
+        uint32_t *value = array_add(&out->ports, sizeof *value);
+        *value = port_range_value(ranges[i]);
+    }
+    array_cleanup(&open);
     if (out->ports.num > first) {
         struct fleet_callee *callee = array_add(&out->callees, sizeof *callee);
         *callee = (struct fleet_callee){candidates->workload, first, out->ports.num - first};

@@ -42,7 +42,7 @@ static const char whole[] =
     "    action: ALLOW\n"
     "    mode: ENFORCE\n"
     "    ports: [8080,\n"
-    "            70000]\n"
+    "            9000-9100]\n"
     "    rules:\n"
     "      - principals:\n"
     "          - \"spiffe://demo.example/ns/shop/sa/web\"\n"
@@ -60,7 +60,7 @@ Test(pb_text, a_whole_file_is_read)
     cr_expect_str_eq(config->trust_bundles[0]->crls, "");
     cr_assert_eq(config->n_policies, 1);
     cr_expect_eq(config->policies[0]->action, TABARD__V1__POLICY__ACTION__ALLOW);
-    cr_expect_eq(config->policies[0]->ports[1], 70000);
+    cr_expect_eq(config->policies[0]->ports[1], 9100u << 16 | 9000);
     cr_expect_str_eq(config->policies[0]->rules[0]->principals[1], "spiffe://demo.example/ns/x/");
     cr_expect_not_null(config->settings->interception);
     cr_expect_eq(config->settings->interception->inbound_port, 0);
@@ -100,6 +100,7 @@ Test(pb_text, a_list_of_messages_and_a_message_may_be_written_empty)
 #define EMPTY_LIST                                                                                 \
     "the list is empty, which would mean the same as no list: write at least one value, or leave " \
     "the key out"
+#define NO_PORT "is not a TCP port (1 to 65535) or a range of them, as in 8000-8999"
 #define EMPTY_TEXT                                                                                 \
     "the text is empty, which would mean the same as no text: write one, or leave the key out"
 
@@ -186,7 +187,22 @@ Test(pb_text, what_is_wrong_is_named_with_its_place)
         {"policies:\n  - mode: 1\n",
          "mesh.yaml:2:11: policies[0].mode: \"1\" is not one of ENFORCE, AUDIT"},
         {"policies:\n- ports:\n  - 1\n  - 99999999999\n",
-         "mesh.yaml:4:5: policies[0].ports[1]: \"99999999999\" is not a whole number from 0 to "
+         "mesh.yaml:4:5: policies[0].ports[1]: 99999999999 " NO_PORT},
+        {"policies: [{ports: [80, 70000]}]",
+         "mesh.yaml:1:25: policies[0].ports[1]: 70000 " NO_PORT},
+        // As a number the wire's form of 8000-8999 is none.
+        {"policies: [{ports: [589766464]}]",
+         "mesh.yaml:1:21: policies[0].ports[0]: 589766464 " NO_PORT},
+        {"inbound_ports: [{port: 0}]", "mesh.yaml:1:24: inbound_ports[0].port: 0 " NO_PORT},
+        {"inbound_ports: [{port: 8000-}]", "mesh.yaml:1:24: inbound_ports[0].port: 8000- " NO_PORT},
+        {"destinations: [{ports: ['9000-8000']}]",
+         "mesh.yaml:1:25: destinations[0].ports[0]: the range 9000-8000 ends before it begins: "
+         "write the lower port first"},
+        {"policies: [{ports: ['8080']}]",
+         "mesh.yaml:1:21: policies[0].ports[0]: \"8080\" is a text in quotes: write the number "
+         "without them"},
+        {"settings: {limits: {idle_ms: 1-2}}",
+         "mesh.yaml:1:30: settings.limits.idle_ms: \"1-2\" is not a whole number from 0 to "
          "4294967295"},
         // YAML that is not supported, and what is none.
         {"identity: &x {}", "mesh.yaml:1:11: identity: anchors (&name) are not supported"},
@@ -326,6 +342,30 @@ Test(pb_text, json_leaves_zeros_out_and_reads_back)
     cr_expect_str_eq(json, json_again);
     free(json);
     free(json_again);
+    release(config);
+    release(again);
+}
+
+Test(pb_text, a_range_of_ports_reads_quoted_or_not_and_prints_as_it_reads)
+{
+    struct err err;
+    Tabard__V1__MeshConfig *config =
+        parse("policies: [{ports: [80, 8000-8999, '9000-9001', 7-7]}]\n"
+              "inbound_ports: [{port: 1-65535}]\n",
+              &err);
+    cr_assert_not_null(config, "%s", err.text);
+    const uint32_t want[] = {80, 8999u << 16 | 8000, 9001u << 16 | 9000, 7};
+    cr_assert_eq(config->policies[0]->n_ports, NUM(want));
+    cr_expect_eq(memcmp(config->policies[0]->ports, want, sizeof want), 0);
+    cr_expect_eq(config->inbound_ports[0]->port, 0xffff0001);
+    char *json = pb_text_to_json(&config->base);
+    cr_expect_not_null(
+        strstr(json, "80,\n        \"8000-8999\",\n        \"9000-9001\",\n        7"), "%s", json);
+    cr_expect_not_null(strstr(json, "\"port\": \"1-65535\""), "%s", json);
+    Tabard__V1__MeshConfig *again = parse(json, &err);
+    cr_assert_not_null(again, "%s", err.text);
+    cr_expect_eq(memcmp(again->policies[0]->ports, want, sizeof want), 0);
+    free(json);
     release(config);
     release(again);
 }

@@ -183,6 +183,16 @@ Test(policy, each_row_decides_as_it_says)
         {DENY("d", "rules: [{source_ips: [10.0.0.0/8]}]")
              DENY("e", "rules: [{principals: ['" WEB "']}]"),
          WEB, "10.0.0.1", 80, "deny d#0"},
+        {ALLOW("p", "ports: [8000-8999], rules: [{principals: ['" WEB "']}]"), WEB, "::1", 8000,
+         "allow p#0"},
+        {ALLOW("p", "ports: [8000-8999], rules: [{principals: ['" WEB "']}]"), WEB, "::1", 8999,
+         "allow p#0"},
+        {ALLOW("p", "ports: [8000-8999], rules: [{principals: ['" WEB "']}]"), WEB, "::1", 9000,
+         "default deny"},
+        {ALLOW("p", "ports: [80, 8000-8007], rules: [{principals: ['" WEB "']}]"), WEB, "::1", 8007,
+         "allow p#0"},
+        {ALLOW("p", "ports: [80, 8000-8007], rules: [{principals: ['" WEB "']}]"), WEB, "::1", 8008,
+         "default deny"},
         {DENY("d", "ports: [81], rules: [{}]") DENY("e", "rules: [{}]"), NULL, "10.0.0.1", 80,
          "deny e#0"},
         {ALLOW("a", "rules: [{principals: ['spiffe://b.example', 'spiffe://a.example', '" WEB
@@ -242,12 +252,10 @@ Test(policy, what_is_refused_is_named)
          "the action must be written: ALLOW or DENY"},
         {"- {name: p, action: DENY, rules: [{}]}", "policies[0].mode",
          "the mode must be written: ENFORCE or AUDIT"},
-        {DENY("p", "ports: [80, 70000], rules: [{}]"), "policies[0].ports[1]",
-         "70000 is not a TCP port (1 to 65535)"},
-        {DENY("p", "ports: [0], rules: [{}]"), "policies[0].ports[0]",
-         "0 is not a TCP port (1 to 65535)"},
         {DENY("p", "ports: [80, 81, 80], rules: [{}]"), "policies[0].ports[2]",
-         "port 80 is listed twice"},
+         "80 is listed twice"},
+        {DENY("p", "ports: [80, 70-90], rules: [{}]"), "policies[0].ports[1]",
+         "70-90 and 80 have ports in common: list each port once"},
         {"- {name: p, action: ALLOW, mode: ENFORCE}", "policies[0].rules",
          "a policy without rules matches nothing: list at least one"},
         {DENY("p", "rules: []"), "policies[0].rules",
@@ -385,6 +393,12 @@ Test(policy, every_limit_holds_at_its_value_and_not_beyond)
     expect_refused(&one, "policies[0].name", "the name has 129 bytes, over the limit of 128");
 
     static Tabard__V1__Policy *many[POLICIES_MAX + 1];
+    one_init(&one);
+    one.policy.n_ports = 2;
+    one.ports[1] = 70000;
+    expect_refused(&one, "policies[0].ports[1]", "70000 is not a TCP port (1 to 65535)");
+    one.ports[1] = 0;
+    expect_refused(&one, "policies[0].ports[1]", "0 is not a TCP port (1 to 65535)");
     cr_expect_null(policy_index_new(many, POLICIES_MAX + 1, &err));
     cr_expect_str_eq(err.where, "policies");
     cr_expect_str_eq(err.text, "10001 policies are over the limit of 10000");
@@ -471,7 +485,10 @@ static void decide_slowly(const Tabard__V1__MeshConfig *config,
         bool port = policy->n_ports == 0;
         int rule = -1;
         for (size_t k = 0; k < policy->n_ports; k++) {
-            port = port || policy->ports[k] == request->port;
+            uint32_t last = policy->ports[k] >> 16;
+            uint32_t first = policy->ports[k] & 0xffff;
+            port = port || policy->ports[k] == request->port ||
+                   (first <= request->port && request->port <= last);
         }
         for (size_t k = policy->n_rules; port && k-- > 0;) {
             rule = rule_matches(policy->rules[k], is_deny, request) ? (int)k : rule;
@@ -530,6 +547,8 @@ static Tabard__V1__MeshConfig *random_config(void)
             text + len, sizeof text - len, "- {name: p%d, action: %s, mode: %s, %srules: [", i,
             is_deny ? "DENY" : "ALLOW", rand() % 3 == 0 ? "AUDIT" : "ENFORCE",
             rand() % 3 == 0   ? "ports: [80], "
+            : rand() % 3 == 0 ? "ports: [1-79, 81-90], "
+            : rand() % 3 == 0 ? "ports: [79-80], "
             : rand() % 3 == 0 ? "ports: [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,80], "
                               : "");
         int num_rules = rand() % 3 + 1;

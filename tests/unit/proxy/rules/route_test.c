@@ -142,6 +142,60 @@ Test(route, inbound_ports_are_served_as_listed_and_others_as_mtls)
     route_index_free(index);
 }
 
+Test(route, the_narrowest_entry_says_how_a_port_is_served)
+{
+    struct route_index *index = index_of("inbound_ports:\n"
+                                         "- {port: 8000-8999, mode: PERMISSIVE, detect_ms: 50}\n"
+                                         "- {port: 8443, mode: TLS_PASSTHROUGH}\n"
+                                         "- {port: 8100-8199, mode: PLAINTEXT}\n");
+    static const struct {
+        uint16_t port;
+        enum inbound_mode mode;
+        uint32_t detect_ms;
+    } rows[] = {
+        {7999, INBOUND_MTLS, 0},
+        {8000, INBOUND_PERMISSIVE, 50},
+        {8443, INBOUND_TLS_PASSTHROUGH, 0},
+        {8444, INBOUND_PERMISSIVE, 50},
+        {8150, INBOUND_PLAINTEXT, 0},
+        {8200, INBOUND_PERMISSIVE, 50},
+        {8999, INBOUND_PERMISSIVE, 50},
+        {9000, INBOUND_MTLS, 0},
+    };
+    for (size_t i = 0; i < NUM(rows); i++) {
+        struct inbound inbound = route_inbound(index, rows[i].port);
+        cr_expect_eq(inbound.mode, rows[i].mode, "port %u", rows[i].port);
+        cr_expect_eq(inbound.detect_ms, rows[i].detect_ms, "port %u", rows[i].port);
+    }
+    route_index_free(index);
+}
+
+Test(route, at_one_prefix_the_narrowest_ports_win)
+{
+    struct route_index *index = index_of(
+        "destinations:\n"
+        "- {name: any, addresses: [10.1.0.0/16], mode: PLAINTEXT}\n"
+        "- {name: wide, addresses: [10.1.0.0/16], ports: [8000-8999, 9100-9199], mode: PLAINTEXT}\n"
+        "- {name: narrow, addresses: [10.1.0.0/16], ports: [8100-8199], mode: PLAINTEXT}\n"
+        "- {name: one, addresses: [10.1.0.0/16], ports: [8150], mode: PLAINTEXT}\n"
+        "- {name: longer, addresses: [10.1.2.0/24], ports: [8150-8160], mode: PLAINTEXT}\n"
+        "- {name: elsewhere, addresses: [10.2.0.0/16], ports: [1-65535], mode: PLAINTEXT}\n");
+    static const char *const rows[][2] = {
+        {"10.1.9.9:7999", "any"},    {"10.1.9.9:8000", "wide"},   {"10.1.9.9:8100", "narrow"},
+        {"10.1.9.9:8150", "one"},    {"10.1.9.9:8151", "narrow"}, {"10.1.9.9:8200", "wide"},
+        {"10.1.9.9:9199", "wide"},   {"10.1.9.9:9200", "any"},    {"10.1.2.3:8150", "longer"},
+        {"10.1.2.3:8161", "narrow"}, {"10.2.0.1:1", "elsewhere"}, {"10.2.0.1:65535", "elsewhere"},
+        {"10.3.0.1:80", ""},
+    };
+    for (size_t i = 0; i < NUM(rows); i++) {
+        struct addr to;
+        cr_assert(addr_parse(&to, rows[i][0], false, NULL));
+        cr_expect_str_eq(route_outbound(index, &to).name, rows[i][1], "%s goes to \"%s\"",
+                         rows[i][0], route_outbound(index, &to).name);
+    }
+    route_index_free(index);
+}
+
 Test(route, listens_come_in_the_snapshots_order)
 {
     static const struct {
@@ -220,18 +274,34 @@ Test(route, what_is_refused_is_named)
          "\"10.0.0.1/8\" has host bits set: write 10.0.0.0/8, or the address alone"},
         {OUT("addresses: [web.example], mode: PLAINTEXT"), "destinations[0].addresses[0]",
          "\"web.example\" is not an IP address (as in 10.1.2.3 or fd00::1)"},
-        {OUT("addresses: [10.0.0.1], ports: [80, 70000], mode: PLAINTEXT"),
-         "destinations[0].ports[1]", "70000 is not a TCP port (1 to 65535)"},
-        {OUT("addresses: [10.0.0.1], ports: [0], mode: PLAINTEXT"), "destinations[0].ports[0]",
-         "0 is not a TCP port (1 to 65535)"},
+        {OUT("addresses: [10.0.0.1], ports: [80, 70-90], mode: PLAINTEXT"),
+         "destinations[0].ports[1]", "70-90 and 80 have ports in common: list each port once"},
+        {OUT("addresses: [10.0.0.1], ports: [70-90], mode: PLAINTEXT") "- {name: e, addresses: "
+                                                                       "[10.0.0.1], ports: "
+                                                                       "[90-99], "
+                                                                       "mode: PLAINTEXT}\n",
+         "destinations[1].addresses[0]",
+         "ports 90-99 and ports 70-90 of destinations[0] have some ports of this block in common, "
+         "and neither lies in the other"},
+        {OUT("addresses: [10.0.0.1], ports: [70-90], mode: PLAINTEXT") "- {name: e, addresses: "
+                                                                       "[10.0.0.1], ports: "
+                                                                       "[70-90], "
+                                                                       "mode: PLAINTEXT}\n",
+         "destinations[1].addresses[0]",
+         "10.0.0.1/32 at ports 70-90 is that of destinations[0] too"},
+        {OUT("addresses: [10.0.0.1, 10.0.0.1], ports: [70-90], mode: PLAINTEXT"),
+         "destinations[0].addresses[1]",
+         "10.0.0.1/32 at ports 70-90 is listed twice in this destination"},
         {OUT("addresses: [10.0.0.1], mode: MTLS"), "destinations[0].identities",
          "mode MTLS needs the identities of which the server must prove one"},
         {OUT("addresses: [10.0.0.1], mode: PLAINTEXT, identities: ['spiffe://a/b']"),
          "destinations[0].identities", "mode PLAINTEXT proves no identities: leave them out"},
         {OUT("addresses: [10.0.0.1, 10.0.0.1], mode: PLAINTEXT"), "destinations[0].addresses[1]",
          "10.0.0.1/32 at every port is listed twice in this destination"},
-        {OUT("addresses: [10.0.0.1], ports: [80, 80], mode: PLAINTEXT"),
-         "destinations[0].addresses[0]",
+        {OUT("addresses: [10.0.0.1], ports: [80, 80], mode: PLAINTEXT"), "destinations[0].ports[1]",
+         "80 is listed twice"},
+        {OUT("addresses: [10.0.0.1, 10.0.0.1], ports: [80], mode: PLAINTEXT"),
+         "destinations[0].addresses[1]",
          "10.0.0.1/32 at port 80 is listed twice in this destination"},
         {OUT("addresses: [10.0.0.0/8], ports: [80], mode: PLAINTEXT") "- {name: e, addresses: "
                                                                       "[11.0.0.1, 10.0.0.0/8], "
@@ -257,8 +327,16 @@ Test(route, what_is_refused_is_named)
         {IN("port: 80, mode: MTLS, alpn: [tabard/2]"), "inbound_ports[0].alpn[0]",
          "\"tabard/2\" is one of the mesh's own names: write tabard/1"},
         {IN("mode: MTLS"), "inbound_ports[0].port", "0 is not a TCP port (1 to 65535)"},
-        {IN("port: 70000, mode: MTLS"), "inbound_ports[0].port",
-         "70000 is not a TCP port (1 to 65535)"},
+        {IN("port: 80-90, mode: MTLS") "- {port: 90-99, mode: MTLS}\n", "inbound_ports[1].port",
+         "90-99 has ports in common with 80-90 of inbound_ports[0], and neither lies in the other"},
+        {IN("port: 80-90, mode: MTLS") "- {port: 80-90, mode: PLAINTEXT}\n",
+         "inbound_ports[1].port", "port 80-90 is that of inbound_ports[0] too"},
+        {IN("port: 80-90, mode: MTLS, listen: '0.0.0.0:80'"), "inbound_ports[0].port",
+         "a range is for traffic that is intercepted: with listen, write one port"},
+        {IN("port: 80, mode: MTLS, detect_ms: 5"), "inbound_ports[0].detect_ms",
+         "this is for mode PERMISSIVE only"},
+        {IN("port: 80, mode: PERMISSIVE, detect_ms: 86400001"), "inbound_ports[0].detect_ms",
+         "86400001 is out of range (1 to 86400000; 0 means limits.detect_ms)"},
         {IN("port: 80"), "inbound_ports[0].mode",
          "the mode must be written: MTLS, PERMISSIVE, PLAINTEXT or TLS_PASSTHROUGH"},
         {IN("port: 80, mode: MTLS") "- {port: 80, mode: PLAINTEXT}\n", "inbound_ports[1].port",

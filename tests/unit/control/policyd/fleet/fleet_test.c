@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/data/port_range.h"
 #include "control/policyd/fleet/fleet.h"
 #include "proxy/rules/policy.h"
 
@@ -33,7 +34,10 @@ Test(fleet, refuses_what_a_sidecar_could_not_use_and_says_where, .timeout = TIME
         {"workloads: [{spiffe_id: 'spiffe://demo.example/a', addresses: ['10.0.0.1/8']}]",
          "workloads[0].addresses[0]"},
         {"workloads: [{spiffe_id: 'spiffe://demo.example/a', ports: [70000]}]", "ports[0]"},
-        {"workloads: [{spiffe_id: 'spiffe://demo.example/a', ports: [80, 80]}]", "stands twice"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a', ports: [80, 80]}]",
+         "ports[1]: 80 is listed twice"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a', ports: [8080, 8000-8999]}]",
+         "ports[1]: 8000-8999 and 8080 have ports in common"},
         {"workloads: [{spiffe_id: 'spiffe://demo.example/a', certificate_seconds: 1}]",
          "certificate_seconds"},
         {"workloads: [{spiffe_id: 'spiffe://demo.example/a', by_magic: true}]", "by_magic"},
@@ -112,6 +116,17 @@ static void put_pattern(FILE *out, unsigned *seed)
     }
 }
 
+static const char *const some_ports[] = {
+    "",
+    ", ports: [80, 443]",
+    ", ports: [70-90, 443]",
+    ", ports: [1-65535]",
+    ", ports: [443, 79-80]",
+};
+static const char *const spoken_of[] = {
+    "", "", "", "ports: [80], ", "ports: [80-442], ", "ports: [1-79, 81], ", "ports: [443-65535], ",
+};
+
 static char *random_fleet(unsigned seed)
 {
     char *text = NULL;
@@ -120,7 +135,7 @@ static char *random_fleet(unsigned seed)
     fprintf(out, "workloads:\n");
     for (unsigned i = 0; i < NUM_WORKLOADS; i++) {
         fprintf(out, "- {spiffe_id: 'spiffe://demo.example/ns/%u/w%u'%s}\n", i % 4, i,
-                i % 5 == 0 ? "" : ", ports: [80, 443]");
+                some_ports[i % (sizeof some_ports / sizeof some_ports[0])]);
     }
     fprintf(out, "policies:\n");
     for (unsigned i = 0; i < NUM_POLICIES; i++) {
@@ -128,7 +143,7 @@ static char *random_fleet(unsigned seed)
         put_pattern(out, &seed);
         fprintf(out, "], policy: {name: p%u, action: %s, mode: %s, %srules: [{principals: [", i,
                 pick(&seed, 4) == 0 ? "DENY" : "ALLOW", pick(&seed, 5) == 0 ? "AUDIT" : "ENFORCE",
-                pick(&seed, 2) == 0 ? "" : "ports: [80], ");
+                spoken_of[pick(&seed, sizeof spoken_of / sizeof spoken_of[0])]);
         put_pattern(out, &seed);
         fprintf(out, "]");
         if (pick(&seed, 3) == 0) {
@@ -173,7 +188,9 @@ static bool sees(const struct fleet_sight *sight, uint32_t callee, uint32_t port
     const uint32_t *ports = sight->ports.items;
     for (uint32_t i = 0; i < sight->callees.num; i++) {
         for (uint32_t p = 0; callees[i].workload == callee && p < callees[i].num_ports; p++) {
-            if (ports[callees[i].first_port + p] == port) {
+            struct port_range range;
+            cr_assert(port_range_of(&range, ports[callees[i].first_port + p], NULL));
+            if (port_range_has(range, (uint16_t)port)) {
                 return true;
             }
         }
@@ -181,9 +198,44 @@ static bool sees(const struct fleet_sight *sight, uint32_t callee, uint32_t port
     return false;
 }
 
+static bool has(const Tabard__V1__Workload *workload, uint16_t port)
+{
+    struct port_range range;
+    for (size_t i = 0; i < workload->n_ports; i++) {
+        if (port_range_of(&range, workload->ports[i], NULL) && port_range_has(range, port)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Test(fleet, what_is_open_of_a_range_is_told_in_as_few_ranges_as_there_can_be, .timeout = TIMEOUT)
+{
+    struct err err = {{0}, {0}};
+    struct fleet_sight sight;
+    struct fleet *fleet = read_one(
+        "workloads: [{spiffe_id: 'spiffe://demo.example/a'}, {spiffe_id: "
+        "'spiffe://demo.example/b', ports: [8000-8999, 80, 9000]}]\n"
+        "policies:\n"
+        "- {targets: ['spiffe://demo.example/b'], policy: {name: p, action: ALLOW, mode: ENFORCE, "
+        "ports: [8000-8099, 8100-8999, 9000], rules: [{principals: "
+        "['spiffe://demo.example/a']}]}}\n"
+        "- {targets: ['spiffe://demo.example/b'], policy: {name: q, action: DENY, mode: ENFORCE, "
+        "ports: [8500-8501], rules: [{principals: ['spiffe://demo.example']}]}}\n",
+        &err);
+    cr_assert_not_null(fleet, "%s", err.text);
+    fleet_sight_init(&sight, fleet, fleet_find(fleet, "spiffe://demo.example/a", 23));
+    cr_assert_eq(sight.callees.num, 1);
+    static const uint32_t want[] = {8499u << 16 | 8000, 8999u << 16 | 8502, 9000};
+    cr_assert_eq(sight.ports.num, 3);
+    cr_expect_eq(memcmp(sight.ports.items, want, sizeof want), 0);
+    fleet_sight_cleanup(&sight);
+    fleet_free(fleet);
+}
+
 Test(fleet, what_a_workload_sees_is_what_the_others_would_let_in, .timeout = TIMEOUT)
 {
-    static const uint16_t ports[] = {80, 443};
+    static const uint16_t ports[] = {1, 69, 70, 79, 80, 81, 90, 91, 442, 443, 444, 65535};
     unsigned num_seen = 0;
     for (unsigned seed = 1; seed <= 20; seed++) {
         struct err err = {{0}, {0}};
@@ -194,8 +246,8 @@ Test(fleet, what_a_workload_sees_is_what_the_others_would_let_in, .timeout = TIM
             struct fleet_sight sight;
             fleet_sight_init(&sight, fleet, caller);
             for (uint32_t callee = 0; callee < fleet->workloads.num; callee++) {
-                for (size_t p = 0; p < 2; p++) {
-                    bool has_port = fleet_workload(fleet, callee)->spec->n_ports > 0;
+                for (size_t p = 0; p < sizeof ports / sizeof ports[0]; p++) {
+                    bool has_port = has(fleet_workload(fleet, callee)->spec, ports[p]);
                     bool naive = has_port && naive_allows(fleet, callee, caller, ports[p]);
                     num_seen += naive;
                     cr_expect_eq(sees(&sight, callee, ports[p]), naive,
