@@ -22,6 +22,7 @@
 #include "base/must.h"
 #include "certs/der_list.h"
 #include "certs/cert.h"
+#include "certs/key.h"
 
 #define REVOKED_LINE_MAX 80
 
@@ -144,6 +145,10 @@ static bool read_key(struct ca_store *out, const char *path, struct err *err)
     bool ok = out->ca.key != NULL || err_set(err, "%s: not an unencrypted PEM private key", path);
     if (ok && X509_check_private_key(out->ca.cert, out->ca.key) != 1) {
         ok = err_set(err, "%s: not the key of the certificate beside it", path);
+    }
+    // What a weak key signs, nobody would take.
+    if (ok && !key_check(out->ca.key, err)) {
+        ok = err_prefix(err, "%s", path);
     }
     ERR_clear_error();
     return ok;
