@@ -111,13 +111,14 @@ static void answer_report(struct worker *worker, struct worker_report *report)
     atomic_store(&worker->answer, report);
 }
 
-// Once each turn of the loop while somebody waits who may go on: handshakes whose turn it is, and
-// callers for whom there is room again.
+// Once each turn of the loop while somebody waits who may go on: connections and handshakes whose
+// turn it is, and callers for whom there is room again.
 static void on_turn(uv_idle_t *idle)
 {
     struct worker *worker = idle->data;
     uv_idle_stop(idle);
-    bool has_more = queue_pump(&worker->env);
+    bool has_more = turns_run(&worker->env);
+    has_more |= queue_pump(&worker->env);
     has_more |= acceptor_resume(&worker->acceptor);
     if (has_more) {
         uv_idle_start(idle, on_turn);
@@ -138,6 +139,7 @@ static void end_if_drained(struct worker *worker)
         !uv_is_closing((const uv_handle_t *)&worker->wake)) {
         link_close(&worker->link);
         turns_close(&worker->env);
+        heap_close(&worker->heap);
         uv_close((uv_handle_t *)&worker->wake, NULL);
         uv_close((uv_handle_t *)&worker->drain_timer, NULL);
         uv_close((uv_handle_t *)&worker->turn, NULL);
@@ -185,6 +187,7 @@ static void on_wake(uv_async_t *async)
 static void on_conn_gone(void *ctx)
 {
     struct worker *worker = ctx;
+    heap_conn_gone(&worker->heap, worker->env.num_conns);
     if (worker->env.is_full) {
         wake(worker);
     }
@@ -240,6 +243,7 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
     uv_async_init(&worker->loop, &worker->wake, on_wake);
     worker->wake.data = worker;
     turns_init(&worker->env);
+    heap_init(&worker->heap, &worker->loop);
     uv_timer_init(&worker->loop, &worker->drain_timer);
     worker->drain_timer.data = worker;
     if (!link_init(&worker->link, &worker->loop, sign_fd, LINK_SIGN, on_message, on_link_gone,

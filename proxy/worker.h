@@ -15,6 +15,7 @@
 #include "proxy/acceptor.h"
 #include "proxy/conn/conn.h"
 #include "proxy/generation.h"
+#include "proxy/heap.h"
 #include "proxy/link/link.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
@@ -35,6 +36,7 @@ struct worker {
     struct link link;
     uv_async_t wake;
     uv_timer_t drain_timer;
+    struct heap heap;
     uv_idle_t turn; // active while somebody may go on in the loop's next turn
     struct acceptor acceptor;
     bool is_draining;

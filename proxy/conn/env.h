@@ -42,7 +42,7 @@ struct conn_env {
     uint64_t next_id; // the newest; workers count in steps, each from its own index
     uint64_t id_step;
     void (*on_conn_gone)(void *ctx);
-    void (*wake)(void *ctx); // somebody who waits for a handshake, or for room, may go on now
+    void (*wake)(void *ctx); // somebody may go on who waits for a handshake, for room, or his turn
     void *ctx;               // of both
 };
 

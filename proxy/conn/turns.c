@@ -32,14 +32,11 @@ static void serve_waiting(struct pool *pool)
     }
 }
 
-static void on_idle(uv_idle_t *idle)
+bool turns_run(struct conn_env *env)
 {
-    struct conn_env *env = idle->data;
     advance_ready(&env->turns);
     serve_waiting(&env->pool);
-    if (list_is_empty(&env->turns.ready)) {
-        uv_idle_stop(idle);
-    }
+    return !list_is_empty(&env->turns.ready);
 }
 
 static const struct conn *first_waiting(const struct pool *pool)
@@ -116,7 +113,7 @@ static void on_shortage(void *ctx)
 {
     struct conn_env *env = ctx;
     stats_set(&env->stats.buffer_waits, env->pool.num_waits);
-    uv_idle_start(&env->turns.idle, on_idle);
+    env->wake(env->ctx);
     if (!uv_is_active((const uv_handle_t *)&env->turns.look)) {
         env->turns.num_waits_at_look = 0;
         uv_timer_start(&env->turns.look, on_look, TURNS_LOOK_MS, TURNS_LOOK_MS);
@@ -127,23 +124,21 @@ void turns_init(struct conn_env *env)
 {
     struct turns *turns = &env->turns;
     list_init(&turns->ready);
-    uv_idle_init(env->loop, &turns->idle);
     uv_timer_init(env->loop, &turns->look);
-    turns->idle.data = turns->look.data = env;
+    turns->look.data = env;
     pool_init(&env->pool, on_shortage, env);
 }
 
 void turns_close(struct conn_env *env)
 {
-    uv_close((uv_handle_t *)&env->turns.idle, NULL);
     uv_close((uv_handle_t *)&env->turns.look, NULL);
 }
 
 void turns_add(struct conn *conn)
 {
-    struct turns *turns = &conn->env->turns;
+    struct conn_env *env = conn->env;
     if (!list_is_linked(&conn->ready)) {
-        list_push(&turns->ready, &conn->ready);
-        uv_idle_start(&turns->idle, on_idle);
+        list_push(&env->turns.ready, &conn->ready);
+        env->wake(env->ctx);
     }
 }

@@ -5,10 +5,12 @@
 // wait for a block of the pool, in the order of their asking. If for TURNS_LOOK_MS nobody's turn
 // has come for want of blocks, the connections go whose peer has taken nothing for longest, and for
 // TURNS_STALL_MS at least (REASON_LIMIT_BUFFERS). A worker, or a test, calls turns_init before the
-// first connection and turns_close after the last; conn calls turns_add. Its thread alone.
+// first connection, turns_run after each env->wake, and turns_close after the last connection; conn
+// calls turns_add. Its thread alone.
 #ifndef TABARD_PROXY_CONN_TURNS_H
 #define TABARD_PROXY_CONN_TURNS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -23,17 +25,20 @@ struct conn;
 struct conn_env;
 
 struct turns {
-    uv_idle_t idle;             // on while somebody's turn is due
     uv_timer_t look;            // on while somebody waits for a block
     struct list ready;          // of conns
     uint64_t num_waits_at_look; // the pool's, when it was looked at last
 };
 
-// turns_init makes the handles, and the pool, which lends nothing yet. The env needs its loop.
+// turns_init makes the timer, and the pool, which lends nothing yet. The env needs its loop.
 void turns_init(struct conn_env *env);
 void turns_close(struct conn_env *env);
 
 // turns_add lets a connection advance in the loop's next turn.
 void turns_add(struct conn *conn);
+
+// turns_run lets those advance who are ready, once each, and those whom the pool has something to
+// lend. Returns whether more could in the next turn of the loop.
+bool turns_run(struct conn_env *env);
 
 #endif

@@ -279,6 +279,9 @@ static void on_turn(uv_idle_t *idle)
 {
     struct pair_end *end = idle->data;
     uv_idle_stop(idle);
+    if (turns_run(&end->env)) {
+        uv_idle_start(idle, on_turn);
+    }
     queue_pump(&end->env);
     if (end->is_paused) {
         accept_if_room(end);
