@@ -2,6 +2,7 @@
 #include "base/addr.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,11 @@ bool ip_is_unspecified(const struct ip *ip)
     return ip_is_v4(ip) ? memcmp(ip->bytes + 12, v4_any, 4) == 0 : ip_equal(ip, &v6_any);
 }
 
+bool ip_is_link_local6(const struct ip *ip)
+{
+    return ip->bytes[0] == 0xfe && (ip->bytes[1] & 0xc0) == 0x80;
+}
+
 bool ip_equal(const struct ip *a, const struct ip *b)
 {
     return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
@@ -35,7 +41,7 @@ bool ip_equal(const struct ip *a, const struct ip *b)
 
 bool addr_equal(const struct addr *a, const struct addr *b)
 {
-    return a->port == b->port && ip_equal(&a->ip, &b->ip);
+    return a->port == b->port && a->scope == b->scope && ip_equal(&a->ip, &b->ip);
 }
 
 bool ip_parse(struct ip *out, const char *text, struct err *err)
@@ -92,6 +98,7 @@ bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct er
         return err_set(err, "\"%s\": \"%s\" is not a TCP port (1 to 65535)", text, colon + 1);
     }
     out->port = (uint16_t)port;
+    out->scope = 0;
     return true;
 }
 
@@ -177,11 +184,16 @@ const char *ip_text(const struct ip *ip, char *buf)
 const char *addr_text(const struct addr *addr, char *buf)
 {
     char host[ADDR_TEXT_MAX];
+    char name[IF_NAMESIZE];
     ip_text(&addr->ip, host);
     if (ip_is_v4(&addr->ip)) {
         snprintf(buf, ADDR_TEXT_MAX, "%.45s:%u", host, addr->port);
-    } else {
+    } else if (addr->scope == 0) {
         snprintf(buf, ADDR_TEXT_MAX, "[%.45s]:%u", host, addr->port);
+    } else if (if_indextoname(addr->scope, name) != NULL) {
+        snprintf(buf, ADDR_TEXT_MAX, "[%.39s%%%.15s]:%u", host, name, addr->port);
+    } else {
+        snprintf(buf, ADDR_TEXT_MAX, "[%.39s%%%u]:%u", host, addr->scope, addr->port);
     }
     return buf;
 }
@@ -202,12 +214,14 @@ bool addr_from_sockaddr(struct addr *out, const struct sockaddr *sa)
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
         memcpy(out->ip.bytes, v4_mapped, sizeof v4_mapped);
         memcpy(out->ip.bytes + 12, &v4->sin_addr, 4);
+        out->scope = 0;
         out->port = ntohs(v4->sin_port);
         return true;
     }
     if (sa->sa_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
         memcpy(out->ip.bytes, &v6->sin6_addr, 16);
+        out->scope = ip_is_link_local6(&out->ip) ? v6->sin6_scope_id : 0;
         out->port = ntohs(v6->sin6_port);
         return true;
     }
@@ -227,6 +241,7 @@ socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *out
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
     v6->sin6_family = AF_INET6;
     memcpy(&v6->sin6_addr, addr->ip.bytes, 16);
+    v6->sin6_scope_id = addr->scope;
     v6->sin6_port = htons(addr->port);
     return sizeof *v6;
 }

@@ -2,7 +2,8 @@
 //
 // IP addresses, ports and CIDR blocks as plain values, and their text. IPv4 is kept as an
 // IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2), so that one comparison serves both families
-// and a mapped address can't slip past an IPv4 rule. Names are not resolved and zones are refused.
+// and a mapped address can't slip past an IPv4 rule. Names are not resolved. A zone (RFC 4007) is
+// refused in text that people write; an address that the kernel named keeps it.
 #ifndef TABARD_BASE_ADDR_H
 #define TABARD_BASE_ADDR_H
 
@@ -22,7 +23,8 @@ struct ip {
 
 struct addr {
     struct ip ip;
-    uint16_t port; // host order
+    uint32_t scope; // of an IPv6 link-local address: the number of its interface; 0: none
+    uint16_t port;  // host order
 };
 
 struct cidr {
@@ -33,6 +35,7 @@ struct cidr {
 bool ip_is_v4(const struct ip *ip);
 bool ip_is_loopback(const struct ip *ip);    // 127.0.0.0/8, ::1
 bool ip_is_unspecified(const struct ip *ip); // 0.0.0.0, ::
+bool ip_is_link_local6(const struct ip *ip); // fe80::/10 (RFC 4291, section 2.5.6)
 bool ip_equal(const struct ip *a, const struct ip *b);
 bool addr_equal(const struct addr *a, const struct addr *b);
 
@@ -57,13 +60,13 @@ struct ip ip_masked(const struct ip *ip, unsigned prefix_bits);
 bool port_check(uint32_t port, struct err *err);
 
 // ip_text, addr_text and cidr_text write the text into buf, of at least ADDR_TEXT_MAX bytes, and
-// return buf.
+// return buf. addr_text names a scope's interface, as in [fe80::1%eth0]:80, or gives its number.
 const char *ip_text(const struct ip *ip, char *buf);
 const char *addr_text(const struct addr *addr, char *buf);
 const char *cidr_text(const struct cidr *cidr, char *buf);
 
-// addr_from_sockaddr reads the kernel's form; false: the family is neither IPv4 nor IPv6.
-// addr_to_sockaddr writes it and returns its length.
+// addr_from_sockaddr reads the kernel's form, with the scope of a link-local address; false: the
+// family is neither IPv4 nor IPv6. addr_to_sockaddr writes it and returns its length.
 bool addr_from_sockaddr(struct addr *out, const struct sockaddr *sa);
 socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *out);
 

@@ -30,6 +30,11 @@
 #define CONTRACT_HEALTH_PORT   15021
 #define CONTRACT_PROXY_UID     1337
 
+// What `tabardctl intercept up --caller-addresses` marks answers to a caller's own address with, so
+// that they come back to the proxy; the routing table that the mark leads to.
+#define CONTRACT_RETURN_MARK  1337
+#define CONTRACT_RETURN_TABLE 133
+
 #define CONTRACT_ADMIN_PATH "/run/tabard/admin.sock" // where tabardctl asks the agent
 
 // The same numbers for usages and messages.

@@ -1,11 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/generation.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/must.h"
+#include "proxy/carry/socket.h"
 #include "proxy/conn/handshake.h"
+
+// Whether calls to the service can come from where the routes say.
+static bool check_source(const struct route_index *routes, struct err *err)
+{
+    return !route_service_source(routes)->is_caller || socket_may_be_transparent() ||
+           err_set_at(err, "settings.service_source.mode",
+                      "CALLER takes CAP_NET_RAW in the proxy (IP_TRANSPARENT: %s): start "
+                      "tabard-agent as root with --caller-addresses",
+                      strerror(errno));
+}
 
 struct generation *generation_new(const Tabard__V1__Snapshot *message,
                                   const struct generation *current, unsigned num_workers,
@@ -15,7 +28,7 @@ struct generation *generation_new(const Tabard__V1__Snapshot *message,
     atomic_init(&generation->num_refs, 1);
     generation->snapshot = snapshot_new(message, current != NULL ? current->snapshot : NULL,
                                         &handshake_hooks, time(NULL), err);
-    if (generation->snapshot != NULL &&
+    if (generation->snapshot != NULL && check_source(generation->snapshot->routes, err) &&
         listen_plan_init(&generation->plan, generation->snapshot->routes,
                          current != NULL ? &current->plan : NULL, num_workers, err)) {
         return generation;

@@ -5,9 +5,11 @@
 #define _GNU_SOURCE // setresuid
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/flags.h"
@@ -18,6 +20,7 @@
 
 static const char usage[] =
     "Usage: tabard-proxy --workers N [--uid N] [--log-level debug|info|warn|error]\n"
+    "                    [--caller-addresses]\n"
     "\n"
     "The data plane of Tabard. tabard-agent starts it, with its control socket as "
     "descriptor " CONTRACT_CONTROL_FD_TEXT "\n"
@@ -26,11 +29,13 @@ static const char usage[] =
     "  --workers N      threads that serve connections, 1 to " CONTRACT_WORKERS_MAX_TEXT "\n"
     "  --uid N          user and group to become before anything is read (needs root)\n"
     "  --log-level L    the least level that is logged (info)\n"
+    "  --caller-addresses  keep CAP_NET_RAW, to call the service from its callers' addresses\n"
     "  --help, --version\n";
 
 struct options {
     uint32_t num_workers;
     uint32_t uid; // 0: not changed
+    bool has_caller_addresses;
     enum log_level log_level;
     struct flags_asked asked;
 };
@@ -53,6 +58,7 @@ static bool options_parse(struct options *out, int argc, char **argv, struct err
          .needed = "the number of threads that serve connections"},
         {.name = "uid", .set = set_uid, .ctx = &out->uid},
         {.name = "log-level", .log_level = &out->log_level},
+        {.name = "caller-addresses", .out_given = &out->has_caller_addresses},
         FLAGS_ASKED_ROWS(&out->asked),
     };
     return flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);
@@ -74,15 +80,29 @@ static bool has_sockets(unsigned num_workers, struct err *err)
     return true;
 }
 
+// Keeps CAP_NET_RAW of the capabilities there are, which setresuid was told to leave, and no other.
+static bool keep_net_raw(struct err *err)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {
+        {.effective = 1u << CAP_NET_RAW, .permitted = 1u << CAP_NET_RAW}};
+    return syscall(SYS_capset, &header, sets) == 0 ||
+           err_set(err, "cannot keep CAP_NET_RAW, for --caller-addresses: %s", strerror(errno));
+}
+
 // Becomes an ordinary user that nobody can trace. It need not ask for a signal when the agent dies,
 // since the control socket tells.
 static bool give_up_privileges(const struct options *options, struct err *err)
 {
     if (options->uid != 0 &&
-        (setgroups(0, NULL) != 0 || setresgid(options->uid, options->uid, options->uid) != 0 ||
+        (prctl(PR_SET_KEEPCAPS, options->has_caller_addresses, 0, 0, 0) != 0 ||
+         setgroups(0, NULL) != 0 || setresgid(options->uid, options->uid, options->uid) != 0 ||
          setresuid(options->uid, options->uid, options->uid) != 0)) {
         return err_set(err, "cannot become user %u: %s; only root can", options->uid,
                        strerror(errno));
+    }
+    if (options->has_caller_addresses && !keep_net_raw(err)) {
+        return false;
     }
     process_harden();
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ||

@@ -240,6 +240,7 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
     acceptor_init(&worker->acceptor, &worker->env);
     uv_idle_init(&worker->loop, &worker->turn);
     worker->turn.data = worker;
+    host_addrs_init(&worker->env.host_addrs);
     uv_async_init(&worker->loop, &worker->wake, on_wake);
     worker->wake.data = worker;
     turns_init(&worker->env);

@@ -314,7 +314,8 @@ static bool start(struct agent *agent, struct err *err)
     struct supervise_spec spec = {.proxy_path = bootstrap->proxy_path,
                                   .log_level = bootstrap->log_level_text,
                                   .num_workers = bootstrap->num_workers,
-                                  .uid = bootstrap->proxy_uid};
+                                  .uid = bootstrap->proxy_uid,
+                                  .has_caller_addresses = bootstrap->has_caller_addresses};
     struct supervise_hooks hooks = {.ctx = agent,
                                     .on_up = on_up,
                                     .on_down = on_down,

@@ -24,6 +24,8 @@ const char *bootstrap_usage(void)
            " (the cores)\n"
            "  --proxy-uid N        the user the proxy runs as (" CONTRACT_PROXY_UID_TEXT
            " if started by root)\n"
+           "  --caller-addresses   leaves the proxy CAP_NET_RAW, which service_source CALLER "
+           "needs\n"
            "  --metrics ADDR:PORT  serves /metrics ([::]:" CONTRACT_METRICS_PORT_TEXT ")\n"
            "  --health ADDR:PORT   serves /healthz/ready and /healthz/live "
            "([::]:" CONTRACT_HEALTH_PORT_TEXT ")\n"
@@ -84,6 +86,7 @@ bool bootstrap_parse(struct bootstrap *out, int argc, char **argv, struct err *e
         {.name = "proxy", .value = &proxy_path},
         {.name = "workers", .number = &out->num_workers, .min = 1, .max = CONTRACT_WORKERS_MAX},
         {.name = "proxy-uid", .set = set_uid, .ctx = out},
+        {.name = "caller-addresses", .out_given = &out->has_caller_addresses},
         {.name = "metrics", .addr = &out->metrics},
         {.name = "health", .addr = &out->health},
         {.name = "admin", .value = &out->admin_path},

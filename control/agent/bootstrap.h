@@ -19,6 +19,7 @@ struct bootstrap {
     char proxy_path[PATH_MAX];
     uint32_t num_workers;
     int64_t proxy_uid; // -1: not switched
+    bool has_caller_addresses;
     struct addr metrics;
     struct addr health;
     const char *admin_path; // borrowed

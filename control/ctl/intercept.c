@@ -14,6 +14,8 @@
 #include "base/flags.h"
 #include "base/must.h"
 #include "control/ctl/ctl.h"
+#include "control/ctl/host.h"
+#include "control/ctl/routes.h"
 #include "control/ctl/ruleset.h"
 #include "proto/contract.h"
 
@@ -22,9 +24,13 @@ const char ctl_intercept_usage[] =
     "\n"
     "Redirects the TCP traffic of this network namespace, IPv4 and IPv6, to its sidecar: what "
     "comes\n"
-    "in to the inbound port, what goes out to the outbound port. One nftables table, inet tabard.\n"
-    "print shows the batch and touches nothing; up loads it, whatever was there before; down\n"
-    "removes it. Loopback and the proxy's own traffic are left alone.\n"
+    "in to the inbound port, what goes out to the outbound port. One nftables table, inet tabard, "
+    "and\n"
+    "the routes of the addresses from which the sidecar calls the service (protocol 133). print "
+    "shows\n"
+    "both and touches nothing; up loads them, whatever was there before; down removes them. "
+    "Loopback\n"
+    "and the proxy's own traffic are left alone; calls to IPv6 link-local addresses are refused.\n"
     "\n"
     "  --outbound-port N              where the sidecar takes what goes out "
     "(" CONTRACT_OUTBOUND_PORT_TEXT ")\n"
@@ -41,10 +47,15 @@ const char ctl_intercept_usage[] =
     "  --include-outbound-ports LIST  only these are caught\n"
     "  --exclude-outbound-cidrs LIST  called directly\n"
     "  --include-outbound-cidrs LIST  only these are caught\n"
+    "  --exclude-inbound-interfaces LIST  what comes in by them reaches the service directly\n"
+    "  --service-sources LIST         addresses of settings.service_source, to make them this "
+    "host's\n"
+    "  --caller-addresses             for its mode CALLER: brings answers to callers' addresses "
+    "back\n"
     "\n"
-    "LIST: 22,9000-9010 or 10.0.0.0/8,fd00::/8; a flag may be repeated. What is excluded and "
-    "included\n"
-    "is excluded. Exit status: 0 done, 1 not done, 2 for a wrong flag.\n";
+    "LIST: 22,9000-9010 or 10.0.0.0/8,fd00::/8 or eth1,wg0; a flag may be repeated. What is "
+    "excluded\n"
+    "and included is excluded. Exit status: 0 done, 1 not done, 2 for a wrong flag.\n";
 
 static bool set_port(void *out, const char *value, struct err *err)
 {
@@ -69,6 +80,16 @@ static bool add_uids(void *list, const char *value, struct err *err)
 static bool add_cidrs(void *list, const char *value, struct err *err)
 {
     return ruleset_add_cidrs(list, value, err);
+}
+
+static bool add_interfaces(void *list, const char *value, struct err *err)
+{
+    return ruleset_add_interfaces(list, value, err);
+}
+
+static bool add_addresses(void *list, const char *value, struct err *err)
+{
+    return ruleset_add_addresses(list, value, err);
 }
 
 // Asks nf_tables for its generation, which changes nothing, and returns the errno of the answer.
@@ -144,9 +165,6 @@ static bool fail_nft(const char *said, struct err *err)
 
 static bool load(const char *text, struct err *err)
 {
-    if (!check_nf_tables(err)) {
-        return false;
-    }
     struct nft_ctx *nft = must_have(nft_ctx_new(NFT_CTX_DEFAULT));
     bool is_buffered = nft_ctx_buffer_output(nft) == 0 && nft_ctx_buffer_error(nft) == 0;
     must_have(is_buffered ? nft : NULL);
@@ -156,6 +174,33 @@ static bool load(const char *text, struct err *err)
     }
     nft_ctx_free(nft);
     return good;
+}
+
+// Reads this host and makes the routes that the ruleset wants, or removes all with is_down.
+static bool change_routes(bool is_down, const struct ruleset *ruleset, struct err *err)
+{
+    struct rtnl rtnl;
+    struct host host = {0};
+    int error = rtnl_open(&rtnl);
+    if (error != 0) {
+        return err_set(err, "this host's routes can't be asked for: %s", strerror(error));
+    }
+    bool good = is_down ? routes_down(&rtnl, err)
+                        : host_read(&host, &rtnl, err) && host_check(&host, ruleset, err) &&
+                              routes_up(&rtnl, &host, ruleset, err);
+    host_cleanup(&host);
+    rtnl_close(&rtnl);
+    return good;
+}
+
+static bool up(const struct ruleset *ruleset, const char *text, struct err *err)
+{
+    return check_nf_tables(err) && change_routes(false, ruleset, err) && load(text, err);
+}
+
+static bool down(const char *text, struct err *err)
+{
+    return check_nf_tables(err) && load(text, err) && change_routes(true, NULL, err);
 }
 
 static int run(const char *action, const struct ruleset *ruleset)
@@ -171,8 +216,10 @@ static int run(const char *action, const struct ruleset *ruleset)
     bool good = true;
     if (is_print) {
         printf("%s", text);
+        routes_print(stdout, ruleset);
     } else {
-        good = load(text, &err) || err_prefix(&err, "intercept %s", action);
+        good = (is_down ? down(text, &err) : up(ruleset, text, &err)) ||
+               err_prefix(&err, "intercept %s", action);
     }
     free(text);
     return good ? CTL_OK : ctl_fail(CTL_FAILED, &err);
@@ -202,6 +249,11 @@ int ctl_intercept(int argc, char **argv)
         {.name = "include-outbound-cidrs",
          .set = add_cidrs,
          .ctx = &ruleset.include_outbound_cidrs},
+        {.name = "exclude-inbound-interfaces",
+         .set = add_interfaces,
+         .ctx = &ruleset.exclude_inbound_interfaces},
+        {.name = "service-sources", .set = add_addresses, .ctx = &ruleset.service_sources},
+        {.name = "caller-addresses", .out_given = &ruleset.has_caller_addresses},
     };
     const char *action = NULL;
     size_t num_operands = 0;

@@ -136,6 +136,54 @@ static bool add_cidr(void *list, const char *piece, struct err *err)
     return cidr_parse(&cidrs->cidrs[cidrs->num], piece, err) && ++cidrs->num > 0;
 }
 
+static bool is_interface_name(const char *text)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  "._-:@";
+    size_t len = strlen(text);
+    return len > 0 && len < IF_NAMESIZE && strspn(text, allowed) == len;
+}
+
+static bool add_interface(void *list, const char *piece, struct err *err)
+{
+    struct name_list *names = list;
+    if (!is_interface_name(piece)) {
+        return err_set(err, "\"%s\" is not the name of an interface (as in eth0)", piece);
+    }
+    if (names->num == RULESET_RANGES_MAX) {
+        return err_set(err, "more than %d entries in one list", RULESET_RANGES_MAX);
+    }
+    snprintf(names->names[names->num++], IF_NAMESIZE, "%s", piece);
+    return true;
+}
+
+static bool add_address(void *list, const char *piece, struct err *err)
+{
+    struct ip ip;
+    return ip_parse(&ip, piece, err) && add_cidr(list, piece, err);
+}
+
+bool ruleset_add_interfaces(struct name_list *list, const char *text, struct err *err)
+{
+    return for_each(text, add_interface, list, err);
+}
+
+bool ruleset_add_addresses(struct cidr_list *list, const char *text, struct err *err)
+{
+    return for_each(text, add_address, list, err);
+}
+
+bool ruleset_excludes_interface(const struct ruleset *ruleset, const char *name)
+{
+    const struct name_list *list = &ruleset->exclude_inbound_interfaces;
+    for (size_t i = 0; i < list->num; i++) {
+        if (strcmp(list->names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool ruleset_add_ports(struct number_ranges *list, const char *text, struct err *err)
 {
     return for_each(text, add_port, list, err);
@@ -213,22 +261,24 @@ static void put_cidrs(FILE *out, const struct cidr_list *list, bool is_v4)
 
 // Writes the rule that leaves the ports of a list alone, or with is_include all other ports. An
 // empty list needs no rule.
-static void put_port_rule(FILE *out, const struct number_ranges *list, bool is_include)
+static void put_port_rule(FILE *out, const struct number_ranges *list, bool is_include,
+                          const char *verdict)
 {
     if (list->num > 0) {
         fprintf(out, "    tcp dport %s{ ", is_include ? "!= " : "");
         put_ranges(out, list);
-        fprintf(out, " } counter return\n");
+        fprintf(out, " } counter %s\n", verdict);
     }
 }
 
-static void put_exclude_cidrs(FILE *out, const struct cidr_list *list, const char *field)
+static void put_exclude_cidrs(FILE *out, const struct cidr_list *list, const char *field,
+                              const char *verdict)
 {
     for (int is_v4 = 1; is_v4 >= 0; is_v4--) {
         if (num_of_family(list, is_v4) > 0) {
             fprintf(out, "    %s %s { ", is_v4 ? "ip" : "ip6", field);
             put_cidrs(out, list, is_v4);
-            fprintf(out, " } counter return\n");
+            fprintf(out, " } counter %s\n", verdict);
         }
     }
 }
@@ -240,9 +290,9 @@ static void put_include_cidrs(FILE *out, const struct cidr_list *list)
         if (num_of_family(list, is_v4) > 0) {
             fprintf(out, "    %s daddr != { ", is_v4 ? "ip" : "ip6");
             put_cidrs(out, list, is_v4);
-            fprintf(out, " } counter return\n");
+            fprintf(out, " } counter accept\n");
         } else {
-            fprintf(out, "    meta nfproto %s counter return\n", is_v4 ? "ipv4" : "ipv6");
+            fprintf(out, "    meta nfproto %s counter accept\n", is_v4 ? "ipv4" : "ipv6");
         }
     }
 }
@@ -268,42 +318,96 @@ static void put_zone(FILE *out, const struct ruleset *ruleset)
     fprintf(out, "  }\n");
 }
 
+// A chain that both chains of outbound traffic ask first: what is left alone is accepted there.
+static void put_left_alone(FILE *out, const struct ruleset *ruleset)
+{
+    fprintf(out,
+            "  chain left_alone {\n"
+            "    meta l4proto != tcp accept\n"
+            "    meta skuid %u counter accept\n",
+            ruleset->proxy_uid);
+    if (ruleset->exclude_uids.num > 0) {
+        fprintf(out, "    meta skuid { ");
+        put_ranges(out, &ruleset->exclude_uids);
+        fprintf(out, " } counter accept\n");
+    }
+    fprintf(out, "    oifname \"lo\" accept\n");
+    put_port_rule(out, &ruleset->exclude_outbound_ports, false, "accept");
+    put_exclude_cidrs(out, &ruleset->exclude_outbound_cidrs, "daddr", "accept");
+    put_port_rule(out, &ruleset->include_outbound_ports, true, "accept");
+    put_include_cidrs(out, &ruleset->include_outbound_cidrs);
+    fprintf(out, "  }\n");
+}
+
+static void put_inbound(FILE *out, const struct ruleset *ruleset)
+{
+    const struct name_list *interfaces = &ruleset->exclude_inbound_interfaces;
+    fprintf(out, "  chain inbound {\n"
+                 "    type nat hook prerouting priority dstnat; policy accept;\n"
+                 "    iifname \"lo\" return\n"
+                 "    meta l4proto != tcp return\n");
+    for (size_t i = 0; i < interfaces->num; i++) {
+        fprintf(out, "    iifname \"%s\" counter return\n", interfaces->names[i]);
+    }
+    put_port_rule(out, &ruleset->exclude_inbound_ports, false, "return");
+    put_exclude_cidrs(out, &ruleset->exclude_inbound_cidrs, "saddr", "return");
+    put_port_rule(out, &ruleset->include_inbound_ports, true, "return");
+    fprintf(out, "    meta l4proto tcp counter redirect to :%u\n  }\n", ruleset->inbound_port);
+}
+
+// A call to an IPv6 link-local address can't be redirected: the caller's socket is bound to an
+// interface, and ::1 is another one's. It is refused, rather than lost.
+static void put_outbound(FILE *out, const struct ruleset *ruleset)
+{
+    // nft 1.0.6 doesn't take the name dstnat in an output hook.
+    fprintf(out,
+            "  chain link_local {\n"
+            "    type filter hook output priority -101; policy accept;\n"
+            "    meta nfproto != ipv6 accept\n"
+            "    ip6 daddr != fe80::/10 accept\n"
+            "    ct direction reply accept\n"
+            "    jump left_alone\n"
+            "    meta l4proto tcp counter reject with tcp reset\n"
+            "  }\n"
+            "  chain outbound {\n"
+            "    type nat hook output priority -100; policy accept;\n"
+            "    jump left_alone\n"
+            "    meta l4proto tcp counter redirect to :%u\n"
+            "  }\n",
+            ruleset->outbound_port);
+}
+
+// Brings the answers to a caller's own address back to the proxy, which called the service from
+// there: all that the proxy calls over lo is marked in connection tracking, and the mark of an
+// answer leads to a routing table by which every address is this host's.
+static void put_callers(FILE *out, const struct ruleset *ruleset)
+{
+    if (ruleset->has_caller_addresses) {
+        fprintf(out,
+                "  chain callers {\n"
+                "    type route hook output priority mangle; policy accept;\n"
+                "    meta l4proto != tcp return\n"
+                "    meta skuid %u oifname \"lo\" ct direction original ct mark set %d\n"
+                "    ct direction reply ct mark %d meta mark set %d\n"
+                "  }\n",
+                ruleset->proxy_uid, CONTRACT_RETURN_MARK, CONTRACT_RETURN_MARK,
+                CONTRACT_RETURN_MARK);
+    }
+}
+
 static void put_chains(FILE *out, const struct ruleset *ruleset)
 {
     put_zone(out, ruleset);
+    put_callers(out, ruleset);
     // A segment that connection tracking finds invalid would pass the NAT unchanged and be answered
     // with a reset.
     fprintf(out, "  chain invalid {\n"
                  "    type filter hook prerouting priority mangle; policy accept;\n"
                  "    meta l4proto tcp ct state invalid counter drop\n"
                  "  }\n");
-    fprintf(out, "  chain inbound {\n"
-                 "    type nat hook prerouting priority dstnat; policy accept;\n"
-                 "    iifname \"lo\" return\n"
-                 "    meta l4proto != tcp return\n");
-    put_port_rule(out, &ruleset->exclude_inbound_ports, false);
-    put_exclude_cidrs(out, &ruleset->exclude_inbound_cidrs, "saddr");
-    put_port_rule(out, &ruleset->include_inbound_ports, true);
-    fprintf(out, "    meta l4proto tcp counter redirect to :%u\n  }\n", ruleset->inbound_port);
-
-    // nft 1.0.6 doesn't take the name dstnat in an output hook.
-    fprintf(out,
-            "  chain outbound {\n"
-            "    type nat hook output priority -100; policy accept;\n"
-            "    meta l4proto != tcp return\n"
-            "    meta skuid %u counter return\n",
-            ruleset->proxy_uid);
-    if (ruleset->exclude_uids.num > 0) {
-        fprintf(out, "    meta skuid { ");
-        put_ranges(out, &ruleset->exclude_uids);
-        fprintf(out, " } counter return\n");
-    }
-    fprintf(out, "    oifname \"lo\" return\n");
-    put_port_rule(out, &ruleset->exclude_outbound_ports, false);
-    put_exclude_cidrs(out, &ruleset->exclude_outbound_cidrs, "daddr");
-    put_port_rule(out, &ruleset->include_outbound_ports, true);
-    put_include_cidrs(out, &ruleset->include_outbound_cidrs);
-    fprintf(out, "    meta l4proto tcp counter redirect to :%u\n  }\n", ruleset->outbound_port);
+    put_inbound(out, ruleset);
+    put_left_alone(out, ruleset);
+    put_outbound(out, ruleset);
 }
 
 char *ruleset_up(const struct ruleset *ruleset)

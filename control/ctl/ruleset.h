@@ -6,6 +6,7 @@
 #ifndef TABARD_CONTROL_CTL_RULESET_H
 #define TABARD_CONTROL_CTL_RULESET_H
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,11 @@ struct number_ranges {
     size_t num;
 };
 
+struct name_list {
+    char names[RULESET_RANGES_MAX][IF_NAMESIZE];
+    size_t num;
+};
+
 struct cidr_list {
     struct cidr cidrs[RULESET_RANGES_MAX];
     size_t num;
@@ -47,6 +53,9 @@ struct ruleset {
     struct cidr_list exclude_inbound_cidrs; // by the caller's address
     struct cidr_list exclude_outbound_cidrs;
     struct cidr_list include_outbound_cidrs;
+    struct name_list exclude_inbound_interfaces;
+    struct cidr_list service_sources; // settings.service_source's addresses, beside the defaults
+    bool has_caller_addresses;        // its mode is CALLER: answers to callers come back
 };
 
 // ruleset_init sets the defaults of proto/contract.h, nothing excluded but the sidecar's own
@@ -55,14 +64,19 @@ void ruleset_init(struct ruleset *ruleset);
 
 // ruleset_set_uid and ruleset_set_port read one number; uid 0 is refused, since all of root's
 // traffic would bypass the sidecar. ruleset_check refuses a combination. ruleset_add_* read
-// "22,9000-9010" or "10.0.0.0/8,fd00::/8" into a list and may be called again for more. false sets
-// err, and its text names the value.
+// "22,9000-9010", "10.0.0.0/8,fd00::/8", "eth1,wg0" or "10.9.9.9,fd00::9" into a list and may be
+// called again for more. false sets err, and its text names the value.
 bool ruleset_set_uid(uint32_t *out, const char *text, struct err *err);
 bool ruleset_set_port(uint16_t *out, const char *text, struct err *err);
 bool ruleset_add_ports(struct number_ranges *list, const char *text, struct err *err);
 bool ruleset_add_uids(struct number_ranges *list, const char *text, struct err *err);
 bool ruleset_add_cidrs(struct cidr_list *list, const char *text, struct err *err);
+bool ruleset_add_interfaces(struct name_list *list, const char *text, struct err *err);
+bool ruleset_add_addresses(struct cidr_list *list, const char *text, struct err *err);
 bool ruleset_check(const struct ruleset *ruleset, struct err *err);
+
+// ruleset_excludes_interface says whether what comes in by this interface is left alone.
+bool ruleset_excludes_interface(const struct ruleset *ruleset, const char *name);
 
 // ruleset_up returns the batch that makes the table, in place of one that is there; ruleset_down
 // the one that deletes it. Both are malloc'd.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/carry/socket.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     KEEPALIVE_IDLE_SECONDS = 60,
@@ -65,17 +68,70 @@ static void on_connect(uv_connect_t *req, int status)
     }
 }
 
-void socket_connect(struct socket *sock, const struct addr *addr)
+// Returns the descriptor, made now if there is none yet; -1 sets errno.
+static int descriptor(struct socket *sock, int family)
+{
+    int fd = socket_fd(sock);
+    if (fd >= 0) {
+        return fd;
+    }
+    fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    if (fd < 0) {
+        return -1;
+    }
+    int error = uv_tcp_open(&sock->tcp, fd);
+    if (error != 0) {
+        close(fd);
+        errno = -error;
+        return -1;
+    }
+    return fd;
+}
+
+int socket_bind(struct socket *sock, const struct addr *source, bool is_transparent)
+{
+    static const int on = 1;
+    struct sockaddr_storage sa;
+    socklen_t sa_len = addr_to_sockaddr(source, &sa);
+    int fd = descriptor(sock, sa.ss_family);
+    if (fd < 0) {
+        return errno;
+    }
+    bool is_v4 = sa.ss_family == AF_INET;
+    int level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+    // bind(2) counts an IPv4 address that a route makes this host's, but not an IPv6 one.
+    int option = !is_transparent ? IPV6_FREEBIND : is_v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT;
+    bool is_plain = is_v4 && !is_transparent;
+    return (is_plain || setsockopt(fd, level, option, &on, sizeof on) == 0) &&
+                   setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) == 0 &&
+                   bind(fd, (const struct sockaddr *)&sa, sa_len) == 0
+               ? 0
+               : errno;
+}
+
+bool socket_may_be_transparent(void)
+{
+    static const int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    bool may = fd >= 0 && setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof on) == 0;
+    int error = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    errno = error;
+    return may;
+}
+
+int socket_connect(struct socket *sock, const struct addr *addr)
 {
     struct sockaddr_storage sa;
     addr_to_sockaddr(addr, &sa);
     int error =
         uv_tcp_connect(&sock->req.connect, &sock->tcp, (const struct sockaddr *)&sa, on_connect);
-    if (error != 0) {
-        fail(&sock->side, error);
-    } else {
+    if (error == 0) {
         socket_set_options(socket_fd(sock));
     }
+    return -error;
 }
 
 // Without room libuv reports UV_ENOBUFS, and leaves the socket for this turn of the loop. It would

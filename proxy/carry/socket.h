@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A TCP socket of libuv that carries a side's bytes. A conn embeds it, calls socket_init, then
-// socket_accept or socket_connect, and uses only the side from then on; the side's on_closed says
-// when its memory may go. One worker's thread.
+// socket_accept, or socket_connect with or without a socket_bind before it, and uses only the side
+// from then on; the side's on_closed says when its memory may go. One worker's thread.
 #ifndef TABARD_PROXY_CARRY_SOCKET_H
 #define TABARD_PROXY_CARRY_SOCKET_H
 
@@ -28,9 +28,21 @@ void socket_init(struct socket *sock, uv_loop_t *loop, struct pool *pool, void *
 // socket_accept takes the next connection of a listener. Returns 0 or an errno value.
 int socket_accept(struct socket *sock, uv_stream_t *listener);
 
-// socket_connect starts a connection. on_change is called once is_connected or error is set; where
-// it fails at once, error is set on return and on_change is not called.
-void socket_connect(struct socket *sock, const struct addr *addr);
+// socket_bind chooses the address that a call will come from; the kernel chooses the port when it
+// is made, so that one port serves as many calls as there are destinations. With is_transparent the
+// address may be another host's (IP_TRANSPARENT, which takes CAP_NET_RAW or CAP_NET_ADMIN). It may
+// be called again with another address of the same family after a socket_connect that returned
+// EADDRNOTAVAIL. Returns 0 or an errno value.
+int socket_bind(struct socket *sock, const struct addr *source, bool is_transparent);
+
+// socket_may_be_transparent says whether socket_bind can take another host's address; false sets
+// errno.
+bool socket_may_be_transparent(void);
+
+// socket_connect starts a connection, after a socket_bind or without. on_change is called once
+// is_connected or the side's error is set. Returns 0, or an errno value where it fails at once;
+// EADDRNOTAVAIL: there is no free port, and it may be called again.
+int socket_connect(struct socket *sock, const struct addr *addr);
 
 // socket_fd returns the descriptor, which stays the socket's; -1: there is none yet.
 int socket_fd(const struct socket *sock);

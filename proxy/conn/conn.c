@@ -51,6 +51,8 @@ static void on_timer(uv_timer_t *timer)
         closing_now(conn);
     } else if (reason == REASON_NONE) {
         conn->is_detect_over = true;
+        conn->is_overdue = false;
+        conn->timer_due_ms = UINT64_MAX; // none, until deadline_sync sets one
         conn_advance(conn);
     } else {
         conn_end(conn, reason, NULL);
@@ -58,12 +60,12 @@ static void on_timer(uv_timer_t *timer)
 }
 
 // Sets the deadline of a step that begins to wait, and pulls RELAY's nearer when something new may
-// end it sooner. Bytes that move only push it away, which is seen when the timer fires: no system
-// call and no timer for a message.
+// end it sooner, or CONNECT's to the next try for a local port. Bytes that move only push it away,
+// which is seen when the timer fires: no system call and no timer for a message.
 static void deadline_sync(struct conn *conn, bool is_new)
 {
     bool may_end_sooner = conn->plain->writing_len > 0 || conn->mesh->writing_len > 0 ||
-                          conn->up.is_ending != conn->down.is_ending;
+                          conn->up.is_ending != conn->down.is_ending || conn->is_waiting_for_port;
     if (is_new) {
         conn->is_overdue = false;
     }
@@ -129,22 +131,16 @@ void conn_advance(struct conn *conn)
     stats_set(&conn->env->stats.buffer_bytes, pool_bytes_lent(&conn->env->pool));
 }
 
-static struct socket *socket_of(struct conn *conn, const struct side *side)
+struct socket *conn_socket(struct conn *conn, const struct side *side)
 {
     return side == conn->mesh ? &conn->mesh_socket : &conn->plain_socket;
 }
 
-static void socket_make(struct conn *conn, const struct side *side)
+void conn_make_socket(struct conn *conn, const struct side *side)
 {
-    socket_init(socket_of(conn, side), conn->env->loop, &conn->env->pool, conn, on_change,
+    socket_init(conn_socket(conn, side), conn->env->loop, &conn->env->pool, conn, on_change,
                 closing_on_handle_closed);
     conn->handles_open++;
-}
-
-void conn_dial(struct conn *conn)
-{
-    socket_make(conn, conn->dialed);
-    socket_connect(socket_of(conn, conn->dialed), &conn->destination);
 }
 
 int conn_caller_error(const struct conn *conn)
@@ -154,7 +150,7 @@ int conn_caller_error(const struct conn *conn)
 
 bool conn_origin(struct conn *conn, struct origin *out, bool is_intercepted)
 {
-    return origin_read(out, socket_fd(socket_of(conn, conn->accepted)), is_intercepted);
+    return origin_read(out, socket_fd(conn_socket(conn, conn->accepted)), is_intercepted);
 }
 
 static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spec)
@@ -180,7 +176,7 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
     uv_timer_init(env->loop, &conn->timer);
     conn->timer.data = conn;
     conn->handles_open = 1;
-    socket_make(conn, conn->accepted);
+    conn_make_socket(conn, conn->accepted);
     conn->next = env->conns;
     if (env->conns != NULL) {
         env->conns->prev = conn;
@@ -228,7 +224,7 @@ void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct liste
     struct conn *conn = conn_new(env, spec);
     stats_add(&env->stats.opened[conn->direction], 1);
     stats_add(&env->stats.open[conn->direction], 1);
-    int error = socket_accept(socket_of(conn, conn->accepted), listener);
+    int error = socket_accept(conn_socket(conn, conn->accepted), listener);
     if (error != 0) {
         conn_end(conn, REASON_NO_ORIGIN, strerror(error));
     } else {

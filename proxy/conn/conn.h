@@ -17,7 +17,7 @@
 #include "proxy/carry/socket.h"
 #include "proxy/conn/env.h"
 #include "proxy/conn/handshake.h"
-#include "proxy/conn/origin.h"
+#include "proxy/origin/origin.h"
 #include "proxy/trust/peer.h"
 #include "proxy/link/stats.h"
 #include "proxy/rules/reason.h"
@@ -64,6 +64,7 @@ struct conn {
     enum direction direction : 8;
     enum listen_kind kind : 8;
     enum reason reason : 8; // REASON_NONE while it lives
+    uint8_t num_port_waits;
     bool is_advancing : 1;
     bool wants_advance : 1; // something happened meanwhile
     bool is_step_begun : 1; // the current step has run before
@@ -74,8 +75,10 @@ struct conn {
     bool is_detect_over : 1;  // the caller stayed silent
     bool is_alpn_refused : 1; // the server ended cleanly, and seemingly for its protocol's sake
     bool is_overdue : 1; // a deadline has passed; it ends what the sockets have not mended since
+    bool is_waiting_for_port : 1; // CONNECT: no local port is free (proxy/conn/dial.h)
     struct addr source;
     struct addr destination;
+    uint64_t dial_ms;           // is_waiting_for_port: when to try again
     uint16_t port;              // inbound: the application's, as policies name it
     int rule;                   // that decided; -1: none
     const char *policy;         // borrowed from the snapshot in force, renewed at each re-check
@@ -119,6 +122,10 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail);
 
 // conn_advance runs steps until one waits.
 void conn_advance(struct conn *conn);
+
+// conn_socket returns the carrier of one of the two sides; conn_make_socket makes it.
+struct socket *conn_socket(struct conn *conn, const struct side *side);
+void conn_make_socket(struct conn *conn, const struct side *side);
 
 // conn_step returns the step that a connection is in: CLOSING from its end on.
 static inline enum step conn_step(const struct conn *conn)

@@ -59,8 +59,14 @@ uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason)
 
 uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason)
 {
+    uint64_t left = step_left(conn, conn->env->limits.connect_ms);
     *out_reason = REASON_CONNECT_TIMEOUT;
-    return step_left(conn, conn->env->limits.connect_ms);
+    if (conn->is_waiting_for_port) {
+        uint64_t wait = left_of(conn->dial_ms, 0, conn_now_ms(conn));
+        *out_reason = wait < left ? REASON_NONE : REASON_NO_LOCAL_PORT;
+        return least(wait, left);
+    }
+    return left;
 }
 
 uint64_t deadline_queue(const struct conn *conn, enum reason *out_reason)

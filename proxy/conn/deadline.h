@@ -20,6 +20,9 @@ uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason);
 // As long as connect_ms if no handshake with the destination ends well meanwhile, and as queue_ms
 // at the most.
 uint64_t deadline_queue(const struct conn *conn, enum reason *out_reason);
+
+// While the call waits for a local port, the reason is REASON_NONE until it is to be tried again
+// for the last time.
 uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason);
 
 // hello_ms for the ClientHello, and no more than handshake_ms; queue_ms to wait for a turn; then

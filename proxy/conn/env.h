@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "proxy/carry/pool.h"
 #include "proxy/limits/gate.h"
-#include "proxy/conn/origin.h"
+#include "proxy/origin/host_addrs.h"
 #include "proxy/trust/peer.h"
 #include "proxy/link/stats.h"
 #include "proxy/conn/turns.h"
@@ -31,6 +31,8 @@ struct conn_env {
     struct stats stats;
     struct signer signer;
     struct host_addrs host_addrs;
+    struct addr searched; // a destination for which no local port was free, until search_ms
+    uint64_t search_ms;
     uint16_t outbound_port; // the interception's own ports; 0: none
     uint16_t inbound_port;
     struct conn *conns; // the list's head

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/conn/deadline.h"
+#include "proxy/conn/dial.h"
 #include "proxy/conn/protocol.h"
 #include "proxy/carry/hello.h"
 #include "proxy/carry/tls.h"
@@ -34,7 +35,7 @@ static bool is_own_port(const struct conn_env *env, uint16_t port)
 }
 
 // Returns why the destination may not be followed: it is this sidecar, or loopback, or, inbound,
-// not an address of this host. REASON_NONE: it may.
+// not an address of this host, or nobody knows whose it is. REASON_NONE: it may.
 static enum reason origin_refusal(struct conn *conn, const struct origin *origin)
 {
     struct conn_env *env = conn->env;
@@ -45,7 +46,11 @@ static enum reason origin_refusal(struct conn *conn, const struct origin *origin
     if (ip_is_loopback(&to->ip) || ip_is_unspecified(&to->ip)) {
         return REASON_LOOPBACK;
     }
-    bool is_ours = host_addrs_has(&env->host_addrs, &to->ip, conn_now_ms(conn));
+    enum host_addrs_answer answer = host_addrs_ask(&env->host_addrs, to, 0, conn_now_ms(conn));
+    bool is_ours = answer == HOST_ADDRS_YES;
+    if (answer == HOST_ADDRS_UNKNOWN) {
+        return REASON_NO_ORIGIN;
+    }
     if (is_ours && is_own_port(env, to->port)) {
         return REASON_LOOP;
     }
@@ -73,7 +78,10 @@ static enum step_result step_origin(struct conn *conn)
     conn->destination = origin.original;
     conn->port = origin.original.port;
     enum reason refusal = origin_refusal(conn, &origin);
-    return refusal == REASON_NONE ? STEP_NEXT : ended(conn, refusal, NULL);
+    return refusal == REASON_NONE ? STEP_NEXT
+           : refusal == REASON_NO_ORIGIN
+               ? ended(conn, refusal, strerror(conn->env->host_addrs.error))
+               : ended(conn, refusal, NULL);
 }
 
 static enum step_result fork_to(struct conn *conn, const enum step *path)
@@ -205,8 +213,8 @@ static enum step_result step_queue(struct conn *conn)
 static enum step_result step_connect(struct conn *conn)
 {
     struct side *side = conn->dialed;
-    if (!conn->is_step_begun) {
-        conn_dial(conn);
+    if ((!conn->is_step_begun || conn->is_waiting_for_port) && !conn_dial(conn)) {
+        return STEP_ENDED;
     }
     if (side->error == ECONNREFUSED) {
         return ended(conn, REASON_CONNECT_REFUSED, NULL);

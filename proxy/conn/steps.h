@@ -32,12 +32,10 @@ extern const enum step path_start[];
 // The step of a connection that has ended, in proxy/conn/closing.c.
 enum step_result step_closing(struct conn *conn);
 
-// The steps know no carrier, so proxy/conn/conn.c does these for them. conn_origin asks where the
-// caller was going, as origin_read does. conn_caller_error returns the errno value with which the
-// caller's socket has failed unread, or 0. conn_dial makes the dialed side and calls the
-// destination.
+// The steps know no carrier, so proxy/conn/conn.c does these for them, and proxy/conn/dial.h dials.
+// conn_origin asks where the caller was going, as origin_read does. conn_caller_error returns the
+// errno value with which the caller's socket has failed unread, or 0.
 bool conn_origin(struct conn *conn, struct origin *out, bool is_intercepted);
 int conn_caller_error(const struct conn *conn);
-void conn_dial(struct conn *conn);
 
 #endif

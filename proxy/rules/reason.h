@@ -40,6 +40,8 @@
     X(REASON_LOOP, "loop", ALERT_NONE, EACH)                                                       \
     X(REASON_LOOPBACK, "loopback", ALERT_NONE, EACH)                                               \
     X(REASON_NOT_LOCAL, "not_local", ALERT_NONE, EACH)                                             \
+    X(REASON_NO_SOURCE, "no_source_address", ALERT_INTERNAL_ERROR, EACH)                           \
+    X(REASON_NO_LOCAL_PORT, "no_local_port", ALERT_INTERNAL_ERROR, EACH)                           \
     X(REASON_CONNECT_REFUSED, "connect_refused", ALERT_INTERNAL_ERROR, EACH)                       \
     X(REASON_CONNECT_TIMEOUT, "connect_timeout", ALERT_INTERNAL_ERROR, EACH)                       \
     X(REASON_CONNECT_FAILED, "connect_failed", ALERT_INTERNAL_ERROR, EACH)                         \

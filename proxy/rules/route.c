@@ -91,6 +91,11 @@ const struct listen_spec *route_listens(const struct route_index *index)
     return index->listens;
 }
 
+const struct service_source *route_service_source(const struct route_index *index)
+{
+    return &index->service_source;
+}
+
 const struct limits *route_limits(const struct route_index *index)
 {
     return &index->limits;

@@ -24,6 +24,7 @@
 #define DESTINATION_NAME_LEN_MAX   253
 #define INBOUND_PORTS_MAX          1024
 #define FORWARDS_MAX               1024
+#define SERVICE_SOURCES_MAX        64
 
 struct route_index; // opaque
 
@@ -35,9 +36,10 @@ struct route_index; // opaque
 // foreign_tls or detect_ms on a port that isn't PERMISSIVE; a range with `listen`; an ALPN list
 // that alpn_list_init refuses, or where no TLS of ours is; `application` without `listen`; a
 // `listen` used twice, or on a port of the interception; a forward whose destination is one of the
-// listens of the forwards, or an application that is any listen (a loop); unknown protobuf fields
-// anywhere inside; limits out of range (proxy/rules/route_settings.c has the table). NULL on
-// failure.
+// listens of the forwards, or an application that is any listen (a loop); an address of
+// service_source that can't be one, and CALLER without interception or for an application on
+// 127.0.0.0/8; unknown protobuf fields anywhere inside; limits out of range
+// (proxy/rules/route_settings.c has the table). NULL on failure.
 struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct err *err);
 void route_index_free(struct route_index *index);
 
@@ -90,6 +92,14 @@ struct listen_spec {
 };
 size_t route_num_listens(const struct route_index *index);
 const struct listen_spec *route_listens(const struct route_index *index);
+
+// Where calls to an application on this host come from (tabard/v1/mesh.proto, ServiceSource).
+struct service_source {
+    bool is_caller;          // the caller's own address
+    const struct ip *ips[2]; // else one of these, of IPv6 and of IPv4; borrowed from the index
+    size_t num_ips[2];
+};
+const struct service_source *route_service_source(const struct route_index *index);
 
 // The limits in force, defaults filled in (tabard/v1/mesh.proto, Limits).
 struct limits {

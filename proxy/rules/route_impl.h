@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The inside of a route_index: route_index.c, route_inbound.c and route_settings.c build it,
-// route.c looks up in it. Bounded by route.h's *_MAX and the one below.
+// The inside of a route_index: route_index.c, route_inbound.c, route_settings.c and route_source.c
+// build it, route.c looks up in it. Bounded by route.h's *_MAX and the one below.
 #ifndef TABARD_PROXY_RULES_ROUTE_IMPL_H
 #define TABARD_PROXY_RULES_ROUTE_IMPL_H
 
@@ -53,6 +53,8 @@ struct route_index {
     uint16_t inbound_port;
     bool unlisted_is_plaintext;
     struct limits limits;
+    struct ip source_ips[2][SERVICE_SOURCES_MAX]; // of IPv6, of IPv4
+    struct service_source service_source;
 };
 
 #define ROUTE_RANGES (1u << 31) // in a tag: the block's ranges of ports
@@ -68,6 +70,8 @@ bool route_add_inbounds(struct route_index *index, const Tabard__V1__Snapshot *s
                         struct err *err);
 bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *settings,
                         struct err *err);
+bool route_add_source(struct route_index *index, const Tabard__V1__Snapshot *snapshot,
+                      struct err *err);
 bool route_add_listens(struct route_index *index, const Tabard__V1__Snapshot *snapshot,
                        struct err *err);
 

@@ -267,7 +267,7 @@ struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct
     struct route_index *index = must_alloc(1, sizeof *index);
     if (!add_destinations(index, snapshot, err) || !route_add_inbounds(index, snapshot, err) ||
         !route_add_settings(index, snapshot->settings, err) ||
-        !route_add_listens(index, snapshot, err)) {
+        !route_add_listens(index, snapshot, err) || !route_add_source(index, snapshot, err)) {
         route_index_free(index);
         return NULL;
     }

@@ -125,7 +125,8 @@ static long listen_reached(const struct route_index *index, const struct addr *t
         *target, {.ip = any[0], .port = target->port}, {.ip = any[1], .port = target->port}};
     size_t num_candidates = ip_is_loopback(&target->ip) ? 3 : 1;
     for (size_t i = 0; i < num_candidates; i++) {
-        struct keymap_key key = keymap_key_of(&candidates[i], sizeof candidates[i], 0);
+        struct keymap_key key =
+            keymap_key_of(&candidates[i].ip, sizeof candidates[i].ip, candidates[i].port);
         const uint32_t *found = keymap_find(&index->listen_keys, &key);
         if (found != NULL) {
             return (long)*found;
@@ -148,7 +149,8 @@ static bool add_listen(struct route_index *index, enum listen_kind kind, const c
             return err_set(err, "port %u is one of settings.interception", spec->listen.port);
         }
         bool is_new = false;
-        struct keymap_key key = keymap_key_of(&spec->listen, sizeof spec->listen, 0);
+        struct keymap_key key =
+            keymap_key_of(&spec->listen.ip, sizeof spec->listen.ip, spec->listen.port);
         uint32_t *number = keymap_put(&index->listen_keys, &key, &is_new);
         if (!is_new) {
             return err_set(err, "%s is listened on already", addr_text(&spec->listen, buf));

@@ -40,8 +40,8 @@ DIFFERENCES = {
         "InvalidSeparateCertificateandCRLKeysTest21EE"],
     "Complete CRLs only": [
         "ValidBasicSelfIssuedCRLSigningKeyTest6EE", "ValidBasicSelfIssuedNewWithOldTest3EE", "ValidBasicSelfIssuedNewWithOldTest4EE",
-        "ValidIDPwithindirectCRLTest22EE", "ValidcRLIssuerTest28EE", "ValidcRLIssuerTest29EE", 
-        
+        "ValidIDPwithindirectCRLTest22EE", "ValidcRLIssuerTest28EE", "ValidcRLIssuerTest29EE",
+
         "ValiddeltaCRLTest2EE", "ValiddeltaCRLTest5EE", "ValiddeltaCRLTest7EE",
         "ValiddeltaCRLTest8EE", "ValiddistributionPointTest1EE", "ValiddistributionPointTest4EE", "ValiddistributionPointTest5EE",
         "ValiddistributionPointTest7EE", "ValidonlyContainsCACertsTest13EE",

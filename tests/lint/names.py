@@ -8,7 +8,7 @@ import tree
 
 INCLUDE = ["/usr/include/", "/usr/include/android/"]
 SYSTEM = ["/usr/include/*.h", "/usr/include/{sys,bits}/*.h", "/usr/include/*-linux-gnu/{sys,bits,asm}/*.h",
-          "/usr/include/{arpa,linux,linux/netfilter,net,netinet,nftables,nghttp2,protobuf-c,uv}/*.h",
+          "/usr/include/{arpa,libmnl,linux,linux/netfilter,net,netinet,nftables,nghttp2,protobuf-c,uv}/*.h",
           "/usr/include/{criterion,criterion/internal,android/openssl}/*.h"]
 PLANNED = ["proxy/tunnel", "proxy/http", "control/kube", "control/agent/sources/workload_api",
            "control/agent/sources/sds", "control/agent/sources/kubernetes", "deploy"]  # places of wings to come

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-EXAMPLE = "proxy/conn/origin"  # a module that every rule looks at
+EXAMPLE = "proxy/origin/origin"  # a module that every rule looks at
 GONE = "planted" + "_name"  # put together, so that no code holds it
 
 

@@ -164,6 +164,9 @@ static void make_args(const struct supervise *supervise, char **args, char numbe
         args[num++] = (char *)"--log-level";
         args[num++] = (char *)supervise->spec.log_level;
     }
+    if (supervise->spec.has_caller_addresses) {
+        args[num++] = (char *)"--caller-addresses";
+    }
     args[num] = NULL;
 }
 
@@ -178,7 +181,7 @@ static bool spawn(struct supervise *supervise, const int *theirs, size_t num, st
         stdio[CONTRACT_CONTROL_FD + i].flags = UV_INHERIT_FD;
         stdio[CONTRACT_CONTROL_FD + i].data.fd = theirs[i];
     }
-    char *args[8];
+    char *args[9];
     char numbers[2][24];
     make_args(supervise, args, numbers);
     uv_process_options_t options = {.file = supervise->spec.proxy_path,

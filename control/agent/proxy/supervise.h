@@ -32,6 +32,7 @@ struct supervise_spec {
     const char *log_level;  // borrowed; NULL: not passed on
     uint32_t num_workers;
     int64_t uid; // -1: not switched
+    bool has_caller_addresses;
 };
 
 struct supervise {

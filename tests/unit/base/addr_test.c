@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/addr.h"
 
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -82,6 +83,42 @@ Test(addr, the_longest_address_fits_its_buffer)
     char buf[ADDR_TEXT_MAX];
     memset(addr.ip.bytes, 0xfd, sizeof addr.ip.bytes);
     cr_expect_str_eq(addr_text(&addr, buf), "[fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd]:65535");
+}
+
+Test(addr, a_link_local_address_keeps_its_interface_from_the_kernel_and_back)
+{
+    struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_port = htons(80), .sin6_scope_id = 1};
+    struct sockaddr_storage back;
+    struct addr addr;
+    char buf[ADDR_TEXT_MAX];
+    cr_assert_eq(inet_pton(AF_INET6, "fe80::1", &sa.sin6_addr), 1);
+    cr_assert(addr_from_sockaddr(&addr, (const struct sockaddr *)&sa));
+    cr_expect_eq(addr.scope, 1);
+    cr_expect_str_eq(addr_text(&addr, buf), "[fe80::1%lo]:80"); // 1 is lo everywhere
+    cr_assert_eq(addr_to_sockaddr(&addr, &back), sizeof sa);
+    cr_expect_eq(((const struct sockaddr_in6 *)&back)->sin6_scope_id, 1);
+    struct addr other = addr;
+    other.scope = 2;
+    cr_expect_not(addr_equal(&addr, &other));
+    addr.scope = UINT32_MAX; // no interface
+    cr_expect_str_eq(addr_text(&addr, buf), "[fe80::1%4294967295]:80");
+    cr_assert_eq(inet_pton(AF_INET6, "fd00::1", &sa.sin6_addr), 1);
+    cr_assert(addr_from_sockaddr(&addr, (const struct sockaddr *)&sa));
+    cr_expect_eq(addr.scope, 0); // only a link-local one has a scope
+}
+
+Test(addr, link_local_is_fe80_10)
+{
+    static const struct {
+        const char *text;
+        bool is_link_local;
+    } rows[] = {{"fe80::", true},   {"febf:ffff::1", true}, {"fec0::1", false},
+                {"fe7f::1", false}, {"fd00::1", false},     {"169.254.1.1", false}};
+    for (size_t i = 0; i < NUM(rows); i++) {
+        struct ip ip;
+        cr_assert(ip_parse(&ip, rows[i].text, NULL));
+        cr_expect_eq(ip_is_link_local6(&ip), rows[i].is_link_local, "%s", rows[i].text);
+    }
 }
 
 Test(addr, a_bad_address_and_port_is_named)

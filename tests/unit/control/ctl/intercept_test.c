@@ -39,11 +39,22 @@ Test(intercept, the_default_catches_everything_but_loopback_the_proxy_and_its_ow
                            "    tcp dport { 15020-15021 } counter return\n"
                            "    meta l4proto tcp counter redirect to :15006\n"
                            "  }\n"
+                           "  chain left_alone {\n"
+                           "    meta l4proto != tcp accept\n"
+                           "    meta skuid 1337 counter accept\n"
+                           "    oifname \"lo\" accept\n"
+                           "  }\n"
+                           "  chain link_local {\n"
+                           "    type filter hook output priority -101; policy accept;\n"
+                           "    meta nfproto != ipv6 accept\n"
+                           "    ip6 daddr != fe80::/10 accept\n"
+                           "    ct direction reply accept\n"
+                           "    jump left_alone\n"
+                           "    meta l4proto tcp counter reject with tcp reset\n"
+                           "  }\n"
                            "  chain outbound {\n"
                            "    type nat hook output priority -100; policy accept;\n"
-                           "    meta l4proto != tcp return\n"
-                           "    meta skuid 1337 counter return\n"
-                           "    oifname \"lo\" return\n"
+                           "    jump left_alone\n"
                            "    meta l4proto tcp counter redirect to :15001\n"
                            "  }\n"
                            "}\n");
@@ -75,35 +86,72 @@ Test(intercept, every_list_has_its_rule_in_its_chain_and_order)
                                "    tcp dport != { 80, 443 } counter return\n"
                                "    meta l4proto tcp counter redirect to :16006\n"
                                "  }\n"
-                               "  chain outbound {\n"
-                               "    type nat hook output priority -100; policy accept;\n"
-                               "    meta l4proto != tcp return\n"
-                               "    meta skuid 2000 counter return\n"
-                               "    meta skuid { 0, 500-502 } counter return\n"
-                               "    oifname \"lo\" return\n"
-                               "    tcp dport { 53 } counter return\n"
-                               "    ip daddr { 169.254.0.0/16 } counter return\n"
-                               "    tcp dport != { 1-1000 } counter return\n"
-                               "    ip daddr != { 0.0.0.0/0 } counter return\n"
-                               "    ip6 daddr != { ::/0 } counter return\n"
-                               "    meta l4proto tcp counter redirect to :16001\n";
+                               "  chain left_alone {\n"
+                               "    meta l4proto != tcp accept\n"
+                               "    meta skuid 2000 counter accept\n"
+                               "    meta skuid { 0, 500-502 } counter accept\n"
+                               "    oifname \"lo\" accept\n"
+                               "    tcp dport { 53 } counter accept\n"
+                               "    ip daddr { 169.254.0.0/16 } counter accept\n"
+                               "    tcp dport != { 1-1000 } counter accept\n"
+                               "    ip daddr != { 0.0.0.0/0 } counter accept\n"
+                               "    ip6 daddr != { ::/0 } counter accept\n"
+                               "  }\n";
     cr_expect_not_null(strstr(text, want), "%s", text);
+    cr_expect_not_null(strstr(text, "    jump left_alone\n"
+                                    "    meta l4proto tcp counter redirect to :16001\n"));
     free(text);
+}
+
+Test(intercept, answers_to_callers_come_back_only_where_that_is_asked_for)
+{
+    char *text = ruleset_up(&ruleset);
+    cr_expect_null(strstr(text, "chain callers"));
+    free(text);
+    ruleset.has_caller_addresses = true;
+    text = ruleset_up(&ruleset);
+    cr_expect_not_null(
+        strstr(text, "  chain callers {\n"
+                     "    type route hook output priority mangle; policy accept;\n"
+                     "    meta l4proto != tcp return\n"
+                     "    meta skuid 1337 oifname \"lo\" ct direction original ct mark set 1337\n"
+                     "    ct direction reply ct mark 1337 meta mark set 1337\n"),
+        "%s", text);
+    free(text);
+}
+
+Test(intercept, what_comes_in_by_an_excluded_interface_is_left_alone)
+{
+    struct err err = {{0}, {0}};
+    cr_assert(ruleset_add_interfaces(&ruleset.exclude_inbound_interfaces, "eth1,wg-0.5", &err));
+    char *text = ruleset_up(&ruleset);
+    cr_expect_not_null(strstr(text, "    meta l4proto != tcp return\n"
+                                    "    iifname \"eth1\" counter return\n"
+                                    "    iifname \"wg-0.5\" counter return\n"));
+    free(text);
+    cr_expect(ruleset_excludes_interface(&ruleset, "wg-0.5"));
+    cr_expect_not(ruleset_excludes_interface(&ruleset, "eth"));
+    static const char *const bad[] = {"eth 1", "a/b", "\"", "eth*", "sixteen-letters-", "a\"}"};
+    for (size_t i = 0; i < NUM(bad); i++) {
+        cr_expect_not(ruleset_add_interfaces(&ruleset.exclude_inbound_interfaces, bad[i], &err));
+        cr_expect_not_null(strstr(err.text, "is not the name of an interface (as in eth0)"), "%s",
+                           err.text);
+    }
 }
 
 Test(intercept, including_blocks_of_one_family_leaves_the_other_alone)
 {
     cr_assert(ruleset_add_cidrs(&ruleset.include_outbound_cidrs, "10.0.0.0/8", NULL));
     char *text = ruleset_up(&ruleset);
-    cr_expect_not_null(strstr(text, "    ip daddr != { 10.0.0.0/8 } counter return\n"
-                                    "    meta nfproto ipv6 counter return\n"),
+    cr_expect_not_null(strstr(text, "    ip daddr != { 10.0.0.0/8 } counter accept\n"
+                                    "    meta nfproto ipv6 counter accept\n"),
                        "%s", text);
     free(text);
     ruleset_init(&ruleset);
     cr_assert(ruleset_add_cidrs(&ruleset.include_outbound_cidrs, "fd00::/8", NULL));
     text = ruleset_up(&ruleset);
-    cr_expect_not_null(strstr(text, "    meta nfproto ipv4 counter return\n"
-                                    "    ip6 daddr != { fd00::/8 } counter return\n"),
+    cr_expect_not_null(strstr(text, "    meta nfproto ipv4 counter accept\n"
+                                    "    ip6 daddr != { fd00::/8 } counter accept\n"),
                        "%s", text);
     free(text);
 }
@@ -137,8 +185,7 @@ Test(intercept, ranges_that_overlap_or_touch_become_one)
                       "%s", err.text);
         }
         char *text = ruleset_up(&ruleset);
-        snprintf(want, sizeof want, "    tcp dport { %s } counter return\n    meta l4proto tcp",
-                 rows[i].merged);
+        snprintf(want, sizeof want, "    tcp dport { %s } counter accept\n  }\n", rows[i].merged);
         cr_expect_not_null(strstr(text, want), "row %zu: %s", i, text);
         free(text);
     }
@@ -148,7 +195,7 @@ Test(intercept, a_user_id_at_the_end_of_the_range_merges_without_wrapping)
 {
     cr_assert(ruleset_add_uids(&ruleset.exclude_uids, "4294967294,0,1", NULL));
     char *text = ruleset_up(&ruleset);
-    cr_expect_not_null(strstr(text, "meta skuid { 0-1, 4294967294 } counter return"), "%s", text);
+    cr_expect_not_null(strstr(text, "meta skuid { 0-1, 4294967294 } counter accept"), "%s", text);
     free(text);
 }
 
@@ -172,13 +219,13 @@ Test(intercept, blocks_that_another_holds_are_left_out)
         ruleset_init(&ruleset);
         cr_assert(ruleset_add_cidrs(&ruleset.exclude_outbound_cidrs, rows[i].list, NULL));
         char *text = ruleset_up(&ruleset);
-        snprintf(want, sizeof want, "    ip daddr { %s } counter return\n",
+        snprintf(want, sizeof want, "    ip daddr { %s } counter accept\n",
                  rows[i].v4 == NULL ? "" : rows[i].v4);
-        cr_expect_eq(strstr(text, rows[i].v4 == NULL ? "ip daddr" : want) != NULL,
+        cr_expect_eq(strstr(text, rows[i].v4 == NULL ? "ip daddr {" : want) != NULL,
                      rows[i].v4 != NULL, "row %zu: %s", i, text);
-        snprintf(want, sizeof want, "    ip6 daddr { %s } counter return\n",
+        snprintf(want, sizeof want, "    ip6 daddr { %s } counter accept\n",
                  rows[i].v6 == NULL ? "" : rows[i].v6);
-        cr_expect_eq(strstr(text, rows[i].v6 == NULL ? "ip6 daddr" : want) != NULL,
+        cr_expect_eq(strstr(text, rows[i].v6 == NULL ? "ip6 daddr {" : want) != NULL,
                      rows[i].v6 != NULL, "row %zu: %s", i, text);
         free(text);
     }

@@ -4,10 +4,12 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { DEADLINE_MS = 10000, MUCH = 64 << 20 };
@@ -103,7 +105,7 @@ static void far_reset(void)
 
 static void begin(void)
 {
-    socket_connect(&t.sock, &t.addr);
+    cr_assert_eq(socket_connect(&t.sock, &t.addr), 0);
     cr_assert(t.side->error == 0 && !t.side->is_connected);
     until(t.side->is_connected);
     t.far = accept4(t.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -135,10 +137,41 @@ Test(socket, a_call_that_nobody_takes_says_so)
 
 Test(socket, a_call_that_cannot_even_begin_says_so_at_once)
 {
-    const struct addr nowhere = {.ip = t.addr.ip, .port = 0};
-    socket_connect(&t.sock, &nowhere);
-    until(t.side->error != 0);
-    cr_assert(!t.side->is_connected);
+    const struct addr nowhere = {.ip = {{[10] = 0xff, [11] = 0xff, [12] = 255, 255, 255, 255}},
+                                 .port = 80};
+    cr_assert_neq(socket_connect(&t.sock, &nowhere), 0);
+    cr_assert(!t.side->is_connected && t.side->error == 0 && t.num_changes == 0);
+}
+
+static struct addr loopback(uint8_t last)
+{
+    return (struct addr){.ip = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = last}}};
+}
+
+Test(socket, a_call_comes_from_the_address_that_was_bound_last)
+{
+    const struct addr first = loopback(6);
+    const struct addr second = loopback(7);
+    struct sockaddr_storage sa;
+    struct addr seen;
+    socklen_t len = sizeof sa;
+    cr_assert_eq(socket_bind(&t.sock, &first, false), 0);
+    cr_assert_eq(socket_bind(&t.sock, &second, false), 0); // nothing has been called from the first
+    begin();
+    cr_assert_eq(getpeername(t.far, (struct sockaddr *)&sa, &len), 0);
+    cr_assert(addr_from_sockaddr(&seen, (const struct sockaddr *)&sa));
+    cr_expect(ip_equal(&seen.ip, &second.ip));
+    cr_expect_neq(seen.port, 0);
+}
+
+Test(socket, another_host_s_address_takes_a_capability)
+{
+    const struct addr foreign = {
+        .ip = {{[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 1}}};
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}};
+    cr_assert_eq(syscall(SYS_capset, &header, none), 0);
+    cr_expect_eq(socket_bind(&t.sock, &foreign, true), EPERM);
 }
 
 Test(socket, carries_bytes_both_ways_and_holds_no_memory_between)
