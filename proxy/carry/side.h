@@ -60,6 +60,7 @@ struct side {
     bool is_reading : 1;
     bool is_eof : 1;           // the peer's end came
     bool has_close_notify : 1; // TLS: the peer's close_notify came
+    bool has_alert : 1;        // TLS: a fatal alert of ours is in `out`, or was
     bool wants_finish : 1;     // to send our end once `out` is empty
     bool is_finishing : 1;     // our end is on its way
     bool is_finished : 1;      // our end is sent

@@ -36,12 +36,20 @@ int socket_fd(const struct socket *sock)
     return uv_fileno((const uv_handle_t *)&sock->tcp, &fd) == 0 ? fd : -1;
 }
 
+// With a reset, or with a FIN after the bytes that the kernel still holds: how the kernel closes.
+static void set_linger(int fd, bool with_reset)
+{
+    const struct linger linger = {.l_onoff = with_reset, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+}
+
 void socket_set_options(int fd)
 {
     static const int on = 1;
     static const int idle = KEEPALIVE_IDLE_SECONDS;
     static const int user_timeout = USER_TIMEOUT_MS;
     // A failure is passed over: the connection works without them.
+    set_linger(fd, true); // so that a proxy that is killed leaves no clean ends behind
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
@@ -290,10 +298,9 @@ static void socket_close(struct side *side, bool with_reset)
 {
     struct socket *sock = socket_of(side);
     int fd = socket_fd(sock);
-    if (with_reset && fd >= 0) {
+    if (fd >= 0) {
         // Not uv_tcp_close_reset, which refuses while a FIN is on its way.
-        static const struct linger now = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        set_linger(fd, with_reset);
     }
     uv_close((uv_handle_t *)&sock->tcp, on_close);
 }

@@ -51,8 +51,8 @@ int socket_fd(const struct socket *sock);
 // read, and forgets it; 0: it has not.
 int socket_error(const struct socket *sock);
 
-// socket_set_options turns on TCP_NODELAY, keep-alive and TCP_USER_TIMEOUT (RFC 5482). Accepted
-// sockets inherit them from the listener.
+// socket_set_options turns on TCP_NODELAY, keep-alive and TCP_USER_TIMEOUT (RFC 5482), and lets the
+// kernel reset the connection if the process dies. Accepted sockets inherit all from the listener.
 void socket_set_options(int fd);
 
 #endif

@@ -13,12 +13,14 @@ enum {
     // What one record may add to its plaintext in `out`: header, content type, tag, and a KeyUpdate
     // put before it.
     SEAL_OVERHEAD = 22 + 64,
+    ALERT_ROOM = SEAL_OVERHEAD, // of `out`, which bytes of the application never take
 };
 
 // What is read at once leaves, once sealed, as one segment of at most 64 KiB, headers (IPv6, TCP
 // with its options) included, and fits into an empty ring.
 _Static_assert(RING_READ_MAX + (RING_READ_MAX / TLS_RECORD_MAX + 1) * 22 + 128 <= 64 << 10 &&
-                   RING_READ_MAX + (RING_READ_MAX / TLS_RECORD_MAX + 1) * SEAL_OVERHEAD <=
+                   RING_READ_MAX + (RING_READ_MAX / TLS_RECORD_MAX + 1) * SEAL_OVERHEAD +
+                           ALERT_ROOM <=
                        RING_BYTES,
                "RING_READ_MAX is too large");
 
@@ -88,6 +90,15 @@ static void clear_errors(void)
     }
 }
 
+// Notes that a fatal alert is written: ours, or one that BoringSSL sends by itself.
+static void on_info(const SSL *ssl, int type, int value)
+{
+    if (type == SSL_CB_WRITE_ALERT && value >> 8 == SSL3_AL_FATAL) {
+        struct side *side = BIO_get_data(SSL_get_wbio(ssl));
+        side->has_alert = true;
+    }
+}
+
 static BIO_METHOD *ring_method;
 
 static void make_ring_method(void)
@@ -108,6 +119,7 @@ void tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app)
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_app_data(ssl, app);
+    SSL_set_info_callback(ssl, on_info);
     SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_set_shed_handshake_config(ssl, 1); // an idle connection keeps no configuration
     if (is_server) {
@@ -212,9 +224,9 @@ enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len)
         if (len > TLS_RECORD_MAX) {
             len = TLS_RECORD_MAX;
         }
-        if (ring_space(&side->out) < len + SEAL_OVERHEAD) {
+        if (ring_space(&side->out) < len + SEAL_OVERHEAD + ALERT_ROOM) {
             side_flush(side); // it may be a piece, with a few bytes of TLS itself
-            if (ring_space(&side->out) < len + SEAL_OVERHEAD) {
+            if (ring_space(&side->out) < len + SEAL_OVERHEAD + ALERT_ROOM) {
                 return TLS_WAIT; // a whole record or none: small ones cost the same
             }
         }
@@ -250,12 +262,13 @@ bool tls_close_notify(struct side *side)
     return true;
 }
 
-void tls_alert(struct side *side, uint8_t alert)
+bool tls_alert(struct side *side, enum tls_alert alert)
 {
-    clear_errors();
-    if (!SSL_in_init(side->ssl) && ring_space(&side->out) >= SEAL_OVERHEAD) {
-        (void)SSL_send_fatal_alert(side->ssl, alert);
+    if (!side->has_alert && alert != ALERT_NONE) {
+        clear_errors();
+        (void)SSL_send_fatal_alert(side->ssl, (uint8_t)alert);
     }
+    return side->has_alert;
 }
 
 enum reason tls_reason(const char **out_detail)

@@ -97,11 +97,7 @@ void conn_end(struct conn *conn, enum reason reason, const char *detail)
         tls_stop(conn->mesh); // no alert waits for a stranger's end
     }
     if (reason != REASON_FINISHED && conn->mesh->ssl != NULL) {
-        enum tls_alert alert = reason_alert(reason);
-        if (alert != ALERT_NONE) {
-            tls_alert(conn->mesh, (uint8_t)alert);
-        }
-        conn->mesh->wants_finish = true;
+        conn->mesh->wants_finish = tls_alert(conn->mesh, reason_alert(reason));
     }
     if (!conn->is_advancing) { // else the step that ended it says STEP_ENDED
         conn_advance(conn);
@@ -145,12 +141,12 @@ static void on_timer_closed(uv_handle_t *handle)
 void closing_now(struct conn *conn)
 {
     bool is_failure = conn->reason != REASON_FINISHED;
-    bool has_spoken_tls = conn->mesh->ssl != NULL;
     if (conn->mesh->is_open) {
+        // After an alert the peer gets a FIN: a reset could overtake it. Without one it gets a
+        // reset, for a FIN alone is a clean end to those who don't ask for a close_notify.
+        bool is_told = conn->mesh->has_alert && conn->mesh->is_finished;
         tls_stop(conn->mesh);
-        // After an alert the peer gets a FIN: a reset could overtake it.
-        bool with_reset = is_failure && !(has_spoken_tls && conn->mesh->is_finished);
-        side_close(conn->mesh, with_reset);
+        side_close(conn->mesh, is_failure && !is_told);
     }
     if (conn->plain->is_open) {
         side_close(conn->plain, is_failure);
@@ -165,7 +161,7 @@ void closing_now(struct conn *conn)
 enum step_result step_closing(struct conn *conn)
 {
     struct side *mesh = conn->mesh;
-    if (conn->reason != REASON_FINISHED && mesh->is_open && mesh->ssl != NULL) {
+    if (conn->reason != REASON_FINISHED && mesh->is_open && mesh->has_alert) {
         ring_pull(&mesh->in, mesh->in.len);
         side_settle(mesh, &mesh->in);
         side_flush(mesh);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Why connections end: one list of enum, text (log value and metric label), the TLS alert that
-// tells the peer, and how often it is logged. To add a reason: one line here, or in
+// tells the peer, and how often it is logged. No end is told by alert 90 (user
+// canceled), which OpenSSL, Go, BoringSSL and NSS pass over in TLS 1.3, so that what came before it
+// would look complete (RFC 8446, sections 6.1 and 6.2). To add a reason: one line here, or in
 // certs/path/verify.h for what the verifier finds.
 #ifndef TABARD_PROXY_RULES_REASON_H
 #define TABARD_PROXY_RULES_REASON_H
@@ -21,13 +23,12 @@
     X(REASON_PEER_CLOSED, "peer_closed_in_handshake", ALERT_NONE, EACH)                            \
     X(REASON_PEER_RESET, "peer_reset", ALERT_NONE, EACH)                                           \
     X(REASON_PEER_ALERT, "peer_alert", ALERT_NONE, EACH)                                           \
-    X(REASON_TRUNCATED, "truncated", ALERT_NONE, EACH)                                             \
+    X(REASON_TRUNCATED, "truncated", ALERT_DECODE_ERROR, EACH)                                     \
     X(REASON_PLAINTEXT_ON_MTLS, "plaintext_on_mtls", ALERT_NONE, EACH)                             \
     X(REASON_TLS_VERSION, "tls_version", ALERT_NONE, EACH)                                         \
     X(REASON_ALPN_REFUSED, "alpn_refused", ALERT_NONE, EACH)                                       \
     X(REASON_TLS_ERROR, "tls_error", ALERT_NONE, EACH)                                             \
     X(REASON_HANDSHAKE_TIMEOUT, "handshake_timeout", ALERT_NONE, EACH)                             \
-    X(REASON_STALLED, "stalled", ALERT_USER_CANCELED, EACH)                                        \
     VERIFY_FAILURES(REASON_OF_FAILURE)                                                             \
     X(REASON_PEER_EXPIRED, "peer_expired", ALERT_CERTIFICATE_EXPIRED, EACH)                        \
     X(REASON_WRONG_IDENTITY, "wrong_identity", ALERT_ACCESS_DENIED, EACH)                          \
@@ -45,9 +46,11 @@
     X(REASON_CONNECT_REFUSED, "connect_refused", ALERT_INTERNAL_ERROR, EACH)                       \
     X(REASON_CONNECT_TIMEOUT, "connect_timeout", ALERT_INTERNAL_ERROR, EACH)                       \
     X(REASON_CONNECT_FAILED, "connect_failed", ALERT_INTERNAL_ERROR, EACH)                         \
-    X(REASON_LOCAL_RESET, "local_reset", ALERT_USER_CANCELED, EACH)                                \
-    X(REASON_IDLE, "idle", ALERT_USER_CANCELED, EACH)                                              \
-    X(REASON_HALF_CLOSED, "half_closed_timeout", ALERT_USER_CANCELED, EACH)                        \
+    X(REASON_LOCAL_RESET, "local_reset", ALERT_INTERNAL_ERROR, EACH)                               \
+    X(REASON_IDLE, "idle", ALERT_INTERNAL_ERROR, EACH)                                             \
+    X(REASON_HALF_CLOSED, "half_closed_timeout", ALERT_INTERNAL_ERROR, EACH)                       \
+    /* Either end. */                                                                              \
+    X(REASON_STALLED, "stalled", ALERT_INTERNAL_ERROR, EACH)                                       \
     /* Ourselves. */                                                                               \
     X(REASON_LIMIT_CONNECTIONS, "limit_connections", ALERT_NONE, SELDOM)                           \
     X(REASON_LIMIT_HELLOS, "limit_hellos", ALERT_NONE, SELDOM)                                     \
@@ -55,7 +58,7 @@
     X(REASON_LIMIT_BUFFERS, "limit_buffers", ALERT_INTERNAL_ERROR, EACH)                           \
     X(REASON_SIGN_FAILED, "sign_failed", ALERT_INTERNAL_ERROR, EACH)                               \
     X(REASON_SIGN_TIMEOUT, "sign_timeout", ALERT_INTERNAL_ERROR, EACH)                             \
-    X(REASON_DRAINING, "draining", ALERT_USER_CANCELED, EACH)
+    X(REASON_DRAINING, "draining", ALERT_INTERNAL_ERROR, EACH)
 
 enum reason {
 #define X(name, text, alert, logged) name,

@@ -7,6 +7,7 @@
 #include <openssl/pool.h>
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -346,6 +347,7 @@ static struct addr listener_addr(const uv_tcp_t *tcp)
 void pair_init(struct pair *pair, const struct pair_options *options)
 {
     struct err err = {0};
+    signal(SIGPIPE, SIG_IGN); // as the proxy does
     *pair = (struct pair){.is_made = true};
     cr_assert(uv_loop_init(&pair->loop) == 0);
     uv_timer_init(&pair->loop, &pair->tick);

@@ -40,8 +40,8 @@ Test(reason, alerts_have_the_numbers_that_tls_gives_them, .timeout = 20)
     cr_assert((int)ALERT_CERTIFICATE_UNKNOWN == SSL_AD_CERTIFICATE_UNKNOWN);
     cr_assert((int)ALERT_UNKNOWN_CA == SSL_AD_UNKNOWN_CA);
     cr_assert((int)ALERT_ACCESS_DENIED == SSL_AD_ACCESS_DENIED);
+    cr_assert((int)ALERT_DECODE_ERROR == SSL_AD_DECODE_ERROR);
     cr_assert((int)ALERT_INTERNAL_ERROR == SSL_AD_INTERNAL_ERROR);
-    cr_assert((int)ALERT_USER_CANCELED == SSL_AD_USER_CANCELLED);
     cr_assert((int)ALERT_CERTIFICATE_REQUIRED == SSL_AD_CERTIFICATE_REQUIRED);
 }
 
