@@ -148,3 +148,8 @@ def refusal(**arguments):
         return error.code.name, error.text
     finally:
         sidecar.close()
+
+
+def pem_of(chain):
+    import ssl
+    return "".join(map(ssl.DER_cert_to_PEM_cert, chain)).encode()

@@ -12,7 +12,7 @@ pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
 from listed_metrics import listed, shown  # noqa: E402
 from mesh import DOMAIN, Agent, Service, connect, exchange, is_reset_or_closed, is_turned_away, run, wait_until  # noqa: E402
-from policyd import API, CALLER, OTHER, Policyd, Refused, Sidecar, allow, csr, fleet, pb, refusal, spiffe, token_of, workload  # noqa: E402
+from policyd import API, CALLER, OTHER, Policyd, Refused, Sidecar, allow, csr, fleet, pb, pem_of, refusal, spiffe, token_of, workload  # noqa: E402
 
 @pytest.fixture
 def policyd():
@@ -31,11 +31,6 @@ def test_a_token_gives_a_certificate_that_then_admits_by_itself(policyd):
         again = second.take()
     assert again.version >= got.version and not again.HasField("certificate")
     assert policyd.wait_line(msg="admitted", by="certificate")["id"] == API
-
-
-def pem_of(chain):
-    import ssl
-    return "".join(map(ssl.DER_cert_to_PEM_cert, chain)).encode()
 
 
 def test_used_expired_and_foreign_tokens_are_refused_in_words(policyd):

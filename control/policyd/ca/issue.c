@@ -5,16 +5,20 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/bucket.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "control/policyd/ca/sign.h"
 
+#define AGAIN_MS 50 // between looks at what waits for a bucket or for the CA
+
 struct issue_job {
     struct issue_job *next;
-    issue_on_done *on_done; // NULL: nobody waits
+    struct issuer *issuer;     // borrowed
+    struct issue_queue *queue; // borrowed while it waits; NULL: the worker has it
+    issue_on_done *on_done;    // NULL: nobody waits
     void *ctx;
     struct issue_request request; // its pointers are owned
+    uint64_t since_ms;
     struct signed_chain chain;
     struct err err;
     bool is_ok;
@@ -24,19 +28,24 @@ struct issuer {
     uv_loop_t *loop;
     char *ca_dir; // owned
     uv_work_t work;
-    struct issue_job *waiting; // owned; not with the worker yet
-    struct issue_job **waiting_end;
+    uv_timer_t again;
+    struct list round; // of issue_queue: whose turn it is
     size_t num_waiting;
+    size_t waiting_bytes;
     struct issue_job *working; // owned; the worker's
+    struct issue_job *kept;    // owned; waited when the CA could not be opened: they go first
     X509 *ca; // owned, counted; the worker's: the CA's certificate, kept while it is the same
     struct err crl_err;
+    struct err open_err; // why the CA could not be opened
     struct bucket bucket;
     struct issuer_stats stats;
     bool wants_crl; // the next work looks at the CRL, too
     bool is_on_crl; // the work under way does
     bool did_crl;   // and it has written one
+    bool is_open;   // the CA could be opened
     bool is_working;
     bool is_closing;
+    bool is_timer_closed;
 };
 
 static void free_job(struct issue_job *job)
@@ -60,19 +69,33 @@ static void free_jobs(struct issue_job *job)
     }
 }
 
+static void on_again(uv_timer_t *timer);
+
 struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir)
 {
     struct issuer *issuer = must_alloc(1, sizeof *issuer);
     issuer->ca_dir = must_strdup(ca_dir);
     issuer->loop = loop;
-    issuer->waiting_end = &issuer->waiting;
+    list_init(&issuer->round);
     issuer->bucket = bucket_full(ISSUE_BURST_MAX, ISSUE_PER_SECOND_MAX);
+    uv_timer_init(loop, &issuer->again);
+    issuer->again.data = issuer;
     return issuer;
 }
 
-static void free_issuer(struct issuer *issuer)
+// Frees an issuer that is closing, once neither its timer nor its worker uses it.
+static void release(struct issuer *issuer)
 {
-    free_jobs(issuer->waiting);
+    if (issuer->is_working || !issuer->is_timer_closed) {
+        return;
+    }
+    while (!list_is_empty(&issuer->round)) {
+        struct issue_queue *queue = LIST_OF(list_pop(&issuer->round), struct issue_queue, link);
+        free_jobs(queue->first);
+        queue->first = queue->last = NULL;
+        queue->num = 0;
+    }
+    free_jobs(issuer->kept);
     X509_free(issuer->ca);
     free(issuer->ca_dir);
     free(issuer);
@@ -96,17 +119,17 @@ static void on_work(uv_work_t *work)
 {
     struct issuer *issuer = work->data;
     struct ca_store store = {.dir = NULL};
-    struct err err = {{0}, {0}};
-    bool is_open = ca_store_open(&store, issuer->ca_dir, &err);
-    if (is_open) {
+    issuer->open_err = (struct err){{0}, {0}};
+    issuer->is_open = ca_store_open(&store, issuer->ca_dir, &issuer->open_err);
+    if (issuer->is_open) {
         share_ca(issuer, &store);
     }
     for (struct issue_job *job = issuer->working; job != NULL; job = job->next) {
-        job->err = err;
-        job->is_ok =
-            is_open && sign_request(&job->chain, &store, &job->request, time(NULL), &job->err);
+        job->err = issuer->open_err;
+        job->is_ok = issuer->is_open &&
+                     sign_request(&job->chain, &store, &job->request, time(NULL), &job->err);
     }
-    if (is_open && issuer->is_on_crl) {
+    if (issuer->is_open && issuer->is_on_crl) {
         sign_crl(&store, time(NULL), &issuer->did_crl, &issuer->crl_err);
     }
     ca_store_close(&store);
@@ -132,48 +155,128 @@ static void report(struct issuer *issuer, struct issue_job *job)
     }
 }
 
+static void report_crl(const struct issuer *issuer)
+{
+    char quoted[512];
+    if (issuer->is_on_crl && issuer->crl_err.text[0] != '\0') {
+        log_error("msg=\"CRL not written\" error=%s",
+                  log_quote(quoted, sizeof quoted, issuer->crl_err.text));
+    } else if (issuer->did_crl) {
+        log_info("msg=\"CRL written anew\"");
+    }
+}
+
 static void on_work_done(uv_work_t *work, int status)
 {
     (void)status;
     struct issuer *issuer = work->data;
-    struct issue_job *jobs = issuer->working;
-    char quoted[512];
+    struct issue_job *job = issuer->working;
+    struct issue_job **kept_end = &issuer->kept;
     issuer->working = NULL;
     issuer->is_working = false;
+    issuer->stats.num_crls += issuer->did_crl;
+    if (!issuer->is_closing) {
+        report_crl(issuer);
+    }
+    uint64_t now = uv_now(issuer->loop);
+    while (job != NULL) {
+        struct issue_job *next = job->next;
+        job->next = NULL;
+        if (issuer->is_closing || (!issuer->is_open && job->on_done == NULL)) {
+            free_job(job);
+        } else if (!issuer->is_open && now - job->since_ms < ISSUE_RETRY_MS) {
+            *kept_end = job;
+            kept_end = &job->next;
+        } else {
+            report(issuer, job);
+            free_job(job);
+        }
+        job = next;
+    }
     if (issuer->is_closing) {
-        free_jobs(jobs);
-        free_issuer(issuer);
-        return;
+        release(issuer);
+    } else if (issuer->kept != NULL) {
+        uv_timer_start(&issuer->again, on_again, AGAIN_MS, 0);
+    } else {
+        start(issuer);
     }
-    if (issuer->did_crl) {
-        issuer->stats.num_crls++;
-        log_info("msg=\"CRL written anew\"");
-    } else if (issuer->is_on_crl && issuer->crl_err.text[0] != '\0') {
-        log_error("msg=\"CRL not written\" error=%s",
-                  log_quote(quoted, sizeof quoted, issuer->crl_err.text));
+}
+
+// Takes the first request of the next queue whose bucket has a drop. NULL: all wait for theirs.
+static struct issue_job *take_next(struct issuer *issuer, uint64_t now)
+{
+    struct list *first_in_vain = NULL;
+    while (!list_is_empty(&issuer->round) && issuer->round.next != first_in_vain) {
+        struct issue_queue *queue = LIST_OF(list_pop(&issuer->round), struct issue_queue, link);
+        if (!bucket_take(&queue->bucket, now)) {
+            list_push(&issuer->round, &queue->link);
+            first_in_vain = first_in_vain == NULL ? &queue->link : first_in_vain;
+            continue;
+        }
+        struct issue_job *job = queue->first;
+        queue->first = job->next;
+        if (--queue->num > 0) {
+            list_push(&issuer->round, &queue->link);
+        } else {
+            queue->last = NULL;
+        }
+        job->next = NULL;
+        job->queue = NULL;
+        issuer->num_waiting--;
+        issuer->waiting_bytes -= job->request.csr_len;
+        return job;
     }
-    for (struct issue_job *job = jobs; job != NULL; job = job->next) {
-        report(issuer, job);
+    return NULL;
+}
+
+// Fills the worker's list from what waits.
+static void take_batch(struct issuer *issuer)
+{
+    struct issue_job **end = &issuer->working;
+    uint64_t now = uv_now(issuer->loop);
+    issuer->working = issuer->kept;
+    issuer->kept = NULL;
+    while (*end != NULL) {
+        end = &(*end)->next;
     }
-    free_jobs(jobs);
-    start(issuer);
+    for (int i = 0; i < ISSUE_BATCH_MAX && issuer->num_waiting > 0; i++) {
+        if (!bucket_take(&issuer->bucket, now)) {
+            break;
+        }
+        struct issue_job *job = take_next(issuer, now);
+        if (job == NULL) {
+            issuer->bucket.drops += 1; // nobody used it
+            break;
+        }
+        *end = job;
+        end = &job->next;
+    }
 }
 
 static void start(struct issuer *issuer)
 {
-    if (issuer->is_working || (issuer->waiting == NULL && !issuer->wants_crl)) {
+    if (issuer->is_working || issuer->is_closing ||
+        uv_is_active((uv_handle_t *)&issuer->again) != 0) {
         return;
     }
-    issuer->working = issuer->waiting;
-    issuer->waiting = NULL;
-    issuer->waiting_end = &issuer->waiting;
-    issuer->num_waiting = 0;
+    take_batch(issuer);
+    if (issuer->working == NULL && !issuer->wants_crl) {
+        if (issuer->num_waiting > 0) {
+            uv_timer_start(&issuer->again, on_again, AGAIN_MS, 0);
+        }
+        return;
+    }
     issuer->is_on_crl = issuer->wants_crl;
     issuer->wants_crl = issuer->did_crl = false;
     issuer->crl_err = (struct err){{0}, {0}};
     issuer->work.data = issuer;
     issuer->is_working = uv_queue_work(issuer->loop, &issuer->work, on_work, on_work_done) == 0;
     invariant(issuer->is_working);
+}
+
+static void on_again(uv_timer_t *timer)
+{
+    start(timer->data);
 }
 
 static void copy_request(struct issue_request *out, const struct issue_request *request)
@@ -190,38 +293,90 @@ static void copy_request(struct issue_request *out, const struct issue_request *
                                   .seconds = request->seconds};
 }
 
-struct issue_job *issue(struct issuer *issuer, const struct issue_request *request,
-                        issue_on_done *on_done, void *ctx, struct err *err)
+// Says how many requests of an asker may wait: those that its bucket lets through in about
+// ISSUE_WAIT_MS.
+static uint32_t queue_max(const struct issue_queue *queue)
 {
-    if (request->csr_len == 0 || request->csr_len > ISSUE_CSR_BYTES_MAX) {
+    double num = queue->bucket.drops + queue->bucket.drops_per_ms * ISSUE_WAIT_MS;
+    return num > ISSUE_QUEUE_MIN ? (uint32_t)num : ISSUE_QUEUE_MIN;
+}
+
+static bool check_limits(struct issuer *issuer, const struct issue_queue *queue, size_t csr_len,
+                         bool *out_is_limited, struct err *err)
+{
+    *out_is_limited = false;
+    if (csr_len == 0 || csr_len > ISSUE_CSR_BYTES_MAX) {
         issuer->stats.num_refused++;
-        err_set(err, "the signing request has %zu bytes, not 1 to %d", request->csr_len,
-                ISSUE_CSR_BYTES_MAX);
-        return NULL;
+        return err_set(err, "the signing request has %zu bytes, not 1 to %d", csr_len,
+                       ISSUE_CSR_BYTES_MAX);
     }
-    if (issuer->num_waiting >= ISSUE_WAITING_MAX ||
-        !bucket_take(&issuer->bucket, uv_now(issuer->loop))) {
+    *out_is_limited = true;
+    if (issuer->waiting_bytes + csr_len > ISSUE_WAITING_BYTES_MAX) {
         issuer->stats.num_limited++;
-        err_set(err,
-                "too many signing requests of all sidecars (%d at once, %d a second); try again "
-                "later",
-                ISSUE_BURST_MAX, ISSUE_PER_SECOND_MAX);
+        return err_set(err, "too many signing requests of all sidecars wait: ask again later");
+    }
+    if (queue->num >= queue_max(queue)) {
+        issuer->stats.num_limited_asker++;
+        return err_set(err, "too many signing requests of this identity wait (%u): ask again later",
+                       queue->num);
+    }
+    *out_is_limited = false;
+    return true;
+}
+
+struct issue_job *issue(struct issuer *issuer, struct issue_queue *queue,
+                        const struct issue_request *request, issue_on_done *on_done, void *ctx,
+                        bool *out_is_limited, struct err *err)
+{
+    if (!check_limits(issuer, queue, request->csr_len, out_is_limited, err)) {
         return NULL;
     }
     struct issue_job *job = must_alloc(1, sizeof *job);
     copy_request(&job->request, request);
+    job->issuer = issuer;
+    job->queue = queue;
     job->on_done = on_done;
     job->ctx = ctx;
-    *issuer->waiting_end = job;
-    issuer->waiting_end = &job->next;
+    job->since_ms = uv_now(issuer->loop);
+    if (queue->first == NULL) {
+        queue->first = job;
+        list_push(&issuer->round, &queue->link);
+    } else {
+        queue->last->next = job;
+    }
+    queue->last = job;
+    queue->num++;
     issuer->num_waiting++;
+    issuer->waiting_bytes += request->csr_len;
     start(issuer);
     return job;
 }
 
+// Takes a request that waits out of its queue.
+static void drop_waiting(struct issue_job *job)
+{
+    struct issue_queue *queue = job->queue;
+    struct issue_job **link = &queue->first;
+    struct issue_job *before = NULL;
+    while (*link != job) {
+        before = *link;
+        link = &before->next;
+    }
+    *link = job->next;
+    queue->last = queue->last == job ? before : queue->last;
+    if (--queue->num == 0) {
+        list_remove(&queue->link);
+    }
+    job->issuer->num_waiting--;
+    job->issuer->waiting_bytes -= job->request.csr_len;
+    free_job(job);
+}
+
 void issue_forget(struct issue_job *job)
 {
-    if (job != NULL) {
+    if (job != NULL && job->queue != NULL) {
+        drop_waiting(job);
+    } else if (job != NULL) {
         job->on_done = NULL;
     }
 }
@@ -232,14 +387,18 @@ void issuer_renew_crl(struct issuer *issuer)
     start(issuer);
 }
 
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct issuer *issuer = handle->data;
+    issuer->is_timer_closed = true;
+    release(issuer);
+}
+
 void issuer_close(struct issuer *issuer)
 {
-    if (issuer == NULL) {
-        return;
-    }
-    issuer->is_closing = true;
-    if (!issuer->is_working) {
-        free_issuer(issuer);
+    if (issuer != NULL) {
+        issuer->is_closing = true;
+        uv_close((uv_handle_t *)&issuer->again, on_timer_closed);
     }
 }
 

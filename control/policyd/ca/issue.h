@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Signs certificates for signing requests, off the loop: one worker takes all that wait, opens the
-// CA once, and signs one after the other, each noted in the CA's `issued` before it is handed out.
+// Signs certificates for signing requests, off the loop: one worker opens the CA, and signs a batch
+// of those that wait, each noted in the CA's `issued` before it is handed out. The batch takes one
+// request of each asker in turn, so that an asker with many holds up nobody by more than a batch.
+// Requests wait for their asker's bucket (an asker is an identity, share.h), for the bucket of all,
+// and, for ISSUE_RETRY_MS, for a CA that can't be opened because its files are being replaced. An
+// asker for whom too many wait already is told to ask again later.
+//
 // An issuer is freed by its last callback after issuer_close. The loop's thread calls it, and one
-// libuv worker signs. Bounded by ISSUE_WAITING_MAX and ISSUE_PER_SECOND_MAX over all sidecars; each
-// stream has a limit of its own besides (session.h). session_first.c decides who may have which
-// name.
+// libuv worker signs. Bounded by ISSUE_WAITING_BYTES_MAX; each stream has a limit of its own
+// besides (session.h). session_first.c decides who may have which name.
 #ifndef TABARD_CONTROL_POLICYD_CA_ISSUE_H
 #define TABARD_CONTROL_POLICYD_CA_ISSUE_H
 
@@ -15,17 +19,33 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/bucket.h"
+#include "base/data/list.h"
 #include "base/err.h"
 #include "certs/cert.h"
 
-#define ISSUE_WAITING_MAX    4096
-#define ISSUE_BURST_MAX      1000 // requests at once, of all sidecars
-#define ISSUE_PER_SECOND_MAX 250  // and in the long run
-#define ISSUE_CSR_BYTES_MAX  16384
-#define ISSUE_CRL_SECONDS    86400 // life of a CRL that is written anew
+#define ISSUE_WAITING_BYTES_MAX (32u << 20)
+#define ISSUE_BURST_MAX         1000 // requests at once, of all sidecars
+#define ISSUE_PER_SECOND_MAX    1000 // and in the long run
+#define ISSUE_BATCH_MAX         64
+#define ISSUE_WAIT_MS           8000 // that a request is made to wait for its asker's bucket, about
+#define ISSUE_QUEUE_MIN         64   // of an asker, however slow its bucket is
+#define ISSUE_RETRY_MS          5000 // that a request waits for a CA that can't be opened
+#define ISSUE_CSR_BYTES_MAX     16384
+#define ISSUE_CRL_SECONDS       86400 // life of a CRL that is written anew
 
 struct issuer;    // opaque
 struct issue_job; // opaque: one request, until its callback
+
+// What waits for one asker. Embedded by its owner, who keeps it while requests of it wait. Zero
+// state but for the bucket.
+struct issue_queue {
+    struct list link;        // in the issuer's round, while something waits
+    struct issue_job *first; // owned
+    struct issue_job *last;
+    uint32_t num;
+    struct bucket bucket;
+};
 
 // A signing request, and the names and the life that are granted to it. issue copies everything.
 struct issue_request {
@@ -52,19 +72,22 @@ typedef void issue_on_done(void *ctx, const struct issue_result *result);
 struct issuer_stats {
     uint64_t num_issued;
     uint64_t num_refused;
-    uint64_t num_limited; // ISSUE_PER_SECOND_MAX or ISSUE_WAITING_MAX
-    uint64_t num_crls;    // written anew
+    uint64_t num_limited;       // ISSUE_WAITING_BYTES_MAX
+    uint64_t num_limited_asker; // told to ask again later
+    uint64_t num_crls;          // written anew
 };
 
 // issuer_new works with the CA in `ca_dir` (copied).
 struct issuer *issuer_new(uv_loop_t *loop, const char *ca_dir);
 
-// issue takes a request. on_done is called later, from the loop. NULL sets err: a limit was met.
-struct issue_job *issue(struct issuer *issuer, const struct issue_request *request,
-                        issue_on_done *on_done, void *ctx, struct err *err);
+// issue takes a request of an asker. on_done is called later, from the loop. NULL sets err: the
+// request is too large, or a limit was met and *out_is_limited is set.
+struct issue_job *issue(struct issuer *issuer, struct issue_queue *queue,
+                        const struct issue_request *request, issue_on_done *on_done, void *ctx,
+                        bool *out_is_limited, struct err *err);
 
-// issue_forget keeps on_done from being called; the certificate may be signed all the same. NULL is
-// allowed.
+// issue_forget keeps on_done from being called. A request that still waits is dropped; else the
+// certificate is signed all the same. NULL is allowed.
 void issue_forget(struct issue_job *job);
 
 // issuer_renew_crl writes ca/crl.pem anew with the next work, if it is there and half of its life

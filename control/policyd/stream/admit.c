@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/policyd/stream/token.h"
-
 const char *admit_result_text(enum admit_result result)
 {
     static const char *const texts[] = {
@@ -103,13 +101,11 @@ static enum admit_result by_certificate(struct admission *out, const struct flee
     return grant_proved(out, fleet, id, ADMIT_BY_CERTIFICATE, err);
 }
 
-static enum admit_result by_token(struct admission *out, const struct fleet *fleet,
-                                  const struct admit_request *request, struct err *err)
+enum admit_result admit_token_result(enum token_result result)
 {
-    char id[SPIFFE_ID_LEN_MAX + 1];
-    switch (token_use(id, request->dir, request->token, request->now, err)) {
+    switch (result) {
     case TOKEN_OK:
-        break;
+        return ADMIT_OK;
     case TOKEN_UNKNOWN:
         return ADMIT_TOKEN_UNKNOWN;
     case TOKEN_USED:
@@ -118,6 +114,17 @@ static enum admit_result by_token(struct admission *out, const struct fleet *fle
         return ADMIT_TOKEN_EXPIRED;
     default:
         return ADMIT_TOKEN_BROKEN;
+    }
+}
+
+static enum admit_result by_token(struct admission *out, const struct fleet *fleet,
+                                  const struct admit_request *request, struct err *err)
+{
+    char id[SPIFFE_ID_LEN_MAX + 1];
+    enum token_result found =
+        token_find(&out->token, id, request->dir, request->token, request->now, err);
+    if (found != TOKEN_OK) {
+        return admit_token_result(found);
     }
     if (!is_wanted(request, id)) {
         err_set(err, "the join token was made for %s, not for %s", id, request->wanted_id);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Decides which identity a sidecar gets by what it proves: an existing certificate, the user at the
-// other end of a Unix socket, or a join token, in this order, so that a token is spent only where
-// nothing else admits. session_first.c calls admit once for each stream; service.c calls
-// admit_still for each admitted stream when there is a new fleet. It keeps no state, but presenting
-// a token uses the token up (token.h).
+// other end of a Unix socket, or a join token, in this order, so that a token is needed only where
+// nothing else admits. session_first.c calls admit once for each stream, and spends the token when
+// nothing else is left to check; service.c calls admit_still for each admitted stream when there is
+// a new fleet. It keeps no state.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_ADMIT_H
 #define TABARD_CONTROL_POLICYD_STREAM_ADMIT_H
 
@@ -15,6 +15,7 @@
 
 #include "certs/identity.h"
 #include "control/policyd/fleet/fleet.h"
+#include "control/policyd/stream/token.h"
 
 // The decisions of admit. The texts are metric labels and log values.
 #define ADMIT_RESULTS(X)                                                                           \
@@ -56,7 +57,11 @@ struct admit_request {
 struct admission {
     char id[SPIFFE_ID_LEN_MAX + 1];
     enum admit_proof proof;
+    struct token_name token; // ADMIT_BY_JOIN_TOKEN: to be spent
 };
+
+// admit_token_result says what became of a token.
+enum admit_result admit_token_result(enum token_result result);
 
 // admit decides. Anything but ADMIT_OK sets err to words for the sidecar.
 enum admit_result admit(struct admission *out, const struct fleet *fleet,

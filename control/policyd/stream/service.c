@@ -130,12 +130,37 @@ void service_linger(struct service *service, struct session *session)
     list_push(&service->lost_claims, &item->link);
 }
 
+bool service_make_room(struct service *service)
+{
+    if (service->stats.num_streams < SERVICE_STREAMS_MAX) {
+        return true;
+    }
+    // Ended streams count until their callers have heard it.
+    LIST_EACH_SAFE(link, &service->strangers) {
+        struct session *session = LIST_OF(link, struct session, stranger_link);
+        if (!session->is_over) {
+            session_finish(session, SERVICE_END_LIMIT, GRPC_RESOURCE_EXHAUSTED,
+                           "too many streams (streams_max), and this one has not said who it is");
+            return service->stats.num_streams < SERVICE_STREAMS_MAX + SERVICE_STREAMS_OVER;
+        }
+    }
+    struct share *largest = share_largest(&service->shares);
+    if (largest == NULL || largest->num_streams <= SERVICE_STREAMS_MAX / 8) {
+        return false;
+    }
+    return session_end_oldest(largest) &&
+           service->stats.num_streams < SERVICE_STREAMS_MAX + SERVICE_STREAMS_OVER;
+}
+
 static void check_deadline(struct session *session, uint64_t now)
 {
     if (session->due_ms != 0 && now >= session->due_ms) {
         session_finish(session, SERVICE_END_SILENT, GRPC_DEADLINE_EXCEEDED,
                        session->id == NULL ? "no first request came in time"
                                            : "no result came in time for the last response");
+    } else if (session->again_ms != 0 && now >= session->again_ms) {
+        session->is_due_again = true;
+        session_advance(session);
     } else if (session->job != NULL && !session->has_sent &&
                now - session->job_since_ms >= SERVICE_ISSUE_MS) {
         // The state doesn't wait for a CA that somebody keeps locked.
@@ -163,6 +188,10 @@ static void on_tick(uv_timer_t *timer)
                            "another identity was at one of the addresses before");
         }
     }
+    if (now - service->swept_ms >= SERVICE_SWEEP_MS) {
+        service->swept_ms = now;
+        share_sweep(&service->shares, now);
+    }
     struct lost_claim *oldest;
     while ((oldest = oldest_lost(service)) != NULL && now >= oldest->due_ms) {
         drop_lost(service, oldest);
@@ -176,7 +205,9 @@ void service_init(struct service *service, uv_loop_t *loop, const char *dir, str
         .ctx = service, .on_change = on_change, .on_behind = on_behind};
     *service = (struct service){.loop = loop, .dir = dir, .version = {.fd = -1}};
     list_init(&service->sessions);
+    list_init(&service->strangers);
     list_init(&service->lost_claims);
+    shares_init(&service->shares);
     world_init(&service->world, &hooks);
     world_set_trust(&service->world, trust);
     world_set_fleet(&service->world, fleet);
@@ -209,6 +240,7 @@ void service_stop(struct service *service)
 
 void service_cleanup(struct service *service)
 {
+    shares_cleanup(&service->shares);
     world_cleanup(&service->world);
     version_cleanup(&service->version);
 }

@@ -12,6 +12,7 @@
 #include "net/grpc/server.h"
 #include "base/data/list.h"
 #include "control/policyd/stream/admit.h"
+#include "control/policyd/stream/share.h"
 #include "control/policyd/ca/issue.h"
 #include "control/policyd/world/registry_dir.h"
 #include "control/policyd/stream/version.h"
@@ -19,6 +20,8 @@
 
 #define SERVICE_PATH             "/tabard.v1.PolicyAgent/Subscribe"
 #define SERVICE_STREAMS_MAX      20000
+#define SERVICE_STREAMS_OVER     1000  // that are ending, beside these
+#define SERVICE_STREAMS_OF_ONE   10000 // of one identity
 #define SERVICE_MESSAGE_MAX      65536 // bytes of one request
 #define SERVICE_FIRST_REQUEST_MS 10000
 #define SERVICE_RESULT_MS        30000 // from a response to its result
@@ -29,7 +32,12 @@
 #define SERVICE_CSR_BURST        3 // signing requests of one stream at once
 #define SERVICE_CSR_PER_SECOND   0.1
 #define SERVICE_CSR_REFUSED_MAX  20 // after that the stream ends
-#define SERVICE_PUSHES           16 // that are timed at once
+#define SERVICE_CSR_PATIENCE_MS                                                                    \
+    1000 // a request that comes sooner after a wait was told counts as refused
+#define SERVICE_AGAIN_MS_MIN 10000 // from a refusal to the same once more: time too makes right
+#define SERVICE_AGAIN_MS_MAX 300000
+#define SERVICE_SWEEP_MS     60000 // between looks at the shares
+#define SERVICE_PUSHES       16    // that are timed at once
 
 // Why we ended a stream. The texts are metric labels.
 #define SERVICE_ENDS(X)                                                                            \
@@ -92,8 +100,11 @@ struct service {
     uv_timer_t tick;
     uint64_t change_began_ns; // when the oldest change not yet sent was seen; 0: none
     struct push pushes[SERVICE_PUSHES];
-    struct push *push;       // of the flush under way, or NULL
-    struct list sessions;    // of session
+    struct push *push;     // of the flush under way, or NULL
+    struct list sessions;  // of session
+    struct list strangers; // those not admitted yet, oldest first
+    struct shares shares;
+    uint64_t swept_ms;
     struct list lost_claims; // of lost_claim, oldest first
     uint64_t num_sessions_made;
     struct service_stats stats;

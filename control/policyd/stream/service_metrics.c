@@ -68,6 +68,7 @@ static void certificates(struct metrics_page *page, const struct issuer_stats *s
                    "Signing requests that were refused, by reason.");
     metrics_uint_by(page, "reason", "request", stats->num_refused);
     metrics_uint_by(page, "reason", "limit_all", stats->num_limited);
+    metrics_uint_by(page, "reason", "limit_identity", stats->num_limited_asker);
     metrics_uint_by(page, "reason", "limit_stream", num_csr_limited);
     metrics_counter(page, NAME "crls_written_total", "CRLs that were written anew in time.",
                     stats->num_crls);

@@ -2,10 +2,12 @@
 #include "control/policyd/stream/session.h"
 
 #include <inttypes.h>
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "proto/policy_agent_fields.h"
@@ -76,7 +78,10 @@ void session_advance(struct session *session)
     struct err err = {{0}, {0}};
     char nonce[NONCE_MAX];
     bool is_state = false;
-    bool is_behind = viewer_is_behind(&session->viewer);
+    // What it refused may have waited for the certificate.
+    bool is_behind = viewer_is_behind(&session->viewer) ||
+                     (session->viewer.wants_all && session->has_certificate) ||
+                     session->is_due_again;
     if (session->id == NULL || session->is_over || session->is_waiting ||
         (session->job != NULL && !session->has_sent) || (!is_behind && session->answer.len == 0) ||
         !grpc_call_can_send(session->call)) {
@@ -97,6 +102,8 @@ void session_advance(struct session *session)
     service->stats.num_bytes += out.len;
     bytes_cleanup(&session->answer);
     bytes_cleanup(&out);
+    session->has_certificate = session->is_due_again = false;
+    session->again_ms = 0;
     if (!ok) {
         session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, err.text);
         return;
@@ -106,6 +113,19 @@ void session_advance(struct session *session)
     if (is_behind) {
         join_push(session);
     }
+}
+
+// Time alone may make good what was refused: a clock that was behind, say.
+static const struct backoff again_waits = {.first_ms = SERVICE_AGAIN_MS_MIN,
+                                           .min_ms = SERVICE_AGAIN_MS_MIN,
+                                           .max_ms = SERVICE_AGAIN_MS_MAX,
+                                           .jitter = BACKOFF_FROM_HALF};
+
+static uint32_t random_number(void)
+{
+    uint32_t number = 0;
+    RAND_bytes((uint8_t *)&number, sizeof number);
+    return number;
 }
 
 static void take_result(struct session *session, const Tabard__V1__Result *result)
@@ -123,11 +143,14 @@ static void take_result(struct session *session, const Tabard__V1__Result *resul
     leave_push(session);
     if (result->error[0] == '\0') {
         service->stats.num_acks++;
+        session->num_nacks = 0;
         return;
     }
     // The sidecar keeps what it had before, so the next change is sent as a whole state.
     service->stats.num_nacks++;
     session->viewer.wants_all = true;
+    session->again_ms =
+        uv_now(service->loop) + backoff_ms(&again_waits, ++session->num_nacks, random_number());
     log_warn("msg=\"refused by sidecar\" stream=%" PRIu64 " id=%s version=%" PRIu64 " error=%s",
              session->number, session->id, service->version.last,
              log_quote(quoted, sizeof quoted, result->error));
@@ -172,8 +195,7 @@ static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
 static void on_start(void *ctx, struct grpc_call *call)
 {
     struct service *service = ctx;
-    struct session *session =
-        service->stats.num_streams < SERVICE_STREAMS_MAX ? must_alloc(1, sizeof *session) : NULL;
+    struct session *session = service_make_room(service) ? must_alloc(1, sizeof *session) : NULL;
     grpc_call_set_ctx(call, session);
     service->stats.num_started++;
     if (session == NULL) {
@@ -188,6 +210,7 @@ static void on_start(void *ctx, struct grpc_call *call)
     session->csrs = bucket_full(SERVICE_CSR_BURST, SERVICE_CSR_PER_SECOND);
     session->due_ms = uv_now(service->loop) + SERVICE_FIRST_REQUEST_MS;
     list_push(&service->sessions, &session->link);
+    list_push(&service->strangers, &session->stranger_link);
     // At once, so that the sidecar knows that it is heard.
     grpc_call_send_headers(call);
 }
@@ -222,6 +245,9 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
               log_quote(quoted, sizeof quoted, status->message));
     leave_push(session);
     issue_forget(session->job);
+    session_give_token_back(session);
+    list_remove(&session->stranger_link);
+    share_leave(&session->in_share);
     world_leave(&session->viewer);
     service_linger(service, session);
     list_remove(&session->link);

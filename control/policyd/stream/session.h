@@ -3,7 +3,7 @@
 // One sidecar's stream: who it is, which response it has not answered yet, and how far it is
 // behind. At most one response is under way; changes meanwhile are counted, not queued (world.h). A
 // session belongs to its call and goes with it; the loop's thread only; bounded by SERVICE_*.
-// Nobody but session*.c and service*.c includes it.
+// Nobody but session*.c, service*.c and their tests includes it.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_SESSION_H
 #define TABARD_CONTROL_POLICYD_STREAM_SESSION_H
 
@@ -18,9 +18,11 @@ struct session {
     struct viewer viewer; // first: a viewer is its session
     struct service *service;
     struct grpc_call *call;
-    struct list link; // in the service's sessions
-    uint64_t number;  // in the log, and of its file in the registry
-    char *id;         // owned; NULL: not admitted yet
+    struct list link;             // in the service's sessions
+    struct list stranger_link;    // in its strangers, until it is admitted
+    struct share_stream in_share; // of its identity
+    uint64_t number;              // in the log, and of its file in the registry
+    char *id;                     // owned; NULL: not admitted yet
     uid_t uid;
     enum admit_proof proof;
     char node[SESSION_NODE_MAX];
@@ -28,11 +30,19 @@ struct session {
     struct issue_job *job; // its signing request under way, or NULL
     uint64_t job_since_ms;
     struct bucket csrs;
+    uint32_t num_csrs;
     uint32_t num_csrs_refused;
-    struct bytes answer; // to its signing request: a field that the next response takes along
-    uint64_t nonce;      // of the last response
-    bool is_waiting;     // for that one's result
-    bool has_sent;       // a response, or waits no longer with the first one for the certificate
+    uint64_t limited_ms;     // when it was told last to ask again later; 0: never
+    bool has_certificate;    // in answer
+    uint32_t num_nacks;      // in a row
+    bool is_due_again;       // and that is now
+    uint64_t again_ms;       // when what it refused is sent once more; 0: nothing is
+    struct token_name token; // that admitted it, while it may have to be given back
+    struct bytes answer;     // to its signing request: a field that the next response takes along
+    uint64_t nonce;          // of the last response
+    bool is_waiting;         // for that one's result
+    bool has_sent;   // a response, or waits no longer with the first one for the certificate
+    bool has_joined; // all was checked, and the token spent
     bool has_said_goodbye;
     bool is_over;      // we have finished the call
     bool loses_claim;  // its addresses don't stay when it is gone
@@ -53,6 +63,17 @@ void session_advance(struct session *session);
 // session_first takes a stream's first request, session_sign a signing request.
 void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request);
 void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request);
+
+// session_give_token_back lets a join token admit again, if the stream that it admitted ends before
+// the certificate that was asked for could be issued: the sidecar would be locked out.
+void session_give_token_back(struct session *session);
+
+// session_end_oldest ends the oldest stream of an identity. false: all have ended.
+bool session_end_oldest(struct share *share);
+
+// service_make_room says whether one stream more may start. Where there are SERVICE_STREAMS_MAX, it
+// ends the one that has been a stranger for longest, else one of the identity that has the most.
+bool service_make_room(struct service *service);
 
 // service_linger keeps the addresses of a stream that is over for SERVICE_LINGER_MS, or gives them
 // up at once: when the sidecar said goodbye, or may not have them any more.

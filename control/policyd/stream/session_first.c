@@ -43,6 +43,64 @@ static const char *wanted_of(const Tabard__V1__SubscribeRequest *request)
     return "";
 }
 
+static void refuse_admission(struct session *session, enum admit_result result, struct err *err)
+{
+    session->service->stats.admitted[result]++;
+    err_prefix(err, "%s", admit_result_text(result));
+    session_finish(session, SERVICE_END_NOT_ADMITTED, code_of(result), err->text);
+}
+
+// Uses up the token that admits the sidecar, which nothing can refuse any more.
+static bool spend_token(struct session *session)
+{
+    struct err err = {{0}, {0}};
+    if (session->proof != ADMIT_BY_JOIN_TOKEN) {
+        return true;
+    }
+    enum token_result result = token_spend(&session->token, session->service->dir, &err);
+    if (result != TOKEN_OK) {
+        session->token = (struct token_name){""};
+        session->loses_claim = true;
+        refuse_admission(session, admit_token_result(result), &err);
+        return false;
+    }
+    return true;
+}
+
+void session_give_token_back(struct session *session)
+{
+    bool was_asked_in_vain = session->issued.len == 0 && session->num_csrs > 0;
+    if (session->token.text[0] != '\0' && session->has_joined && was_asked_in_vain) {
+        log_info("msg=\"join token given back: no certificate was issued for it\" stream=%" PRIu64
+                 " id=%s",
+                 session->number, session->id);
+        token_give_back(&session->token, session->service->dir);
+    }
+}
+
+// Makes room for a stream among those of its identity: the oldest goes.
+static void make_room(struct share *share)
+{
+    if (share->num_streams >= SERVICE_STREAMS_OF_ONE) {
+        session_end_oldest(share);
+    }
+}
+
+bool session_end_oldest(struct share *share)
+{
+    LIST_EACH_SAFE(link, &share->streams) {
+        struct share_stream *stream = LIST_OF(link, struct share_stream, link);
+        struct session *session = LIST_OF(stream, struct session, in_share);
+        if (!session->is_over) {
+            session_finish(session, SERVICE_END_LIMIT, GRPC_RESOURCE_EXHAUSTED,
+                           "too many streams (streams_max), and this is the oldest of the identity "
+                           "that has the most");
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool admit_session(struct session *session, const Tabard__V1__SubscribeRequest *request)
 {
     struct service *service = session->service;
@@ -67,14 +125,13 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
         }
     }
     enum admit_result result = admit(&admission, service->world.fleet, &asked, &err);
-    service->stats.admitted[result]++;
     if (result != ADMIT_OK) {
-        err_prefix(&err, "%s", admit_result_text(result));
-        session_finish(session, SERVICE_END_NOT_ADMITTED, code_of(result), err.text);
+        refuse_admission(session, result, &err);
         return false;
     }
     session->admitted_unix = asked.now;
     session->proof = admission.proof;
+    session->token = admission.token;
     session->uid = peer->uid;
     session->id = must_strdup(admission.id);
     return true;
@@ -152,6 +209,14 @@ void session_first(struct session *session, const Tabard__V1__SubscribeRequest *
         session_finish(session, SERVICE_END_ADDRESS, GRPC_PERMISSION_DENIED, err.text);
         return;
     }
+    if (!spend_token(session)) {
+        return;
+    }
+    service->stats.admitted[ADMIT_OK]++;
+    session->has_joined = true;
+    list_remove(&session->stranger_link);
+    share_join(&service->shares, &session->in_share, session->id);
+    make_room(session->in_share.share);
     if (!world_join(&service->world, &session->viewer, session->id, &err)) {
         session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, err.text);
         return;
@@ -168,16 +233,36 @@ void session_first(struct session *session, const Tabard__V1__SubscribeRequest *
              log_quote(node, sizeof node, session->node), request->version_in_force);
 }
 
-static void refuse_csr(struct session *session, const char *text)
+static void answer_csr(struct session *session, const char *text)
 {
     char quoted[1024];
     log_warn("msg=\"certificate refused\" stream=%" PRIu64 " id=%s error=%s", session->number,
              session->id, log_quote(quoted, sizeof quoted, text));
     bytes_cleanup(&session->answer);
     pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE_ERROR, text, strlen(text));
+}
+
+static void refuse_csr(struct session *session, const char *text)
+{
+    answer_csr(session, text);
     if (++session->num_csrs_refused > SERVICE_CSR_REFUSED_MAX) {
         session_finish(session, SERVICE_END_CSR_FLOOD, GRPC_RESOURCE_EXHAUSTED,
                        "too many signing requests that had to be refused");
+    }
+}
+
+// Tells the sidecar to ask again later. That ends no stream, however often, unless the sidecar asks
+// again at once each time.
+static void limit_csr(struct session *session, const char *text)
+{
+    uint64_t now = uv_now(session->service->loop);
+    bool is_patient =
+        session->limited_ms == 0 || now - session->limited_ms >= SERVICE_CSR_PATIENCE_MS;
+    session->limited_ms = now;
+    if (is_patient) {
+        answer_csr(session, text);
+    } else {
+        refuse_csr(session, text);
     }
 }
 
@@ -197,6 +282,7 @@ static void on_issued(void *ctx, const struct issue_result *result)
         }
         bytes_cleanup(&session->answer);
         pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE, chain.at, chain.len);
+        session->has_certificate = true;
         session->service->stats.num_certificates++;
         session->issued = result->serial;
         X509_free(session->issuer);
@@ -214,6 +300,7 @@ void session_sign(struct session *session, const Tabard__V1__CertificateRequest 
     struct service *service = session->service;
     struct err err = {{0}, {0}};
     uint32_t number = fleet_find(service->world.fleet, session->id, strlen(session->id));
+    session->num_csrs++;
     if (session->job != NULL || session->answer.len > 0) {
         session_finish(session, SERVICE_END_CSR_FLOOD, GRPC_RESOURCE_EXHAUSTED,
                        "a signing request before the last one was answered");
@@ -226,7 +313,7 @@ void session_sign(struct session *session, const Tabard__V1__CertificateRequest 
     }
     if (!bucket_take(&session->csrs, uv_now(service->loop))) {
         service->stats.num_csr_limited++;
-        refuse_csr(session, "too many signing requests on this stream; try again later");
+        limit_csr(session, "too many signing requests on this stream: ask again later");
         return;
     }
     if (number == FLEET_NONE) {
@@ -241,9 +328,13 @@ void session_sign(struct session *session, const Tabard__V1__CertificateRequest 
                                         .seconds = workload->certificate_seconds != 0
                                                        ? workload->certificate_seconds
                                                        : FLEET_CERTIFICATE_SECONDS};
-    session->job = issue(service->issuer, &asked, on_issued, session, &err);
+    bool is_limited = false;
+    session->job = issue(service->issuer, &session->in_share.share->queue, &asked, on_issued,
+                         session, &is_limited, &err);
     session->job_since_ms = uv_now(service->loop);
-    if (session->job == NULL) {
+    if (session->job == NULL && is_limited) {
+        limit_csr(session, err.text);
+    } else if (session->job == NULL) {
         refuse_csr(session, err.text);
     }
 }

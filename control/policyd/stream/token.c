@@ -14,10 +14,13 @@
 
 #include "base/data/hex.h"
 #include "base/file.h"
+#include "base/log.h"
 
 #define RANDOM_LEN   32
 #define NAME_LEN     (2 * SHA256_DIGEST_LENGTH)
 #define LINE_LEN_MAX (SPIFFE_ID_LEN_MAX + 32)
+
+_Static_assert(sizeof((struct token_name *)0)->text == NAME_LEN + 1, "a name fits");
 
 static void name_of(char out[NAME_LEN + 1], const char *token)
 {
@@ -75,27 +78,35 @@ static bool read_line(const char *path, char out_id[SPIFFE_ID_LEN_MAX + 1], time
     return ok;
 }
 
-enum token_result token_use(char out_id[SPIFFE_ID_LEN_MAX + 1], const char *dir, const char *token,
-                            time_t now, struct err *err)
+static void paths_of(const struct token_name *name, const char *dir, char out_path[PATH_MAX],
+                     char out_used[PATH_MAX])
 {
-    char name[NAME_LEN + 1], path[PATH_MAX], used[PATH_MAX];
-    time_t expires = 0;
-    name_of(name, token);
-    snprintf(path, sizeof path, "%s/tokens/%s", dir, name);
-    snprintf(used, sizeof used, "%s/tokens/used/%s", dir, name);
-    if (rename(path, used) != 0) {
-        if (errno != ENOENT) {
-            err_set(err, "the join token can't be used up: %s", strerror(errno));
-            return TOKEN_BROKEN;
-        }
-        if (access(used, F_OK) == 0) {
-            err_set(err, "the join token was used before; each admits one sidecar once");
-            return TOKEN_USED;
-        }
-        err_set(err, "the join token is not known here");
-        return TOKEN_UNKNOWN;
+    snprintf(out_path, PATH_MAX, "%s/tokens/%s", dir, name->text);
+    snprintf(out_used, PATH_MAX, "%s/tokens/used/%s", dir, name->text);
+}
+
+// Says why a token is not there.
+static enum token_result missing(const char *used, struct err *err)
+{
+    if (access(used, F_OK) == 0) {
+        err_set(err, "the join token was used before; each admits one sidecar once");
+        return TOKEN_USED;
     }
-    if (!read_line(used, out_id, &expires, err)) {
+    err_set(err, "the join token is not known here");
+    return TOKEN_UNKNOWN;
+}
+
+enum token_result token_find(struct token_name *out, char out_id[SPIFFE_ID_LEN_MAX + 1],
+                             const char *dir, const char *token, time_t now, struct err *err)
+{
+    char path[PATH_MAX], used[PATH_MAX];
+    time_t expires = 0;
+    name_of(out->text, token);
+    paths_of(out, dir, path, used);
+    if (access(path, F_OK) != 0 && errno == ENOENT) {
+        return missing(used, err);
+    }
+    if (!read_line(path, out_id, &expires, err)) {
         return TOKEN_BROKEN;
     }
     if (now >= expires) {
@@ -103,6 +114,29 @@ enum token_result token_use(char out_id[SPIFFE_ID_LEN_MAX + 1], const char *dir,
         return TOKEN_EXPIRED;
     }
     return TOKEN_OK;
+}
+
+enum token_result token_spend(const struct token_name *name, const char *dir, struct err *err)
+{
+    char path[PATH_MAX], used[PATH_MAX];
+    paths_of(name, dir, path, used);
+    if (rename(path, used) == 0) {
+        return TOKEN_OK;
+    }
+    if (errno == ENOENT) {
+        return missing(used, err);
+    }
+    err_set(err, "the join token can't be used up: %s", strerror(errno));
+    return TOKEN_BROKEN;
+}
+
+void token_give_back(const struct token_name *name, const char *dir)
+{
+    char path[PATH_MAX], used[PATH_MAX];
+    paths_of(name, dir, path, used);
+    if (rename(used, path) != 0) {
+        log_warn("msg=\"join token not given back\" error=\"%s\"", strerror(errno));
+    }
 }
 
 static void sweep_folder(const char *folder, time_t now)

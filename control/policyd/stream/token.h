@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Join tokens: 32 random bytes as text, of which only the SHA-256 is kept, as the name of a file in
-// DIR/tokens that says for whom and until when. token_use moves that file to DIR/tokens/used, which
-// succeeds once, whichever of the policyds that share the folder tries: a token is used up when it
-// is presented, whatever comes of it afterwards. Nothing is kept in memory; any thread. admit.h
-// decides whom it admits.
+// DIR/tokens that says for whom and until when. token_find reads it. token_spend moves the file to
+// DIR/tokens/used, which succeeds once, whichever of the policyds that share the folder tries: a
+// token is used up by an admission, and by nothing that comes to a refusal. Nothing is kept in
+// memory; any thread. admit.h decides whom it admits.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
 #define TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
 
@@ -28,9 +28,21 @@ bool token_make(char out[TOKEN_TEXT_MAX], const char *dir, const char *spiffe_id
 
 enum token_result { TOKEN_OK, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED, TOKEN_BROKEN };
 
-// token_use uses a token up. TOKEN_OK fills out_id; anything else sets err to words.
-enum token_result token_use(char out_id[SPIFFE_ID_LEN_MAX + 1], const char *dir, const char *token,
-                            time_t now, struct err *err);
+// The name of a token's file. Zero state: no token.
+struct token_name {
+    char text[65];
+};
+
+// token_find looks a token up. TOKEN_OK fills out_id and *out; anything else sets err to words.
+enum token_result token_find(struct token_name *out, char out_id[SPIFFE_ID_LEN_MAX + 1],
+                             const char *dir, const char *token, time_t now, struct err *err);
+
+// token_spend uses up what token_find has found. Anything but TOKEN_OK, where somebody else was
+// faster, sets err.
+enum token_result token_spend(const struct token_name *name, const char *dir, struct err *err);
+
+// token_give_back makes a token that was spent good again.
+void token_give_back(const struct token_name *name, const char *dir);
 
 // token_sweep removes what was used or has expired more than TOKEN_MEMORY_SECONDS ago.
 void token_sweep(const char *dir, time_t now);

@@ -112,13 +112,14 @@ static void name_as_sent(struct err *err)
     }
 }
 
+static bool on_has_identity(void *ctx)
+{
+    return ((const struct pa_source *)ctx)->identity != NULL;
+}
+
 static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
 {
     struct pa_source *source = ctx;
-    if (slots->parts[SNAPSHOT_IDENTITY] == NULL && source->identity == NULL) {
-        return err_set(err, "there is no certificate for this sidecar yet: it has to come with the "
-                            "state or before it");
-    }
     bool ok = source->hooks.offer(source->hooks.ctx, slots, err);
     if (!ok && slots->parts[SNAPSHOT_IDENTITY] != NULL) {
         name_as_sent(err);
@@ -239,6 +240,7 @@ struct pa_source *pa_source_new(uv_loop_t *loop, const struct source_hooks *hook
                                                                  .close = on_close,
                                                                  .send = on_send,
                                                                  .fill_node = on_fill_node,
+                                                                 .has_identity = on_has_identity,
                                                                  .offer = on_offer,
                                                                  .accepted = on_accepted,
                                                                  .refused = on_refused,

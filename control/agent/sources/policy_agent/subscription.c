@@ -15,6 +15,12 @@ void subscription_init(struct subscription *sub, const struct subscription_hooks
     *sub = (struct subscription){.hooks = *hooks, .spiffe_id = ""};
 }
 
+static void forget_early(struct subscription *sub)
+{
+    part_unref(sub->early);
+    sub->early = NULL;
+}
+
 static void try_clear(struct subscription_try *next)
 {
     part_unref(next->state);
@@ -29,6 +35,7 @@ void subscription_cleanup(struct subscription *sub)
     part_unref(sub->state);
     pa_certificate_clear(&sub->issued);
     try_clear(&sub->next);
+    forget_early(sub);
     pa_csr_forget(&sub->csr);
     *sub = (struct subscription){.hooks = sub->hooks, .spiffe_id = ""};
 }
@@ -70,6 +77,7 @@ void subscription_ended(struct subscription *sub, const char *why, struct now no
     sub->is_open = sub->has_response = sub->has_accepted = sub->has_base = false;
     sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
     pa_csr_start_anew(&sub->csr);
+    forget_early(sub);
     // What is on its way into force goes on, but nobody is left to be answered.
     free(sub->next.nonce);
     sub->next.nonce = NULL;
@@ -159,6 +167,7 @@ void subscription_stop(struct subscription *sub, struct now now)
     free(sub->next.nonce);
     sub->next.nonce = NULL;
     pa_csr_start_anew(&sub->csr);
+    forget_early(sub);
     sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
     sub->is_open = sub->has_response = sub->has_accepted = sub->has_base = false;
     sub->is_started = false;
@@ -189,7 +198,7 @@ static void refuse(struct subscription *sub, const char *error, struct now now)
     if (had_rules) {
         sub->has_base = false;
     }
-    if (sub->is_open && sub->state == NULL && sub->empty_by_ms == 0) {
+    if (sub->is_open && sub->state == NULL && sub->early == NULL && sub->empty_by_ms == 0) {
         sub->empty_by_ms = now.ms + SUBSCRIPTION_EMPTY_MS_MAX;
     }
     try_clear(&sub->next);
@@ -254,13 +263,34 @@ Tabard__V1__State *subscription_state(const struct subscription *sub)
     return sub->state != NULL ? (Tabard__V1__State *)sub->state->message : NULL;
 }
 
+// Keeps a state that can't be tried, because there is no certificate yet, until one comes. false,
+// as its response is refused; sets err.
+static bool keep_early(struct subscription *sub, struct err *err)
+{
+    forget_early(sub);
+    sub->early = part_ref(sub->next.state);
+    sub->early_version = sub->next.version;
+    sub->empty_by_ms = 0;
+    return err_set(err, "there is no certificate for this sidecar yet: the state waits for it");
+}
+
 static bool offer(struct subscription *sub, struct err *err)
 {
     struct slots slots;
-    const struct subscription_try *next = &sub->next;
+    struct subscription_try *next = &sub->next;
+    if (next->state == NULL && sub->early != NULL) {
+        next->state = sub->early;
+        next->version = sub->early_version;
+        sub->early = NULL;
+    }
     if (next->state == NULL && sub->state == NULL) {
         return err_set(err, "there is no state yet: it has to come with the certificate or before");
     }
+    if (next->state != NULL && next->issued.part == NULL && sub->issued.part == NULL &&
+        !sub->hooks.has_identity(sub->hooks.ctx)) {
+        return keep_early(sub, err);
+    }
+    forget_early(sub); // a newer state has come, or the one that waited goes now
     fill_slots(&slots, next->state != NULL ? next->state : sub->state,
                next->issued.part != NULL ? next->issued.part : sub->issued.part);
     bool ok = sub->hooks.offer(sub->hooks.ctx, &slots, err);

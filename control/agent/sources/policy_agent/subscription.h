@@ -39,6 +39,8 @@ struct subscription_hooks {
     void (*close)(void *ctx); // ends the stream; subscription_ended is not called
     bool (*send)(void *ctx, const Tabard__V1__SubscribeRequest *request, struct err *err);
     void (*fill_node)(void *ctx, Tabard__V1__Node *out); // texts borrowed until the next call
+    // Says whether the sidecar has a certificate of its own, beside what the stream brings.
+    bool (*has_identity)(void *ctx);
     // Offers what a response brings; subscription_settled says later what became of it. false sets
     // err: it is not good, and subscription_settled won't be called.
     bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
@@ -71,6 +73,8 @@ struct subscription {
     struct part *state;       // counted; a State: the last that was accepted; NULL: none
     uint64_t version;         // of that state
     int64_t confirmed_unix_s; // when a policy agent last stood behind it
+    struct part *early;       // counted; a newer one, which waits for the first certificate
+    uint64_t early_version;
     struct pa_certificate issued;
     struct pa_csr csr;
     struct subscription_try next;

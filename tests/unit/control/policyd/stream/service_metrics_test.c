@@ -85,6 +85,7 @@ static const char wanted[] =
     "# TYPE tabard_policyd_certificates_refused_total counter\n"
     "tabard_policyd_certificates_refused_total{reason=\"request\"} 12\n"
     "tabard_policyd_certificates_refused_total{reason=\"limit_all\"} 13\n"
+    "tabard_policyd_certificates_refused_total{reason=\"limit_identity\"} 25\n"
     "tabard_policyd_certificates_refused_total{reason=\"limit_stream\"} 14\n"
     "# HELP tabard_policyd_crls_written_total CRLs that were written anew in time.\n"
     "# TYPE tabard_policyd_crls_written_total counter\n"
@@ -170,8 +171,12 @@ Test(service_metrics, every_figure_stands_in_its_own_line, .timeout = 10)
     service.world.trust = &(struct ca_trust){.next_update = 1900000000};
     service.issuer = issuer_new(&loop, "/nowhere");
     cr_assert_not_null(service.issuer);
-    *(struct issuer_stats *)issuer_stats(service.issuer) = (struct issuer_stats){
-        .num_issued = 11, .num_refused = 12, .num_limited = 13, .num_crls = 15};
+    *(struct issuer_stats *)issuer_stats(service.issuer) =
+        (struct issuer_stats){.num_issued = 11,
+                              .num_refused = 12,
+                              .num_limited = 13,
+                              .num_limited_asker = 25,
+                              .num_crls = 15};
     for (unsigned i = 0; i < GRPC_LIMIT_NUM; i++) {
         server.bites.num[i] = 300 + i;
     }

@@ -9,6 +9,7 @@
 
 #include "certs/ca/ca_store.h"
 #include "certs/ca/csr.h"
+#include "control/policyd/stream/session.h"
 #include "tests/unit/control/policyd/stream/policyd_rig.h"
 
 static struct policyd_rig rig;
@@ -219,6 +220,40 @@ Test(service, more_streams_than_the_limit_are_refused)
     cr_expect_eq(rig.service.stats.num_started, 1);
     sidecar_cleanup(&web);
     sidecar_join(&web, &rig, WEB, NULL);
+}
+
+Test(service, at_the_limit_a_stream_that_has_not_said_who_it_is_goes_first)
+{
+    struct sidecar silent = {.call = NULL};
+    sidecar_open(&silent, &rig);
+    cr_assert(run_until(&rig, rig.service.stats.num_streams == 1, 2000));
+    rig.service.stats.num_streams += SERVICE_STREAMS_MAX - 1;
+    sidecar_join(&web, &rig, WEB, NULL);
+    sidecar_expect_end(&silent, GRPC_RESOURCE_EXHAUSTED, "has not said who it is",
+                       SERVICE_END_LIMIT);
+    rig.service.stats.num_streams -= SERVICE_STREAMS_MAX - 1;
+    cr_expect_not_null(web.call);
+    sidecar_cleanup(&silent);
+}
+
+Test(service, the_streams_of_an_identity_share_one_burst_of_signing_requests)
+{
+    sidecar_join(&web, &rig, WEB, NULL);
+    struct session *session = LIST_OF(rig.service.sessions.next, struct session, link);
+    struct share *share = session->in_share.share;
+    share->queue.bucket.drops = 3;
+    share->queue.bucket.last_ms = uv_now(&rig.loop);
+    sidecar_leave(&web);
+    sidecar_cleanup(&web);
+    sidecar_join(&web, &rig, WEB, NULL);
+    session = LIST_OF(rig.service.sessions.next, struct session, link);
+    cr_expect_eq(session->in_share.share, share, "a new stream brings no new burst");
+    cr_expect_eq(share->num_streams, 1);
+    sidecar_leave(&web);
+    share_sweep(&rig.service.shares, uv_now(&rig.loop));
+    cr_expect_not(list_is_empty(&rig.service.shares.all));
+    share_sweep(&rig.service.shares, uv_now(&rig.loop) + 60000);
+    cr_expect(list_is_empty(&rig.service.shares.all));
 }
 
 Test(service, an_identity_may_be_where_the_fleet_says_and_nowhere_else)

@@ -8,6 +8,7 @@
 
 #include "certs/ca/ca_store.h"
 #include "certs/ca/csr.h"
+#include "control/policyd/stream/session.h"
 #include "tests/unit/control/policyd/stream/policyd_rig.h"
 
 static struct policyd_rig rig;
@@ -280,6 +281,63 @@ Test(session, the_state_does_not_wait_for_a_locked_ca_for_ever)
     ca_store_close(&store);
     sidecar_answer(&sidecar, "");
     cr_expect_not_null(sidecar_take(&sidecar)->certificate, "and that comes when it is there");
+    free(csr);
+}
+
+Test(session, a_state_that_was_refused_comes_once_more_with_the_certificate)
+{
+    uint8_t *csr = NULL;
+    size_t len = 0;
+    make_csr(&csr, &len);
+    sidecar_open(&sidecar, &rig);
+    sidecar_ask(&sidecar, WEB, NULL, (const uint8_t *)"x", 1);
+    const Tabard__V1__SubscribeResponse *response = sidecar_take(&sidecar);
+    cr_expect_not_null(response->state);
+    cr_expect_str_neq(response->certificate_error, "");
+    sidecar_answer(&sidecar, "there is no certificate yet");
+    sidecar_sign(&sidecar, csr, len, WEB);
+    response = sidecar_take(&sidecar);
+    cr_expect_not_null(response->certificate, "%s", response->certificate_error);
+    cr_expect_not_null(response->state);
+    free(csr);
+}
+
+Test(session, a_sidecar_that_asks_again_later_as_it_was_told_is_never_ended)
+{
+    uint8_t *csr = NULL;
+    size_t len = 0;
+    make_csr(&csr, &len);
+    sidecar_join(&sidecar, &rig, WEB, NULL);
+    struct session *session = LIST_OF(rig.service.sessions.next, struct session, link);
+    for (int i = 0; i < 2 * SERVICE_CSR_REFUSED_MAX; i++) {
+        session->csrs.drops = 0;
+        session->limited_ms = i == 0 ? 0 : uv_now(&rig.loop) - SERVICE_CSR_PATIENCE_MS;
+        sidecar_sign(&sidecar, csr, len, "");
+        const char *error = sidecar_take(&sidecar)->certificate_error;
+        cr_assert(strstr(error, "ask again later") != NULL, "%s", error);
+        sidecar_answer(&sidecar, "");
+    }
+    cr_expect_eq(session->num_csrs_refused, 0);
+    free(csr);
+}
+
+Test(session, a_sidecar_that_asks_again_at_once_however_often_it_is_told_not_to_is_ended)
+{
+    uint8_t *csr = NULL;
+    size_t len = 0;
+    make_csr(&csr, &len);
+    sidecar_join(&sidecar, &rig, WEB, NULL);
+    struct session *session = LIST_OF(rig.service.sessions.next, struct session, link);
+    for (int i = 0; i <= SERVICE_CSR_REFUSED_MAX; i++) {
+        session->csrs.drops = 0;
+        sidecar_sign(&sidecar, csr, len, "");
+        sidecar_take(&sidecar);
+        sidecar_answer(&sidecar, "");
+    }
+    session->csrs.drops = 0;
+    sidecar_sign(&sidecar, csr, len, "");
+    sidecar_expect_end(&sidecar, GRPC_RESOURCE_EXHAUSTED, "had to be refused",
+                       SERVICE_END_CSR_FLOOD);
     free(csr);
 }
 

@@ -18,8 +18,10 @@ static struct err err;
 
 static enum token_result use(const char *text, time_t now)
 {
+    struct token_name name;
     err = (struct err){{0}, {0}};
-    return token_use(id, temp_folder, text, now, &err);
+    enum token_result result = token_find(&name, id, temp_folder, text, now, &err);
+    return result == TOKEN_OK ? token_spend(&name, temp_folder, &err) : result;
 }
 
 static void make(time_t expires)
@@ -40,14 +42,25 @@ Test(token, admits_once_as_the_identity_it_was_made_for)
     cr_expect_not_null(strstr(err.text, "was used before"), "%s", err.text);
 }
 
-Test(token, that_expired_is_refused_to_the_second_and_is_used_up)
+Test(token, that_expired_is_refused_to_the_second)
 {
     make(NOW);
     cr_expect_eq(use(token, NOW), TOKEN_EXPIRED);
     cr_expect_str_eq(err.text, "the join token expired 0 seconds ago");
-    cr_expect_eq(use(token, NOW - 1), TOKEN_USED);
-    make(NOW);
     cr_expect_eq(use(token, NOW - 1), TOKEN_OK);
+}
+
+Test(token, is_used_up_by_whoever_spends_it_first_and_may_be_given_back)
+{
+    struct token_name one, two;
+    make(NOW + 60);
+    cr_assert_eq(token_find(&one, id, temp_folder, token, NOW, &err), TOKEN_OK);
+    cr_assert_eq(token_find(&two, id, temp_folder, token, NOW, &err), TOKEN_OK);
+    cr_expect_eq(token_spend(&one, temp_folder, &err), TOKEN_OK);
+    cr_expect_eq(token_spend(&two, temp_folder, &err), TOKEN_USED);
+    token_give_back(&one, temp_folder);
+    cr_expect_eq(use(token, NOW), TOKEN_OK);
+    cr_expect_eq(use(token, NOW), TOKEN_USED);
 }
 
 Test(token, that_nobody_made_is_unknown_whatever_it_looks_like)
@@ -108,7 +121,7 @@ Test(token, whose_file_is_spoiled_admits_nobody)
     make(NOW + 60);
     each_file(temp_folder, spoil);
     cr_expect_eq(use(token, NOW), TOKEN_BROKEN);
-    cr_expect_eq(use(token, NOW), TOKEN_USED);
+    cr_expect_eq(use(token, NOW), TOKEN_BROKEN);
 }
 
 Test(token, is_swept_away_a_day_after_its_end_and_not_before)

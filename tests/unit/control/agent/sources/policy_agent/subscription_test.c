@@ -27,6 +27,7 @@ struct play {
     unsigned num_offers;
     const char *offer_error; // NULL: the offer is taken
     size_t num_destinations; // of the last offer
+    bool lacks_identity;     // but for what the stream brings
     bool has_issued;         // as above
     unsigned num_accepted;
     unsigned num_expired;
@@ -65,6 +66,11 @@ static void on_fill_node(void *ctx, Tabard__V1__Node *out)
 {
     (void)ctx;
     out->id = (char *)"node";
+}
+
+static bool on_has_identity(void *ctx)
+{
+    return !((struct play *)ctx)->lacks_identity;
 }
 
 static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
@@ -111,6 +117,7 @@ static void play_init(struct play *play)
                                                                .close = on_close,
                                                                .send = on_send,
                                                                .fill_node = on_fill_node,
+                                                               .has_identity = on_has_identity,
                                                                .offer = on_offer,
                                                                .accepted = on_accepted,
                                                                .refused = on_text,
@@ -268,6 +275,39 @@ Test(subscription, acknowledges_only_what_is_in_force_and_once, .timeout = 20)
     subscription_settled(&play.sub, "", play.now);
     cr_expect_eq(play.num_sent, 2, "one answer");
     cr_expect_eq(play.num_accepted, 1);
+    play_cleanup(&play);
+}
+
+// The policy agent's first answer says why there is no certificate yet, and the next one is the
+// certificate alone.
+Test(subscription, a_state_that_came_before_the_certificate_waits_for_it, .timeout = 20)
+{
+    struct play play;
+    play_init(&play);
+    play.lacks_identity = true;
+    subscription_start(&play.sub, play.now);
+    RESPOND(&play, .nonce = "n1", .version = 5, .destination = "a", .certificate_error = "later");
+    cr_expect_eq(play.num_offers, 0);
+    cr_expect_str_eq(play.sent->result->nonce, "n1");
+    cr_expect_not_null(strstr(error_sent(&play), "the state waits for it"), "%s",
+                       error_sent(&play));
+    cr_expect_eq(play.sub.version, 0);
+    pass(&play, 2000);
+    subscription_tick(&play.sub, play.now);
+    cr_assert_not_null(play.sent->certificate_request, "it asks again");
+    // However long that takes, the stream stays.
+    pass(&play, SUBSCRIPTION_EMPTY_MS_MAX - 3000);
+    RESPOND(&play, .nonce = "n2", .certificate_for = ID, .seconds = 3600);
+    cr_expect_eq(play.num_offers, 1);
+    cr_expect(play.has_issued);
+    cr_expect_eq(play.num_destinations, 1);
+    subscription_settled(&play.sub, "", play.now);
+    cr_expect_str_eq(error_sent(&play), "");
+    cr_expect_eq(play.sub.version, 5);
+    cr_expect_str_eq(subscription_state(&play.sub)->destinations[0]->name, "a");
+    pass(&play, SUBSCRIPTION_EMPTY_MS_MAX);
+    subscription_tick(&play.sub, play.now);
+    cr_expect(play.sub.is_open);
     play_cleanup(&play);
 }
 

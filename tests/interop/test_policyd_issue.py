@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How policyd issues certificates: what spends a token, what comes late, and who waits for whom."""
+import contextlib
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("grpc", reason="python3-grpcio is not installed")
+
+from mesh import DOMAIN, Agent  # noqa: E402
+from policyd import CALLER, Policyd, Refused, Sidecar, csr, fleet, refusal, token_of, workload  # noqa: E402
+
+
+@pytest.fixture
+def policyd():
+    made = Policyd(fleet())
+    yield made
+    made.close()
+
+
+def test_a_token_that_admits_nobody_is_not_spent(policyd):
+    shown = token_of(policyd)
+    assert refusal(policyd=policyd, name="api", **{**shown, "addresses": ["192.168.0.1"]})[0] == "PERMISSION_DENIED"
+    assert "token_for_another" in refusal(policyd=policyd, name="api", spiffe_id=CALLER, **shown)[1]
+    with Sidecar(policyd, "api", **shown) as api:
+        api.take()
+    assert "token_used" in refusal(policyd=policyd, name="api", **shown)[1]
+    # Nor by an identity that isn't rolled out yet.
+    late = {"token": policyd.token("late"), "tcp": True}
+    assert "not_named" in refusal(policyd=policyd, name="late", **late)[1]
+    described = fleet()
+    described["workloads"].append(workload("late"))
+    policyd.apply(described)
+    with Sidecar(policyd, "late", **late) as sidecar:
+        sidecar.take()
+
+
+def test_a_token_is_given_back_when_its_stream_ends_before_the_certificate_could_be_issued(policyd):
+    key = policyd.folder / "ca/ca.key"
+    shown = token_of(policyd, request=csr()[0])
+    away = key.rename(policyd.folder / "away")
+    with Sidecar(policyd, "api", **shown):
+        policyd.wait_line(msg="admitted", by="join_token")
+    policyd.wait_line(msg="join token given back: no certificate was issued for it")
+    away.rename(key)
+    with Sidecar(policyd, "api", **shown) as api:
+        assert api.take().HasField("certificate")
+    assert "token_used" in refusal(policyd=policyd, name="api", **shown)[1]
+
+
+def test_a_first_certificate_that_comes_late_locks_no_sidecar_out(policyd):
+    policyd.apply({"workloads": [workload("api", "127.0.0.1/32")]})
+    token = policyd.folder / "join.token"
+    token.write_text(policyd.token("api"))
+    key = policyd.folder / "ca/ca.key"
+    away = key.rename(policyd.folder / "away")
+    access = {"address": "%s:%d" % policyd.tcp, "identity": f"spiffe://{DOMAIN}/tabard/policyd", "roots": str(policyd.folder / "ca/ca.pem"),
+              "join_token": str(token), "state": "state", "addresses": ["127.0.0.1"]}
+    agent = Agent("api", {"policy_agent": access, "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0"}]}, start=False)
+    try:
+        agent.start(wait=False)
+        # Longer than policyd waits for the CA: the state comes first, with the reason.
+        policyd.wait_line(msg="refused by sidecar", seconds=15)
+        away.rename(key)
+        agent.wait_line(msg="snapshot in force", seconds=20)
+        assert len(policyd.lines(msg="admitted", by="join_token")) == 1
+    finally:
+        agent.close()
+
+
+def test_one_identity_that_floods_does_not_hold_up_anothers_certificate(policyd):
+    """As `web` of the flood: stream after stream, each with a signing request."""
+    described = fleet()
+    described["workloads"].append(workload("flood"))
+    policyd.apply(described)
+    with Sidecar(policyd, "flood", request=csr()[0], token=policyd.token("flood"), tcp=True) as first:
+        first.take()
+    chain, key = policyd.issue("flood")
+    shown = {"policyd": policyd, "name": "flood", "tcp": True, "chain": chain.read_bytes(), "key": key.read_bytes()}
+    request, over, streams = csr()[0], threading.Event(), []
+
+    def flood():
+        while not over.is_set():
+            with Sidecar(request=request, **shown) as sidecar:
+                with contextlib.suppress(Refused):
+                    sidecar.next(20)
+            streams.append(1)
+
+    threads = [threading.Thread(target=flood, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        slowest, wanted = 0, csr()[0]
+        with Sidecar(policyd, "api", **token_of(policyd)) as api:
+            api.take()
+            for _ in range(3):
+                began = time.monotonic()
+                api.ask(wanted)
+                got = api.take()
+                assert got.HasField("certificate"), got.certificate_error
+                slowest = max(slowest, time.monotonic() - began)
+                time.sleep(0.5)
+        assert slowest < 2
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(30)
+    assert len(streams) > 20
