@@ -6,7 +6,9 @@
 enum {
     RECORD_HEADER = 5,
     RECORD_HANDSHAKE = 22,
+    RECORD_BYTES_MAX = 1 << 14,
     MAJOR_VERSION = 3,
+    MINOR_VERSION_MAX = 4,
     MESSAGE_HEADER = 4,
     MESSAGE_CLIENT_HELLO = 1,
 };
@@ -18,13 +20,22 @@ struct reading {
     uint8_t header[MESSAGE_HEADER];
 };
 
-// Says whether the first bytes, as many as there are, can still be those of a ClientHello. A record
-// without content tells no kind of message.
-static bool is_beginning(const uint8_t first[RECORD_HEADER + 1], size_t len)
+// Says whether a record's length can still be one of plaintext; its two bytes stand at 3 and 4.
+static bool is_record_len(const uint8_t first[HELLO_DECIDES], size_t len)
 {
-    bool has_content = len > RECORD_HEADER && (first[3] != 0 || first[4] != 0);
+    if (len <= 4) {
+        return len < 4 || first[3] <= RECORD_BYTES_MAX >> 8;
+    }
+    size_t record_len = (size_t)first[3] << 8 | first[4];
+    return record_len > 0 && record_len <= RECORD_BYTES_MAX;
+}
+
+// Says whether the first bytes, as many as there are, can still be those of a ClientHello.
+static bool is_beginning(const uint8_t first[HELLO_DECIDES], size_t len)
+{
     return (len < 1 || first[0] == RECORD_HANDSHAKE) && (len < 2 || first[1] == MAJOR_VERSION) &&
-           (!has_content || first[RECORD_HEADER] == MESSAGE_CLIENT_HELLO);
+           (len < 3 || first[2] <= MINOR_VERSION_MAX) && is_record_len(first, len) &&
+           (len < 6 || first[5] == MESSAGE_CLIENT_HELLO);
 }
 
 // Counts the content of a record, of which `len` bytes at `skip` are there.
@@ -50,12 +61,15 @@ static bool has_length(const struct reading *reading)
 
 enum hello_state hello_look(const struct ring *in)
 {
-    uint8_t first[RECORD_HEADER + 1];
+    uint8_t first[HELLO_DECIDES];
     const size_t len_seen = in->len < HELLO_BYTES_MAX ? in->len : HELLO_BYTES_MAX;
     size_t at = 0;
     struct reading reading = {0};
     if (!is_beginning(first, ring_copy(in, 0, first, sizeof first))) {
         return HELLO_NONE;
+    }
+    if (len_seen < HELLO_DECIDES) {
+        return HELLO_UNDECIDED;
     }
     while (len_seen - at >= RECORD_HEADER) {
         uint8_t record[RECORD_HEADER];

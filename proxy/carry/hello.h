@@ -13,15 +13,21 @@
 #define HELLO_BYTES_MAX (16u << 10)
 
 enum hello_state {
-    HELLO_PART,     // the beginning of one, or nothing yet
-    HELLO_WHOLE,    // all of one, or so wrong behind its beginning that BoringSSL will refuse it
-    HELLO_NONE,     // another beginning
-    HELLO_TOO_LONG, // longer than HELLO_BYTES_MAX
+    HELLO_UNDECIDED, // fewer than HELLO_DECIDES bytes, and they could be the beginning of one
+    HELLO_PART,      // the beginning of one
+    HELLO_WHOLE,     // all of one, or so wrong behind its beginning that BoringSSL will refuse it
+    HELLO_NONE,      // another beginning
+    HELLO_TOO_LONG,  // longer than HELLO_BYTES_MAX
 };
 
-// hello_look looks at the bytes of `in`. The first six decide whether they are a ClientHello:
-// a handshake record of TLS, and in it a handshake message of that kind (RFC 8446, sections 5.1
-// and 4). It may lie in several records.
+// As many bytes tell a ClientHello from anything else.
+#define HELLO_DECIDES 6
+
+// hello_look looks at the bytes of `in`. The first six decide whether they are a ClientHello: a
+// handshake record, of a version 3.0 to 3.4 and of 1 to 2^14 bytes, and in it a handshake message
+// of that kind (RFC 8446, sections 5.1 and 4). Fewer decide that they are none as soon as one of
+// them does not fit. The message may lie in several records. One of SSL 2.0's form is none: whoever
+// sends it speaks no TLS 1.3.
 enum hello_state hello_look(const struct ring *in);
 
 #endif

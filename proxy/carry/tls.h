@@ -20,8 +20,6 @@
 // The bytes of the application that one record holds at most (RFC 8446, section 5.1).
 #define TLS_RECORD_MAX 16384u
 
-#define TLS_RECORD_HANDSHAKE 22 // the first byte of a ClientHello
-
 enum tls_result {
     TLS_OK,        // done, or bytes moved
     TLS_WAIT,      // for bytes, for room, or for the signature

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "proxy/carry/hello.h"
 
 // How often a connection looks at the wall clock, which may jump.
 enum { EXPIRY_CHECK_MS = 60000 };
@@ -52,6 +53,10 @@ uint64_t deadline_never(const struct conn *conn, enum reason *out_reason)
 
 uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason)
 {
+    if (hello_look(&conn->mesh->in) == HELLO_PART) { // whose it is the rest will say
+        *out_reason = REASON_HANDSHAKE_TIMEOUT;
+        return step_left(conn, conn->env->limits.hello_ms);
+    }
     *out_reason = REASON_NONE;
     uint32_t detect_ms = route_inbound(conn->env->snapshot->routes, conn->port).detect_ms;
     return step_left(conn, detect_ms != 0 ? detect_ms : conn->env->limits.detect_ms);

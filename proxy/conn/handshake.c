@@ -165,21 +165,24 @@ static void start_tls(struct handshake *handshake)
 }
 
 // Says whether a server has to wait for the rest of the ClientHello before it makes a TLS object.
-// Where it need not, `reason` is set if none can come any more.
+// Where it need not, `reason` is set if none came, or can come any more.
 static bool is_hello_awaited(struct handshake *handshake)
 {
     struct side *side = handshake->side;
     enum hello_state state = hello_look(&side->in);
-    if (state == HELLO_TOO_LONG) {
+    bool is_part = state == HELLO_UNDECIDED || state == HELLO_PART;
+    if (state == HELLO_NONE) {
+        handshake->reason = REASON_PLAINTEXT_ON_MTLS;
+    } else if (state == HELLO_TOO_LONG) {
         handshake->reason = REASON_TLS_ERROR;
         handshake->detail = "the ClientHello is too long";
-    } else if (state == HELLO_PART && side->error != 0) {
+    } else if (is_part && side->error != 0) {
         handshake->reason = REASON_PEER_RESET;
         handshake->detail = side_error_text(side);
-    } else if (state == HELLO_PART && side->is_eof) {
+    } else if (is_part && side->is_eof) {
         handshake->reason = REASON_PEER_CLOSED;
     }
-    return state == HELLO_PART && handshake->reason == REASON_NONE;
+    return is_part && handshake->reason == REASON_NONE;
 }
 
 enum handshake_hello handshake_look(struct handshake *handshake)
@@ -193,7 +196,6 @@ enum handshake_hello handshake_look(struct handshake *handshake)
     }
     if (!handshake->is_looking) {
         handshake->is_looking = true;
-        handshake->has_first_byte = true;
         start_tls(handshake);
         tls_peek(side);
     }
@@ -212,19 +214,6 @@ enum handshake_hello handshake_look(struct handshake *handshake)
     }
     handshake->reason = tls_reason(&handshake->detail);
     return HELLO_FAILED;
-}
-
-// Says whether what comes is no TLS: it looks at the first byte before BoringSSL calls it a bad
-// record.
-static bool is_plaintext(struct handshake *handshake)
-{
-    uint8_t first;
-    if (handshake->has_first_byte || !handshake->is_server ||
-        ring_copy(&handshake->side->in, 0, &first, 1) == 0) {
-        return false;
-    }
-    handshake->has_first_byte = true;
-    return first != TLS_RECORD_HANDSHAKE;
 }
 
 // Returns why the handshake failed, given what tls_handshake returned; REASON_NONE: it has not.
@@ -283,9 +272,6 @@ static bool is_its_turn(struct handshake *handshake)
 enum handshake_result handshake_step(struct handshake *handshake)
 {
     handshake->reason = handshake_refusal(handshake);
-    if (handshake->reason == REASON_NONE && is_plaintext(handshake)) {
-        handshake->reason = REASON_PLAINTEXT_ON_MTLS;
-    }
     bool is_ours = handshake->reason == REASON_NONE && is_its_turn(handshake);
     if (handshake->reason != REASON_NONE) {
         return HANDSHAKE_FAILED;

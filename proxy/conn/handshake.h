@@ -51,7 +51,6 @@ struct handshake {
     bool is_server : 1;
     bool is_looking : 1; // in handshake_look
     bool is_our_hello : 1;
-    bool has_first_byte : 1;
     bool is_done : 1;
 };
 

@@ -175,15 +175,20 @@ static enum step_result step_detect(struct conn *conn)
     if (mesh->error != 0) {
         return ended(conn, REASON_PEER_RESET, side_error_text(mesh));
     }
-    uint8_t first;
-    if (ring_copy(&mesh->in, 0, &first, 1) == 0) {
+    switch (hello_look(&mesh->in)) {
+    case HELLO_UNDECIDED:
         if (!conn->is_detect_over && !mesh->is_eof) {
             return STEP_WAIT;
         }
-        return fork_to_plain(conn); // a server that speaks first, or a probe that only connects
-    }
-    if (first != TLS_RECORD_HANDSHAKE) {
+        // A caller that waits for the server to speak, a probe that only connects, or one whose few
+        // bytes only begin like TLS: whoever speaks TLS sends more than those at once.
         return fork_to_plain(conn);
+    case HELLO_NONE:
+        return fork_to_plain(conn);
+    case HELLO_PART:
+    case HELLO_WHOLE:
+    case HELLO_TOO_LONG:
+        break;
     }
     // The port may have changed since the first part was looked at.
     if (conn->handshake.is_looking ||

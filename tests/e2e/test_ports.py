@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The four ways in which a port is served: MTLS is everywhere else, here are the other three."""
+import socket
 import ssl
+import struct
 
-from foreign import attempt, server_context, tls
-from mesh import WEB, Agent, Service, connect, echo, exchange, is_turned_away, read_all
+import pytest
+
+from foreign import MemoryClient, attempt, server_context, tls
+from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, is_turned_away, read_all
 from pair import Pair, server_config
 
 ANYBODY_NEAR = {"name": "near-may", "action": "ALLOW", "mode": "ENFORCE", "ports": [8080],
@@ -67,6 +71,82 @@ def test_a_permissive_port_has_a_patience_of_its_own(keep, authority):
     # Who speaks is not waited for, and who speaks TLS is not taken for silent.
     with tls(server.address("127.0.0.1:0"), authority, authority.issue("web", WEB)) as sock:
         assert sock.recv(100) == b"220 ready\r\n"
+
+
+def op_msg(total, request):
+    """A message of MongoDB's: its length, its number, then the rest; all numbers little-endian."""
+    head = struct.pack("<iiii", total, request, 0, 2013)
+    return head + bytes(total - len(head))
+
+
+# Beginnings of plaintext protocols of which the first byte, or more, could be TLS's.
+LIKE_TLS = {
+    "MongoDB, 278 bytes": op_msg(278, 1),
+    "MongoDB, 790 bytes": op_msg(790, 1),
+    "MongoDB, 790 bytes, a later request": op_msg(790, 513),
+    "a length of one byte": b"\x16" + b"y" * 22,
+    "a length of two bytes": b"\x16\x03" + b"y" * 790,
+    "five of six": b"\x16\x03\x01\x00\x05\x02" + b"y" * 4,
+    "an alert": b"\x15\x03\x01\x00\x02\x02\x28",
+    "SSL 2.0": b"\x80\x2e\x01\x03\x01" + b"y" * 41,
+}
+
+
+@pytest.mark.parametrize("foreign_tls", [None, "APPLICATION"])
+def test_a_permissive_port_tells_tls_by_six_bytes(keep, authority, foreign_tls):
+    server = serve(keep, authority, mode="PERMISSIVE", foreign_tls=foreign_tls, detect_ms=60000)
+    for name, message in LIKE_TLS.items():
+        with connect(server.address("127.0.0.1:0"), seconds=5) as sock:
+            assert exchange(sock, message) == message, name
+        with connect(server.address("127.0.0.1:0"), seconds=5) as sock:  # in pieces: what fits says nothing yet
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in message[:6]:
+                sock.sendall(bytes([byte]))
+            sock.sendall(message[6:])
+            sock.shutdown(socket.SHUT_WR)
+            assert read_all(sock) == message, name
+
+
+def test_a_permissive_port_takes_a_beginning_of_tls_without_more_for_plaintext(keep, authority):
+    server = serve(keep, authority, mode="PERMISSIVE", detect_ms=50)
+    for start in (b"\x16", b"\x16\x03", b"\x16\x03\x01\x02\x00"):
+        with connect(server.address("127.0.0.1:0")) as sock:
+            assert exchange(sock, start) == start
+        with connect(server.address("127.0.0.1:0")) as sock:
+            sock.sendall(start)
+            sock.shutdown(socket.SHUT_WR)
+            assert read_all(sock) == start
+    # Six bytes of a ClientHello are TLS, and never plaintext.
+    mark = server.mark()
+    before = server.service.num_connections
+    with connect(server.address("127.0.0.1:0")) as sock:
+        sock.sendall(b"\x16\x03\x01\x02\x00\x01")
+        sock.shutdown(socket.SHUT_WR)
+        assert is_reset_or_closed(sock)
+    server.wait_conn(mark, dir="inbound", reason="peer_closed_in_handshake")
+    assert server.service.num_connections == before
+
+
+def test_what_looks_like_tls_by_its_first_byte_alone_is_plaintext_on_an_mtls_port(keep, authority):
+    server = serve(keep, authority, mode="MTLS")
+    for name, message in LIKE_TLS.items():
+        mark = server.mark()
+        assert is_turned_away(server.address("127.0.0.1:0"), say=message), name
+        assert server.wait_conn(mark, dir="inbound")["reason"] == "plaintext_on_mtls", name
+
+
+@pytest.mark.parametrize("mode", ["MTLS", "PERMISSIVE"])
+@pytest.mark.parametrize("size", [1, 2, 5, 6, 100])
+def test_a_hello_in_small_records_is_tls(keep, authority, mode, size):
+    server = serve(keep, authority, mode=mode)
+    client = MemoryClient(server.address("127.0.0.1:0"), authority, authority.issue("web", WEB), alpn=["tabard/1"])
+    hello = client.client_hello()
+    pieces = [hello[at:at + size] for at in range(5, len(hello), size)]
+    client.sock.sendall(b"".join(hello[:3] + struct.pack(">H", len(piece)) + piece for piece in pieces))
+    client._receive()
+    client.handshake()
+    assert client.exchange(b"hello") == b"hello"
+    client.close()
 
 
 def test_a_permissive_port_leaves_the_application_s_own_tls_alone_if_told_so(keep, authority):

@@ -36,7 +36,8 @@ Test(hello, is_a_part_until_its_last_byte_has_come, .timeout = 20)
     uint8_t bytes[4096];
     size_t len = real_hello(bytes, sizeof bytes);
     for (size_t i = 0; i < len; i++) {
-        cr_assert(look(bytes, i) == HELLO_PART, "%zu of %zu bytes", i, len);
+        cr_assert(look(bytes, i) == (i < HELLO_DECIDES ? HELLO_UNDECIDED : HELLO_PART),
+                  "%zu of %zu bytes", i, len);
     }
     cr_assert(look(bytes, len) == HELLO_WHOLE);
     cr_assert(look(bytes, len + 1) == HELLO_WHOLE, "what comes behind it is another's matter");
@@ -74,18 +75,28 @@ static const struct {
     size_t len;
     uint8_t bytes[16];
 } beginnings[] = {
-    ROW(HELLO_PART, 22), ROW(HELLO_PART, 22, 3), ROW(HELLO_PART, 22, 3, 1, 0),
-    ROW(HELLO_PART, 22, 3, 1, 2, 0), ROW(HELLO_PART, 22, 3, 1, 2, 0, 1),
-    ROW(HELLO_PART, 22, 3, 4, 2, 0, 1), // the minor version tells nothing
-    ROW(HELLO_NONE, 'G'), ROW(HELLO_NONE, 0), ROW(HELLO_NONE, 21, 3, 3, 0, 2, 2), // an alert
-    ROW(HELLO_NONE, 23, 3, 3, 0, 2, 1),                                           // data
-    ROW(HELLO_NONE, 22, 2),                // a length of MySQL's, a message of somebody's
-    ROW(HELLO_NONE, 22, 0, 0, 0, 1),       //
-    ROW(HELLO_NONE, 22, 3, 1, 2, 0, 2),    // a ServerHello
-    ROW(HELLO_NONE, 22, 3, 1, 0, 1, 0),    // a HelloRequest
-    ROW(HELLO_NONE, 0x80, 46, 1, 3, 1, 0), // a ClientHello of SSL 2.0
+    ROW(HELLO_UNDECIDED, 22), ROW(HELLO_UNDECIDED, 22, 3), ROW(HELLO_UNDECIDED, 22, 3, 1, 0),
+    ROW(HELLO_UNDECIDED, 22, 3, 4, 0x40), ROW(HELLO_UNDECIDED, 22, 3, 1, 2, 0),
+    ROW(HELLO_UNDECIDED, 22, 3, 1, 0x40, 0), ROW(HELLO_PART, 22, 3, 1, 2, 0, 1),
+    ROW(HELLO_PART, 22, 3, 0, 0, 1, 1),    // SSL 3.0's version, and a record of one byte
+    ROW(HELLO_PART, 22, 3, 4, 0x40, 0, 1), // TLS 1.3's, and a record of 2^14
+    ROW(HELLO_NONE, 'G'), ROW(HELLO_NONE, 0), ROW(HELLO_NONE, 21), ROW(HELLO_NONE, 23),
+    ROW(HELLO_NONE, 22, 2), ROW(HELLO_NONE, 22, 4), // another major version
+    ROW(HELLO_NONE, 22, 3, 5), ROW(HELLO_NONE, 22, 3, 255),
+    ROW(HELLO_NONE, 22, 3, 1, 0, 0),                                     // a record without content
+    ROW(HELLO_NONE, 22, 3, 1, 0x41), ROW(HELLO_NONE, 22, 3, 1, 0x40, 1), // a record too long
+    ROW(HELLO_NONE, 22, 3, 1, 2, 0, 2),                                  // a ServerHello
+    ROW(HELLO_NONE, 22, 3, 1, 0, 1, 0),                                  // a HelloRequest
+    // What others begin with.
+    ROW(HELLO_NONE, 0x16, 0x01, 0, 0),                    // a message of MongoDB's of 278 bytes
+    ROW(HELLO_NONE, 0x16, 0x03, 0, 0, 0, 0),              // of 790, as its client's first request
+    ROW(HELLO_NONE, 0x16, 0x03, 0, 0, 7, 0),              // as a later one
+    ROW(HELLO_NONE, 0x16, 'y', 'y'),                      // a length of one byte, 22
+    ROW(HELLO_NONE, 0x16, 0x03, 'y', 'y'),                // of two bytes, little-endian
+    ROW(HELLO_NONE, 0, 22), ROW(HELLO_NONE, 0, 0, 0, 22), // and big-endian
+    ROW(HELLO_NONE, 0x80, 46, 1, 3, 1, 0),                // a ClientHello in SSL 2.0's form
     // From here on the library will refuse it, and need not wait for more.
-    ROW(HELLO_WHOLE, 22, 3, 1, 0, 0),                        // a record without content
+    ROW(HELLO_WHOLE, 22, 3, 1, 0, 1, 1, 22, 3, 3, 0, 0),     // a record without content behind it
     ROW(HELLO_WHOLE, 22, 3, 1, 0, 1, 1, 21, 3, 3, 0, 2),     // an alert in the middle
     ROW(HELLO_WHOLE, 22, 3, 1, 0, 1, 1, 22, 2, 3, 0, 2),     // another version in the middle
     ROW(HELLO_WHOLE, 22, 3, 1, 0, 4, 1, 0, 0, 0),            // an empty one
@@ -100,7 +111,7 @@ Test(hello, is_told_by_its_first_six_bytes, .timeout = 20)
         cr_expect(look(beginnings[i].bytes, beginnings[i].len) == beginnings[i].state,
                   "row %zu: %d", i, look(beginnings[i].bytes, beginnings[i].len));
     }
-    cr_assert(hello_look(&(struct ring){0}) == HELLO_PART);
+    cr_assert(hello_look(&(struct ring){0}) == HELLO_UNDECIDED);
 }
 
 Test(hello, of_records_too_small_is_too_long, .timeout = 20)

@@ -58,7 +58,7 @@ Test(conn, a_hello_that_is_no_hello_is_a_tls_error)
 {
     PAIR();
     int peer = pair_connect_mesh(&pair);
-    pair_send(&pair, peer, "\x16\x03\x01\x00\x05\xff\x00\x00\x01\x00", 10);
+    pair_send(&pair, peer, "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 10);
     pair_until_reason(&pair, &pair.server, REASON_TLS_ERROR);
 }
 
@@ -351,6 +351,38 @@ Test(conn, a_foreign_hello_reaches_the_application_as_it_came)
     cr_assert(memcmp(bytes, foreign_hello, sizeof bytes) == 0);
 }
 
+// Turns the loop until so much time has passed.
+static void let_pass(uint64_t ms)
+{
+    uint64_t begun_ms = uv_hrtime() / 1000000;
+    while (uv_hrtime() / 1000000 - begun_ms < ms) {
+        pair_turn(&pair);
+    }
+}
+
+Test(conn, a_hello_in_pieces_is_waited_for_longer_than_silence)
+{
+    uint8_t bytes[sizeof foreign_hello];
+    PAIR(.inbound_mode = INBOUND_PERMISSIVE, .foreign_tls_is_application = true,
+         .limits.detect_ms = 10, .limits.hello_ms = 60000);
+    int peer = pair_connect_mesh(&pair);
+    pair_send(&pair, peer, foreign_hello, 6);
+    let_pass(60);
+    cr_assert(accept(pair.app_fd, NULL, NULL) < 0, "whose it is has not been said");
+    pair_send(&pair, peer, foreign_hello + 6, sizeof foreign_hello - 6);
+    int app = pair_accept(&pair);
+    cr_assert(pair_receive(&pair, app, bytes, sizeof bytes, NULL) == sizeof bytes);
+}
+
+Test(conn, a_hello_that_stops_in_the_middle_is_given_up)
+{
+    PAIR(.inbound_mode = INBOUND_PERMISSIVE, .foreign_tls_is_application = true,
+         .limits.detect_ms = 10, .limits.hello_ms = 30);
+    int peer = pair_connect_mesh(&pair);
+    pair_send(&pair, peer, foreign_hello, 20);
+    pair_until_reason(&pair, &pair.server, REASON_HANDSHAKE_TIMEOUT);
+}
+
 Test(conn, a_hello_that_is_here_in_part_when_its_port_changes_is_still_read_whole)
 {
     // The same with our ALPN: not the application's, and still too old.
@@ -396,15 +428,6 @@ Test(conn, a_second_connection_of_a_peer_needs_no_second_verification)
     pair_until_gone(&pair);
     cr_assert(atomic_load(&pair.server.env.stats.chains_checked) == 1);
     cr_assert(atomic_load(&pair.server.env.stats.chains_cached) == 2);
-}
-
-// Turns the loop until so much time has passed.
-static void let_pass(uint64_t ms)
-{
-    uint64_t begun_ms = uv_hrtime() / 1000000;
-    while (uv_hrtime() / 1000000 - begun_ms < ms) {
-        pair_turn(&pair);
-    }
 }
 
 Test(conn, a_half_close_after_a_long_silence_is_passed_on_in_plaintext_too)
