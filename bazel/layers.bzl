@@ -120,6 +120,7 @@ HEADERS = {
         "net/...",
         "proxy",
         "proxy/link",
+        "proxy/carry/hangup",
         "proxy/carry/socket",
         "proxy/conn/conn",
         "proxy/conn/env",

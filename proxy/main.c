@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "proto/contract.h"
+#include "proxy/carry/socket.h"
 #include "proxy/plane.h"
 
 static const char usage[] =
@@ -120,6 +121,7 @@ int main(int argc, char **argv)
     }
     bool has_agent = has_sockets(options.num_workers, &err);
     process_begin("tabard-proxy", options.log_level);
+    socket_keep_alive_by_conntrack();
     if (!has_agent || !give_up_privileges(&options, &err) ||
         !plane_run(CONTRACT_CONTROL_FD, options.num_workers, &err)) {
         char text[1024];

@@ -30,6 +30,10 @@ struct carrier {
     // Starts or stops filling `in`; called once each turn of the connection, while connected. Where
     // side_room has nothing the carrier stops by itself.
     void (*set_reading)(struct side *side, bool wants_read);
+    // Looks at a carrier of which nothing may be read: records the peer's reset, or that its host
+    // has long been silent. From the peer's end on, it tells of a later reset by itself. Called
+    // while connected.
+    void (*look)(struct side *side);
     // Closes the carrier, with a reset if so told, and calls on_closed later.
     void (*close)(struct side *side, bool with_reset);
 };
@@ -64,6 +68,7 @@ struct side {
     bool wants_finish : 1;     // to send our end once `out` is empty
     bool is_finishing : 1;     // our end is on its way
     bool is_finished : 1;      // our end is sent
+    bool is_watched : 1;       // the carrier tells of a failure although nothing is read
 };
 
 // side_init is for a carrier's constructor. The side is zero but for is_mesh and is_authorized.

@@ -3,20 +3,31 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44 // Linux 6.15
+#endif
+
 enum {
-    KEEPALIVE_IDLE_SECONDS = 60,
-    // Unacknowledged data older than this ends the connection (RFC 5482), and so does an unanswered
-    // keep-alive probe, so that the probes' own number and interval need no setting.
-    USER_TIMEOUT_MS = 120000,
+    // A silent host is gone after this time, whatever it leaves unanswered: keep-alive, data, or
+    // probes of its closed window.
+    SILENCE_SECONDS = 120,
+    KEEPALIVE_SECONDS = 20, // a third of the least time that connection tracking has by default
+    KEEPALIVE_PART = 3,     // of the time of connection tracking, so that two probes may be lost
+    KEEPALIVE_PROBES_MAX = 127, // the kernel's
+    // Between retransmissions, and between probes of a closed window, which take the place of
+    // keep-alive. Less would make the kernel give up earlier than RFC 1122 wants (section 4.2.3.5).
+    RTO_MAX_SECONDS_MIN = 10,
     // How often a turn of the loop may fill all the room for reading: a quarter of a mebibyte, and
     // then it is the next connection's turn.
     READS_IN_ROW_MAX = 4,
 };
+
+static int keepalive_seconds = KEEPALIVE_SECONDS;
 
 static struct socket *socket_of(struct side *side)
 {
@@ -43,17 +54,62 @@ static void set_linger(int fd, bool with_reset)
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
 }
 
+// Returns a time of connection tracking in seconds; 0: it has none, or is not loaded.
+static int conntrack_seconds(const char *name)
+{
+    char path[96];
+    int seconds = 0;
+    snprintf(path, sizeof path, "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_%s", name);
+    FILE *file = fopen(path, "re");
+    if (file != NULL) {
+        if (fscanf(file, "%d", &seconds) != 1) {
+            seconds = 0;
+        }
+        fclose(file);
+    }
+    return seconds;
+}
+
+void socket_keep_alive_by_conntrack(void)
+{
+    // The states in which a connection may be silent and not yet over.
+    static const char *const names[] = {"established", "fin_wait", "close_wait", "unacknowledged",
+                                        "max_retrans"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        int seconds = conntrack_seconds(names[i]);
+        if (seconds > 0 && seconds / KEEPALIVE_PART < keepalive_seconds) {
+            keepalive_seconds = seconds < KEEPALIVE_PART ? 1 : seconds / KEEPALIVE_PART;
+        }
+    }
+}
+
+static int clamp(int value, int min, int max)
+{
+    return value < min ? min : value > max ? max : value;
+}
+
+bool socket_is_silent(const struct tcp_info *info)
+{
+    return info->tcpi_last_ack_recv >= SILENCE_SECONDS * 1000 &&
+           info->tcpi_last_data_recv >= SILENCE_SECONDS * 1000;
+}
+
 void socket_set_options(int fd)
 {
     static const int on = 1;
-    static const int idle = KEEPALIVE_IDLE_SECONDS;
-    static const int user_timeout = USER_TIMEOUT_MS;
+    const int idle = keepalive_seconds;
+    const int num_probes = clamp((SILENCE_SECONDS - idle) / idle, 1, KEEPALIVE_PROBES_MAX);
+    const int rto_max_ms = clamp(idle, RTO_MAX_SECONDS_MIN, KEEPALIVE_SECONDS) * 1000;
     // A failure is passed over: the connection works without them.
     set_linger(fd, true); // so that a proxy that is killed leaves no clean ends behind
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof user_timeout);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &idle, sizeof idle);
+    if (idle < KEEPALIVE_SECONDS) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &num_probes, sizeof num_probes);
+    } // else the kernel's number ends nothing before socket_is_silent does
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, &rto_max_ms, sizeof rto_max_ms);
 }
 
 int socket_accept(struct socket *sock, uv_stream_t *listener)
@@ -286,6 +342,23 @@ static void socket_flush(struct side *side)
     }
 }
 
+static void socket_look(struct side *side)
+{
+    struct socket *sock = socket_of(side);
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    int error = socket_error(sock);
+    if (error != 0) {
+        side_fail(side, error);
+    } else if (getsockopt(socket_fd(sock), IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+               socket_is_silent(&info)) {
+        side_fail(side, ETIMEDOUT);
+    } else if (!side->is_watched && (side->is_eof || side->has_close_notify)) {
+        side->is_watched = true;
+        hangup_watch(sock->hangup, socket_fd(sock), side);
+    }
+}
+
 static void on_close(uv_handle_t *handle)
 {
     struct side *side = handle->data;
@@ -305,11 +378,14 @@ static void socket_close(struct side *side, bool with_reset)
     uv_close((uv_handle_t *)&sock->tcp, on_close);
 }
 
-void socket_init(struct socket *sock, uv_loop_t *loop, struct pool *pool, void *owner,
-                 void (*on_change)(void *owner), void (*on_closed)(void *owner))
+void socket_init(struct socket *sock, uv_loop_t *loop, struct hangup *hangup, struct pool *pool,
+                 void *owner, void (*on_change)(void *owner), void (*on_closed)(void *owner))
 {
-    static const struct carrier carrier = {
-        .flush = socket_flush, .set_reading = socket_set_reading, .close = socket_close};
+    static const struct carrier carrier = {.flush = socket_flush,
+                                           .set_reading = socket_set_reading,
+                                           .look = socket_look,
+                                           .close = socket_close};
+    sock->hangup = hangup;
     uv_tcp_init(loop, &sock->tcp);
     sock->tcp.data = &sock->side;
     side_init(&sock->side, &carrier, pool, owner, on_change, on_closed, uv_now(loop));

@@ -6,14 +6,17 @@
 #ifndef TABARD_PROXY_CARRY_SOCKET_H
 #define TABARD_PROXY_CARRY_SOCKET_H
 
+#include <netinet/tcp.h>
 #include <uv.h>
 
 #include "base/addr.h"
+#include "proxy/carry/hangup.h"
 #include "proxy/carry/side.h"
 
 struct socket {
     struct side side; // first: the carrier finds the socket by it
     uv_tcp_t tcp;
+    struct hangup *hangup; // borrowed from the worker
     union { // never two at once: connect first, writes then, the FIN when no write is left
         uv_connect_t connect;
         uv_write_t write;
@@ -22,8 +25,8 @@ struct socket {
 };
 
 // socket_init makes the handle and the side; from then on the side must be closed.
-void socket_init(struct socket *sock, uv_loop_t *loop, struct pool *pool, void *owner,
-                 void (*on_change)(void *owner), void (*on_closed)(void *owner));
+void socket_init(struct socket *sock, uv_loop_t *loop, struct hangup *hangup, struct pool *pool,
+                 void *owner, void (*on_change)(void *owner), void (*on_closed)(void *owner));
 
 // socket_accept takes the next connection of a listener. Returns 0 or an errno value.
 int socket_accept(struct socket *sock, uv_stream_t *listener);
@@ -51,8 +54,19 @@ int socket_fd(const struct socket *sock);
 // read, and forgets it; 0: it has not.
 int socket_error(const struct socket *sock);
 
-// socket_set_options turns on TCP_NODELAY, keep-alive and TCP_USER_TIMEOUT (RFC 5482), and lets the
-// kernel reset the connection if the process dies. Accepted sockets inherit all from the listener.
+// socket_keep_alive_by_conntrack makes keep-alive come sooner than the connection tracking of this
+// network namespace forgets a silent connection, if it tracks any. Call it once, before other
+// threads run.
+void socket_keep_alive_by_conntrack(void);
+
+// socket_set_options sets what every socket of a connection has: no delay, keep-alive, and a reset
+// if the process dies. Accepted sockets inherit all from the listener. TCP_USER_TIMEOUT (RFC 5482)
+// stays off: by it Linux would also end a reader that pauses while its host answers, which only
+// Limits.stall_ms judges (RFC 9293, section 3.8.6.1).
 void socket_set_options(int fd);
+
+// socket_is_silent says whether the peer's host is gone, by what the kernel knows of the
+// connection: it has sent nothing for longer than keep-alive lets a living one be silent.
+bool socket_is_silent(const struct tcp_info *info);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/must.h"
 #include "proxy/conn/authorize.h"
 #include "proxy/conn/closing.h"
+#include "proxy/conn/deadline.h"
 #include "proxy/conn/steps.h"
 #include "proxy/carry/tls.h"
 #include "proxy/conn/queue.h"
@@ -34,10 +35,28 @@ static uint64_t deadline_left(const struct conn *conn, enum reason *out_reason)
     return step_rows[conn_step(conn)].left(conn, out_reason);
 }
 
+// A side of which nothing is read tells of no silent host by itself.
+static void look_at_sides(struct conn *conn)
+{
+    struct side *const sides[] = {conn->plain, conn->mesh};
+    conn->looked_ms = conn_now_ms(conn);
+    for (size_t i = 0; i < 2; i++) {
+        if (sides[i]->is_open && sides[i]->is_connected && sides[i]->error == 0) {
+            sides[i]->carrier->look(sides[i]);
+        }
+    }
+    if (conn->plain->error != 0 || conn->mesh->error != 0) {
+        conn_advance(conn);
+    }
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct conn *conn = timer->data;
     enum reason reason;
+    if (conn_step(conn) == STEP_RELAY && deadline_look(conn) == 0) {
+        look_at_sides(conn);
+    }
     uint64_t left = deadline_left(conn, &reason);
     if (left > 0) {
         conn->is_overdue = false;
@@ -138,8 +157,8 @@ struct socket *conn_socket(struct conn *conn, const struct side *side)
 
 void conn_make_socket(struct conn *conn, const struct side *side)
 {
-    socket_init(conn_socket(conn, side), conn->env->loop, &conn->env->pool, conn, on_change,
-                closing_on_handle_closed);
+    socket_init(conn_socket(conn, side), conn->env->loop, &conn->env->hangup, &conn->env->pool,
+                conn, on_change, closing_on_handle_closed);
     conn->handles_open++;
 }
 

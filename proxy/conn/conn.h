@@ -87,7 +87,8 @@ struct conn {
     char *detail;               // owned: words for the log, or NULL
     uint64_t id;
     uint64_t opened_ms;
-    uint64_t step_ms; // loop time at which the current step began
+    uint64_t step_ms;   // loop time at which the current step began
+    uint64_t looked_ms; // loop time at which RELAY last looked whether both hosts live
     uint64_t timer_due_ms;
     uint64_t counted_up; // of the flows' bytes, what the stats have
     uint64_t counted_down;

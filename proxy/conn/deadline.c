@@ -6,8 +6,14 @@
 #include "base/log.h"
 #include "proxy/carry/hello.h"
 
-// How often a connection looks at the wall clock, which may jump.
-enum { EXPIRY_CHECK_MS = 60000 };
+enum {
+    // How often a connection looks at the wall clock, which may jump, and whether the hosts at its
+    // ends still live.
+    LOOK_MS = 30000,
+    // How long one direction has ended, and the other is silent, before the side that ended is
+    // watched for a reset. Most connections are over by then.
+    HALF_CLOSED_LOOK_MS = 1000,
+};
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -16,14 +22,14 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 // Returns how long the peer's certificate still serves this connection, 0 when that is over: until
 // its notAfter, and then the grace, and then up to the grace once more, which the connection's id
-// spreads so that they don't all end at once. EXPIRY_CHECK_MS is the most it returns.
+// spreads so that they don't all end at once.
 static uint64_t expiry_left(const struct conn *conn)
 {
     uint64_t grace_ms = conn->env->limits.peer_expiry_grace_ms;
     uint64_t jitter_ms = grace_ms == 0 ? 0 : conn->id * 2654435761u % grace_ms;
     uint64_t end = (uint64_t)conn->peer->not_after + 1 + (grace_ms + jitter_ms) / 1000;
     uint64_t now = (uint64_t)time(NULL);
-    return end > now ? least((end - now) * 1000, EXPIRY_CHECK_MS) : 0;
+    return end > now ? (end - now) * 1000 : 0;
 }
 
 static uint64_t left_of(uint64_t since_ms, uint64_t limit_ms, uint64_t now_ms)
@@ -117,16 +123,31 @@ uint64_t deadline_closing(const struct conn *conn, enum reason *out_reason)
     return step_left(conn, conn->env->limits.closing_ms);
 }
 
+static uint64_t moved_ms(const struct conn *conn)
+{
+    return conn->plain->moved_ms > conn->mesh->moved_ms ? conn->plain->moved_ms
+                                                        : conn->mesh->moved_ms;
+}
+
+uint64_t deadline_look(const struct conn *conn)
+{
+    uint64_t since_ms = conn->looked_ms > conn->step_ms ? conn->looked_ms : conn->step_ms;
+    uint64_t left = left_of(since_ms, LOOK_MS, conn_now_ms(conn));
+    if (is_half_closed(conn) &&
+        !(conn->up.is_ending ? conn->up.source : conn->down.source)->is_watched) {
+        left = least(left, left_of(moved_ms(conn), HALF_CLOSED_LOOK_MS, conn_now_ms(conn)));
+    }
+    return left;
+}
+
 uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
 {
     const struct limits *limits = &conn->env->limits;
     uint64_t now_ms = conn_now_ms(conn);
-    uint64_t moved_ms =
-        conn->plain->moved_ms > conn->mesh->moved_ms ? conn->plain->moved_ms : conn->mesh->moved_ms;
-    uint64_t left = left_of(moved_ms, limits->idle_ms, now_ms);
+    uint64_t left = left_of(moved_ms(conn), limits->idle_ms, now_ms);
     *out_reason = REASON_IDLE;
     if (is_half_closed(conn) && limits->half_closed_ms < limits->idle_ms) {
-        left = left_of(moved_ms, limits->half_closed_ms, now_ms);
+        left = left_of(moved_ms(conn), limits->half_closed_ms, now_ms);
         *out_reason = REASON_HALF_CLOSED;
     }
     const struct side *const sides[] = {conn->plain, conn->mesh};
@@ -141,5 +162,5 @@ uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
         left = expiry_left(conn);
         *out_reason = REASON_PEER_EXPIRED;
     }
-    return left;
+    return least(left, deadline_look(conn));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How long a connection may stay at each step; RELAY has several deadlines. Only the rows of
-// proxy/conn/steps.c name these functions; proxy/conn/conn.c sets the timer.
+// How long a connection may stay at each step; RELAY has several deadlines. The rows of
+// proxy/conn/steps.c name these functions, and proxy/conn/conn.c, which sets the timer, calls them.
 //
 // Each function returns the milliseconds that are left to the current step, 0 when its time is
 // over, and sets *out_reason to the reason with which the connection then ends.
@@ -29,7 +29,12 @@ uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason);
 // handshake_ms.
 uint64_t deadline_handshake(const struct conn *conn, enum reason *out_reason);
 
-// The nearest of: idle, half-closed, stalled, and the end of the peer's certificate.
+// deadline_look returns the milliseconds until a connection in RELAY looks at its sides again, and
+// at the wall clock, which may jump. This ends nothing by itself.
+uint64_t deadline_look(const struct conn *conn);
+
+// The nearest of: idle, half-closed, stalled, the end of the peer's certificate, and the next look,
+// which conn takes before it asks.
 uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason);
 uint64_t deadline_closing(const struct conn *conn, enum reason *out_reason);
 

@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "proxy/carry/hangup.h"
 #include "proxy/carry/pool.h"
 #include "proxy/limits/gate.h"
 #include "proxy/origin/host_addrs.h"
@@ -26,6 +27,7 @@ struct conn_env {
     struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
     struct limits limits;      // this worker's share of the snapshot's
     struct pool pool;
+    struct hangup hangup;
     struct turns turns;
     struct peers peers;
     struct stats stats;

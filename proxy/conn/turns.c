@@ -127,11 +127,13 @@ void turns_init(struct conn_env *env)
     uv_timer_init(env->loop, &turns->look);
     turns->look.data = env;
     pool_init(&env->pool, on_shortage, env);
+    hangup_init(&env->hangup, env->loop);
 }
 
 void turns_close(struct conn_env *env)
 {
     uv_close((uv_handle_t *)&env->turns.look, NULL);
+    hangup_stop(&env->hangup);
 }
 
 void turns_add(struct conn *conn)

@@ -30,7 +30,8 @@ struct turns {
     uint64_t num_waits_at_look; // the pool's, when it was looked at last
 };
 
-// turns_init makes the timer, and the pool, which lends nothing yet. The env needs its loop.
+// turns_init makes the timer, the pool, which lends nothing yet, and the hangup. The env needs its
+// loop.
 void turns_init(struct conn_env *env);
 void turns_close(struct conn_env *env);
 

@@ -56,6 +56,11 @@ static void memory_set_reading(struct side *side, bool wants_read)
     side->is_reading = wants_read;
 }
 
+static void memory_look(struct side *side)
+{
+    (void)side; // memory_turn tells all
+}
+
 static void memory_close(struct side *side, bool with_reset)
 {
     struct memory *memory = memory_of(side);
@@ -72,8 +77,10 @@ static void on_fact(void *owner)
 void memory_join(struct memory *one, struct memory *other, struct wire *there, struct wire *back,
                  struct pool *pool)
 {
-    static const struct carrier carrier = {
-        .flush = memory_flush, .set_reading = memory_set_reading, .close = memory_close};
+    static const struct carrier carrier = {.flush = memory_flush,
+                                           .set_reading = memory_set_reading,
+                                           .look = memory_look,
+                                           .close = memory_close};
     ring_attach(&there->ring, there->bytes, RING_BYTES);
     ring_attach(&back->ring, back->bytes, RING_BYTES);
     side_init(&one->side, &carrier, pool, NULL, on_fact, on_fact, 0);

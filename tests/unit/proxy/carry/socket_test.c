@@ -18,6 +18,7 @@ enum { DEADLINE_MS = 10000, MUCH = 64 << 20 };
 static struct {
     uv_loop_t loop;
     uv_timer_t tick; // so that no turn waits for ever
+    struct hangup hangup;
     struct pool pool;
     struct socket sock;
     struct side *side;
@@ -58,6 +59,7 @@ static void init(void)
     struct sockaddr_storage bound;
     socklen_t len = sizeof bound;
     cr_assert(uv_loop_init(&t.loop) == 0);
+    hangup_init(&t.hangup, &t.loop);
     uv_timer_init(&t.loop, &t.tick);
     uv_timer_start(&t.tick, on_tick, 1, 1);
     pool_init(&t.pool, on_shortage, NULL);
@@ -69,7 +71,7 @@ static void init(void)
     cr_assert(addr_from_sockaddr(&t.addr, (const struct sockaddr *)&bound));
     t.side = &t.sock.side;
     t.far = -1;
-    socket_init(&t.sock, &t.loop, &t.pool, NULL, on_change, on_closed);
+    socket_init(&t.sock, &t.loop, &t.hangup, &t.pool, NULL, on_change, on_closed);
 }
 
 static void cleanup(void)
@@ -78,6 +80,7 @@ static void cleanup(void)
         side_close(t.side, false);
     }
     uv_close((uv_handle_t *)&t.tick, NULL);
+    hangup_stop(&t.hangup);
     uv_run(&t.loop, UV_RUN_DEFAULT);
     cr_assert(t.is_closed && t.pool.num_lent == 0);
     cr_assert(uv_loop_close(&t.loop) == 0);
@@ -236,6 +239,63 @@ Test(socket, a_reset_in_silence_is_noticed)
     cr_assert(!t.side->is_eof && t.side->error == ECONNRESET);
 }
 
+Test(socket, a_reset_after_the_far_end_s_clean_end_is_noticed)
+{
+    begin();
+    side_set_reading(t.side, true);
+    shutdown(t.far, SHUT_WR);
+    until(t.side->is_eof);
+    t.side->carrier->look(t.side);
+    cr_assert(t.side->error == 0 && t.side->is_watched);
+    far_reset();
+    until(t.side->error != 0);
+    cr_assert(t.num_changes == 3, "the connection, the end and the reset are told");
+}
+
+Test(socket, a_reset_after_close_notify_is_noticed_though_no_end_came)
+{
+    begin();
+    side_set_reading(t.side, true);
+    t.side->has_close_notify = true;
+    side_set_reading(t.side, false);
+    t.side->carrier->look(t.side);
+    far_reset();
+    until(t.side->error != 0);
+    cr_assert(!t.side->is_eof);
+}
+
+Test(socket, a_reset_before_the_first_look_is_found_by_it)
+{
+    begin();
+    side_set_reading(t.side, true);
+    shutdown(t.far, SHUT_WR);
+    until(t.side->is_eof);
+    far_reset();
+    for (int i = 0; i < 5; i++) {
+        uv_run(&t.loop, UV_RUN_ONCE);
+    }
+    cr_assert(t.side->error == 0);
+    t.side->carrier->look(t.side);
+    cr_assert(t.side->error != 0);
+}
+
+Test(socket, a_host_is_silent_only_when_neither_acknowledgment_nor_data_came_for_two_minutes)
+{
+    static const struct {
+        struct tcp_info info;
+        bool is_silent;
+    } cases[] = {
+        {{.tcpi_last_ack_recv = 120000, .tcpi_last_data_recv = 130000}, true},
+        {{.tcpi_last_ack_recv = 3600000, .tcpi_last_data_recv = 3600000}, true},
+        {{.tcpi_last_ack_recv = 119999, .tcpi_last_data_recv = 3600000}, false},
+        {{.tcpi_last_ack_recv = 3600000, .tcpi_last_data_recv = 119999}, false},
+        {{.tcpi_last_ack_recv = 5, .tcpi_probes = 9, .tcpi_unacked = 1}, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cr_assert(socket_is_silent(&cases[i].info) == cases[i].is_silent, "case %zu", i);
+    }
+}
+
 Test(socket, bytes_that_the_far_end_does_not_take_wait_with_the_time_since_when)
 {
     static uint8_t sink[65536];
@@ -266,7 +326,7 @@ Test(socket, closes_with_a_reset_or_with_an_end)
         t.num_changes = 0;
         t.is_closed = false;
         t.sock = (struct socket){0};
-        socket_init(&t.sock, &t.loop, &t.pool, NULL, on_change, on_closed);
+        socket_init(&t.sock, &t.loop, &t.hangup, &t.pool, NULL, on_change, on_closed);
     }
     t.far = -1;
 }
@@ -294,6 +354,13 @@ Test(socket, has_the_options_of_a_sidecar)
     begin();
     cr_assert(getsockopt(socket_fd(&t.sock), IPPROTO_TCP, TCP_NODELAY, &value, &len) == 0 && value);
     cr_assert(getsockopt(socket_fd(&t.sock), SOL_SOCKET, SO_KEEPALIVE, &value, &len) == 0 && value);
+    int idle = 0;
+    int interval = 0;
+    cr_assert(getsockopt(socket_fd(&t.sock), IPPROTO_TCP, TCP_KEEPIDLE, &idle, &len) == 0);
+    cr_assert(getsockopt(socket_fd(&t.sock), IPPROTO_TCP, TCP_KEEPINTVL, &interval, &len) == 0);
+    cr_assert(3 * idle <= 60 && 3 * interval <= 60,
+              "connection tracking keeps CLOSE_WAIT for 60 s");
     cr_assert(getsockopt(socket_fd(&t.sock), IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &len) == 0);
-    cr_assert(value > 0);
+    cr_assert(value == 0, "a paused reader's host answers, but the connection ends after %d ms",
+              value);
 }

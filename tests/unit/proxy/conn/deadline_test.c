@@ -52,7 +52,7 @@ ParameterizedTest(struct case_relay *row, deadline, the_nearest_of_relay_s_deadl
     uv_loop_t loop = {.time = NOW_MS};
     struct conn_env env = {.loop = &loop};
     struct peer peer = {.not_after = time(NULL) + row->peer_life_seconds};
-    struct conn conn = {.env = &env, .id = 7};
+    struct conn conn = {.env = &env, .id = 7, .step_ms = NOW_MS};
     conn.plain = &conn.plain_socket.side;
     conn.mesh = &conn.mesh_socket.side;
     env.limits.idle_ms = row->idle_ms;
@@ -64,7 +64,8 @@ ParameterizedTest(struct case_relay *row, deadline, the_nearest_of_relay_s_deadl
     conn.plain->writing_len = row->plain_waiting_ms != 0;
     conn.mesh->waiting_ms = row->mesh_waiting_ms;
     conn.mesh->writing_len = row->mesh_waiting_ms != 0;
-    conn.up.is_ending = row->is_half_closed;
+    conn.up = (struct flow){.source = conn.plain, .is_ending = row->is_half_closed};
+    conn.plain->is_watched = true;
     conn.peer = row->peer_life_seconds == 0 ? NULL : &peer;
     enum reason reason;
     uint64_t left = deadline_relay(&conn, &reason);
@@ -101,4 +102,31 @@ Test(deadline, each_stage_of_a_handshake_has_its_own_time_and_reason, .timeout =
     cr_expect(handshake_left(TICKET_IN_FLIGHT, true, &reason) == 300 &&
                   reason == REASON_SIGN_TIMEOUT,
               "the agent's delay is not the peer's");
+}
+
+Test(deadline, a_connection_is_looked_at_now_and_then_however_long_it_may_be_silent, .timeout = 20)
+{
+    uv_loop_t loop = {.time = NOW_MS};
+    struct conn_env env = {.loop = &loop, .limits = {.idle_ms = 3600000, .half_closed_ms = 300000}};
+    struct conn conn = {.env = &env, .step_ms = NOW_MS - 40000, .looked_ms = NOW_MS - 20000};
+    conn.plain = &conn.plain_socket.side;
+    conn.mesh = &conn.mesh_socket.side;
+    enum reason reason;
+    cr_assert(deadline_look(&conn) == 10000 && deadline_relay(&conn, &reason) == 10000);
+    conn.looked_ms = 0;
+    cr_assert(deadline_look(&conn) == 0);
+}
+
+Test(deadline, a_connection_that_stays_half_closed_is_soon_watched_for_a_reset, .timeout = 20)
+{
+    uv_loop_t loop = {.time = NOW_MS};
+    struct conn_env env = {.loop = &loop, .limits = {.idle_ms = 3600000, .half_closed_ms = 300000}};
+    struct conn conn = {.env = &env, .step_ms = NOW_MS};
+    conn.plain = &conn.plain_socket.side;
+    conn.mesh = &conn.mesh_socket.side;
+    conn.down = (struct flow){.source = conn.mesh, .is_ending = true};
+    conn.mesh->moved_ms = NOW_MS - 400;
+    cr_assert(deadline_look(&conn) == 600);
+    conn.mesh->is_watched = true;
+    cr_assert(deadline_look(&conn) == 30000);
 }

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 import stacks as tls_stacks
+from foreign import MemoryClient
 from mesh import API, WEB, Agent, Service, connect, how_it_ends, join_address, wait_until
 from pair import client_config, server_config
 
@@ -211,3 +212,22 @@ def test_an_end_of_any_stack_s_own_is_what_it_is_to_the_application(stacks, auth
     """JSSE's usual close sends alert 90 (user canceled) before close_notify."""
     world = keep(World(role, stacks, authority, end=end, without=("java",) if end in ("fin", "reset") else ()))
     assert {how_it_ends(app) for app in world.apps} == ways
+
+
+def test_after_our_close_notify_only_a_reset_is_left_to_tell(authority, keep):
+    """A peer that has heard a clean end and still sends must not believe that what it sends arrives."""
+    def answer_end_and_reset(sock):
+        sock.sendall(HALF + sock.recv(1))
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(1)
+        reset(sock)
+
+    agent = keep(Agent("payments", server_config(authority, keep(Service(answer_end_and_reset)).address)))
+    client = keep(MemoryClient(agent.address("127.0.0.1:0"), authority, authority.issue("web", WEB)).handshake())
+    assert client.exchange(b"!").startswith(b"half")
+    while client.sock.recv(1000):  # the rest, the close_notify and the FIN
+        pass
+    client.tls.write(b"more")
+    client.sock.sendall(client.outgoing.read())
+    wait_until("the peer is reset", lambda: client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), seconds=3)
+    agent.wait_conn(reason="local_reset")
