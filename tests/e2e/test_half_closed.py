@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lives on after one direction has ended: answers that take long, and resets."""
+"""What lives on after one direction has ended: answers that take long, resets, urgent bytes."""
 import contextlib
 import socket
 import struct
@@ -142,3 +142,31 @@ def test_a_foreign_peer_s_reset_after_its_close_notify_reaches_the_service(autho
     reset(client.sock)
     wait_until("the reset is passed on", lambda: served[-1] == "reset")
     agent.wait_conn(reason="peer_reset")
+
+
+def say_with_urgent_bytes(sock):
+    """As telnet, rlogin and FTP's ABOR do; the first and the last byte of the stream are urgent, too."""
+    for part, flags in ((b"!", socket.MSG_OOB), (b"before ", 0), (b"\xff\xf2", socket.MSG_OOB), (b" after", 0), (b"?", socket.MSG_OOB)):
+        sock.send(part, flags)
+        time.sleep(0.02)  # the kernel keeps one mark: each is to be met by the reader
+
+
+URGENT = b"!before \xff\xf2 after?"
+
+
+@pytest.mark.parametrize("mode", ["MTLS", "PERMISSIVE", "PLAINTEXT"])
+def test_an_urgent_byte_is_part_of_the_stream_in_both_directions(authority, keep, mode):
+    """RFC 6093, section 6. The answer comes when the caller's direction is closed."""
+    heard = []
+
+    def answer(sock):
+        heard.append(read_all(sock))
+        say_with_urgent_bytes(sock)
+
+    pair = keep(pair_in(mode, authority, answer))
+    with pair.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        say_with_urgent_bytes(sock)
+        sock.shutdown(socket.SHUT_WR)
+        assert read_all(sock) == URGENT
+    assert heard == [URGENT]

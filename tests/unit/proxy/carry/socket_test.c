@@ -279,6 +279,20 @@ Test(socket, a_reset_before_the_first_look_is_found_by_it)
     cr_assert(t.side->error != 0);
 }
 
+Test(socket, keeps_an_urgent_byte_in_its_place_in_the_stream)
+{
+    uint8_t bytes[6] = "";
+    begin();
+    cr_assert(send(t.far, "!", 1, MSG_OOB) == 1);
+    cr_assert(send(t.far, "ab", 2, 0) == 2);
+    cr_assert(send(t.far, "?", 1, MSG_OOB) == 1);
+    cr_assert(send(t.far, "c", 1, 0) == 1);
+    side_set_reading(t.side, true);
+    until(t.side->in.len == 5);
+    ring_copy(&t.side->in, 0, bytes, 5);
+    cr_assert_str_eq((const char *)bytes, "!ab?c");
+}
+
 Test(socket, a_host_is_silent_only_when_neither_acknowledgment_nor_data_came_for_two_minutes)
 {
     static const struct {
@@ -354,6 +368,7 @@ Test(socket, has_the_options_of_a_sidecar)
     begin();
     cr_assert(getsockopt(socket_fd(&t.sock), IPPROTO_TCP, TCP_NODELAY, &value, &len) == 0 && value);
     cr_assert(getsockopt(socket_fd(&t.sock), SOL_SOCKET, SO_KEEPALIVE, &value, &len) == 0 && value);
+    cr_assert(getsockopt(socket_fd(&t.sock), SOL_SOCKET, SO_OOBINLINE, &value, &len) == 0 && value);
     int idle = 0;
     int interval = 0;
     cr_assert(getsockopt(socket_fd(&t.sock), IPPROTO_TCP, TCP_KEEPIDLE, &idle, &len) == 0);
