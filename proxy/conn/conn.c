@@ -74,7 +74,7 @@ static void on_timer(uv_timer_t *timer)
         conn->timer_due_ms = UINT64_MAX; // none, until deadline_sync sets one
         conn_advance(conn);
     } else {
-        conn_end(conn, reason, NULL);
+        conn_end(conn, reason, deadline_detail(conn, reason));
     }
 }
 

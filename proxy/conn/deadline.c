@@ -140,6 +140,24 @@ uint64_t deadline_look(const struct conn *conn)
     return left;
 }
 
+// Returns how long the side may still leave unread what is being written to it.
+static uint64_t stall_left(const struct conn *conn, const struct side *side)
+{
+    return side->writing_len == 0
+               ? UINT64_MAX
+               : left_of(side->waiting_ms, conn->env->limits.stall_ms, conn_now_ms(conn));
+}
+
+const char *deadline_detail(const struct conn *conn, enum reason reason)
+{
+    if (reason != REASON_STALLED) {
+        return NULL;
+    }
+    return stall_left(conn, conn->plain) <= stall_left(conn, conn->mesh)
+               ? "the service does not read"
+               : "the peer does not read";
+}
+
 uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
 {
     const struct limits *limits = &conn->env->limits;
@@ -150,13 +168,10 @@ uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
         left = left_of(moved_ms(conn), limits->half_closed_ms, now_ms);
         *out_reason = REASON_HALF_CLOSED;
     }
-    const struct side *const sides[] = {conn->plain, conn->mesh};
-    for (size_t i = 0; i < 2; i++) {
-        uint64_t stall_left = left_of(sides[i]->waiting_ms, limits->stall_ms, now_ms);
-        if (sides[i]->writing_len > 0 && stall_left < left) {
-            left = stall_left;
-            *out_reason = REASON_STALLED;
-        }
+    uint64_t stall = least(stall_left(conn, conn->plain), stall_left(conn, conn->mesh));
+    if (stall < left) {
+        left = stall;
+        *out_reason = REASON_STALLED;
     }
     if (conn->peer != NULL && expiry_left(conn) < left) {
         left = expiry_left(conn);

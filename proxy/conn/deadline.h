@@ -36,6 +36,11 @@ uint64_t deadline_look(const struct conn *conn);
 // The nearest of: idle, half-closed, stalled, the end of the peer's certificate, and the next look,
 // which conn takes before it asks.
 uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason);
+
+// deadline_detail says in words whose fault it is that RELAY ends with `reason`, where it may be
+// either side's; else NULL.
+const char *deadline_detail(const struct conn *conn, enum reason reason);
+
 uint64_t deadline_closing(const struct conn *conn, enum reason *out_reason);
 
 #endif

@@ -49,7 +49,7 @@
     X(REASON_LOCAL_RESET, "local_reset", ALERT_INTERNAL_ERROR, EACH)                               \
     X(REASON_IDLE, "idle", ALERT_INTERNAL_ERROR, EACH)                                             \
     X(REASON_HALF_CLOSED, "half_closed_timeout", ALERT_INTERNAL_ERROR, EACH)                       \
-    /* Either end. */                                                                              \
+    /* Either end: the log's detail says which. */                                                 \
     X(REASON_STALLED, "stalled", ALERT_INTERNAL_ERROR, EACH)                                       \
     /* Ourselves. */                                                                               \
     X(REASON_LIMIT_CONNECTIONS, "limit_connections", ALERT_NONE, SELDOM)                           \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lives on after one direction has ended: answers that take long, resets, urgent bytes."""
+"""What is not the usual stream of bytes: answers long after an end, late resets, urgent bytes, readers that pause."""
 import contextlib
 import socket
 import struct
@@ -170,3 +170,20 @@ def test_an_urgent_byte_is_part_of_the_stream_in_both_directions(authority, keep
         sock.shutdown(socket.SHUT_WR)
         assert read_all(sock) == URGENT
     assert heard == [URGENT]
+
+
+@pytest.mark.parametrize("who", ["the service", "the peer"])
+def test_the_log_says_who_does_not_read(authority, keep, who):
+    """Of two sidecars that wait for one reader, the one beside it ends the connection and blames it; the other was told."""
+    def flood(sock):
+        while True:
+            sock.sendall(bytes(65536))
+
+    quick, slow = {"limits": {"stall_ms": 500}}, {"limits": {"stall_ms": 60000}}
+    pair = keep(Pair(authority, handler=flood, client_settings=quick if who == "the service" else slow,
+                     server_settings=slow if who == "the service" else quick))
+    with pair.connect():
+        blamer, told = (pair.client, pair.server) if who == "the service" else (pair.server, pair.client)
+        assert blamer.wait_conn(reason="stalled")["detail"] == f"{who} does not read"
+        if who == "the service":
+            assert told.wait_conn(reason="peer_alert")["detail"] == "internal error"

@@ -69,6 +69,11 @@ ParameterizedTest(struct case_relay *row, deadline, the_nearest_of_relay_s_deadl
     conn.peer = row->peer_life_seconds == 0 ? NULL : &peer;
     enum reason reason;
     uint64_t left = deadline_relay(&conn, &reason);
+    const char *who =
+        row->plain_waiting_ms != 0 ? "the service does not read" : "the peer does not read";
+    const char *detail = deadline_detail(&conn, reason);
+    cr_assert(reason == REASON_STALLED ? strcmp(detail, who) == 0 : detail == NULL, "%s",
+              row->name);
     cr_assert(left == row->left && reason == row->reason, "%s: %llu ms left, then %s", row->name,
               (unsigned long long)left, reason_text(reason));
 }
