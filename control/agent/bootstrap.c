@@ -26,9 +26,13 @@ const char *bootstrap_usage(void)
            " if started by root)\n"
            "  --caller-addresses   leaves the proxy CAP_NET_RAW, which service_source CALLER "
            "needs\n"
-           "  --metrics ADDR:PORT  serves /metrics ([::]:" CONTRACT_METRICS_PORT_TEXT ")\n"
-           "  --health ADDR:PORT   serves /healthz/ready and /healthz/live "
-           "([::]:" CONTRACT_HEALTH_PORT_TEXT ")\n"
+           "  --metrics ADDR:PORT  serves /metrics (loopback and the address that the host calls "
+           "from,\n"
+           "                       port " CONTRACT_METRICS_PORT_TEXT
+           "; [::]:PORT is every address)\n"
+           "  --health ADDR:PORT   serves /healthz/ready and /healthz/live (the same addresses, "
+           "port\n"
+           "                       " CONTRACT_HEALTH_PORT_TEXT ")\n"
            "  --admin PATH         socket of the operator's status (" CONTRACT_ADMIN_PATH ")\n"
            "  --log-level LEVEL    debug, info, warn or error (info)\n"
            "  --version            prints the version\n"
@@ -60,8 +64,8 @@ static void set_defaults(struct bootstrap *out)
 {
     *out = (struct bootstrap){.num_workers = 1,
                               .proxy_uid = geteuid() == 0 ? CONTRACT_PROXY_UID : -1,
-                              .metrics = {.port = CONTRACT_METRICS_PORT},
-                              .health = {.port = CONTRACT_HEALTH_PORT},
+                              .metrics = listen_own(CONTRACT_METRICS_PORT),
+                              .health = listen_own(CONTRACT_HEALTH_PORT),
                               .admin_path = CONTRACT_ADMIN_PATH,
                               .log_level = LOG_LEVEL_INFO};
     cpu_set_t cpus;
@@ -81,19 +85,29 @@ bool bootstrap_parse(struct bootstrap *out, int argc, char **argv, struct err *e
 {
     set_defaults(out);
     const char *proxy_path = NULL;
+    struct addr metrics;
+    struct addr health;
+    bool has_metrics = false;
+    bool has_health = false;
     const struct flag flags[] = {
         {.name = "config", .value = &out->config_path, .needed = "the mesh.yaml of this service"},
         {.name = "proxy", .value = &proxy_path},
         {.name = "workers", .number = &out->num_workers, .min = 1, .max = CONTRACT_WORKERS_MAX},
         {.name = "proxy-uid", .set = set_uid, .ctx = out},
         {.name = "caller-addresses", .out_given = &out->has_caller_addresses},
-        {.name = "metrics", .addr = &out->metrics},
-        {.name = "health", .addr = &out->health},
+        {.name = "metrics", .addr = &metrics, .out_given = &has_metrics},
+        {.name = "health", .addr = &health, .out_given = &has_health},
         {.name = "admin", .value = &out->admin_path},
         {.name = "log-level", .log_level = &out->log_level, .value = &out->log_level_text},
         FLAGS_ASKED_ROWS(&out->asked),
     };
     bool good = flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);
+    if (has_metrics) {
+        out->metrics = (struct listen_addrs){.addrs = {metrics}, .num = 1};
+    }
+    if (has_health) {
+        out->health = (struct listen_addrs){.addrs = {health}, .num = 1};
+    }
     if (proxy_path != NULL) {
         snprintf(out->proxy_path, sizeof out->proxy_path, "%s", proxy_path);
     }

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/flags.h"
 #include "base/log.h"
+#include "control/host/listen.h"
 
 struct bootstrap {
     const char *config_path; // borrowed
@@ -20,8 +21,8 @@ struct bootstrap {
     uint32_t num_workers;
     int64_t proxy_uid; // -1: not switched
     bool has_caller_addresses;
-    struct addr metrics;
-    struct addr health;
+    struct listen_addrs metrics; // the host's own (listen_own), or the one that was given
+    struct listen_addrs health;
     const char *admin_path; // borrowed
     enum log_level log_level;
     const char *log_level_text; // borrowed; NULL: not given

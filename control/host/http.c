@@ -1,25 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // accept4
 #include "control/host/http.h"
 
+#include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/must.h"
+#include "control/host/http_clients.h"
 #include "control/host/listen.h"
+
+#define ACCEPTS_MAX 64  // in one turn of the loop
+#define PAUSE_MS    100 // without accepting, where the kernel has no descriptor or memory left
+
+// One listening socket.
+struct listener {
+    struct http_server *server; // borrowed
+    uv_poll_t poll;
+    int fd; // owned
+};
 
 struct http_server {
     struct MHD_Daemon *daemon; // owned
     uv_poll_t poll;            // of the daemon's epoll descriptor
     uv_timer_t timer;
+    struct listener listeners[HTTP_LISTENERS_MAX];
+    unsigned num_listeners;
+    struct http_clients clients;
+    struct ip arriving; // the source of the connection that libmicrohttpd is being given
     http_on_request *on_request;
     void *ctx;
     unsigned handles_open;
-    unsigned num_connections; // after the last run
-    bool is_running;          // inside MHD_run, which sees an answer that is given now
+    bool is_paused;
+    bool is_running; // inside MHD_run, which sees an answer that is given now
     bool is_closing;
 };
 
@@ -36,35 +54,30 @@ struct http_request {
 
 static void on_timer(uv_timer_t *timer);
 
-// Runs the daemon once. Returns whether connections have ended since the last time.
-static bool run_once(struct http_server *server)
-{
-    MHD_run(server->daemon);
-    unsigned num_before = server->num_connections;
-    server->num_connections =
-        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
-    return server->num_connections < num_before;
-}
-
-// Does what is due and sets the timer to what will be. A daemon that was full waits for new clients
-// again only in the run after the one in which a connection ended.
-static void run(struct http_server *server)
+static void run_daemon(struct http_server *server)
 {
     server->is_running = true;
-    while (run_once(server)) {
-    }
+    MHD_run(server->daemon);
     server->is_running = false;
-    MHD_UNSIGNED_LONG_LONG wait_ms = 0;
-    if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES) {
+}
+
+// Does what is due and sets the timer to what will be.
+static void run(struct http_server *server)
+{
+    run_daemon(server);
+    MHD_UNSIGNED_LONG_LONG theirs_ms = 0;
+    uint64_t wait_ms = http_clients_end_late(&server->clients, uv_now(server->timer.loop));
+    if (MHD_get_timeout(server->daemon, &theirs_ms) == MHD_YES && theirs_ms < wait_ms) {
+        wait_ms = theirs_ms;
+    }
+    if (server->is_paused && wait_ms > PAUSE_MS) {
+        wait_ms = PAUSE_MS;
+    }
+    if (wait_ms != UINT64_MAX) {
         uv_timer_start(&server->timer, on_timer, wait_ms, 0);
     } else {
         uv_timer_stop(&server->timer);
     }
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-    run(timer->data);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -72,6 +85,92 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     (void)status;
     (void)events;
     run(poll->data);
+}
+
+static void listen_to_all(struct http_server *server, bool is_on);
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct http_server *server = timer->data;
+    if (server->is_paused) {
+        server->is_paused = false;
+        listen_to_all(server, true);
+    }
+    run(server);
+}
+
+// Gives libmicrohttpd a connection, if there is room for its source.
+static void welcome(struct http_server *server, int fd, const struct sockaddr_storage *from,
+                    socklen_t len)
+{
+    struct addr addr = {.port = 0};
+    server->arriving = addr_from_sockaddr(&addr, (const struct sockaddr *)from)
+                           ? http_source(&addr.ip)
+                           : (struct ip){{0}};
+    bool is_welcome = http_clients_make_room(&server->clients, &server->arriving);
+    if (!is_welcome) {
+        run_daemon(server); // closes those that were ended in this turn
+        is_welcome = http_clients_make_room(&server->clients, &server->arriving);
+    }
+    if (is_welcome) {
+        MHD_add_connection(server->daemon, fd, (const struct sockaddr *)from, len); // takes fd over
+    } else {
+        close(fd);
+    }
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    const struct listener *listener = poll->data;
+    struct http_server *server = listener->server;
+    for (int i = 0; i < ACCEPTS_MAX; i++) {
+        struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+        socklen_t len = sizeof from;
+        int fd =
+            accept4(listener->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            welcome(server, fd, &from, len);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            server->is_paused = true;
+            listen_to_all(server, false);
+            break;
+        } else if (errno == EAGAIN) {
+            break;
+        }
+    }
+    run(server);
+}
+
+static void listen_to_all(struct http_server *server, bool is_on)
+{
+    for (unsigned i = 0; i < server->num_listeners; i++) {
+        if (is_on) {
+            uv_poll_start(&server->listeners[i].poll, UV_READABLE, on_connection);
+        } else {
+            uv_poll_stop(&server->listeners[i].poll);
+        }
+    }
+}
+
+static struct http_client *client_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static void on_client(void *ctx, struct MHD_Connection *connection, void **client,
+                      enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *server = ctx;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        *client =
+            http_client_new(&server->clients, fd, &server->arriving, uv_now(server->timer.loop));
+    } else if (*client != NULL) {
+        http_client_free(&server->clients, *client);
+        *client = NULL;
+    }
 }
 
 static enum MHD_Result queue_answer(struct MHD_Connection *connection, unsigned status,
@@ -122,6 +221,7 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
                             MHD_RESPMEM_PERSISTENT);
     }
     if (request == NULL) {
+        http_client_asked(client_of(connection), uv_now(server->timer.loop));
         request = must_alloc(1, sizeof *request);
         request->server = server;
         request->connection = connection;
@@ -146,10 +246,10 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
 static void on_completed(void *ctx, struct MHD_Connection *connection, void **connection_ctx,
                          enum MHD_RequestTerminationCode code)
 {
-    (void)ctx;
-    (void)connection;
     (void)code;
+    const struct http_server *server = ctx;
     struct http_request *request = *connection_ctx;
+    http_client_answered(client_of(connection), uv_now(server->timer.loop));
     if (request != NULL) {
         // A suspended connection doesn't complete, so the handler can't still have it.
         invariant(!request->is_asked || request->is_answered);
@@ -194,12 +294,33 @@ uint32_t http_query_number(const struct http_request *request, const char *name,
     return number < max ? (uint32_t)number : max;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void release(struct http_server *server)
 {
-    struct http_server *server = handle->data;
     if (--server->handles_open == 0) {
         free(server);
     }
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    release(handle->data);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    release(((struct listener *)handle->data)->server);
+}
+
+// Begins to accept from a descriptor, which it takes over.
+static void add_listener(struct http_server *server, int fd)
+{
+    invariant(server->num_listeners < HTTP_LISTENERS_MAX);
+    struct listener *listener = &server->listeners[server->num_listeners++];
+    *listener = (struct listener){.server = server, .fd = fd};
+    uv_poll_init(server->timer.loop, &listener->poll, fd);
+    listener->poll.data = listener;
+    server->handles_open++;
+    uv_poll_start(&listener->poll, UV_READABLE, on_connection);
 }
 
 struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_request, void *ctx,
@@ -208,22 +329,21 @@ struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_reques
     struct http_server *server = must_alloc(1, sizeof *server);
     server->on_request = on_request;
     server->ctx = ctx;
+    http_clients_init(&server->clients);
     server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access, server,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_PER_IP_MAX,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_SECONDS_MAX,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
+        on_access, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(4 * HTTP_CONNECTIONS_MAX),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES_MAX,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_client,
+        server, MHD_OPTION_END);
     const union MHD_DaemonInfo *info =
         server->daemon != NULL ? MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)
                                : NULL;
     if (info == NULL) {
         if (server->daemon != NULL) {
             MHD_stop_daemon(server->daemon);
-        } else {
-            close(fd);
         }
+        close(fd);
         free(server);
         err_set(err, "the HTTP server can't be started");
         return NULL;
@@ -233,22 +353,42 @@ struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_reques
     server->timer.data = server->poll.data = server;
     server->handles_open = 2;
     uv_poll_start(&server->poll, UV_READABLE, on_readable);
+    add_listener(server, fd);
     return server;
 }
 
-struct http_server *http_new_tcp(uv_loop_t *loop, const char *what, const struct addr *addr,
-                                 http_on_request *on_request, void *ctx, struct err *err)
+struct http_server *http_new_tcp(uv_loop_t *loop, const char *what,
+                                 const struct listen_addrs *addrs, http_on_request *on_request,
+                                 void *ctx, struct err *err)
 {
-    struct addr bound = {0};
-    char text[ADDR_TEXT_MAX];
-    int fd = listen_tcp(addr, &bound, err);
-    struct http_server *server = fd >= 0 ? http_new(loop, fd, on_request, ctx, err) : NULL;
-    if (server == NULL) {
-        err_prefix(err, "--%s", what);
-        return NULL;
+    struct http_server *server = NULL;
+    for (size_t i = 0; i < addrs->num; i++) {
+        struct addr bound = {0};
+        char text[ADDR_TEXT_MAX];
+        int fd = listen_tcp(&addrs->addrs[i], &bound, err);
+        if (fd >= 0 && server == NULL) {
+            server = http_new(loop, fd, on_request, ctx, err);
+        } else if (fd >= 0) {
+            add_listener(server, fd);
+        }
+        if (fd < 0 || server == NULL) {
+            http_free(server);
+            err_prefix(err, "--%s", what);
+            return NULL;
+        }
+        log_info("msg=listening what=%s address=%s", what, addr_text(&bound, text));
     }
-    log_info("msg=listening what=%s address=%s", what, addr_text(&bound, text));
     return server;
+}
+
+uint64_t http_num_late(const struct http_server *server)
+{
+    return server->clients.num_late;
+}
+
+uint64_t http_num_room(const struct http_server *server)
+{
+    return server->clients.num_room;
 }
 
 void http_free(struct http_server *server)
@@ -257,6 +397,11 @@ void http_free(struct http_server *server)
         return;
     }
     server->is_closing = true;
+    for (unsigned i = 0; i < server->num_listeners; i++) {
+        uv_poll_stop(&server->listeners[i].poll);
+        uv_close((uv_handle_t *)&server->listeners[i].poll, on_listener_closed);
+        close(server->listeners[i].fd);
+    }
     uv_poll_stop(&server->poll);
     uv_close((uv_handle_t *)&server->timer, on_closed);
     uv_close((uv_handle_t *)&server->poll, on_closed);

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <libgen.h>
+#include <net/if.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,6 +60,65 @@ int listen_tcp(const struct addr *addr, struct addr *out_bound, struct err *err)
         err_set(err, "cannot listen on %s: %s", addr_text(addr, text), strerror(errno));
     }
     return fd;
+}
+
+// Finds the address from which the host would call another, if it could. Nothing is sent.
+static bool source_towards(struct addr *out, const char *other)
+{
+    struct addr towards = {.port = 9};
+    struct sockaddr_storage storage;
+    ip_parse(&towards.ip, other, NULL);
+    socklen_t len = addr_to_sockaddr(&towards, &storage);
+    int fd = socket(storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && connect(fd, (struct sockaddr *)&storage, len) == 0 &&
+              getsockname(fd, (struct sockaddr *)&storage, &len) == 0 &&
+              addr_from_sockaddr(out, (struct sockaddr *)&storage);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+// Finds the first address of a family that is neither loopback nor link-local.
+static bool first_address(struct addr *out, int family)
+{
+    struct ifaddrs *all = NULL;
+    bool found = false;
+    if (getifaddrs(&all) != 0) {
+        return false;
+    }
+    for (const struct ifaddrs *one = all; one != NULL && !found; one = one->ifa_next) {
+        found = one->ifa_addr != NULL && one->ifa_addr->sa_family == family &&
+                (one->ifa_flags & IFF_UP) != 0 && (one->ifa_flags & IFF_LOOPBACK) == 0 &&
+                addr_from_sockaddr(out, one->ifa_addr) &&
+                !(out->ip.bytes[0] == 0xfe && (out->ip.bytes[1] & 0xc0) == 0x80);
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+struct listen_addrs listen_own(uint16_t port)
+{
+    // Those of documentation (RFC 5737, RFC 3849) stand for any other host.
+    static const struct {
+        const char *loopback;
+        const char *other;
+        int family;
+    } families[] = {{"127.0.0.1", "192.0.2.1", AF_INET}, {"::1", "2001:db8::1", AF_INET6}};
+    struct listen_addrs out = {.num = 0};
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        struct addr own = {.port = 0};
+        if (families[i].family == AF_INET || source_towards(&own, families[i].loopback)) {
+            ip_parse(&out.addrs[out.num++].ip, families[i].loopback, NULL);
+        }
+        if (source_towards(&own, families[i].other) || first_address(&own, families[i].family)) {
+            out.addrs[out.num++].ip = own.ip;
+        }
+    }
+    for (size_t i = 0; i < out.num; i++) {
+        out.addrs[i].port = port;
+    }
+    return out;
 }
 
 // Returns the id of the process that listens on a Unix socket, 0 if one does whose id we can't see,

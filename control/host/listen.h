@@ -7,10 +7,23 @@
 #define TABARD_CONTROL_HOST_LISTEN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/addr.h"
 #include "base/err.h"
+
+#define LISTEN_ADDRS_MAX 4
+
+struct listen_addrs {
+    struct addr addrs[LISTEN_ADDRS_MAX];
+    size_t num;
+};
+
+// listen_own gives the addresses on which a port of the host's own is to be served: its loopback
+// addresses, and the address of each family from which the host calls others (a pod's address), or
+// without a route to others its first one.
+struct listen_addrs listen_own(uint16_t port);
 
 // listen_tcp listens on an address, [::] for IPv4 and IPv6 alike, and on 0.0.0.0 instead where the
 // host has no IPv6. *out_bound is the address with the port that the kernel chose for port 0.

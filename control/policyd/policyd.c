@@ -112,9 +112,11 @@ static void on_metrics(void *ctx, struct http_request *request, const char *path
         http_answer_not_found(request, "/metrics");
         return;
     }
+    const struct service_beside beside = {.num_files_held = source_folder_num_held(policyd->source),
+                                          .num_http_late = http_num_late(policyd->http),
+                                          .num_http_room = http_num_room(policyd->http)};
     http_answer(request, 200, METRICS_CONTENT_TYPE,
-                service_metrics(&policyd->service, grpc_server_stats(policyd->server),
-                                source_folder_num_held(policyd->source)));
+                service_metrics(&policyd->service, grpc_server_stats(policyd->server), &beside));
 }
 
 static bool listen_on_unix(struct policyd *policyd, struct err *err)
@@ -164,9 +166,10 @@ static bool listen_on_tcp(struct policyd *policyd, struct err *err)
 static bool listen_for_metrics(struct policyd *policyd, struct err *err)
 {
     const struct policyd_flags *flags = policyd->flags;
-    policyd->http = flags->has_metrics ? http_new_tcp(&policyd->loop, "metrics", &flags->metrics,
-                                                      on_metrics, policyd, err)
-                                       : NULL;
+    const struct listen_addrs at = {.addrs = {flags->metrics}, .num = 1};
+    policyd->http = flags->has_metrics
+                        ? http_new_tcp(&policyd->loop, "metrics", &at, on_metrics, policyd, err)
+                        : NULL;
     return policyd->http != NULL || !flags->has_metrics;
 }
 

@@ -33,11 +33,23 @@ static void log_refusals(struct admin *admin, uint64_t num_before)
     }
 }
 
+static void fill(struct admin *admin, struct report_facts *out)
+{
+    const struct http_server *servers[] = {admin->metrics, admin->health, admin->status};
+    static const char *const pages[] = {"metrics", "health", "status"};
+    admin->hooks.fill(admin->hooks.ctx, out);
+    for (size_t i = 0; i < REPORT_NUM_HTTP; i++) {
+        out->http[i] = (struct report_http){.page = pages[i],
+                                            .num_late = http_num_late(servers[i]),
+                                            .num_room = http_num_room(servers[i])};
+    }
+}
+
 static void answer(const struct question *question, const Tabard__V1__InspectResult *inspect)
 {
     struct admin *admin = question->admin;
     struct report_facts facts = {0};
-    admin->hooks.fill(admin->hooks.ctx, &facts);
+    fill(admin, &facts);
     if (question->is_for_metrics) {
         uint64_t num_before = admin->refusals.num;
         http_answer(question->request, 200, METRICS_CONTENT_TYPE,

@@ -30,8 +30,8 @@ struct admin_hooks {
 };
 
 struct admin_spec {
-    struct addr metrics;
-    struct addr health;
+    struct listen_addrs metrics;
+    struct listen_addrs health;
     const char *admin_path; // borrowed
 };
 

@@ -61,6 +61,18 @@ static void build_info(struct metrics_page *page, const struct report_facts *fac
     metrics_uint(page, labels, 2, 1);
 }
 
+static void http_metrics(struct metrics_page *page, const struct report_http *servers)
+{
+    metrics_family(page, "tabard_http_connections_ended_total", METRICS_COUNTER,
+                   "Connections to the agent's pages that it ended: late, or for want of room.");
+    for (size_t i = 0; i < REPORT_NUM_HTTP && servers[i].page != NULL; i++) {
+        struct metrics_label labels[] = {{"page", servers[i].page}, {"why", "late"}};
+        metrics_uint(page, labels, 2, servers[i].num_late);
+        labels[1].value = "room";
+        metrics_uint(page, labels, 2, servers[i].num_room);
+    }
+}
+
 static void agent_metrics(struct metrics_page *page, const struct report_facts *facts)
 {
     build_info(page, facts);
@@ -79,6 +91,7 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
     metrics_gauge(page, "tabard_files_held",
                   "Files that are still being written, so that what they held before counts.",
                   facts->num_files_held);
+    http_metrics(page, facts->http);
     certificate_metrics(page, facts);
     metrics_family(page, "tabard_signatures_total", METRICS_COUNTER,
                    "Requests of the proxy to sign a handshake, by what came of them.");

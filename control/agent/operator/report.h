@@ -16,6 +16,15 @@
 #include "control/agent/snapshot/source.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
+#define REPORT_NUM_HTTP 3
+
+// Connections to one of the agent's servers that it ended.
+struct report_http {
+    const char *page;
+    uint64_t num_late;
+    uint64_t num_room;
+};
+
 // Everything in it is borrowed for the call.
 struct report_facts {
     const char *version;
@@ -34,6 +43,7 @@ struct report_facts {
     uint64_t num_rejected;
     uint64_t num_source_errors;
     size_t num_files_held;
+    struct report_http http[REPORT_NUM_HTTP];
     uint64_t signatures[KEYRING_NUM_RESULTS];
     struct source_facts policy_agent; // its address is NULL: mesh.yaml names none
 };

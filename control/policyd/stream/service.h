@@ -134,9 +134,16 @@ bool service_permits(void *ctx, const char *id, const struct ip *ip);
 
 uint64_t service_now_us(void); // since 1970
 
-// service_metrics prints Prometheus text, malloc'd; NULL: out of memory. num_files_held is
-// source_folder_num_held's.
+// What the page of metrics shows of the folder (source_folder_num_held) and of the page's own
+// server (http_num_late, http_num_room).
+struct service_beside {
+    size_t num_files_held;
+    uint64_t num_http_late;
+    uint64_t num_http_room;
+};
+
+// service_metrics prints Prometheus text, malloc'd; NULL: out of memory.
 char *service_metrics(const struct service *service, const struct grpc_server_stats *server,
-                      size_t num_files_held);
+                      const struct service_beside *beside);
 
 #endif

@@ -115,7 +115,7 @@ static void server(struct metrics_page *page, const struct grpc_server_stats *st
 }
 
 char *service_metrics(const struct service *service, const struct grpc_server_stats *stats,
-                      size_t num_files_held)
+                      const struct service_beside *beside)
 {
     struct metrics_page page;
     metrics_open(&page);
@@ -129,7 +129,11 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
     world(&page, &service->world);
     metrics_gauge(&page, NAME "files_held",
                   "Files that are still being written, so that what they held before counts.",
-                  num_files_held);
+                  beside->num_files_held);
+    metrics_family(&page, NAME "http_connections_ended_total", METRICS_COUNTER,
+                   "Connections to this page that policyd ended: late, or for want of room.");
+    metrics_uint_by(&page, "why", "late", beside->num_http_late);
+    metrics_uint_by(&page, "why", "room", beside->num_http_room);
     server(&page, stats);
     return metrics_close(&page);
 }

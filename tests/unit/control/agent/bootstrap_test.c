@@ -25,8 +25,8 @@ Test(bootstrap, has_defaults_for_all_but_the_configuration, .timeout = 10)
     cr_assert(parse(&out, args, &err), "%s", err.text);
     char text[ADDR_TEXT_MAX];
     cr_expect_str_eq(out.config_path, "mesh.yaml");
-    cr_expect_str_eq(addr_text(&out.metrics, text), "[::]:15020");
-    cr_expect_str_eq(addr_text(&out.health, text), "[::]:15021");
+    cr_expect_str_eq(addr_text(&out.metrics.addrs[0], text), "127.0.0.1:15020");
+    cr_expect_str_eq(addr_text(&out.health.addrs[0], text), "127.0.0.1:15021");
     cr_expect_str_eq(out.admin_path, "/run/tabard/admin.sock");
     cr_expect_geq(out.num_workers, 1);
     cr_expect_eq(out.proxy_uid, geteuid() == 0 ? 1337 : -1);
@@ -55,8 +55,8 @@ Test(bootstrap, takes_every_flag, .timeout = 10)
     char text[ADDR_TEXT_MAX];
     cr_expect_str_eq(out.proxy_path, "/bin/p");
     cr_expect_eq(out.num_workers, 3);
-    cr_expect_str_eq(addr_text(&out.metrics, text), "127.0.0.1:0");
-    cr_expect_str_eq(addr_text(&out.health, text), "[::1]:5");
+    cr_expect_str_eq(addr_text(&out.metrics.addrs[0], text), "127.0.0.1:0");
+    cr_expect_str_eq(addr_text(&out.health.addrs[0], text), "[::1]:5");
     cr_expect_str_eq(out.admin_path, "/tmp/s");
     cr_expect_eq(out.log_level, LOG_LEVEL_DEBUG);
     cr_expect_str_eq(out.log_level_text, "debug");

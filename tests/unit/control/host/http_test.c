@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "control/host/http_clients.h"
 #include "control/host/listen.h"
 #include "tests/unit/support/loop.h"
 #include "tests/unit/support/tcp.h"
@@ -154,24 +155,67 @@ static int connect_from(unsigned host, uint16_t port)
     return fd;
 }
 
-Test(http, a_server_that_was_full_serves_again_once_clients_have_left, .timeout = 20)
+// Whether the server has ended a connection.
+static bool is_over(int fd)
 {
-    struct stage stage;
-    int fds[HTTP_CONNECTIONS_MAX];
-    stage_init(&stage);
-    for (unsigned i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
-        fds[i] = connect_from(2 + i % 4, stage.bound.port);
-        say(fds[i], "GET ");
-        run_until(&stage, false, 2);
+    char byte;
+    return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
+}
+
+static unsigned count_over(const int *fds, unsigned num)
+{
+    unsigned num_over = 0;
+    for (unsigned i = 0; i < num; i++) {
+        num_over += is_over(fds[i]);
     }
-    int late = connect_from(8, stage.bound.port);
-    say(late, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
-    cr_expect_str_eq(hear(&stage, late, 100), "");
-    for (unsigned i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
+    return num_over;
+}
+
+static void close_all(const int *fds, unsigned num)
+{
+    for (unsigned i = 0; i < num; i++) {
         close(fds[i]);
     }
-    expect_has(hear(&stage, late, 5000), "now\n");
+}
+
+Test(http, whoever_asks_is_answered_while_strangers_hold_every_connection, .timeout = 20)
+{
+    struct stage stage;
+    int fds[2 * HTTP_CONNECTIONS_MAX];
+    stage_init(&stage);
+    int scraper = ask(&stage, "/now"); // from 127.0.0.1, and keeps its connection
+    expect_has(hear(&stage, scraper, 5000), "now\n");
+    for (unsigned i = 0; i < 2 * HTTP_CONNECTIONS_MAX; i++) {
+        fds[i] = connect_from(2 + i % 8, stage.bound.port);
+        say(fds[i], "GET ");
+        run_until(&stage, false, 1);
+    }
+    int late = connect_from(10, stage.bound.port);
+    say(late, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_has(hear(&stage, late, 1000), "now\n");
+    cr_expect_geq(count_over(fds, 2 * HTTP_CONNECTIONS_MAX), HTTP_CONNECTIONS_MAX);
+    cr_expect_geq(http_num_room(stage.server), HTTP_CONNECTIONS_MAX);
+    say(scraper, "GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_has(hear(&stage, scraper, 1000), "now\n");
+    close_all(fds, 2 * HTTP_CONNECTIONS_MAX);
+    close(scraper);
     close(late);
+    stage_cleanup(&stage);
+}
+
+Test(http, a_source_has_its_share_and_the_newest_of_its_clients_get_it, .timeout = 20)
+{
+    struct stage stage;
+    int fds[HTTP_CONNECTIONS_PER_SOURCE_MAX + 8];
+    unsigned num = sizeof fds / sizeof fds[0];
+    stage_init(&stage);
+    for (unsigned i = 0; i < num; i++) {
+        fds[i] = tcp_connect(stage.bound.port);
+        run_until(&stage, false, 1);
+    }
+    cr_expect(run_until(&stage, count_over(fds, num) == 8, 1000), "%u", count_over(fds, num));
+    cr_expect_eq(count_over(fds, 8), 8, "the oldest");
+    close_all(fds, num);
     stage_cleanup(&stage);
 }
 
@@ -244,15 +288,21 @@ Test(http, a_head_that_never_ends_is_cut_off, .timeout = 20)
     stage_cleanup(&stage);
 }
 
-Test(http, a_silent_client_is_closed_in_time, .timeout = 30)
+Test(http, a_client_that_drips_its_request_is_closed_in_time, .timeout = 30)
 {
     struct stage stage;
     stage_init(&stage);
-    int fd = tcp_connect(stage.bound.port);
-    say(fd, "GET /no");
-    char byte;
-    cr_expect(run_until(&stage, recv(fd, &byte, 1, MSG_DONTWAIT) == 0,
-                        (HTTP_IDLE_SECONDS_MAX + 3) * 1000));
-    close(fd);
+    int silent = tcp_connect(stage.bound.port);
+    int dripping = tcp_connect(stage.bound.port);
+    say(dripping, "GET /now HTTP/1.1\r\nX: ");
+    for (unsigned i = 0; i < HTTP_HEAD_MS_MAX / 500 - 1; i++) {
+        run_until(&stage, false, 500);
+        cr_expect_not(is_over(dripping), "%u", i);
+        say(dripping, "x");
+    }
+    cr_expect(run_until(&stage, is_over(silent) && is_over(dripping), 3000));
+    cr_expect_eq(http_num_late(stage.server), 2);
+    close(silent);
+    close(dripping);
     stage_cleanup(&stage);
 }

@@ -160,3 +160,36 @@ Test(netns_lock, holds_in_its_own_network_namespace_only, .timeout = 20)
     close(other);
     close(fd);
 }
+
+static void expect_own(const char *const *texts, const char *when)
+{
+    struct listen_addrs own = listen_own(15020);
+    char text[ADDR_TEXT_MAX];
+    size_t num = 0;
+    for (; texts[num] != NULL; num++) {
+        cr_assert_lt(num, own.num, "%s: no %s", when, texts[num]);
+        cr_expect_str_eq(addr_text(&own.addrs[num], text), texts[num], "%s", when);
+    }
+    cr_expect_eq(own.num, num, "%s", when);
+}
+
+Test(listen_own, is_loopback_and_what_the_host_calls_others_from, .timeout = 20)
+{
+    if (unshare(CLONE_NEWNET) != 0) {
+        cr_skip_test("no network namespace can be made here: needs root");
+    }
+    cr_assert_eq(system("ip link set lo up && ip link add one type veth peer name two && "
+                        "ip link set one up && ip link set two up"),
+                 0);
+    expect_own((const char *[]){"127.0.0.1:15020", "[::1]:15020", NULL}, "no address");
+    cr_assert_eq(system("ip addr add 10.9.0.1/24 dev one"), 0);
+    expect_own((const char *[]){"127.0.0.1:15020", "10.9.0.1:15020", "[::1]:15020", NULL},
+               "no route");
+    cr_assert_eq(system("ip addr add 10.8.0.1/24 dev two && ip route add default via 10.8.0.2 && "
+                        "ip addr add fd99::1/64 dev one nodad && "
+                        "ip -6 route add default via fd99::2 dev one"),
+                 0);
+    expect_own((const char *[]){"127.0.0.1:15020", "10.8.0.1:15020", "[::1]:15020",
+                                "[fd99::1]:15020", NULL},
+               "two interfaces");
+}

@@ -74,8 +74,12 @@ static struct addr logged_address(const char *log, const char *what)
 static bool start(struct stage *stage, const struct addr *health, struct err *err)
 {
     struct admin_spec spec = {.admin_path = stage->path};
-    cr_assert(addr_parse(&spec.metrics, "127.0.0.1:0", true, NULL));
-    spec.health = health != NULL ? *health : spec.metrics;
+    spec.metrics.num = 1;
+    cr_assert(addr_parse(&spec.metrics.addrs[0], "127.0.0.1:0", true, NULL));
+    spec.health = spec.metrics;
+    if (health != NULL) {
+        spec.health.addrs[0] = *health;
+    }
     const struct admin_hooks hooks = {.ctx = stage, .fill = on_fill, .inspect = on_inspect};
     return admin_start(&stage->admin, &stage->loop, &spec, &hooks, err);
 }

@@ -27,6 +27,7 @@ static struct report_facts some_facts(void)
                                  .num_rejected = 2,
                                  .num_source_errors = 1,
                                  .num_files_held = 5,
+                                 .http = {{"metrics", 6, 7}, {"health", 8, 9}},
                                  .signatures = {11, 12, 13, 14, 15}};
 }
 
@@ -55,6 +56,13 @@ static const char agent_page[] =
     "counts.\n"
     "# TYPE tabard_files_held gauge\n"
     "tabard_files_held 5\n"
+    "# HELP tabard_http_connections_ended_total Connections to the agent's pages that it ended: "
+    "late, or for want of room.\n"
+    "# TYPE tabard_http_connections_ended_total counter\n"
+    "tabard_http_connections_ended_total{page=\"metrics\",why=\"late\"} 6\n"
+    "tabard_http_connections_ended_total{page=\"metrics\",why=\"room\"} 7\n"
+    "tabard_http_connections_ended_total{page=\"health\",why=\"late\"} 8\n"
+    "tabard_http_connections_ended_total{page=\"health\",why=\"room\"} 9\n"
     "# HELP tabard_certificate_expiry_timestamp_seconds When the certificate in force ends, in "
     "Unix time.\n"
     "# TYPE tabard_certificate_expiry_timestamp_seconds gauge\n"
