@@ -11,6 +11,7 @@
 #include "certs/cert.h"
 #include "certs/chain.h"
 #include "certs/key.h"
+#include "certs/path/elements.h"
 #include "certs/path/path.h"
 #include "certs/path/path_state.h"
 
@@ -76,6 +77,7 @@ static enum verify_failure parse(struct verification *v, CRYPTO_BUFFER *const *c
         return fail(VERIFY_CHAIN_TOO_LONG, err, "the chain takes %zu bytes, more than %u",
                     total_len, CHAIN_BYTES_MAX);
     }
+    size_t num_elements = 0;
     for (size_t i = 0; i < num_certs; i++) {
         if (is_repeated(chain, i)) {
             continue;
@@ -83,7 +85,12 @@ static enum verify_failure parse(struct verification *v, CRYPTO_BUFFER *const *c
         const uint8_t *der = CRYPTO_BUFFER_data(chain[i]);
         size_t len = CRYPTO_BUFFER_len(chain[i]);
         const uint8_t *end = der;
-        X509 *cert = d2i_X509(NULL, &end, (long)len);
+        bool is_der = elements_count(&num_elements, der, len);
+        if (is_der && num_elements > ELEMENTS_MAX) {
+            return fail(VERIFY_TOO_MUCH_WORK, err, "the chain has more than %d elements of DER",
+                        ELEMENTS_MAX);
+        }
+        X509 *cert = is_der ? d2i_X509(NULL, &end, (long)len) : NULL;
         bool ok = cert != NULL || err_set(err, "it is not DER X.509");
         if (ok) {
             v->certs[v->num_certs++] = cert;

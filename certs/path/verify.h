@@ -3,7 +3,8 @@
 // Verifies a peer's certificate chain against trust bundles, which gives the peer's SPIFFE id, or
 // the reason why there is none (X509-SVID, sections 2 to 5; RFC 5280, section 6). Pure: `now` is an
 // argument, and any thread may verify. Bounded by CHAIN_CERTS_MAX and CHAIN_BYTES_MAX
-// (certs/chain.h). This says who a peer is; proxy/rules/policy.h says what it may do.
+// (certs/chain.h), by ELEMENTS_MAX (certs/path/elements.h), and by the limits of certs/path/path.h.
+// This says who a peer is; proxy/rules/policy.h says what it may do.
 #ifndef TABARD_CERTS_PATH_VERIFY_H
 #define TABARD_CERTS_PATH_VERIFY_H
 

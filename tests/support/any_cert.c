@@ -67,11 +67,11 @@ static void add_key_ids(X509 *cert, const struct any_cert *any)
 
 static void add_extension(X509 *cert, const struct any_extension *any)
 {
-    uint8_t bytes[256];
     size_t len = strlen(any->der) / 2;
+    uint8_t *bytes = malloc(len + 1);
     ASN1_OBJECT *object = OBJ_txt2obj(any->oid, 1);
     ASN1_OCTET_STRING *data = ASN1_OCTET_STRING_new();
-    must(object != NULL && data != NULL && len <= sizeof bytes);
+    must(object != NULL && data != NULL && bytes != NULL);
     for (size_t i = 0; i < len; i++) {
         unsigned byte = 0;
         must(sscanf(any->der + 2 * i, "%2x", &byte) == 1);
@@ -83,6 +83,7 @@ static void add_extension(X509 *cert, const struct any_extension *any)
     X509_EXTENSION_free(extension);
     ASN1_OCTET_STRING_free(data);
     ASN1_OBJECT_free(object);
+    free(bytes);
 }
 
 static void set_serial(X509 *cert, unsigned long number)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "tests/support/any_cert.h"
+#include "tests/support/bad_cert.h"
 #include "tests/unit/certs/fixture.h"
 
 enum key { LEAF_KEY, OLD, NEW, I, J, K, STRANGER, NUM_KEYS };
@@ -484,4 +485,67 @@ Test(path, a_hostile_chain_costs_a_bounded_number_of_signatures, .init = make_ke
         cr_expect_lt(ms, 500, "%g ms for %d roots", ms, num_roots);
         cleanup(&c);
     }
+}
+
+static void expect_refused_soon(const struct any_extension *extension, const char *row)
+{
+    struct world w;
+    world_init(&w);
+    struct any_cert any = {.subject = "web",
+                           .issuer = "R",
+                           .key = keys[LEAF_KEY],
+                           .signer = keys[STRANGER],
+                           .spiffe_id = ID,
+                           .not_before = NOW - DAY,
+                           .not_after = NOW + DAY,
+                           .extensions = {*extension}};
+    X509 *leaf = any_cert_new(&any);
+    CRYPTO_BUFFER *buffer = buffer_of(leaf);
+    struct verified_peer peer;
+    struct err err = {0};
+    clock_t start = clock();
+    enum verify_failure failure = verify_peer(&peer, &buffer, 1, w.bundles, NOW, &err);
+    double ms = 1e3 * (double)(clock() - start) / CLOCKS_PER_SEC;
+    expect_failure(VERIFY_TOO_MUCH_WORK, failure, err, "more than 2000 elements", row);
+    // Some 0.01 ms; a sanitizer and a busy machine make it more.
+    cr_expect_lt(ms, 2, "%s: %g ms", row, ms);
+    CRYPTO_BUFFER_free(buffer);
+    X509_free(leaf);
+    world_cleanup(&w);
+}
+
+// 28 KB of distribution points of two bytes each, which BoringSSL would decode. The second time the
+// list's length takes more bytes than DER allows, and BoringSSL reads it all the same.
+Test(path, what_takes_long_to_decode_is_refused_before_it_is, .init = make_keys, .timeout = 60)
+{
+    static const char *const headers[] = {"30826d60", "308400006d60"};
+    static const char *const names[] = {"a long list", "a long list that is no DER"};
+    for (size_t i = 0; i < 2; i++) {
+        size_t header_len = strlen(headers[i]);
+        char *der = malloc(header_len + 4 * 14000 + 1);
+        strcpy(der, headers[i]);
+        for (size_t j = 0; j < 14000; j++) {
+            memcpy(der + header_len + 4 * j, "3000", 5);
+        }
+        expect_refused_soon(&(struct any_extension){"2.5.29.31", der, false}, names[i]);
+        free(der);
+    }
+}
+
+Test(path, a_leaf_of_many_names_is_still_decoded, .init = make_keys, .timeout = 60)
+{
+    struct world w;
+    world_init(&w);
+    static const char *uris[1500];
+    for (size_t i = 0; i < 1500; i++) {
+        uris[i] = "";
+    }
+    const struct bad_leaf bad = {.has_uris = true, .uris = uris, .num_uris = 1500};
+    X509 *leaf = bad_leaf_new(&w.root, keys[LEAF_KEY], ID, NOW, &bad);
+    struct verified_peer peer;
+    struct err err = {0};
+    enum verify_failure failure = fixture_verify(&peer, w.bundles, NOW, &err, leaf, NULL, NULL);
+    expect_failure(VERIFY_MANY_URI_SANS, failure, err, "1500 URI", "1,500 names");
+    X509_free(leaf);
+    world_cleanup(&w);
 }
