@@ -5,20 +5,24 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/mem.h>
+#include <openssl/nid.h>
 #include <openssl/pool.h>
 #include <openssl/x509.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "certs/bundle.h"
+#include "certs/cert.h"
 #include "certs/chain.h"
 #include "certs/der_list.h"
 #include "certs/identity.h"
 #include "certs/ca/mint.h"
 #include "certs/ca/mint_ext.h"
 #include "certs/path/verify.h"
+#include "tests/support/any_cert.h"
 #include "tests/support/bad_cert.h"
 
 #define NOW    ((time_t)1900000000)
@@ -118,6 +122,23 @@ static bool run_crl(const uint8_t *data, size_t len)
     return ok;
 }
 
+// Verifies a chain, and holds what is said of it to be true.
+static bool verify(const struct chain *chain)
+{
+    struct verified_peer peer;
+    struct err err = {0};
+    enum verify_failure failure = verify_peer(&peer, chain->certs, chain->num, bundles, NOW, &err);
+    if (failure == VERIFY_OK) {
+        struct spiffe_id id;
+        invariant(spiffe_workload_parse(&id, peer.id, peer.id_len, NULL));
+        invariant(id.domain_len == strlen(DOMAIN) && memcmp(id.domain, DOMAIN, id.domain_len) == 0);
+    } else {
+        invariant(err.text[0] != '\0');
+    }
+    invariant(ERR_peek_error() == 0);
+    return failure == VERIFY_OK;
+}
+
 static bool run_chain(const uint8_t *data, size_t len)
 {
     struct chain chain = {.num = 0};
@@ -128,19 +149,83 @@ static bool run_chain(const uint8_t *data, size_t len)
         invariant(buffer != NULL);
         chain.certs[chain.num++] = buffer;
     }
-    struct verified_peer peer;
-    struct err err = {0};
-    enum verify_failure failure = verify_peer(&peer, chain.certs, chain.num, bundles, NOW, &err);
-    if (failure == VERIFY_OK) {
-        struct spiffe_id id;
-        invariant(spiffe_workload_parse(&id, peer.id, peer.id_len, NULL));
-        invariant(id.domain_len == strlen(DOMAIN) && memcmp(id.domain, DOMAIN, id.domain_len) == 0);
-    } else {
-        invariant(err.text[0] != '\0');
-    }
-    invariant(ERR_peek_error() == 0);
+    bool ok = verify(&chain);
     chain_cleanup(&chain);
-    return failure == VERIFY_OK;
+    return ok;
+}
+
+// The extensions that the rules of a path read. An input is a list of them: a number of this list
+// (with 0x80 for the leaf's, else the intermediate's), then the value after its length in a byte.
+static const char *const rule_oids[] = {
+    "2.5.29.17", // subjectAltName
+    "2.5.29.30", // nameConstraints
+    "2.5.29.32", // certificatePolicies
+    "2.5.29.33", // policyMappings
+    "2.5.29.35", // authorityKeyIdentifier
+    "2.5.29.36", // policyConstraints
+    "2.5.29.37", // extendedKeyUsage
+    "2.5.29.54", // inhibitAnyPolicy
+};
+#define NUM_RULE_OIDS (sizeof rule_oids / sizeof rule_oids[0])
+#define RULES_MAX     4 // of one certificate
+
+static X509 *made_of(struct any_cert *any, CBS in, bool is_leaf)
+{
+    char hex[RULES_MAX][2 * UINT8_MAX + 1];
+    size_t num = 0;
+    uint8_t number;
+    CBS value;
+    while (num < RULES_MAX && CBS_get_u8(&in, &number) && CBS_get_u8_length_prefixed(&in, &value)) {
+        if (((number & 0x80) != 0) != is_leaf) {
+            continue;
+        }
+        hex[num][0] = '\0';
+        for (size_t i = 0; i < CBS_len(&value); i++) {
+            snprintf(hex[num] + 2 * i, 3, "%02x", CBS_data(&value)[i]);
+        }
+        any->extensions[num] = (struct any_extension){rule_oids[(number & 0x7f) % NUM_RULE_OIDS],
+                                                      hex[num], (number & 1) != 0};
+        num++;
+    }
+    return any_cert_new(any);
+}
+
+static bool run_rules(const uint8_t *data, size_t len)
+{
+    CBS in;
+    CBS_init(&in, data, len);
+    EVP_PKEY *key = fixed_key(2);
+    char root[CERT_NAME_TEXT_MAX];
+    X509_NAME_get_text_by_NID(X509_get_subject_name(ca.cert), NID_commonName, root, sizeof root);
+    struct any_cert any = {.subject = "I",
+                           .issuer = root,
+                           .key = key,
+                           .signer = ca.key,
+                           .not_before = NOW - DAY,
+                           .not_after = NOW + DAY};
+    X509 *middle = made_of(&any, in, false);
+    any = (struct any_cert){.subject = "web",
+                            .issuer = "I",
+                            .key = key,
+                            .signer = key,
+                            .spiffe_id = ID,
+                            .not_before = NOW - DAY,
+                            .not_after = NOW + DAY};
+    X509 *leaf = made_of(&any, in, true);
+    X509 *certs[] = {leaf, middle};
+    struct chain chain = {.num = 0};
+    for (size_t i = 0; i < 2; i++) {
+        uint8_t *der = NULL;
+        size_t der_len = 0;
+        invariant(mint_cert_der(&der, &der_len, certs[i]));
+        chain.certs[chain.num++] = CRYPTO_BUFFER_new(der, der_len, NULL);
+        free(der);
+        X509_free(certs[i]);
+    }
+    bool ok = verify(&chain);
+    chain_cleanup(&chain);
+    EVP_PKEY_free(key);
+    return ok;
 }
 
 static bool run_csr(const uint8_t *data, size_t len)
@@ -174,6 +259,8 @@ static bool run_kind(enum certs_fuzz_kind kind, const uint8_t *data, size_t len)
         return run_chain(data, len);
     case CERTS_FUZZ_CSR:
         return run_csr(data, len);
+    case CERTS_FUZZ_RULES:
+        return run_rules(data, len);
     case CERTS_FUZZ_KINDS:
         break;
     }
@@ -256,6 +343,15 @@ static bool text_seed(char *text, uint8_t **out, size_t *out_len)
     return text != NULL;
 }
 
+// The intermediate requires a policy, which the leaf has, and permits the trust domain's URIs and a
+// range of addresses.
+static const char rules_seed[] = "\5\5\x30\x03\x80\x01\x00"              // policyConstraints
+                                 "\2\10\x30\x06\x30\x04\x06\x02\x2a\x03" // certificatePolicies
+                                 "\1\40\x30\x1e\xa0\x1c"                 // nameConstraints
+                                 "\x30\x0e\x86\x0cprod.example"
+                                 "\x30\x0a\x87\x08\12\0\0\0\xff\0\0\0"
+                                 "\x82\10\x30\x06\x30\x04\x06\x02\x2a\x03"; // the leaf's policies
+
 static bool body_of(enum certs_fuzz_kind kind, X509_CRL *crl, uint8_t **out, size_t *out_len)
 {
     switch (kind) {
@@ -273,6 +369,10 @@ static bool body_of(enum certs_fuzz_kind kind, X509_CRL *crl, uint8_t **out, siz
         return chain_seed(out, out_len);
     case CERTS_FUZZ_CSR:
         return csr_seed(out, out_len);
+    case CERTS_FUZZ_RULES:
+        *out_len = sizeof rules_seed;
+        *out = malloc(sizeof rules_seed);
+        return *out != NULL && memcpy(*out, rules_seed, sizeof rules_seed) != NULL;
     case CERTS_FUZZ_KINDS:
         break;
     }

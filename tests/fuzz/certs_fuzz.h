@@ -19,6 +19,7 @@ enum certs_fuzz_kind {
     CERTS_FUZZ_CRL,   // a DER CRL of a good bundle
     CERTS_FUZZ_CHAIN, // certificates, each after its length in two bytes
     CERTS_FUZZ_CSR,
+    CERTS_FUZZ_RULES, // extensions of an intermediate and of a leaf that are well signed
     CERTS_FUZZ_KINDS,
 };
 
