@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The worker's relay memory: blocks of RING_BYTES, lent to the rings of authorized connections, and
+// The worker's relay memory: blocks of RING_BYTES, lent to the rings of connections that relay, and
 // smaller pieces, for what is read and said before that. The block that came back last is lent
 // first: it is still warm. A worker owns its pool, and sides borrow from it (proxy/carry/side.h).
 //

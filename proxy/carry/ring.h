@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A circular buffer for relayed bytes, over memory that it borrows from the worker's pool: a block
-// of RING_BYTES, or a smaller piece before the connection is authorized. An empty ring needs no
+// of RING_BYTES, or a smaller piece before the connection relays. An empty ring needs no
 // memory: side_borrow (proxy/carry/side.h) attaches it before the first byte comes in, side_settle
 // detaches it once the last one has gone.
 #ifndef TABARD_PROXY_CARRY_RING_H

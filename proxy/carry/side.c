@@ -48,7 +48,7 @@ void side_borrow_piece(struct side *side, struct ring *ring)
 
 bool side_borrow_memory(struct side *side, struct ring *ring)
 {
-    if (!side->is_authorized) {
+    if (!side->is_relaying) {
         side_borrow_piece(side, ring);
         return true;
     }

@@ -6,7 +6,7 @@
 // side is a member of its carrier's own struct. The carrier's constructor makes it; then conn,
 // relay and tls use it until side_close. Carriers record facts and call on_change; the connection
 // decides. One worker's thread; a side borrows two blocks of the pool at most, and none before it
-// is_authorized: until then a piece for each ring does.
+// is_relaying: until then a piece for each ring does.
 #ifndef TABARD_PROXY_CARRY_SIDE_H
 #define TABARD_PROXY_CARRY_SIDE_H
 
@@ -56,10 +56,10 @@ struct side {
     int error;                          // the first failure, an errno value, or 0
     uint8_t turn_reads;                 // how often TLS may still read from `in` in this turn
     uint8_t reads_in_row;               // by the carrier, each of all the room that there was
-    bool is_mesh : 1;       // towards the peer, with or without TLS; else towards the service
-    bool is_peeking : 1;    // TLS reads `in` without taking from it
-    bool is_authorized : 1; // borrows blocks
-    bool is_open : 1;       // made and not closed
+    bool is_mesh : 1;     // towards the peer, with or without TLS; else towards the service
+    bool is_peeking : 1;  // TLS reads `in` without taking from it
+    bool is_relaying : 1; // borrows blocks
+    bool is_open : 1;     // made and not closed
     bool is_connected : 1;
     bool is_reading : 1;
     bool is_eof : 1;           // the peer's end came
@@ -71,7 +71,7 @@ struct side {
     bool is_watched : 1;       // the carrier tells of a failure although nothing is read
 };
 
-// side_init is for a carrier's constructor. The side is zero but for is_mesh and is_authorized.
+// side_init is for a carrier's constructor. The side is zero but for is_mesh.
 // on_change is called after each new fact, on_closed once, after side_close.
 void side_init(struct side *side, const struct carrier *carrier, struct pool *pool, void *owner,
                void (*on_change)(void *owner), void (*on_closed)(void *owner), uint64_t now_ms);

@@ -172,16 +172,6 @@ static enum tls_result result_of(struct side *side, int ret)
     }
 }
 
-void tls_begin_turn(struct side *side)
-{
-    side->turn_reads = 2 * TLS_TURN_RECORDS; // BoringSSL reads a record's header, then the rest
-}
-
-bool tls_is_interrupted(const struct side *side)
-{
-    return side->turn_reads == 0 && side->ssl != NULL && side->in.len > 0;
-}
-
 enum tls_result tls_handshake(struct side *side)
 {
     tls_begin_turn(side);

@@ -42,8 +42,15 @@ enum tls_result tls_handshake(struct side *side);
 // begins one for what follows; tls_handshake does by itself. tls_is_interrupted says whether bytes
 // were left because a turn was over: the caller comes back once others had theirs.
 #define TLS_TURN_RECORDS 64
-void tls_begin_turn(struct side *side);
-bool tls_is_interrupted(const struct side *side);
+static inline void tls_begin_turn(struct side *side)
+{
+    side->turn_reads = 2 * TLS_TURN_RECORDS; // BoringSSL reads a record's header, then the rest
+}
+
+static inline bool tls_is_interrupted(const struct side *side)
+{
+    return side->turn_reads == 0 && side->ssl != NULL && side->in.len > 0;
+}
 
 // tls_peek makes TLS read without taking bytes from `in`, so that they can still be relayed as they
 // came (a ClientHello that is the application's own); tls_keep takes what was read and goes on as

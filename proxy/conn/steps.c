@@ -260,7 +260,6 @@ static enum step_result step_authorize(struct conn *conn)
         return ended(conn, reason, NULL);
     }
     conn->is_authorized = true;
-    conn->plain->is_authorized = conn->mesh->is_authorized = true;
     handshake_over(&conn->handshake);
     return STEP_NEXT;
 }
@@ -302,6 +301,7 @@ static enum step_result step_relay(struct conn *conn)
 {
     if (!conn->is_step_begun) {
         invariant(conn->is_authorized);
+        conn->plain->is_relaying = conn->mesh->is_relaying = true;
         conn->up = (struct flow){.source = conn->accepted, .target = conn->dialed};
         conn->down = (struct flow){.source = conn->dialed, .target = conn->accepted};
     }

@@ -254,8 +254,8 @@ static void world_init(bool is_tls, size_t chunk, size_t wire_bytes)
         fars[i]->there.bytes_max = fars[i]->back.bytes_max = RING_BYTES;
         memory_join(&fars[i]->memory, nears[i], &fars[i]->there, &fars[i]->back, &world.pool);
         fars[i]->words.pool = fars[i]->memory.side.pool = &world.far_pool;
-        fars[i]->words.is_authorized = fars[i]->memory.side.is_authorized = true;
-        nears[i]->side.is_authorized = true;
+        fars[i]->words.is_relaying = fars[i]->memory.side.is_relaying = true;
+        nears[i]->side.is_relaying = true;
     }
     world.mesh.side.is_mesh = true;
     world.up = (struct flow){.source = &world.mesh.side, .target = &world.plain.side};
@@ -429,6 +429,26 @@ Test(relay, a_turn_is_over_after_so_many_records_however_small)
         cr_assert(tls_is_interrupted(&world.mesh.side) == (turn < 3));
     }
     come_to_rest();
+    cr_assert(world.service.num_received == 3 * TLS_TURN_RECORDS);
+    world_cleanup();
+}
+
+Test(relay, a_turn_is_over_after_so_many_records_of_key_updates_too)
+{
+    world_init(true, RING_BYTES, RING_BYTES);
+    for (int i = 0; i < 3 * TLS_TURN_RECORDS; i++) {
+        cr_assert(SSL_key_update(world.peer.memory.side.ssl, SSL_KEY_UPDATE_NOT_REQUESTED));
+        cr_assert(far_send(&world.peer, 1) == 1);
+    }
+    side_set_reading(&world.mesh.side, true);
+    cr_assert(memory_turn(&world.mesh, SIZE_MAX));
+    for (uint64_t turn = 1; turn <= 5; turn++) {
+        cr_assert(relay_step(&world.up, &world.detail) == REASON_NONE);
+        cr_assert(world.up.num_bytes == turn * TLS_TURN_RECORDS / 2);
+        cr_assert(tls_is_interrupted(&world.mesh.side));
+    }
+    come_to_rest();
+    cr_assert(world.reason == REASON_NONE);
     cr_assert(world.service.num_received == 3 * TLS_TURN_RECORDS);
     world_cleanup();
 }

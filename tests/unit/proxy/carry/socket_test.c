@@ -27,6 +27,7 @@ static struct {
     int far;
     unsigned num_changes;
     unsigned num_shortages;
+    size_t num_read;
     bool is_closed;
 } t;
 
@@ -127,6 +128,56 @@ static void put(const char *text)
     cr_assert(side_borrow(t.side, &t.side->out));
     ring_write(&t.side->out, (const uint8_t *)text, strlen(text));
     side_flush(t.side);
+}
+
+static void drain_in(void *owner)
+{
+    (void)owner;
+    t.num_read += t.side->in.len;
+    ring_pull(&t.side->in, t.side->in.len);
+    side_settle(t.side, &t.side->in);
+}
+
+Test(socket, a_turn_of_the_loop_reads_a_quarter_of_a_mebibyte_and_no_more)
+{
+    enum { TURN_BYTES = 4 * RING_READ_MAX };
+    static const uint8_t zeros[65536];
+    int large = 4 << 20;
+    begin();
+    cr_assert(setsockopt(socket_fd(&t.sock), SOL_SOCKET, SO_RCVBUF, &large, sizeof large) == 0);
+    cr_assert(setsockopt(t.far, SOL_SOCKET, SO_SNDBUF, &large, sizeof large) == 0);
+    t.side->is_relaying = true;
+    t.side->on_change = drain_in;
+    size_t num_sent = 0;
+    ssize_t sent;
+    while ((sent = send(t.far, zeros, sizeof zeros, 0)) > 0) {
+        num_sent += (size_t)sent;
+    }
+    cr_assert(num_sent > TURN_BYTES, "the kernel holds only %zu bytes", num_sent);
+    side_set_reading(t.side, true);
+    while (t.num_read < num_sent) {
+        size_t before = t.num_read;
+        uv_run(&t.loop, UV_RUN_ONCE);
+        cr_assert(t.num_read - before <= TURN_BYTES, "%zu bytes", t.num_read - before);
+    }
+}
+
+Test(socket, reads_on_once_there_is_a_block_again)
+{
+    begin();
+    t.side->is_relaying = true;
+    pool_set_limit(&t.pool, 0);
+    cr_assert(send(t.far, "hello", 5, 0) == 5);
+    side_set_reading(t.side, true);
+    until(t.num_shortages > 0);
+    cr_assert(!t.side->is_reading && side_is_waiting(t.side, POOL_READ) && t.side->error == 0);
+    side_set_reading(t.side, true);
+    cr_assert(!t.side->is_reading, "there is no sense in it yet");
+    pool_set_limit(&t.pool, 4 * RING_BYTES);
+    cr_assert(side_lend_next(&t.pool) == t.side);
+    side_set_reading(t.side, true);
+    side_settle_idle(t.side);
+    until(t.side->in.len == 5);
 }
 
 Test(socket, a_call_that_nobody_takes_says_so)

@@ -268,7 +268,36 @@ Test(conn, those_that_move_share_a_pool_that_is_too_small_and_none_ends)
     cr_assert(pair_ended(&pair.client, REASON_LIMIT_BUFFERS) == 0);
 }
 
-Test(conn, before_it_is_authorized_a_connection_borrows_no_block)
+Test(conn, while_its_service_is_called_a_connection_borrows_no_block)
+{
+    static const uint8_t bytes[50000];
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof any;
+    int fillers[3];
+    PAIR();
+    int full = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    cr_assert(bind(full, (const struct sockaddr *)&any, len) == 0 && listen(full, 0) == 0);
+    cr_assert(getsockname(full, (struct sockaddr *)&any, &len) == 0);
+    for (int i = 0; i < 3; i++) { // from here on the kernel drops every SYN
+        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(fillers[i], (const struct sockaddr *)&any, len);
+    }
+    cr_assert(addr_from_sockaddr(&pair.server.spec.target, (const struct sockaddr *)&any));
+    int client = pair_connect(&pair);
+    pair_send(&pair, client, bytes, sizeof bytes);
+    while (pair.server.env.conns == NULL || conn_step(pair.server.env.conns) != STEP_CONNECT) {
+        pair_turn(&pair);
+    }
+    pair_turn(&pair);
+    cr_assert(pair.server.env.conns->mesh->in.len > 0, "nothing came");
+    cr_assert(pair.server.env.pool.num_lent == 0, "%zu blocks", pair.server.env.pool.num_lent);
+    close(full);
+    for (int i = 0; i < 3; i++) {
+        close(fillers[i]);
+    }
+}
+
+Test(conn, before_it_relays_a_connection_borrows_no_block)
 {
     static const uint8_t part[] = {22, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xf0};
     PAIR();
