@@ -198,7 +198,7 @@ char *ca_store_chain_pem(const struct ca_store *store, X509 *leaf)
     return bytes_take_text(&text);
 }
 
-// Adds one line to a file, or nothing of it: a line that didn't fit on the disk is cut off again.
+// Adds lines to a file, or nothing of them: what didn't fit on the disk is cut off again.
 static bool append_line(const struct ca_store *store, const char *name, const char *line,
                         struct err *err)
 {
@@ -222,19 +222,29 @@ static bool append_line(const struct ca_store *store, const char *name, const ch
     return ok;
 }
 
-bool ca_store_record(const struct ca_store *store, const X509 *leaf, const char *spiffe_id,
-                     struct err *err)
+void ca_store_note(struct bytes *out, const X509 *leaf, const char *spiffe_id)
 {
     char serial[MINT_SERIAL_TEXT_MAX];
     time_t not_after = 0;
     cert_time_read(&not_after, X509_get0_notAfter(leaf));
-    struct bytes text = {0};
-    bytes_push_format(&text, "%s %lld %s\n", mint_serial_text(X509_get0_serialNumber(leaf), serial),
+    bytes_push_format(out, "%s %lld %s\n", mint_serial_text(X509_get0_serialNumber(leaf), serial),
                       (long long)not_after, spiffe_id);
-    char *line = bytes_take_text(&text);
-    bool ok = append_line(store, "issued", line, err);
-    free(line);
+}
+
+bool ca_store_record_notes(const struct ca_store *store, struct bytes *notes, struct err *err)
+{
+    char *lines = bytes_take_text(notes);
+    bool ok = append_line(store, "issued", lines, err);
+    free(lines);
     return ok;
+}
+
+bool ca_store_record(const struct ca_store *store, const X509 *leaf, const char *spiffe_id,
+                     struct err *err)
+{
+    struct bytes note = {0};
+    ca_store_note(&note, leaf, spiffe_id);
+    return ca_store_record_notes(store, &note, err);
 }
 
 // Reads `revoked`, which may not be there yet. Each entry's serial is owned by the caller.

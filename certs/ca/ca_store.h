@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "base/data/bytes.h"
 #include "certs/ca/mint.h"
 
 #define STORE_FILE_BYTES_MAX  (16u << 20)
@@ -42,6 +43,12 @@ char *ca_store_chain_pem(const struct ca_store *store, X509 *leaf);
 // its serial number later.
 bool ca_store_record(const struct ca_store *store, const X509 *leaf, const char *spiffe_id,
                      struct err *err);
+
+// The same for many at once: ca_store_note appends one to *out, and ca_store_record_notes records
+// all of them, which it takes, before any is handed out. A write to the disk takes longer than a
+// signature.
+void ca_store_note(struct bytes *out, const X509 *leaf, const char *spiffe_id);
+bool ca_store_record_notes(const struct ca_store *store, struct bytes *notes, struct err *err);
 
 // ca_store_revoke adds a serial number to what is revoked. *out_was_known says whether it was
 // there already. false sets err.

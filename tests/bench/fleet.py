@@ -143,6 +143,23 @@ def measure(num, per_connection):
         policyd.close()
 
 
+def certify(num, num_services, per_connection):
+    """How long it takes until each of `num` sidecars that join at once, of so many identities, has its certificate."""
+    policyd = Policyd({**fleet_of(num_services), "policies": []}, listen=None)
+    load = None
+    try:
+        load = Load(policyd, num_services, per_connection)
+        cpu, began = cpu_ns(policyd.process.pid), time.monotonic()
+        _, num_waits = load.ask(f"certify {num}", "certified")
+        return {"sidecars": num, "identities": num_services, "seconds": time.monotonic() - began, "told_to_wait": num_waits,
+                "cpu_us_per_sidecar": (cpu_ns(policyd.process.pid) - cpu) / 1e3 / num}
+    finally:
+        if load:
+            load.process.kill()
+            load.process.wait()
+        policyd.close()
+
+
 COLUMNS = [
     ("streams", "streams", "d"), ("kb_per_stream", "KB/stream", ".1f"), ("start_cpu_us_per_stream", "start us/stream", ".0f"),
     ("all_p50_ms", "to all: p50 ms", ".1f"), ("all_p99_ms", "p99 ms", ".1f"), ("all_last_ms", "last ms", ".1f"),
@@ -156,8 +173,14 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench fleet", description=__doc__.splitlines()[0])
     parser.add_argument("--streams", type=int, nargs="+", default=STREAMS)
     parser.add_argument("--per-connection", type=int, default=1)
+    parser.add_argument("--certify", type=int, nargs="+", metavar="N", help="instead: N sidecars join at once, of N and of six identities")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    for num in options.certify or ():
+        for num_services in (num, CALLERS + 1):
+            print(certify(num, num_services, options.per_connection), flush=True)
+    if options.certify:
+        return
     rows = []
     titles = [title for _, title, _ in COLUMNS]
     print("  ".join(titles), flush=True)

@@ -5,10 +5,14 @@
 // What to do comes line by line on standard input, what happened goes line by line to standard
 // output:
 //   start N         N sidecars more; "started N" when each has its first state
+//   certify N       the same, all at once and each with a signing request, asked again in 2 to 5 s
+//                   where the answer is no; "certified N R" when each has its certificate, after R
+//                   answers in words
 //   expect N        the next N responses are timed; "expecting"; then "got N p50 p99 max bytes"
 //   (CLOCK_MONOTONIC ns) join            one sidecar more of service 0; "joined"
 // Sidecar i is one of service i % SERVICES, at 10.x.y.z of its own.
 #include <inttypes.h>
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +22,7 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "certs/ca/csr.h"
 #include "net/grpc/client.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
@@ -30,6 +35,8 @@ struct sidecar {
     uint32_t service;
     bool has_state;
     bool is_joiner;
+    bool has_certificate;
+    uint64_t ask_at_ms; // 0: an answer is waited for, or has come
 };
 
 static struct load {
@@ -45,6 +52,10 @@ static struct load {
     uint32_t num_wanted;
     uint32_t num_starting;
     uint32_t num_started;
+    uv_timer_t asking;
+    ProtobufCBinaryData csr; // of all of them; its length is 0 where none is sent
+    uint32_t num_certified;
+    uint32_t num_told_to_wait;
     uint64_t *times; // of the responses that are expected
     uint32_t num_expected;
     uint32_t num_got;
@@ -92,6 +103,37 @@ static void send_request(struct grpc_call *call, const Tabard__V1__SubscribeRequ
 
 static void start_more(void);
 
+// Asks again for those whose wait is over.
+static void on_asking(uv_timer_t *timer)
+{
+    (void)timer;
+    uint64_t now = uv_now(&load.loop);
+    for (uint32_t i = 0; i < load.num; i++) {
+        struct sidecar *sidecar = &load.sidecars[i];
+        if (sidecar->ask_at_ms != 0 && now >= sidecar->ask_at_ms) {
+            Tabard__V1__CertificateRequest wanted = TABARD__V1__CERTIFICATE_REQUEST__INIT;
+            Tabard__V1__SubscribeRequest request = TABARD__V1__SUBSCRIBE_REQUEST__INIT;
+            sidecar->ask_at_ms = 0;
+            wanted.csr = load.csr;
+            request.certificate_request = &wanted;
+            send_request(sidecar->call, &request);
+        }
+    }
+}
+
+static void take_certificate(struct sidecar *sidecar, const Tabard__V1__SubscribeResponse *response)
+{
+    if (response->certificate != NULL && !sidecar->has_certificate) {
+        sidecar->has_certificate = true;
+        if (++load.num_certified == load.num_wanted) {
+            printf("certified %u %u\n", load.num_certified, load.num_told_to_wait);
+        }
+    } else if (response->certificate_error[0] != '\0') {
+        load.num_told_to_wait++;
+        sidecar->ask_at_ms = uv_now(&load.loop) + 2000 + sidecar->number % 3000;
+    }
+}
+
 static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
 {
     struct sidecar *sidecar = grpc_call_ctx(call);
@@ -105,6 +147,9 @@ static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
     result.nonce = response->nonce;
     request.result = &result;
     send_request(call, &request);
+    if (load.csr.len > 0) {
+        take_certificate(sidecar, response);
+    }
     tabard__v1__subscribe_response__free_unpacked(response, NULL);
     if (sidecar->has_state) {
         take_time(len);
@@ -116,7 +161,7 @@ static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
         return;
     }
     load.num_starting--;
-    if (++load.num_started == load.num_wanted) {
+    if (++load.num_started == load.num_wanted && load.csr.len == 0) {
         printf("started %u\n", load.num_started);
     }
     start_more();
@@ -185,12 +230,18 @@ static void start_one(uint32_t service, bool is_joiner)
     node.capabilities = capabilities;
     node.n_capabilities = 1;
     request.node = &node;
+    Tabard__V1__CertificateRequest wanted = TABARD__V1__CERTIFICATE_REQUEST__INIT;
+    if (load.csr.len > 0) {
+        wanted.csr = load.csr;
+        wanted.spiffe_id = id;
+        request.certificate_request = &wanted;
+    }
     send_request(sidecar->call, &request);
 }
 
 static void start_more(void)
 {
-    while (load.num_starting < STARTING_MAX &&
+    while ((load.num_starting < STARTING_MAX || load.csr.len > 0) &&
            load.num_started + load.num_starting < load.num_wanted) {
         load.num_starting++;
         start_one(load.num % load.num_services, false);
@@ -201,6 +252,15 @@ static void obey(const char *line)
 {
     uint32_t number = 0;
     if (sscanf(line, "start %u", &number) == 1) {
+        load.num_wanted += number;
+        start_more();
+    } else if (sscanf(line, "certify %u", &number) == 1) {
+        EVP_PKEY *key = NULL;
+        if (!csr_new(&key, &load.csr.data, &load.csr.len, "", NULL)) {
+            die("no signing request");
+        }
+        EVP_PKEY_free(key);
+        uv_timer_start(&load.asking, on_asking, 100, 100);
         load.num_wanted += number;
         start_more();
     } else if (sscanf(line, "expect %u", &number) == 1 && number <= SIDECARS_MAX) {
@@ -259,6 +319,7 @@ int main(int argc, char **argv)
         die("bad arguments");
     }
     uv_loop_init(&load.loop);
+    uv_timer_init(&load.loop, &load.asking);
     uv_pipe_init(&load.loop, &load.input, 0);
     uv_pipe_open(&load.input, STDIN_FILENO);
     uv_read_start((uv_stream_t *)&load.input, on_alloc, on_input);

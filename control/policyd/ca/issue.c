@@ -115,6 +115,23 @@ static void share_ca(struct issuer *issuer, struct ca_store *store)
     X509_up_ref(issuer->ca);
 }
 
+// Signs what is asked for, and records it all with one write.
+static void sign_batch(struct issue_job *jobs, const struct ca_store *store)
+{
+    struct bytes notes = {0};
+    struct err err = {{0}, {0}};
+    for (struct issue_job *job = jobs; job != NULL; job = job->next) {
+        job->is_ok = sign_request(&job->chain, store, &job->request, time(NULL), &notes, &job->err);
+    }
+    if (notes.len > 0 && !ca_store_record_notes(store, &notes, &err)) {
+        for (struct issue_job *job = jobs; job != NULL; job = job->next) {
+            job->err = job->is_ok ? err : job->err;
+            job->is_ok = false;
+        }
+    }
+    bytes_cleanup(&notes);
+}
+
 static void on_work(uv_work_t *work)
 {
     struct issuer *issuer = work->data;
@@ -124,10 +141,8 @@ static void on_work(uv_work_t *work)
     if (issuer->is_open) {
         share_ca(issuer, &store);
     }
-    for (struct issue_job *job = issuer->working; job != NULL; job = job->next) {
-        job->err = issuer->open_err;
-        job->is_ok = issuer->is_open &&
-                     sign_request(&job->chain, &store, &job->request, time(NULL), &job->err);
+    if (issuer->is_open) {
+        sign_batch(issuer->working, &store);
     }
     if (issuer->is_open && issuer->is_on_crl) {
         sign_crl(&store, time(NULL), &issuer->did_crl, &issuer->crl_err);
@@ -188,6 +203,7 @@ static void on_work_done(uv_work_t *work, int status)
             *kept_end = job;
             kept_end = &job->next;
         } else {
+            job->err = issuer->is_open ? job->err : issuer->open_err;
             report(issuer, job);
             free_job(job);
         }

@@ -44,17 +44,20 @@ static bool fill(struct signed_chain *out, const struct ca_store *store, X509 *l
 }
 
 static bool sign_public(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *key,
-                        const struct mint_leaf *leaf, struct err *err)
+                        const struct mint_leaf *leaf, struct bytes *notes, struct err *err)
 {
     X509 *cert = mint_leaf_new(&store->ca, key, leaf, err);
-    bool ok = cert != NULL && ca_store_record(store, cert, leaf->spiffe_id, err) &&
-              fill(out, store, cert, leaf, err);
+    bool ok = cert != NULL && fill(out, store, cert, leaf, err);
+    if (ok) {
+        ca_store_note(notes, cert, leaf->spiffe_id);
+    }
     X509_free(cert);
     return ok;
 }
 
 bool sign_request(struct signed_chain *out, const struct ca_store *store,
-                  const struct issue_request *request, time_t now, struct err *err)
+                  const struct issue_request *request, time_t now, struct bytes *notes,
+                  struct err *err)
 {
     const struct mint_leaf leaf = leaf_of(store, request, now);
     const uint8_t *end = request->csr;
@@ -66,7 +69,8 @@ bool sign_request(struct signed_chain *out, const struct ca_store *store,
     if (!ok) {
         err_set(err, "is not a single DER certificate signing request (PKCS#10)");
     }
-    ok = ok && mint_csr_check(&key, csr, &leaf, err) && sign_public(out, store, key, &leaf, err);
+    ok = ok && mint_csr_check(&key, csr, &leaf, err) &&
+         sign_public(out, store, key, &leaf, notes, err);
     EVP_PKEY_free(key);
     X509_REQ_free(csr);
     if (!ok) {
@@ -79,8 +83,12 @@ bool sign_key(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *
               const struct issue_request *request, time_t now, struct err *err)
 {
     const struct mint_leaf leaf = leaf_of(store, request, now);
+    struct bytes notes = {0};
     *out = (struct signed_chain){.num_certs = 0};
-    if (!sign_public(out, store, key, &leaf, err)) {
+    bool ok = sign_public(out, store, key, &leaf, &notes, err) &&
+              ca_store_record_notes(store, &notes, err);
+    bytes_cleanup(&notes);
+    if (!ok) {
         signed_chain_cleanup(out);
         return false;
     }

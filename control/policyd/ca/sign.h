@@ -19,10 +19,12 @@ struct signed_chain {
     time_t not_after;
 };
 
-// sign_request checks the request and signs; sign_key signs a key of our own. The life is cut at
-// the CA's own end. false sets err.
+// sign_request checks the request and signs. It notes the certificate in *notes, which the caller
+// records (ca_store_record_notes) before it hands anything out. sign_key signs a key of our own,
+// and records that. The life is cut at the CA's own end. false sets err.
 bool sign_request(struct signed_chain *out, const struct ca_store *store,
-                  const struct issue_request *request, time_t now, struct err *err);
+                  const struct issue_request *request, time_t now, struct bytes *notes,
+                  struct err *err);
 bool sign_key(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *key,
               const struct issue_request *request, time_t now, struct err *err);
 void signed_chain_cleanup(struct signed_chain *chain);
