@@ -173,9 +173,9 @@ static enum verify_failure check_leaf_use(X509 *leaf, struct err *err)
 static enum verify_failure check_leaf_key(X509 *leaf, struct err *err)
 {
     EVP_PKEY *key = X509_get_pubkey(leaf);
-    bool is_accepted = key_check(key, err);
+    bool is_accepted = key_check(key, err) || err_prefix(err, "the leaf");
     EVP_PKEY_free(key);
-    return is_accepted ? VERIFY_OK : (err_prefix(err, "the leaf"), VERIFY_WEAK_KEY);
+    return is_accepted ? VERIFY_OK : VERIFY_WEAK_KEY;
 }
 
 static enum verify_failure check_all(struct verification *v, CRYPTO_BUFFER *const *chain,

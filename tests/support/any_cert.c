@@ -108,7 +108,10 @@ X509 *any_cert_new(const struct any_cert *any)
     must(mint_add_basic_constraints(cert, is_ca, any->path_len - 1));
     must(mint_add_key_usage(cert, is_ca ? MINT_USE_CERT_SIGN | MINT_USE_CRL_SIGN
                                         : MINT_USE_DIGITAL_SIGNATURE));
-    if (!is_ca) {
+    // Names that are given take the place of the SPIFFE id alone.
+    bool has_names =
+        any->extensions[0].oid != NULL && strcmp(any->extensions[0].oid, "2.5.29.17") == 0;
+    if (!is_ca && !has_names) {
         const struct mint_leaf names = {.spiffe_id = any->spiffe_id};
         must(mint_add_names(cert, &names, any->subject == NULL));
     }

@@ -29,8 +29,10 @@ struct any_cert {
     int path_len;           // plus one; 0: none
     time_t not_before;
     time_t not_after;
-    unsigned long serial;               // 0: a new one
-    struct any_extension extensions[4]; // up to the first without OID
+    unsigned long serial; // 0: a new one
+    // Up to the first without OID. A subjectAltName stands first and takes the place of the usual
+    // one.
+    struct any_extension extensions[4];
 };
 
 X509 *any_cert_new(const struct any_cert *any);

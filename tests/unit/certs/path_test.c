@@ -487,6 +487,29 @@ Test(path, a_hostile_chain_costs_a_bounded_number_of_signatures, .init = make_ke
     }
 }
 
+// Three copies of each of three CAs below many copies of a root, and a leaf that none of them may
+// sign for: 27 paths for each root.
+Test(path, a_search_of_many_paths_ends_at_a_number_of_steps, .init = make_keys, .timeout = 60)
+{
+    static const struct made levels[] = {CA("I", I, "R", OLD), CA("J", J, "I", I),
+                                         CA("K", K, "J", J)};
+    struct case_of c = {0};
+    add_cert(&c, &(struct made)LEAF("K", K));
+    for (int i = 0; i < 9; i++) {
+        struct made made = levels[i / 3];
+        made.end = 10 + i % 3;
+        add_cert(&c, &made);
+    }
+    for (int i = 0; i < 20; i++) {
+        add_root(&c, &(struct made){"R", "R", OLD, OLD, WITH_IDS, 10 + i, 0, 0, EXCLUDES_US});
+    }
+    struct verified_peer peer;
+    struct err err = {0};
+    enum verify_failure failure = ask(&c, &peer, &err);
+    expect_failure(VERIFY_TOO_MUCH_WORK, failure, err, "more than 500 steps", "27 paths by 20");
+    cleanup(&c);
+}
+
 static void expect_refused_soon(const struct any_extension *extension, const char *row)
 {
     struct world w;
