@@ -19,7 +19,8 @@ struct listener {
     struct acceptor *acceptor; // borrowed
     struct listener *next;
     bool is_wanted;
-    bool is_paused; // libuv holds one accepted connection, and takes no other before that is taken
+    bool is_paused; // libuv holds a connection that is not taken yet
+    bool is_full;   // for want of room
 };
 
 enum room { ROOM, NO_ROOM, TURN_OVER };
@@ -39,20 +40,17 @@ static void on_again(uv_timer_t *timer)
     acceptor->env->wake(acceptor->env->ctx);
 }
 
-// libuv stops to accept while the connection that it has announced is not taken.
-static void pause_listener(struct listener *listener, enum room room)
+// Lets callers wait until somebody has gone, or has been silent for long enough.
+static void note_full(const struct listener *listener)
 {
     struct acceptor *acceptor = listener->acceptor;
     struct conn_env *env = acceptor->env;
     enum direction direction = listen_direction(listener->spec.kind);
     uint64_t num_passed_over;
-    listener->is_paused = true;
-    if (room == TURN_OVER) {
-        env->wake(env->ctx);
-        return;
+    if (!env->is_full) {
+        env->is_full = true;
+        uv_timer_start(&acceptor->again, on_again, AGAIN_MS, AGAIN_MS);
     }
-    env->is_full = true;
-    uv_timer_start(&acceptor->again, on_again, AGAIN_MS, AGAIN_MS);
     stats_add(&env->stats.accept_pauses[direction], 1);
     if (log_allowed(&acceptor->pause_log, uv_now(env->loop), LOG_MS, &num_passed_over)) {
         char buf[ADDR_TEXT_MAX];
@@ -64,18 +62,32 @@ static void pause_listener(struct listener *listener, enum room room)
     }
 }
 
+// Takes the connection that libuv has announced, if there is room. While it is not taken, libuv
+// accepts no other.
+static enum room take(struct listener *listener)
+{
+    struct conn_env *env = listener->acceptor->env;
+    enum room room = room_for(listener);
+    bool was_full = listener->is_full;
+    listener->is_paused = room != ROOM;
+    listener->is_full = room == NO_ROOM;
+    if (room == ROOM) {
+        conn_accept(env, (uv_stream_t *)&listener->tcp, &listener->spec);
+    } else if (room == TURN_OVER) {
+        env->wake(env->ctx);
+    } else if (!was_full) {
+        note_full(listener);
+    }
+    return room;
+}
+
 static void on_connection(uv_stream_t *stream, int status)
 {
     struct listener *listener = stream->data;
     struct acceptor *acceptor = listener->acceptor;
     struct conn_env *env = acceptor->env;
     if (status == 0) {
-        enum room room = room_for(listener);
-        if (room == ROOM) {
-            conn_accept(env, stream, &listener->spec);
-        } else {
-            pause_listener(listener, room);
-        }
+        take(listener);
         return;
     }
     uint64_t num_passed_over;
@@ -86,28 +98,18 @@ static void on_connection(uv_stream_t *stream, int status)
     }
 }
 
-bool acceptor_resume(struct acceptor *acceptor)
+void acceptor_resume(struct acceptor *acceptor)
 {
-    struct conn_env *env = acceptor->env;
-    bool has_more = false;
     bool is_full = false;
     for (struct listener *at = acceptor->listeners; at != NULL; at = at->next) {
-        if (!at->is_paused) {
-            continue;
+        if (at->is_paused) {
+            is_full |= take(at) == NO_ROOM;
         }
-        enum room room = room_for(at);
-        if (room == ROOM) {
-            at->is_paused = false;
-            conn_accept(env, (uv_stream_t *)&at->tcp, &at->spec); // libuv goes on by itself
-        }
-        has_more |= room == TURN_OVER;
-        is_full |= room == NO_ROOM;
     }
-    if (!is_full && env->is_full) {
-        env->is_full = false;
+    if (acceptor->env->is_full && !is_full) {
+        acceptor->env->is_full = false;
         uv_timer_stop(&acceptor->again);
     }
-    return has_more;
 }
 
 static void on_listener_closed(uv_handle_t *handle)

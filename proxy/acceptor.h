@@ -31,9 +31,8 @@ void acceptor_init(struct acceptor *acceptor, struct conn_env *env);
 // listeners that it does not name.
 void acceptor_adopt(struct acceptor *acceptor, struct listen_plan *plan, unsigned worker);
 
-// acceptor_resume lets the paused listeners accept again as far as there is room. Returns whether
-// more could be accepted in the next turn of the loop.
-bool acceptor_resume(struct acceptor *acceptor);
+// acceptor_resume lets the paused listeners accept again as far as there is room.
+void acceptor_resume(struct acceptor *acceptor);
 
 // acceptor_close closes all listeners, and with them who waits in their queues.
 void acceptor_close(struct acceptor *acceptor);

@@ -17,24 +17,44 @@
 enum {
     POOL_BYTES_MIN = 8 * RING_BYTES, // of a worker, or it could serve nobody
     DESCRIPTORS_RESERVED = 256,      // for everything that is no connection's
+    HELLOS_FIFTHS = 3,
 };
+
+// Returns the smaller of two, but 1 at least.
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    uint32_t min = a < b ? a : b;
+    return min > 0 ? min : 1;
+}
 
 static uint32_t share(uint32_t whole, unsigned num_workers)
 {
     return (whole + num_workers - 1) / num_workers;
 }
 
-// Returns how many connections this process has descriptors for, two for each, so that
-// Limits.connections is met before the descriptors run out.
-static uint32_t connections_possible(void)
+// Returns how many descriptors this process has for connections.
+static uint32_t descriptors_possible(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX) {
         return UINT32_MAX;
     }
-    return limit.rlim_cur > DESCRIPTORS_RESERVED + 2
-               ? (uint32_t)((limit.rlim_cur - DESCRIPTORS_RESERVED) / 2)
-               : 1;
+    uint32_t all = (uint32_t)limit.rlim_cur;
+    return all - (all / 4 < DESCRIPTORS_RESERVED ? all / 4 : DESCRIPTORS_RESERVED);
+}
+
+// Makes the limits on connections this worker's, and none larger than the process has descriptors
+// for: two for each connection, and one for each that has not sent its ClientHello. These may not
+// take all.
+static void limit_connections(struct conn_env *env, unsigned num_workers)
+{
+    struct limits *limits = &env->limits;
+    env->descriptors_max = descriptors_possible() / num_workers;
+    limits->connections = least(share(limits->connections, num_workers), env->descriptors_max / 2);
+    limits->hellos =
+        least(share(limits->hellos, num_workers), env->descriptors_max / 5 * HELLOS_FIFTHS);
+    limits->handshakes = share(limits->handshakes, num_workers);
+    queue_limit(env);
 }
 
 static void recheck_all(struct conn_env *env)
@@ -52,14 +72,7 @@ void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_
     struct snapshot *old = env->snapshot;
     env->snapshot = snapshot_ref(snapshot);
     env->limits = *route_limits(snapshot->routes);
-    uint32_t possible = connections_possible();
-    if (env->limits.connections > possible) {
-        env->limits.connections = possible;
-    }
-    env->limits.connections = share(env->limits.connections, num_workers);
-    env->limits.handshakes = share(env->limits.handshakes, num_workers);
-    env->limits.hellos = share(env->limits.hellos, num_workers);
-    queue_limit(env);
+    limit_connections(env, num_workers);
     uint64_t pool_bytes = env->limits.buffer_bytes / num_workers;
     pool_set_limit(&env->pool, pool_bytes < POOL_BYTES_MIN ? POOL_BYTES_MIN : pool_bytes);
     recheck_all(env);
@@ -117,9 +130,9 @@ static void on_turn(uv_idle_t *idle)
 {
     struct worker *worker = idle->data;
     uv_idle_stop(idle);
+    acceptor_resume(&worker->acceptor);
     bool has_more = turns_run(&worker->env);
     has_more |= queue_pump(&worker->env);
-    has_more |= acceptor_resume(&worker->acceptor);
     if (has_more) {
         uv_idle_start(idle, on_turn);
     }

@@ -36,6 +36,8 @@ struct carrier {
     void (*look)(struct side *side);
     // Closes the carrier, with a reset if so told, and calls on_closed later.
     void (*close)(struct side *side, bool with_reset);
+    // Whether the peer has sent something, its end included, that `in` doesn't hold yet.
+    bool (*has_unread)(const struct side *side);
 };
 
 struct side {

@@ -379,13 +379,21 @@ static void socket_close(struct side *side, bool with_reset)
     uv_close((uv_handle_t *)&sock->tcp, on_close);
 }
 
+static bool socket_has_unread(const struct side *side)
+{
+    uint8_t byte;
+    int fd = socket_fd((const struct socket *)side);
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+}
+
 void socket_init(struct socket *sock, uv_loop_t *loop, struct hangup *hangup, struct pool *pool,
                  void *owner, void (*on_change)(void *owner), void (*on_closed)(void *owner))
 {
     static const struct carrier carrier = {.flush = socket_flush,
                                            .set_reading = socket_set_reading,
                                            .look = socket_look,
-                                           .close = socket_close};
+                                           .close = socket_close,
+                                           .has_unread = socket_has_unread};
     sock->hangup = hangup;
     uv_tcp_init(loop, &sock->tcp);
     sock->tcp.data = &sock->side;

@@ -222,20 +222,33 @@ void conn_env_cleanup(struct conn_env *env)
     queue_cleanup(env);
 }
 
+// Says whether the direction has as many connections as it may. One that has not sent its
+// ClientHello counts among those alone.
+static bool is_full(const struct conn_env *env, enum direction direction)
+{
+    uint32_t num_hellos = env->gates[DIRECTION_INBOUND].num[TICKET_HELLO];
+    uint32_t num_all = env->num_conns - num_hellos;
+    uint32_t num = env->num_open[direction] - (direction == DIRECTION_INBOUND ? num_hellos : 0);
+    uint32_t max = env->limits.connections;
+    return num_all >= max || num >= max - max / RESERVED_PART;
+}
+
 bool conn_has_room(struct conn_env *env, enum direction direction)
 {
-    struct gate *gate = &env->gates[direction];
+    struct gate *gate = &env->gates[DIRECTION_INBOUND];
     uint64_t now_ms = uv_now(env->loop);
-    uint32_t reserved = env->limits.connections / RESERVED_PART;
-    bool is_full = env->num_conns >= env->limits.connections ||
-                   env->num_open[direction] >= env->limits.connections - reserved;
-    if (is_full && !gate_evict_hello(gate, now_ms)) {
+    if (is_full(env, direction)) {
         return false;
     }
-    // A caller's handshakes are its own to wait for: they wait in QUEUE, for each destination.
-    return direction == DIRECTION_OUTBOUND ||
-           gate->num[TICKET_WAITING] + gate->num[TICKET_IN_FLIGHT] < env->limits.handshakes ||
-           gate_evict_silent(gate, now_ms);
+    if (queue_descriptors(env) + 2 > env->descriptors_max && !gate_evict_hello(gate, now_ms)) {
+        return false;
+    }
+    if (direction == DIRECTION_OUTBOUND) {
+        return true; // callers wait in QUEUE, for each destination
+    }
+    return gate_has_hello_room(gate, now_ms) &&
+           (gate->num[TICKET_WAITING] + gate->num[TICKET_IN_FLIGHT] < env->limits.handshakes ||
+            gate_evict_silent(gate, now_ms));
 }
 
 void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec)

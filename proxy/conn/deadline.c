@@ -87,8 +87,7 @@ uint64_t deadline_queue(const struct conn *conn, enum reason *out_reason)
     uint64_t since_ms = progress_ms > conn->step_ms ? progress_ms : conn->step_ms;
     uint64_t left = left_of(since_ms, limits->connect_ms, conn_now_ms(conn));
     uint64_t queue_left = step_left(conn, limits->queue_ms);
-    *out_reason = queue_left < left || progress_ms > conn->step_ms ? REASON_LIMIT_HANDSHAKES
-                                                                   : REASON_CONNECT_TIMEOUT;
+    *out_reason = queue_left < left ? REASON_LIMIT_HANDSHAKES : REASON_CONNECT_TIMEOUT;
     return least(left, queue_left);
 }
 

@@ -26,6 +26,7 @@ struct conn_env {
     uv_loop_t *loop;
     struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
     struct limits limits;      // this worker's share of the snapshot's
+    uint32_t descriptors_max;  // this worker's share of those that connections may have
     struct pool pool;
     struct hangup hangup;
     struct turns turns;

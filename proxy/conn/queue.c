@@ -52,13 +52,29 @@ static uint64_t waits_since_ms(const struct ticket *ticket)
     return handshake_is_signing(handshake) ? UINT64_MAX : handshake->side->moved_ms;
 }
 
-static bool has_signing_room(void *ctx)
+static bool is_silent(const struct ticket *ticket)
 {
-    const struct conn_env *env = ctx;
-    return env->signer.num_pending < SIGNING_MAX;
+    const struct side *side = LIST_OF(ticket, const struct handshake, ticket)->side;
+    return !side->is_eof && side->error == 0 && !side->carrier->has_unread(side);
 }
 
-static bool has_room(void *ctx)
+uint32_t queue_descriptors(const struct conn_env *env)
+{
+    const struct gate *inbound = &env->gates[DIRECTION_INBOUND];
+    uint32_t num_with_one = inbound->num[TICKET_HELLO] + inbound->num[TICKET_WAITING];
+    uint32_t most = 2 * env->num_conns;
+    return most > num_with_one ? most - num_with_one : 0; // a handshake may have another holder
+}
+
+// A caller may go on if the agent keeps pace, and if its connection to the service will have a
+// descriptor.
+static bool has_inbound_room(void *ctx)
+{
+    const struct conn_env *env = ctx;
+    return env->signer.num_pending < SIGNING_MAX && queue_descriptors(env) < env->descriptors_max;
+}
+
+static bool has_outbound_room(void *ctx)
 {
     (void)ctx; // a client asks for its signature last: the window on its destination bounds them
     return true;
@@ -70,10 +86,10 @@ static bool is_turn_over(void *ctx)
     return uv_hrtime() / 1000000 >= uv_now(env->loop) + TURN_MS;
 }
 
-static const struct gate_hooks inbound_hooks = {on_ticket_change, waits_since_ms, has_signing_room,
-                                                is_turn_over};
-static const struct gate_hooks outbound_hooks = {on_ticket_change, waits_since_ms, has_room,
-                                                 is_turn_over};
+static const struct gate_hooks inbound_hooks = {on_ticket_change, waits_since_ms, is_silent,
+                                                has_inbound_room, is_turn_over};
+static const struct gate_hooks outbound_hooks = {on_ticket_change, waits_since_ms, is_silent,
+                                                 has_outbound_room, is_turn_over};
 
 void queue_init(struct conn_env *env)
 {

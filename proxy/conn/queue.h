@@ -23,6 +23,10 @@ void queue_limit(struct conn_env *env);
 // loop.
 bool queue_pump(struct conn_env *env);
 
+// queue_descriptors returns how many descriptors the connections have at the most: one each before
+// a server's turn has come, and then two.
+uint32_t queue_descriptors(const struct conn_env *env);
+
 // queue_wake wakes the worker if somebody waits who may go on.
 void queue_wake(struct conn_env *env);
 

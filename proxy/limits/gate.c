@@ -8,8 +8,8 @@
 #include "base/log.h"
 #include "base/must.h"
 
-// How many handshakes in flight gate_evict_silent looks at, from the oldest on.
-enum { SILENT_LOOKED_AT = 64 };
+// How many tickets the functions that evict look at, from the oldest on.
+enum { LOOKS_MAX = 64 };
 
 struct crowd {
     struct crowd *next; // in its bucket
@@ -179,9 +179,6 @@ static void evict(struct gate *gate, struct ticket *ticket, uint64_t now_ms)
 void gate_enter(struct gate *gate, struct ticket *ticket, const struct addr *remote,
                 uint64_t now_ms)
 {
-    if (gate->num[TICKET_HELLO] >= gate->limits.hellos) {
-        gate_evict_hello(gate, now_ms);
-    }
     ticket->crowd = crowd_get(gate, remote);
     move(gate, ticket, TICKET_HELLO, now_ms);
 }
@@ -251,16 +248,45 @@ bool gate_pump(struct gate *gate, uint64_t now_ms)
     return false;
 }
 
+// Returns the oldest silent ticket at HELLO of a crowd. *looks counts down how many it looked at.
+static struct ticket *first_silent(const struct gate *gate, struct crowd *crowd, uint64_t now_ms,
+                                   unsigned *looks)
+{
+    LIST_EACH_SAFE(link, &crowd->hellos) {
+        struct ticket *ticket = LIST_OF(link, struct ticket, link);
+        if (*looks == 0 || now_ms - ticket->since_ms < GATE_YOUNG_MS) {
+            return NULL; // those behind it are younger
+        }
+        --*looks;
+        if (gate->hooks->is_silent(ticket)) {
+            return ticket;
+        }
+    }
+    return NULL;
+}
+
 bool gate_evict_hello(struct gate *gate, uint64_t now_ms)
 {
+    unsigned looks = LOOKS_MAX;
     for (size_t i = GATE_RANKS; i-- > 0;) {
-        if (!list_is_empty(&gate->ranks[i])) {
-            struct crowd *crowd = LIST_OF(gate->ranks[i].next, struct crowd, rank);
-            evict(gate, LIST_OF(crowd->hellos.next, struct ticket, link), now_ms);
-            return true;
+        LIST_EACH_SAFE(link, &gate->ranks[i]) {
+            struct crowd *crowd = LIST_OF(link, struct crowd, rank);
+            struct ticket *ticket = first_silent(gate, crowd, now_ms, &looks);
+            if (ticket != NULL) {
+                evict(gate, ticket, now_ms);
+                return true;
+            }
+            if (looks == 0) {
+                return false;
+            }
         }
     }
     return false;
+}
+
+bool gate_has_hello_room(struct gate *gate, uint64_t now_ms)
+{
+    return gate->num[TICKET_HELLO] < gate->limits.hellos || gate_evict_hello(gate, now_ms);
 }
 
 bool gate_evict_silent(struct gate *gate, uint64_t now_ms)
@@ -272,10 +298,11 @@ bool gate_evict_silent(struct gate *gate, uint64_t now_ms)
         uint64_t since_ms = gate->hooks->waits_since_ms(ticket);
         if (since_ms <= now_ms && now_ms - since_ms >= GATE_SILENT_MS &&
             (chosen == NULL ||
-             ticket->crowd->num[TICKET_IN_FLIGHT] > chosen->crowd->num[TICKET_IN_FLIGHT])) {
+             ticket->crowd->num[TICKET_IN_FLIGHT] > chosen->crowd->num[TICKET_IN_FLIGHT]) &&
+            gate->hooks->is_silent(ticket)) {
             chosen = ticket;
         }
-        if (++num_looked_at == SILENT_LOOKED_AT) {
+        if (++num_looked_at == LOOKS_MAX) {
             break;
         }
     }

@@ -25,6 +25,10 @@
 #define GATE_WINDOW_START 64
 #define GATE_WINDOW_MIN   16
 
+// For how long a caller may be without its ClientHello before it may be ended for another one: what
+// a connection has just brought may still be on its way.
+#define GATE_YOUNG_MS 50
+
 // For how long a handshake that is in flight must have waited for the peer to be given up for
 // another.
 #define GATE_SILENT_MS 1000
@@ -55,6 +59,9 @@ struct gate_hooks {
     // Since when the peer of a ticket IN_FLIGHT has let us wait, in loop time; UINT64_MAX: it is
     // not the peer for whom it waits.
     uint64_t (*waits_since_ms)(const struct ticket *ticket);
+    // Whether the peer of a ticket at HELLO or IN_FLIGHT has sent nothing that is yet to be read: a
+    // loop that is slow takes nobody for silent.
+    bool (*is_silent)(const struct ticket *ticket);
     // Whether one more handshake may begin: the agent keeps pace with what it is asked to sign.
     bool (*has_room)(void *ctx);
     // Whether this turn of the loop has taken so long that the next handshake waits for the next.
@@ -84,8 +91,11 @@ struct gate {
 void gate_init(struct gate *gate, bool is_outbound, const struct gate_hooks *hooks, void *ctx);
 void gate_cleanup(struct gate *gate);
 
-// gate_enter gives a ticket a place at HELLO. At the limit the oldest ticket at HELLO goes of
-// a crowd that holds the most of them, give or take a factor of two.
+// gate_has_hello_room says whether one more ticket may be at HELLO. At the limit the oldest silent
+// one goes (gate_evict_hello).
+bool gate_has_hello_room(struct gate *gate, uint64_t now_ms);
+
+// gate_enter gives a ticket a place at HELLO.
 void gate_enter(struct gate *gate, struct ticket *ticket, const struct addr *remote,
                 uint64_t now_ms);
 
@@ -102,8 +112,8 @@ void gate_leave(struct gate *gate, struct ticket *ticket, bool is_done, uint64_t
 // Returns whether somebody could go on in the next turn.
 bool gate_pump(struct gate *gate, uint64_t now_ms);
 
-// gate_evict_hello ends the connection that gate_enter would end at its limit. false:
-// there is none at HELLO.
+// gate_evict_hello ends the oldest silent ticket at HELLO of a crowd that holds the most of them,
+// give or take a factor of two. false: nobody has been silent there for GATE_YOUNG_MS.
 bool gate_evict_hello(struct gate *gate, uint64_t now_ms);
 
 // gate_evict_silent ends a handshake IN_FLIGHT whose peer has let it wait for

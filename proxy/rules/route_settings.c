@@ -28,7 +28,7 @@ static const struct limit_row {
     }
     ROW(connections, false, 65536, 1, 1000000),
     ROW(handshakes, false, 4096, 1, 1000000),
-    ROW(hellos, false, 4096, 1, 1000000),
+    ROW(hellos, false, 16384, 1, 1000000),
     ROW(buffer_bytes, true, UINT64_C(512) << 20, UINT64_C(1) << 20, UINT64_C(1) << 40),
     ROW(handshake_ms, false, 10000, 1, ROUTE_MS_MAX),
     ROW(hello_ms, false, 5000, 1, ROUTE_MS_MAX),

@@ -69,6 +69,12 @@ static void memory_close(struct side *side, bool with_reset)
     memory->from->is_reset = with_reset; // who writes to it learns of it
 }
 
+static bool memory_has_unread(const struct side *side)
+{
+    const struct wire *from = ((const struct memory *)side)->from;
+    return from->ring.len > 0 || from->has_end || from->is_reset;
+}
+
 static void on_fact(void *owner)
 {
     (void)owner; // the test takes turns
@@ -80,7 +86,8 @@ void memory_join(struct memory *one, struct memory *other, struct wire *there, s
     static const struct carrier carrier = {.flush = memory_flush,
                                            .set_reading = memory_set_reading,
                                            .look = memory_look,
-                                           .close = memory_close};
+                                           .close = memory_close,
+                                           .has_unread = memory_has_unread};
     ring_attach(&there->ring, there->bytes, RING_BYTES);
     ring_attach(&back->ring, back->bytes, RING_BYTES);
     side_init(&one->side, &carrier, pool, NULL, on_fact, on_fact, 0);

@@ -314,7 +314,13 @@ static void listener_init(struct pair *pair, uv_tcp_t *tcp, void *data, struct a
 
 static void on_tick(uv_timer_t *timer)
 {
-    (void)timer;
+    struct pair *pair = timer->data;
+    struct pair_end *const ends[] = {&pair->client, &pair->server};
+    for (size_t i = 0; i < 2; i++) {
+        if (ends[i]->is_paused) { // a stranger may have to go by now
+            wake(ends[i]);
+        }
+    }
 }
 
 static void end_init(struct pair *pair, struct pair_end *end, const char *id, uint64_t first_id,
@@ -351,6 +357,7 @@ void pair_init(struct pair *pair, const struct pair_options *options)
     *pair = (struct pair){.is_made = true};
     cr_assert(uv_loop_init(&pair->loop) == 0);
     uv_timer_init(&pair->loop, &pair->tick);
+    pair->tick.data = pair;
     uv_timer_start(&pair->tick, on_tick, 1, 1);
     time_t now = time(NULL);
     cr_assert(mint_root_init(&pair->root, MINT_KEY_P256, PAIR_DOMAIN, now - 60, now + 86400, &err),

@@ -295,7 +295,7 @@ static const struct {
     {"connections: 10, handshakes: 4, buffer_bytes: 8388608", 4, 1000, 3, 1, 2097152},
     {"connections: 1, handshakes: 1, buffer_bytes: 1048576", 3, 1000, 1, 1, 8 * RING_BYTES},
     {"connections: 1000000", 2, 2256, 500, 2048, 268435456},
-    {"connections: 1000000", 1, 257, 1, 4096, 536870912},
+    {"connections: 1000000", 1, 64, 24, 4096, 536870912},
 };
 
 Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open, .timeout = 30)

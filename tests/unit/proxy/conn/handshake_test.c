@@ -154,15 +154,13 @@ Test(handshake, who_sends_nothing_gets_neither_a_slot_nor_a_tls_object)
     cr_assert(t.server.side.ssl == NULL && num_in_flight(&t.pair.server, DIRECTION_INBOUND) == 0);
 }
 
-Test(handshake, at_the_limit_on_hellos_the_oldest_goes_and_not_who_comes)
+Test(handshake, one_that_has_to_go_for_another_fails_as_that)
 {
-    HANDSHAKE(.limits.hellos = 1);
-    struct handshake late;
-    handshake_begin(&late, &t.pair.server.env, &t.server.side, &t.source, 8080, true);
+    HANDSHAKE();
+    struct gate *gate = &t.pair.server.env.gates[DIRECTION_INBOUND];
+    cr_assert(gate_evict_hello(gate, uv_now(&t.pair.loop) + GATE_YOUNG_MS));
     cr_assert(handshake_step(&t.at_server) == HANDSHAKE_FAILED);
     cr_assert(t.at_server.reason == REASON_LIMIT_HELLOS);
-    cr_assert(handshake_step(&late) == HANDSHAKE_WAIT);
-    handshake_over(&late);
 }
 
 Test(handshake, a_peer_that_leaves_while_it_waits_for_its_turn_is_let_go)

@@ -42,11 +42,22 @@ Test(waiting, at_the_limit_on_connections_the_one_too_many_waits_for_room)
     cr_assert(pair_receive(&pair, app, &byte, 1, NULL) == 1 && byte == 'y');
 }
 
-Test(waiting, at_the_limit_on_connections_a_stranger_goes_and_not_who_comes)
+Test(waiting, a_stranger_takes_no_place_of_a_connection)
 {
     PAIR(.limits.connections = 1);
+    pair_connect_mesh(&pair);
+    pair_turn(&pair);
+    pair_connect(&pair);
+    pair_accept(&pair);
+    cr_assert(pair.server.env.gates[DIRECTION_INBOUND].num[TICKET_HELLO] == 1);
+}
+
+Test(waiting, where_descriptors_are_short_a_stranger_goes_and_not_who_comes)
+{
+    PAIR();
     int silent = pair_connect_mesh(&pair);
     pair_turn(&pair);
+    pair.server.env.descriptors_max = 2;
     pair_connect(&pair);
     pair_accept(&pair);
     cr_assert(pair_ended(&pair.server, REASON_LIMIT_HELLOS) == 1);

@@ -10,8 +10,9 @@ enum { NUM_TICKETS = 300 };
 static struct gate gate;
 static struct ticket tickets[NUM_TICKETS];
 static uint64_t now_ms;
-static uint64_t waits_ms; // since when the peers of all tickets in flight let us wait
-static unsigned turn;     // handshakes that fit into a turn of the loop
+static uint64_t waits_ms;          // since when the peers of all tickets in flight let us wait
+static const struct ticket *talks; // its bytes are yet to be read
+static unsigned turn;              // handshakes that fit into a turn of the loop
 static unsigned num_in_turn;
 static bool is_agent_behind;
 static struct ticket *changed[NUM_TICKETS]; // in the order of on_change
@@ -29,6 +30,11 @@ static uint64_t waits_since_ms(const struct ticket *ticket)
     return waits_ms;
 }
 
+static bool is_silent(const struct ticket *ticket)
+{
+    return ticket != talks;
+}
+
 static bool has_room(void *ctx)
 {
     (void)ctx;
@@ -41,7 +47,8 @@ static bool is_turn_over(void *ctx)
     return num_in_turn >= turn;
 }
 
-static const struct gate_hooks hooks = {on_change, waits_since_ms, has_room, is_turn_over};
+static const struct gate_hooks hooks = {on_change, waits_since_ms, is_silent, has_room,
+                                        is_turn_over};
 
 static void begin(bool is_outbound, struct gate_limits limits)
 {
@@ -74,6 +81,14 @@ static void enter(unsigned i, const char *remote)
     gate_enter(&gate, &tickets[i], &addr, now_ms);
 }
 
+// Enters as one who was accepted because there was room.
+static void enter_if_room(unsigned i, const char *remote)
+{
+    if (gate_has_hello_room(&gate, now_ms)) {
+        enter(i, remote);
+    }
+}
+
 static enum ticket_state wait_for_turn(unsigned i, const char *remote)
 {
     const struct addr addr = address(remote);
@@ -97,12 +112,25 @@ Test(gate, at_the_limit_on_hellos_the_oldest_of_the_largest_prefix_goes)
         enter(i, "10.0.0.9:1000");
     }
     enter(5, "10.0.0.2:1000");
-    enter(6, "10.0.0.3:1000");
-    enter(7, "10.0.0.9:1001");
+    now_ms += GATE_YOUNG_MS;
+    enter_if_room(6, "10.0.0.3:1000");
+    enter_if_room(7, "10.0.0.9:1001");
     cr_assert(num_changed == 2 && changed[0] == &tickets[1] && changed[1] == &tickets[2]);
     cr_assert(tickets[1].state == TICKET_EVICTED && tickets[1].evicted_from == TICKET_HELLO);
     cr_assert(tickets[0].state == TICKET_HELLO && tickets[7].state == TICKET_HELLO);
     cr_assert(gate.num[TICKET_HELLO] == 6);
+    end();
+}
+
+Test(gate, whoever_has_said_what_is_yet_to_be_read_does_not_go)
+{
+    begin(false, (struct gate_limits){.hellos = 2, .handshakes = 10});
+    enter(0, "10.0.0.9:1");
+    enter(1, "10.0.0.9:2");
+    talks = &tickets[0];
+    now_ms += GATE_YOUNG_MS;
+    enter_if_room(2, "10.0.0.1:1");
+    cr_assert(num_changed == 1 && changed[0] == &tickets[1]);
     end();
 }
 
@@ -112,8 +140,20 @@ Test(gate, an_ipv6_site_is_one_caller_and_an_ipv4_address_is)
     enter(0, "10.0.0.1:1");
     enter(1, "[fd00::1:0:0:0:1]:1");
     enter(2, "[fd00::1:0:0:0:2]:2");
-    enter(3, "10.0.0.2:1");
+    now_ms += GATE_YOUNG_MS;
+    enter_if_room(3, "10.0.0.2:1");
     cr_assert(num_changed == 1 && changed[0] == &tickets[1]);
+    end();
+}
+
+Test(gate, who_has_only_just_come_does_not_go_for_another)
+{
+    begin(false, (struct gate_limits){.hellos = 1, .handshakes = 10});
+    enter(0, "10.0.0.9:1");
+    now_ms += GATE_YOUNG_MS - 1;
+    cr_assert(!gate_has_hello_room(&gate, now_ms) && num_changed == 0);
+    now_ms++;
+    cr_assert(gate_has_hello_room(&gate, now_ms) && num_changed == 1);
     end();
 }
 
