@@ -9,7 +9,7 @@
 #include "proto/contract.h"
 
 // A search for a free port costs the kernel milliseconds where there is none, so the others that
-// call the same destination do without one meanwhile.
+// would search among the same ports do without one meanwhile.
 enum { SEARCH_MS = 50 };
 
 static bool refused(struct conn *conn, const struct addr *source, const char *why)
@@ -141,16 +141,18 @@ bool conn_dial(struct conn *conn)
     } else if (now_ms < conn->dial_ms) {
         return true;
     }
-    bool is_searched = now_ms < env->search_ms && addr_equal(&env->searched, &conn->destination);
+    struct port_search search = {.to = conn->destination, .until_ms = now_ms + SEARCH_MS};
+    if (route_service_source(env->snapshot->routes)->is_caller) {
+        search.from = conn->source.ip;
+    }
+    bool is_searched = now_ms < env->search.until_ms && addr_equal(&env->search.to, &search.to) &&
+                       ip_equal(&env->search.from, &search.from);
     if (!is_searched && !call_once(conn, &error)) {
         return false;
     }
     conn->is_waiting_for_port = false;
     if (error == EADDRNOTAVAIL) {
-        if (!is_searched) {
-            env->searched = conn->destination;
-            env->search_ms = now_ms + SEARCH_MS;
-        }
+        env->search = is_searched ? env->search : search;
         wait_for_port(conn);
     }
     return true;

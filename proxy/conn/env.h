@@ -22,6 +22,13 @@
 
 struct conn;
 
+// The last search for a free local port that found none.
+struct port_search {
+    struct addr to;
+    struct ip from;    // mode CALLER: each caller's address has ports of its own; else zero
+    uint64_t until_ms; // nobody searches again before
+};
+
 struct conn_env {
     uv_loop_t *loop;
     struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
@@ -34,8 +41,7 @@ struct conn_env {
     struct stats stats;
     struct signer signer;
     struct host_addrs host_addrs;
-    struct addr searched; // a destination for which no local port was free, until search_ms
-    uint64_t search_ms;
+    struct port_search search;
     uint16_t outbound_port; // the interception's own ports; 0: none
     uint16_t inbound_port;
     struct conn *conns; // the list's head

@@ -57,6 +57,6 @@ enum host_addrs_answer host_addrs_ask(struct host_addrs *addrs, const struct add
                                      .mark = mark,
                                      .asked_ms = now_ms,
                                      .is_used = true,
-                                     .is_local = type == RTN_LOCAL || type == RTN_ANYCAST};
+                                     .is_local = type == RTN_LOCAL};
     return slot->is_local ? HOST_ADDRS_YES : HOST_ADDRS_NO;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which addresses are this host's: those that its routing calls local or anycast, be they an
-// interface's, a load balancer's on lo, or of a block (`ip route add local 10.0.0.0/8 dev lo`).
+// Which addresses are this host's: those that its routing calls local, be they an interface's, a
+// load balancer's on lo, or of a block (`ip route add local 10.0.0.0/8 dev lo`). What it calls
+// anycast, broadcast or multicast is not: nobody serves TCP there.
 // STEP_ORIGIN and the dialing ask. Each worker owns one host_addrs, opens it at its start and asks
 // the kernel for each address at most once in HOST_ADDRS_LIFE_MS; the table of answers is of fixed
 // size, and a new one takes the place of an older one with the same hash.

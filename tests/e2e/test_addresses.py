@@ -262,6 +262,37 @@ def test_a_block_that_the_routing_calls_local_is_this_host_s(authority, network,
             host.run("ip", *family, "route", "del", "local", block, "dev", "lo", check=False)
 
 
+def test_the_anycast_address_of_a_subnet_is_refused_at_once(authority, network):
+    """Every router has it (RFC 4291, section 2.6.1), but Linux serves no TCP there."""
+    host, lobby = network["payments"], network["lobby"]
+    with payments(authority, network) as mesh:
+        host.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        lobby.run("ip", "-6", "route", "add", "fd77::/128", "via", host.ipv6)
+        try:
+            mark = mesh.agent.mark()
+            mesh.seen("fd77::")
+            mesh.agent.wait_conn(mark, reason="not_local")
+        finally:
+            lobby.run("ip", "-6", "route", "del", "fd77::/128")
+            host.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=0")
+
+
+def test_an_address_on_lo_is_reached_by_an_interface_that_has_a_link_local_one_alone(authority, network):
+    host, lobby = network["payments"], network["lobby"]
+    host.run("ip", "addr", "del", f"{host.ipv6}/64", "dev", "eth0")
+    host.run("ip", "addr", "add", "fd88::1/128", "dev", "lo", "nodad")
+    host.run("ip", "-6", "route", "add", "fd77::/64", "dev", "eth0")
+    lobby.run("ip", "-6", "route", "add", "fd88::1", "via", link_local(host), "dev", "eth0")
+    try:
+        with payments(authority, network) as mesh:
+            assert mesh.seen("fd88::1") == OWN["ipv6"]
+    finally:
+        lobby.run("ip", "-6", "route", "del", "fd88::1")
+        host.run("ip", "-6", "route", "del", "fd77::/64", "dev", "eth0")
+        host.run("ip", "addr", "del", "fd88::1/128", "dev", "lo")
+        host.run("ip", "addr", "add", f"{host.ipv6}/64", "dev", "eth0", "nodad")
+
+
 def test_each_of_thousands_of_addresses_is_this_host_s(authority, network):
     host, lobby = network["payments"], network["lobby"]
     addresses = [f"172.16.{number >> 8}.{number & 255}" for number in range(1, 6001)]
@@ -329,3 +360,45 @@ def test_a_call_waits_for_a_local_port_and_says_what_it_waited_for(authority, ne
                 held[0].close()
                 assert sock.recv(100) == b"127.0.0.6"
             assert mesh.agent.metric("tabard_connections_closed_total", reason="no_local_port") == 1
+
+
+def test_what_the_service_calls_waits_for_a_local_port_too(authority, network, keep):
+    shop = network["shop"]
+    keep(Service(whoami, address=("::", 9997), netns=network["lobby"]))
+    agent = keep(Agent("shop", {**config(authority, WEB), "settings": {"interception": {}, "limits": {"connect_ms": 1000}}}, netns=shop))
+    with intercepted(shop), contextlib.ExitStack() as stack:
+        stack.enter_context(local_ports(shop, 40000, 40003))
+
+        def call(number):  # from a port that the kernel would not choose
+            with shop.entered():
+                sock = stack.enter_context(socket.socket())
+            sock.settimeout(5)
+            sock.bind((shop.ipv4, 50000 + number))
+            sock.connect((network["lobby"].ipv4, 9997))
+            sock.sendall(b"x")
+            return sock
+        held = [call(number) for number in range(4)]
+        assert all(sock.recv(100) == shop.ipv4.encode() for sock in held)
+        mark = agent.mark()
+        waiting = call(4)
+        with contextlib.suppress(ConnectionError):
+            assert waiting.recv(100) == b""
+        agent.wait_conn(mark, dir="outbound", reason="no_local_port", while_="connect")
+
+
+def test_callers_have_local_ports_of_their_own(authority, network):
+    """With their own addresses: one that has taken all of its ports takes nobody else's."""
+    with payments(authority, network, "--caller-addresses", arguments=["--caller-addresses"], settings=CALLER) as mesh:
+        to = (mesh.host.ipv4, 8081)
+        with local_ports(mesh.host, 40000, 40007), contextlib.ExitStack() as stack:
+            for number in range(16):
+                sock = stack.enter_context(connect(to, network["lobby"]))
+                sock.sendall(b"x")
+                if number < 8:
+                    assert sock.recv(100)
+            for _ in range(8):
+                begun = time.monotonic()
+                with connect(to, network["shop"]) as sock:
+                    sock.sendall(b"x")
+                    assert sock.recv(100) == network["shop"].ipv4.encode()
+                    assert time.monotonic() - begun < 0.5
