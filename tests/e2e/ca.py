@@ -56,14 +56,19 @@ class Authority:
         run("tabard-ca", "revoke", "--dir", self.ca, "--cert", certificate.chain, "--crl", self.crl)
         return self.crl
 
-    def forge(self, name, *uris, start=-HOUR, end=HOUR, ca=False, usage="digitalSignature", signer=None, key="ec", extra=()):
-        """A certificate as the arguments say, `start` and `end` in seconds from now, made whether it makes sense or not."""
+    def forge(self, name, *uris, start=-HOUR, end=HOUR, ca=False, usage="digitalSignature", signer=None, key="ec", extra=(),
+              like=None):
+        """A certificate as the arguments say, `start` and `end` in seconds from now, made whether it makes sense or not;
+        `like` is another one for the same key."""
         stem = self._name(name)
         made = Certificate(stem.with_suffix(".pem"), stem.with_suffix(".key"))
         work = stem.with_suffix(".d")
         work.mkdir()
         (work / "index").touch()
-        _openssl("genpkey", *KEYS[key], "-out", made.key)
+        if like:
+            shutil.copy(like.key, made.key)
+        else:
+            _openssl("genpkey", *KEYS[key], "-out", made.key)
         _openssl("req", "-new", "-key", made.key, "-subj", f"/CN={name}", "-out", work / "csr")
         names = ",".join(f"URI:{uri}" for uri in uris)
         (work / "config").write_text("\n".join([

@@ -19,8 +19,8 @@ def server(authority):
         yield agent
 
 
-def through_intermediate(authority, *, complete):
-    between = authority.forge("between", ca=True, usage="keyCertSign")
+def through_intermediate(authority, *, complete, extra=()):
+    between = authority.forge("between", ca=True, usage="keyCertSign", extra=extra)
     leaf = authority.forge("web", WEB, signer=between)
     if complete:
         leaf.chain.write_bytes(leaf.chain.read_bytes() + between.chain.read_bytes())
@@ -55,6 +55,10 @@ REFUSED = {
                                           "leaf_key_usage", "BAD_CERTIFICATE"),
     "an RSA key of 1024 bits": (lambda ours, other: ours.forge("web", WEB, key="rsa1024"), "weak_key", "BAD_CERTIFICATE"),
     "a chain of twelve": (lambda ours, other: long_chain(ours, 12), "chain_too_long", "BAD_CERTIFICATE"),
+    "5,000 uses": (lambda ours, other: ours.forge("web", WEB, extra=["2.5.29.37=DER:308261a8" + "0603550403" * 5000]),
+                   "too_much_work", "BAD_CERTIFICATE"),
+    "an intermediate for servers alone": (
+        lambda ours, other: through_intermediate(ours, complete=True, extra=["extendedKeyUsage=serverAuth"]), "untrusted_chain", "UNKNOWN_CA"),
     "its intermediate missing": (lambda ours, other: through_intermediate(ours, complete=False), "untrusted_chain", "UNKNOWN_CA"),
 }
 
@@ -75,6 +79,15 @@ def test_a_client_is_refused_that_shows(server, authority, other_authority, what
 
 def test_a_client_with_its_intermediate_gets_in(server, authority):
     assert attempt(server.address("127.0.0.1:0"), authority, through_intermediate(authority, complete=True)) == b"hello"
+
+
+def test_a_client_gets_in_that_shows_an_expired_and_a_foreign_intermediate_before_a_good_one(server, authority, other_authority):
+    good = authority.forge("between", ca=True, usage="keyCertSign")
+    expired = authority.forge("between", ca=True, usage="keyCertSign", end=-60, like=good)
+    foreign = other_authority.forge("between", ca=True, usage="keyCertSign", like=good)
+    leaf = authority.forge("web", WEB, signer=good)
+    leaf.chain.write_bytes(b"".join(made.chain.read_bytes() for made in (leaf, expired, foreign, good)))
+    assert attempt(server.address("127.0.0.1:0"), authority, leaf) == b"hello"
 
 
 @pytest.mark.parametrize("key", ["ec", "p384", "ed25519", "rsa"])
