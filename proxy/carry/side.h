@@ -52,6 +52,7 @@ struct side {
     uint64_t moved_ms;   // loop time of the last byte in or out, or of the peer's end
     uint64_t waiting_ms; // loop time since which `writing_len` bytes wait for the peer
     uint32_t writing_len;
+    uint32_t key_records;               // sealed by TLS with one key at most; 0: any number
     uint32_t peeked_len;                // of `in`: what TLS has seen while is_peeking
     struct list waiting[NUM_POOL_USES]; // for a block, `in` or `out`: in a queue of the pool
     struct list writing;                // in the pool's, while writing_len is not 0

@@ -205,6 +205,16 @@ enum tls_result tls_read(struct side *side, struct side *other, struct ring *to,
     return TLS_OK;
 }
 
+// Puts a KeyUpdate before the next record if the key has sealed enough. A peer that counts how much
+// it opens with one key, as Java does, has no reason then to ask for one again and again until ours
+// has passed all that is on its way: BoringSSL takes no more than 32 KeyUpdates in a row.
+static void renew_key(struct side *side)
+{
+    if (side->key_records != 0 && SSL_get_write_sequence(side->ssl) >= side->key_records) {
+        (void)SSL_key_update(side->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+    }
+}
+
 enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len)
 {
     *out_len = 0;
@@ -224,6 +234,7 @@ enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len)
             return TLS_WAIT;
         }
         clear_errors();
+        renew_key(side);
         int ret = SSL_write(side->ssl, head, (int)len);
         if (ret <= 0) {
             return result_of(side, ret);

@@ -63,7 +63,8 @@ void tls_keep(struct side *side);
 enum tls_result tls_read(struct side *side, struct side *other, struct ring *to, size_t *out_len);
 
 // tls_write seals the bytes of `from` into the side's `out` as far as whole records fit. *out_len
-// counts.
+// counts. A key that has sealed `key_records` records is renewed first (RFC 8446, sections 4.6.3
+// and 5.5).
 enum tls_result tls_write(struct side *side, struct ring *from, size_t *out_len);
 
 // tls_has_bytes says whether tls_read could move something before another byte of the peer comes.

@@ -157,6 +157,7 @@ static void start_tls(struct handshake *handshake)
     bool is_server = handshake->is_server;
     handshake->snapshot = snapshot_ref(handshake->env->snapshot);
     const struct context_pair *contexts = &handshake->snapshot->trust->contexts;
+    handshake->side->key_records = handshake->env->limits.key_records;
     tls_start(handshake->side, is_server ? contexts->server : contexts->client, is_server,
               handshake);
     if (!is_server) {

@@ -116,6 +116,7 @@ struct limits {
     uint32_t half_closed_ms;
     uint32_t stall_ms;
     uint32_t closing_ms;
+    uint32_t key_records;
     uint32_t peer_expiry_grace_ms;
     uint32_t drain_seconds;
 };

@@ -39,6 +39,7 @@ static const struct limit_row {
     ROW(half_closed_ms, false, 300000, 1, ROUTE_MS_MAX),
     ROW(stall_ms, false, 60000, 1, ROUTE_MS_MAX),
     ROW(closing_ms, false, 5000, 1, ROUTE_MS_MAX),
+    ROW(key_records, false, 1 << 22, 16, 1 << 24), // RFC 8446, section 5.5: 2^24.5 at most
     ROW(peer_expiry_grace_ms, false, 30000, 1, ROUTE_MS_MAX),
 #undef ROW
 };

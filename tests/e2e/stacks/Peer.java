@@ -71,7 +71,7 @@ public class Peer {
         return socket;
     }
 
-    private static String read(SSLSocket socket, Map<String, String> options) {
+    private static String read(SSLSocket socket, Thread sender, Map<String, String> options) throws InterruptedException {
         long total = 0;
         long take = Long.parseLong(options.getOrDefault("take", "0"));
         try {
@@ -83,6 +83,7 @@ public class Peer {
                 if (isFirst && "finish".equals(options.get("end"))) {
                     socket.shutdownOutput();
                 } else if ((isFirst && "close".equals(options.get("end"))) || (take > 0 && total >= take)) {
+                    sender.join();
                     socket.close();
                     return total + " bytes, closed";
                 }
@@ -126,7 +127,7 @@ public class Peer {
         if (options.containsKey("wait")) {
             System.in.read();
         }
-        System.out.println(read(socket, options));
+        System.out.println(read(socket, sender, options));
         System.in.read();
     }
 }

@@ -69,7 +69,7 @@ func endByItself(way string, plain *net.TCPConn, secure *tls.Conn) bool {
 	return way == "finish" || way == "fin"
 }
 
-func read(plain *net.TCPConn, secure *tls.Conn, options map[string]string) string {
+func read(plain *net.TCPConn, secure *tls.Conn, sent chan bool, options map[string]string) string {
 	buffer, total, take := make([]byte, 65536), int64(0), number(options["take"])
 	for {
 		got, err := secure.Read(buffer)
@@ -79,6 +79,7 @@ func read(plain *net.TCPConn, secure *tls.Conn, options map[string]string) strin
 			return fmt.Sprint(total, " bytes, closed")
 		}
 		if take > 0 && total >= take {
+			<-sent
 			secure.Close()
 			return fmt.Sprint(total, " bytes, closed")
 		}
@@ -106,19 +107,22 @@ func main() {
 		protocol = "-"
 	}
 	fmt.Println("connected", protocol)
+	sent := make(chan bool)
 	if num := number(options["send"]); num > 0 {
 		go func() {
+			defer close(sent)
 			for ; num > 0; num -= 65536 {
 				secure.Write(make([]byte, min(num, 65536)))
 			}
 		}()
 	} else {
 		secure.Write([]byte("hello\n"))
+		close(sent)
 	}
 	input := bufio.NewReader(os.Stdin)
 	if options["wait"] != "" {
 		input.ReadString('\n')
 	}
-	fmt.Println(read(plain, secure, options))
+	fmt.Println(read(plain, secure, sent, options))
 	input.ReadString('\n')
 }

@@ -57,7 +57,7 @@ function listen(plain, secure) {
         const isClosed = isFirst && options.end && !endByItself(plain, secure);
         if (isClosed || (options.take && total >= Number(options.take))) {
             tell('closed');
-            secure.end();
+            secure.end(); // after what is still to be said
         }
     });
 }

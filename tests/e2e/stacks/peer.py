@@ -9,7 +9,7 @@ ROLE is `client` or `server`; a server takes one connection. It says `hello` fir
                its own direction alone; `fin`, a FIN without close_notify; `reset`
     wait=yes   reads nothing before a line comes on its standard input
     send=N     says N zero bytes instead of `hello`, while it reads
-    take=N     reads N bytes and then closes
+    take=N     reads N bytes, and closes once all is said
 Lines on standard output: `listening PORT`, `connected PROTOCOL` (`-`: none), then one of `N bytes, clean`,
 `N bytes, error: TEXT` and `N bytes, closed`, which says how the stream ended.
 """
@@ -59,12 +59,15 @@ def end_by_itself(options, tls, sock):
     return options.end in ("finish", "fin", "")
 
 
-def send_zeros(tls, num):
-    while num > 0:
-        num -= tls.send(bytes(min(num, 65536)))
+def say(options, tls):
+    left = options.send
+    if left == 0:
+        tls.send(b"hello\n")
+    while left > 0:
+        left -= tls.send(bytes(min(left, 65536)))
 
 
-def read(options, tls, sock):
+def read(options, tls, sock, sender):
     total = 0
     try:
         while data := tls.recv():
@@ -73,6 +76,7 @@ def read(options, tls, sock):
             if is_first and options.end and not end_by_itself(options, tls, sock):
                 return f"{total} bytes, closed"
             if 0 < options.take <= total:
+                sender.join()
                 tls.close()
                 return f"{total} bytes, closed"
         return f"{total} bytes, clean"
@@ -93,13 +97,13 @@ def main():
     sock = Socket(fileno=plain.detach())
     tls = importlib.import_module(f"on_{options.library}").Tls(sock, options)
     tell(f"connected {tls.protocol() or '-'}")
-    if options.send:
-        threading.Thread(target=send_zeros, args=(tls, options.send), daemon=True).start()
-    else:
-        tls.send(b"hello\n")
+    sender = threading.Thread(target=say, args=(options, tls), daemon=True)
+    sender.start()
+    if not options.send:
+        sender.join()
     if options.wait:
         sys.stdin.readline()
-    tell(read(options, tls, sock))
+    tell(read(options, tls, sock, sender))
     sys.stdin.readline()  # the sockets stay open until the test has seen enough
 
 

@@ -453,6 +453,68 @@ Test(relay, a_turn_is_over_after_so_many_records_of_key_updates_too)
     world_cleanup();
 }
 
+static unsigned num_key_updates; // that the peer has received
+
+static void on_message(int is_write, int version, int type, const void *bytes, size_t len, SSL *ssl,
+                       void *arg)
+{
+    (void)version;
+    (void)ssl;
+    (void)arg;
+    num_key_updates += !is_write && type == SSL3_RT_HANDSHAKE && len > 0 &&
+                       *(const uint8_t *)bytes == SSL3_MT_KEY_UPDATE;
+}
+
+Test(relay, a_key_that_has_sealed_enough_records_is_renewed)
+{
+    num_key_updates = 0;
+    world_init(true, RING_BYTES, RING_BYTES);
+    SSL_set_msg_callback(world.peer.memory.side.ssl, on_message);
+    for (int i = 0; i < 40; i++) {
+        carry(&world.service, &world.peer, 10);
+    }
+    cr_assert(num_key_updates == 0);
+    world.mesh.side.key_records = 16; // which the 40 records and those of the handshake exceed
+    for (int i = 0; i < 33; i++) {
+        carry(&world.service, &world.peer, 10);
+    }
+    cr_assert(num_key_updates == 3,
+              "before the 1st, the 17th and the 33rd record, and not %u times", num_key_updates);
+    carry(&world.service, &world.peer, 100 * TLS_RECORD_MAX);
+    carry(&world.peer, &world.service, BYTES_MAX);
+    cr_assert(world.reason == REASON_NONE && num_key_updates >= 9);
+    world_cleanup();
+}
+
+// The peer asks for new keys, as often as that.
+static void ask_for_keys(unsigned times)
+{
+    struct side *side = &world.peer.memory.side;
+    for (unsigned i = 0; i < times; i++) {
+        cr_assert(SSL_key_update(side->ssl, SSL_KEY_UPDATE_REQUESTED) == 1);
+        (void)SSL_write(side->ssl, "", 0); // puts it into a record of its own
+        side_flush(side);
+        come_to_rest();
+    }
+}
+
+Test(relay, key_updates_are_answered_and_more_than_32_in_a_row_end_the_connection)
+{
+    num_key_updates = 0;
+    world_init(true, RING_BYTES, RING_BYTES);
+    SSL_set_msg_callback(world.peer.memory.side.ssl, on_message);
+    for (int round = 0; round < 4; round++) {
+        ask_for_keys(32);
+        carry(&world.peer, &world.service, 1);
+        carry(&world.service, &world.peer, 1);
+        cr_assert(num_key_updates == 1u + (unsigned)round, "one answer is enough for many");
+    }
+    ask_for_keys(33);
+    cr_assert(world.reason == REASON_TLS_ERROR);
+    cr_assert_str_eq(world.detail, "TOO_MANY_KEY_UPDATES");
+    world_cleanup();
+}
+
 // What an end does; what happens to the other end is derived from it.
 enum act { ACT_EOF, ACT_FULL, ACT_RESET, ACT_TRUNCATE, NUM_ACTS };
 static const char *const act_texts[] = {"eof", "full", "reset", "truncate"};

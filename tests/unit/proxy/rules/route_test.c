@@ -421,6 +421,10 @@ Test(route, what_is_refused_is_named)
          "86400001 is out of range (1 to 86400000; 0 means 300000)"},
         {LIMIT("stall_ms: 86400001"), "settings.limits.stall_ms",
          "86400001 is out of range (1 to 86400000; 0 means 60000)"},
+        {LIMIT("key_records: 15"), "settings.limits.key_records",
+         "15 is out of range (16 to 16777216; 0 means 4194304)"},
+        {LIMIT("key_records: 16777217"), "settings.limits.key_records",
+         "16777217 is out of range (16 to 16777216; 0 means 4194304)"},
         {LIMIT("closing_ms: 86400001"), "settings.limits.closing_ms",
          "86400001 is out of range (1 to 86400000; 0 means 5000)"},
         {LIMIT("peer_expiry_grace_ms: 4294967295"), "settings.limits.peer_expiry_grace_ms",
@@ -508,6 +512,7 @@ Test(route, limits_have_the_defaults_of_the_schema)
         cr_expect_eq(limits->half_closed_ms, 300000);
         cr_expect_eq(limits->stall_ms, 60000);
         cr_expect_eq(limits->closing_ms, 5000);
+        cr_expect_eq(limits->key_records, 4194304);
         cr_expect_eq(limits->peer_expiry_grace_ms, 30000);
         cr_expect_eq(limits->drain_seconds, 30);
         route_index_free(index);
@@ -520,7 +525,7 @@ Test(route, limits_are_taken_as_written)
         "settings: {drain_seconds: 5, limits: {connections: 1, handshakes: 2, buffer_bytes: "
         "1099511627776, "
         "handshake_ms: 3, connect_ms: 4, detect_ms: 5, idle_ms: 6, half_closed_ms: 7, stall_ms: 8, "
-        "closing_ms: 9, peer_expiry_grace_ms: 86400000}}");
+        "closing_ms: 9, key_records: 16, peer_expiry_grace_ms: 86400000}}");
     const struct limits *limits = route_limits(index);
     cr_expect_eq(limits->connections, 1);
     cr_expect_eq(limits->handshakes, 2);
@@ -532,6 +537,7 @@ Test(route, limits_are_taken_as_written)
     cr_expect_eq(limits->half_closed_ms, 7);
     cr_expect_eq(limits->stall_ms, 8);
     cr_expect_eq(limits->closing_ms, 9);
+    cr_expect_eq(limits->key_records, 16);
     cr_expect_eq(limits->peer_expiry_grace_ms, 86400000);
     cr_expect_eq(limits->drain_seconds, 5);
     route_index_free(index);
