@@ -101,6 +101,8 @@ static Tabard__V1__Connection *conn_describe(const struct conn *conn)
     out->source = must_strdup(addr_text(&conn->source, buf));
     out->destination = must_strdup(addr_text(&conn->destination, buf));
     out->peer = must_strdup(conn->peer != NULL ? conn->peer->text : "");
+    const char *claimed = handshake_claimed(&conn->handshake);
+    out->claimed = must_strdup(claimed != NULL ? claimed : "");
     out->policy = must_strdup(conn->policy != NULL ? conn->policy : "");
     if (conn->rule >= 0) {
         out->deciding_case = TABARD__V1__CONNECTION__DECIDING_RULE;

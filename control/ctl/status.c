@@ -60,6 +60,9 @@ static void print_connections(const Tabard__V1__Status *status)
                conn->id, conn->direction, conn->step, conn->source, conn->destination,
                conn->bytes_up, conn->bytes_down, conn->age_ms / 1000,
                conn->peer[0] == '\0' ? "-" : conn->peer);
+        if (conn->claimed[0] != '\0') {
+            printf(" (claims to be %s)", conn->claimed);
+        }
         if (conn->policy[0] != '\0') {
             printf(", %s", conn->policy);
         }

@@ -3,21 +3,60 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/must.h"
 #include "proxy/conn/steps.h"
 #include "proxy/carry/tls.h"
 
-enum { LIMIT_LOG_MS = 1000 };
+enum {
+    // Lines of one reason at once, and then in a second, of ends that a stranger can bring.
+    LINES_BURST = 50,
+    LINES_PER_SECOND = 1,
+};
 
-// Says whether to log this end. Of those that a flood brings one is logged in LIMIT_LOG_MS, with
-// how many were not; the metrics count each.
+// Says whether strangers can bring as many of these ends as they like: the peer has proved no
+// identity, and policy has not let it in.
+static bool is_stranger_s(const struct conn *conn)
+{
+    return conn->direction == DIRECTION_INBOUND && conn->peer == NULL && !conn->is_authorized;
+}
+
+// Says whether to log this end. Of those that a flood brings some are, with how many of the same
+// reason were not; the metrics count each.
 static bool is_logged(struct conn *conn, uint64_t *out_num_passed_over)
 {
+    struct thinned *thinned = &conn->env->thinned[conn->reason];
     *out_num_passed_over = 0;
-    return !reason_is_logged_seldom(conn->reason) ||
-           log_allowed(&conn->env->limit_log, conn_now_ms(conn), LIMIT_LOG_MS, out_num_passed_over);
+    if (!is_stranger_s(conn) && !reason_is_logged_seldom(conn->reason)) {
+        return true;
+    }
+    if (thinned->lines.drops_max == 0) {
+        thinned->lines = bucket_full(LINES_BURST, LINES_PER_SECOND);
+    }
+    if (!bucket_take(&thinned->lines, conn_now_ms(conn))) {
+        thinned->num_passed_over++;
+        return false;
+    }
+    *out_num_passed_over = thinned->num_passed_over;
+    thinned->num_passed_over = 0;
+    return true;
+}
+
+// The peer as the log names it: proved, or only claimed by a certificate that is valid and to which
+// no key has been proved yet (RFC 8446, section 4.4.3).
+static const char *peer_text(const struct conn *conn, char *buf, size_t buf_len)
+{
+    if (conn->peer != NULL) {
+        return conn->peer->text;
+    }
+    const char *claimed = handshake_claimed(&conn->handshake);
+    if (claimed == NULL) {
+        return "-";
+    }
+    snprintf(buf, buf_len, "- claimed=%s", claimed);
+    return buf;
 }
 
 static void log_end(struct conn *conn, enum step ended_in)
@@ -29,7 +68,8 @@ static void log_end(struct conn *conn, enum step ended_in)
     char src[ADDR_TEXT_MAX];
     char dst[ADDR_TEXT_MAX];
     char rule[160] = "-";
-    char detail[512] = "";
+    char peer[SPIFFE_ID_LEN_MAX + 32];
+    char detail[544] = "";
     char quoted[480];
     if (conn->policy != NULL && conn->policy[0] != '\0') {
         int len = snprintf(rule, sizeof rule, "%s", conn->policy);
@@ -42,13 +82,15 @@ static void log_end(struct conn *conn, enum step ended_in)
                  log_quote(quoted, sizeof quoted, conn->detail));
     }
     if (num_passed_over > 0) {
-        snprintf(detail, sizeof detail, " not_logged=%llu", (unsigned long long)num_passed_over);
+        size_t len = strlen(detail);
+        snprintf(detail + len, sizeof detail - len, " not_logged=%llu",
+                 (unsigned long long)num_passed_over);
     }
     log_info("msg=conn id=%llu dir=%s src=%s dst=%s peer=%s rule=%s generation=%llu up=%llu "
              "down=%llu ms=%llu reason=%s while=%s%s",
              (unsigned long long)conn->id, direction_text(conn->direction),
              addr_text(&conn->source, src), addr_text(&conn->destination, dst),
-             conn->peer != NULL ? conn->peer->text : "-", rule,
+             peer_text(conn, peer, sizeof peer), rule,
              (unsigned long long)conn->env->snapshot->generation,
              (unsigned long long)conn->up.num_bytes, (unsigned long long)conn->down.num_bytes,
              (unsigned long long)(conn_now_ms(conn) - conn->opened_ms), reason_text(conn->reason),

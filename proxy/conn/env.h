@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "base/log.h"
+#include "base/bucket.h"
 #include "proxy/carry/hangup.h"
 #include "proxy/carry/pool.h"
 #include "proxy/limits/gate.h"
@@ -17,6 +17,7 @@
 #include "proxy/link/stats.h"
 #include "proxy/conn/turns.h"
 #include "proxy/link/signer.h"
+#include "proxy/rules/reason.h"
 #include "proxy/rules/route.h"
 #include "proxy/trust/snapshot.h"
 
@@ -27,6 +28,12 @@ struct port_search {
     struct addr to;
     struct ip from;    // mode CALLER: each caller's address has ports of its own; else zero
     uint64_t until_ms; // nobody searches again before
+};
+
+// How many lines of a kind may still be logged. Zero state: as many as at most.
+struct thinned {
+    struct bucket lines;
+    uint64_t num_passed_over; // since the last line
 };
 
 struct conn_env {
@@ -48,8 +55,8 @@ struct conn_env {
     uint32_t num_conns;
     uint32_t num_open[NUM_DIRECTIONS]; // of num_conns
     struct gate gates[NUM_DIRECTIONS];
-    bool is_full; // callers wait for room: the worker accepts nobody
-    struct log_limit limit_log;
+    bool is_full;                        // callers wait for room: the worker accepts nobody
+    struct thinned thinned[NUM_REASONS]; // of ends whose lines a stranger can bring
     uint64_t next_id; // the newest; workers count in steps, each from its own index
     uint64_t id_step;
     void (*on_conn_gone)(void *ctx);

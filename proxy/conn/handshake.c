@@ -298,10 +298,17 @@ bool handshake_is_signing(const struct handshake *handshake)
     return handshake->sign.state == SIGN_WAITING;
 }
 
+const char *handshake_claimed(const struct handshake *handshake)
+{
+    return handshake->peer != NULL && !handshake->is_done ? handshake->peer->text : NULL;
+}
+
 struct peer *handshake_take_peer(struct handshake *handshake)
 {
-    struct peer *peer = handshake->peer;
-    handshake->peer = NULL;
+    struct peer *peer = handshake->is_done ? handshake->peer : NULL;
+    if (peer != NULL) {
+        handshake->peer = NULL;
+    }
     return peer;
 }
 

@@ -79,8 +79,12 @@ enum handshake_result handshake_step(struct handshake *handshake);
 // handshake_is_signing says whether the agent has yet to sign: the delay is ours, not the peer's.
 bool handshake_is_signing(const struct handshake *handshake);
 
-// handshake_take_peer hands over the reference to the peer whose chain was verified. NULL: there is
-// none, or it was taken before.
+// handshake_claimed returns the id in the peer's certificate, whose chain is valid, while the peer
+// has yet to prove that it holds the key; borrowed until handshake_over. NULL: there is none.
+const char *handshake_claimed(const struct handshake *handshake);
+
+// handshake_take_peer hands over the reference to the peer that has proved who it is. NULL: the
+// handshake is not done, or it was taken before.
 struct peer *handshake_take_peer(struct handshake *handshake);
 
 // handshake_over gives back all that the handshake holds but the side's TLS object. It may be

@@ -238,11 +238,9 @@ static enum step_result step_handshake(struct conn *conn)
     struct handshake *handshake = &conn->handshake;
     begin_handshake(conn);
     enum handshake_result result = handshake_step(handshake);
-    if (conn->peer == NULL) {
-        conn->peer = handshake_take_peer(handshake);
-    }
     switch (result) {
     case HANDSHAKE_DONE:
+        conn->peer = handshake_take_peer(handshake);
         return STEP_NEXT;
     case HANDSHAKE_WAIT:
         return STEP_WAIT;

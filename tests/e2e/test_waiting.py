@@ -9,7 +9,7 @@ import pytest
 
 from foreign import MemoryClient, client_context
 from herd import Answers, ShareOfACore, Strangers, Unavailable, call_at_once, handshakes
-from mesh import WEB, Agent, wait_until
+from mesh import WEB, Agent, connect, is_reset_or_closed, wait_until
 from pair import FORWARD, client_config, server_config
 
 
@@ -134,3 +134,21 @@ def test_a_destination_that_answers_nobody_keeps_no_other_call_waiting(keep, aut
     wait_until("calls to it wait", lambda: near.metric("tabard_handshakes_waiting", direction="outbound") > 0)
     assert call_at_once(near.address(FORWARD), 100, 20)[:2] == (100, 0), unserved(near, far)
     assert stuck.num_ended == 0
+
+
+def test_a_flood_of_strangers_fills_no_log(keep, authority, answers):
+    server = keep(Agent("payments", server_config(authority, answers.address)))
+    address = server.address(FORWARD)
+    for number in range(400):
+        with connect(address) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n" if number % 2 else b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00")
+            is_reset_or_closed(sock)
+    for reason in ("plaintext_on_mtls", "tls_error"):
+        wait_until("all are counted", lambda: server.metric("tabard_connections_closed_total", reason=reason) == 200)
+        assert 50 <= len(server.lines(msg="conn", reason=reason)) < 80
+    threading.Event().wait(1.1)  # until a line may be logged again
+    with connect(address) as sock:
+        sock.sendall(b"GET /")
+        is_reset_or_closed(sock)
+    lines = server.lines(msg="conn", reason="plaintext_on_mtls")
+    assert sum(1 + int(line.get("not_logged", 0)) for line in lines) == 201

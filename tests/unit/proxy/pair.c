@@ -88,6 +88,11 @@ static void on_agent_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
     free(buf->base);
 }
 
+void pair_agent_sign_by(struct pair_end *end, EVP_PKEY *key)
+{
+    end->agent->key = key;
+}
+
 void pair_agent_pause(struct pair_end *end)
 {
     uv_read_stop((uv_stream_t *)&end->agent->pipe);

@@ -64,6 +64,9 @@ void pair_cleanup(struct pair *pair);
 // pair_adopt puts a new snapshot in force at one end, as a worker does.
 void pair_adopt(struct pair *pair, struct pair_end *end, const struct pair_options *options);
 
+// pair_agent_sign_by lets an end's agent sign by another key than that of its certificate.
+void pair_agent_sign_by(struct pair_end *end, EVP_PKEY *key);
+
 // pair_agent_pause lets an end's agent read no more requests; pair_agent_resume lets it go on.
 void pair_agent_pause(struct pair_end *end);
 void pair_agent_resume(struct pair_end *end);

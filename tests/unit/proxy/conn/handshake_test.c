@@ -112,6 +112,7 @@ Test(handshake, a_server_that_is_not_expected_learns_no_certificate)
     struct outcome outcome = shake();
     cr_assert(outcome.client == HANDSHAKE_FAILED && outcome.server == HANDSHAKE_FAILED);
     cr_assert(t.at_client.reason == REASON_WRONG_IDENTITY);
+    cr_assert(handshake_take_peer(&t.at_client) == NULL && handshake_claimed(&t.at_client) != NULL);
     cr_assert(t.at_server.reason == REASON_PEER_ALERT && t.at_server.peer == NULL);
     cr_assert(t.pair.client.env.signer.num_slots == 0, "nothing was signed for it");
 }
@@ -173,6 +174,21 @@ Test(handshake, a_peer_that_leaves_while_it_waits_for_its_turn_is_let_go)
     cr_assert(handshake_step(&t.at_server) == HANDSHAKE_FAILED);
     cr_assert(t.at_server.reason == REASON_PEER_CLOSED);
     gate->num[TICKET_IN_FLIGHT] = 0;
+}
+
+Test(handshake, whoever_shows_a_certificate_without_its_key_is_only_said_to_claim_its_name)
+{
+    for (int is_client = 0; is_client < 2; is_client++) {
+        HANDSHAKE();
+        struct handshake *judge = is_client ? &t.at_server : &t.at_client;
+        pair_agent_sign_by(is_client ? &t.pair.client : &t.pair.server, t.pair.root.key);
+        shake();
+        cr_assert(judge->reason == REASON_TLS_ERROR, "%s", reason_text(judge->reason));
+        cr_assert_str_eq(handshake_claimed(judge), is_client ? PAIR_CLIENT_ID : PAIR_SERVER_ID);
+        cr_assert(handshake_take_peer(judge) == NULL, "it has proved nothing");
+        cleanup();
+    }
+    HANDSHAKE();
 }
 
 Test(handshake, what_is_no_hello_is_plaintext)
