@@ -3,12 +3,14 @@
 lists of DER: roots, certificates (the leaf first) and CRLs, and answers "" for a good path or why there is none."""
 import base64
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
+GO_VERSION_MIN = (1, 24)
 
 
 def path_judge():
@@ -36,7 +38,13 @@ def tabard(cases):
 
 
 def go_is_missing():
-    return "go is not installed" if shutil.which("go") is None else None
+    """Why Go can't be asked, or None. Older ones know no policies and not all limits."""
+    if shutil.which("go") is None:
+        return "go is not installed"
+    said = subprocess.run(["go", "version"], stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout
+    version = re.search(r"go(\d+)\.(\d+)", said)
+    is_old = version and tuple(map(int, version.groups())) < GO_VERSION_MIN
+    return f"{said.strip()} is older than go{GO_VERSION_MIN[0]}.{GO_VERSION_MIN[1]}" if is_old else None
 
 
 def go(cases):

@@ -5,7 +5,6 @@ import base64
 import ipaddress
 import json
 import os
-import shutil
 import subprocess
 import time
 
@@ -20,8 +19,9 @@ CHAIN_MAX = 10  # "How long a chain may be", docs/certificates.md
 
 @pytest.fixture(scope="module")
 def suites(tmp_path_factory):
-    if shutil.which("go") is None:
-        pytest.skip("go is not installed")
+    missing = judges.go_is_missing()
+    if missing:
+        pytest.skip(missing)
     folder = tmp_path_factory.mktemp("bettertls")
     subprocess.run(["go", "install", MODULE], check=True, env={**os.environ, "GOBIN": str(folder)}, timeout=900)
     subprocess.run([folder / "bettertls", "export-tests", "--out", folder / "tests.json"], check=True, timeout=300)
