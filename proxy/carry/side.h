@@ -30,9 +30,9 @@ struct carrier {
     // Starts or stops filling `in`; called once each turn of the connection, while connected. Where
     // side_room has nothing the carrier stops by itself.
     void (*set_reading)(struct side *side, bool wants_read);
-    // Looks at a carrier of which nothing may be read: records the peer's reset, or that its host
-    // has long been silent. From the peer's end on, it tells of a later reset by itself. Called
-    // while connected.
+    // Looks at a carrier of which nothing may be read: records that the peer's host has long been
+    // silent, or that the peer has reset after its end. A later reset it then tells by itself.
+    // Called while connected.
     void (*look)(struct side *side);
     // Closes the carrier, with a reset if so told, and calls on_closed later.
     void (*close)(struct side *side, bool with_reset);

@@ -348,13 +348,14 @@ static void socket_look(struct side *side)
     struct socket *sock = socket_of(side);
     struct tcp_info info = {0};
     socklen_t len = sizeof info;
-    int error = socket_error(sock);
-    if (error != 0) {
-        side_fail(side, error);
-    } else if (getsockopt(socket_fd(sock), IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-               socket_is_silent(&info)) {
-        side_fail(side, ETIMEDOUT);
-    } else if (!side->is_watched && (side->is_eof || side->has_close_notify)) {
+    bool has_ended = side->is_eof || side->has_close_notify;
+    bool is_silent = getsockopt(socket_fd(sock), IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+                     socket_is_silent(&info);
+    // Of a side that is still to be read a reset is met after the bytes that came before it.
+    int error = has_ended || is_silent ? socket_error(sock) : 0;
+    if (error != 0 || is_silent) {
+        side_fail(side, error != 0 ? error : ETIMEDOUT);
+    } else if (has_ended && !side->is_watched) {
         side->is_watched = true;
         hangup_watch(sock->hangup, socket_fd(sock), side);
     }

@@ -330,6 +330,18 @@ Test(socket, a_reset_before_the_first_look_is_found_by_it)
     cr_assert(t.side->error != 0);
 }
 
+Test(socket, a_look_lets_no_reset_overtake_bytes_that_are_still_to_be_read)
+{
+    begin();
+    cr_assert(send(t.far, "before", 6, 0) == 6);
+    far_reset();
+    t.side->carrier->look(t.side);
+    cr_assert(t.side->error == 0);
+    side_set_reading(t.side, true);
+    until(t.side->error != 0);
+    cr_assert(t.side->in.len == 6 && t.side->error == ECONNRESET);
+}
+
 Test(socket, keeps_an_urgent_byte_in_its_place_in_the_stream)
 {
     uint8_t bytes[6] = "";
