@@ -90,10 +90,17 @@ static void print_key(FILE *out, const EVP_PKEY *key)
             key_check(key, NULL) ? "" : " (not accepted in the mesh)");
 }
 
-static void print_signature(FILE *out, int nid)
+// RSA-PSS says by its parameters alone what is wrong with it. A root's own signature is not judged.
+static void print_signature(FILE *out, const X509_ALGOR *algorithm, bool is_judged)
 {
+    const ASN1_OBJECT *object;
+    struct err err = {0};
+    X509_ALGOR_get0(&object, NULL, NULL, algorithm);
+    int nid = OBJ_obj2nid(object);
     const char *name = nid == NID_undef ? NULL : OBJ_nid2sn(nid);
-    fprintf(out, "signature: %s\n", name == NULL ? "unknown" : name);
+    bool is_accepted = !is_judged || key_signature_check(algorithm, &err);
+    fprintf(out, "signature: %s%s%s%s\n", name == NULL ? "unknown" : name,
+            is_accepted ? "" : " (not accepted in the mesh: ", err.text, is_accepted ? "" : ")");
 }
 
 static void print_names(FILE *out, const GENERAL_NAMES *names)
@@ -162,7 +169,10 @@ static void print_cert(FILE *out, X509 *cert, time_t now)
     EVP_PKEY *key = X509_get_pubkey(cert);
     print_key(out, key);
     EVP_PKEY_free(key);
-    print_signature(out, X509_get_signature_nid(cert));
+    const X509_ALGOR *algorithm;
+    X509_get0_signature(NULL, &algorithm, cert);
+    bool is_own = X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0;
+    print_signature(out, algorithm, !is_own);
     print_uses(out, cert);
 }
 
@@ -202,7 +212,9 @@ static void print_crl(FILE *out, X509_CRL *crl, time_t now)
     print_time(out, "this update", X509_CRL_get0_lastUpdate(crl), now, "not yet valid, in ", "");
     print_time(out, "next update", X509_CRL_get0_nextUpdate(crl), now, "remaining ",
                "stale since ");
-    print_signature(out, X509_CRL_get_signature_nid(crl));
+    const X509_ALGOR *algorithm;
+    X509_CRL_get0_signature(crl, NULL, &algorithm);
+    print_signature(out, algorithm, true);
     STACK_OF(X509_REVOKED) *revoked = X509_CRL_get_REVOKED(crl);
     size_t num = revoked == NULL ? 0 : sk_X509_REVOKED_num(revoked);
     fprintf(out, "revoked: %zu\n", num);
@@ -248,7 +260,9 @@ static bool show_csr(FILE *out, const char *pem, size_t pem_len, const char *wha
     sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
     EVP_PKEY *key = X509_REQ_get_pubkey(csr);
     print_key(out, key);
-    print_signature(out, X509_REQ_get_signature_nid(csr));
+    const X509_ALGOR *algorithm;
+    X509_REQ_get0_signature(csr, NULL, &algorithm);
+    print_signature(out, algorithm, true);
     bool is_signed = key != NULL && X509_REQ_verify(csr, key) == 1;
     fprintf(out, "proof of possession: %s\n", is_signed ? "good" : "wrong");
     EVP_PKEY_free(key);

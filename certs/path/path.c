@@ -57,11 +57,10 @@ static bool names_issuer(const struct search *s, size_t issuer, size_t subject)
                          X509_get_issuer_name(s->nodes[subject].cert)) == 0;
 }
 
-// Whether the issuer's next step down may be the subject. Only what leads to the leaf is looked at,
-// and the leaf signs nothing.
+// Whether the issuer's next step down may be the subject. Only what leads to the leaf is looked at.
 static bool is_step(const struct search *s, size_t issuer, size_t subject)
 {
-    return issuer != subject && issuer != 0 && s->distance[subject] != UNREACHABLE &&
+    return issuer != subject && s->distance[subject] != UNREACHABLE &&
            names_issuer(s, issuer, subject);
 }
 

@@ -44,6 +44,7 @@ def ca(folder, *command):
 def test_a_signing_request_is_judged_by_how_it_is_signed(tmp_path, digest, options, refusal):
     assert ca(tmp_path, "init", "--dir", "ca", "--trust-domain", "prod.example").returncode == 0
     openssl(tmp_path, "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-subj", "/CN=x", f"-{digest}", *options, "-out", "csr")
+    assert ("not accepted in the mesh" in ca(tmp_path, "show", "csr").stdout) == bool(refusal)
     done = ca(tmp_path, "sign-csr", "--dir", "ca", "--csr", "csr", "--id", "spiffe://prod.example/web", "--out-cert", "leaf")
     assert (done.returncode != 0) == bool(refusal) and refusal in done.stdout, done.stdout
 

@@ -487,6 +487,38 @@ Test(path, a_hostile_chain_costs_a_bounded_number_of_signatures, .init = make_ke
     }
 }
 
+// The last of 64 roots of one name is the right one. Key identifiers find it at once; without them
+// each is tried, but not for the copy of it that is sent along.
+Test(path, many_roots_of_one_name_are_not_too_much_work, .init = make_keys, .timeout = 60)
+{
+    for (enum ids ids = WITH_IDS; ids <= NO_IDS; ids++) {
+        struct case_of c = {0};
+        struct err err = {0};
+        EVP_PKEY *right = keys[OLD];
+        struct made root = {"R", "R", OLD, OLD, ids, 50, 0, 0, {0}};
+        add_cert(&c, &(struct made){NULL, "I", LEAF_KEY, I, ids, 2, 0, 0, {0}});
+        add_cert(&c, &(struct made){"I", "R", I, OLD, ids, 5, 0, 0, {0}});
+        for (int i = 0; ids == WITH_IDS && i < 3; i++) {
+            add_cert(&c, &(struct made){"I", "R", I, OLD, ids, 6 + i, 0, 0, {0}});
+        }
+        for (int i = 0; i < 63; i++) {
+            keys[OLD] = mint_key_new(MINT_KEY_P256, &err);
+            add_root(&c, &root);
+            EVP_PKEY_free(keys[OLD]);
+        }
+        keys[OLD] = right;
+        root.end = 10; // the roots that last longer are tried first
+        X509 *last = make(&root);
+        fixture_add_root(c.message, last);
+        c.chain[c.num++] = buffer_of(last);
+        X509_free(last);
+        struct verified_peer peer;
+        enum verify_failure failure = ask(&c, &peer, &err);
+        expect_failure(VERIFY_OK, failure, err, "", ids == WITH_IDS ? "with ids" : "without");
+        cleanup(&c);
+    }
+}
+
 // Three copies of each of three CAs below many copies of a root, and a leaf that none of them may
 // sign for: 27 paths for each root.
 Test(path, a_search_of_many_paths_ends_at_a_number_of_steps, .init = make_keys, .timeout = 60)
