@@ -280,6 +280,120 @@ Test(path_rules, each_rule_is_kept_by_root_intermediate_and_leaf, .timeout = 60)
     EVP_PKEY_free(key);
 }
 
+// What holds further down: up to three CAs below the root, of which the second may have the first
+// one's name (a renewed key, which doesn't count).
+static const struct {
+    const char *name;
+    struct any_extension cas[3][3];
+    size_t num_cas;
+    bool is_self_issued; // the second
+    struct any_extension leaf;
+    const char *words;
+} long_rows[] = {
+    {"a mapping that the CA above inhibits",
+     {{REQUIRED("3006800100810100"), NAMED(P3)}, {NAMED(P3), MAPPED("300a300806022a0306022a04")}},
+     2,
+     false,
+     NAMED(P4),
+     "requires a certificate policy"},
+    {"a mapping that is inhibited from the next CA on",
+     {{REQUIRED("3006800100810101"), NAMED(P3)}, {NAMED(P3), MAPPED("300a300806022a0306022a04")}},
+     2,
+     false,
+     NAMED(P4),
+     NULL},
+    {"a mapping that is inhibited by then",
+     {{REQUIRED("3006800100810101"), NAMED(P3)},
+      {NAMED(P3)},
+      {NAMED(P3), MAPPED("300a300806022a0306022a04")}},
+     3,
+     false,
+     NAMED(P4),
+     "requires a certificate policy"},
+    {"a mapping that would be inhibited by then, below a renewed key",
+     {{REQUIRED("3006800100810101"), NAMED(P3)},
+      {NAMED(P3)},
+      {NAMED(P3), MAPPED("300a300806022a0306022a04")}},
+     3,
+     true,
+     NAMED(P4),
+     NULL},
+    {"any policy of a CA where it is inhibited",
+     {{REQUIRED(NOW_ON), NAMED(P3), ANY_INHIBITED("020100")}, {NAMED(ANY)}},
+     2,
+     false,
+     NAMED(P3),
+     "requires a certificate policy"},
+    {"any policy of a renewed key where it is inhibited",
+     {{REQUIRED(NOW_ON), NAMED(P3), ANY_INHIBITED("020100")}, {NAMED(ANY)}},
+     2,
+     true,
+     NAMED(P3),
+     NULL},
+    {"any policy below a CA that has one alone",
+     {{REQUIRED(NOW_ON), NAMED(P3)}, {NAMED(ANY)}},
+     2,
+     false,
+     NAMED(P4),
+     "requires a certificate policy"},
+    {"a policy required two certificates below",
+     {{REQUIRED(LATER_ON)}},
+     2,
+     false,
+     UNKNOWN(false),
+     "requires a certificate policy"},
+    {"a policy required two certificates below, one of them a renewed key",
+     {{REQUIRED(LATER_ON)}},
+     2,
+     true,
+     UNKNOWN(false),
+     NULL},
+};
+
+Test(path_rules, what_a_ca_demands_holds_for_all_below_it, .timeout = 60)
+{
+    struct err err = {0};
+    EVP_PKEY *keys[4];
+    for (size_t i = 0; i < 4; i++) {
+        keys[i] = mint_key_new(MINT_KEY_P256, &err);
+    }
+    for (size_t i = 0; i < sizeof long_rows / sizeof long_rows[0]; i++) {
+        const char *names[] = {"R", "I", long_rows[i].is_self_issued ? "I" : "J", "K"};
+        size_t num = long_rows[i].num_cas;
+        X509 *certs[4];
+        CRYPTO_BUFFER *chain[4];
+        X509 *root = make(&(struct any_extension){0}, 1, keys[0], keys[0], "R", "R");
+        certs[0] = make(&long_rows[i].leaf, 1, keys[0], keys[num], "web", names[num]);
+        for (size_t k = 0; k < num; k++) {
+            certs[k + 1] =
+                make(long_rows[i].cas[k], 3, keys[k + 1], keys[k], names[k + 1], names[k]);
+        }
+        for (size_t k = 0; k <= num; k++) {
+            uint8_t *der;
+            size_t len;
+            cr_assert(mint_cert_der(&der, &len, certs[k]));
+            chain[k] = CRYPTO_BUFFER_new(der, len, NULL);
+            free(der);
+            X509_free(certs[k]);
+        }
+        struct trust_bundles *bundles = fixture_trust(root, NULL, NULL, NULL);
+        struct verified_peer peer;
+        enum verify_failure failure = verify_peer(&peer, chain, num + 1, bundles, NOW, &err);
+        cr_expect_eq(failure == VERIFY_OK, long_rows[i].words == NULL, "%s: %s: %s",
+                     long_rows[i].name, verify_failure_text(failure), err.text);
+        cr_expect(long_rows[i].words == NULL || strstr(err.text, long_rows[i].words) != NULL,
+                  "%s: %s", long_rows[i].name, err.text);
+        for (size_t k = 0; k <= num; k++) {
+            CRYPTO_BUFFER_free(chain[k]);
+        }
+        trust_bundles_free(bundles);
+        X509_free(root);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        EVP_PKEY_free(keys[i]);
+    }
+}
+
 // 300 constraints on DNS names, and a leaf of 300 DNS names.
 Test(path_rules, comparisons_of_names_have_a_limit, .timeout = 20)
 {
