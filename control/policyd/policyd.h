@@ -9,9 +9,11 @@
 
 #define POLICYD_GRACE_MS 200 // that a stop leaves the streams to end
 // Between renewals of its own certificate; the CRL and old tokens are looked at then, too.
-#define POLICYD_RENEW_MS  1800000
-#define POLICYD_CALLS_MAX 200 // streams of one connection
-#define POLICYD_CONNS_MAX 20000
+#define POLICYD_RENEW_MS   1800000
+#define POLICYD_CALLS_MAX  200 // streams of one connection
+#define POLICYD_CONNS_MAX  20000
+#define POLICYD_CONNS_MIN  64
+#define POLICYD_CONN_BYTES 65536 // that a connection with its stream takes at most, about
 
 // policyd_run serves until SIGTERM or SIGINT. Returns the exit status.
 int policyd_run(const struct policyd_flags *flags);

@@ -334,6 +334,18 @@ const struct h2_peer *grpc_call_peer(const struct grpc_call *call)
     return h2_conn_peer(call->conn->h2);
 }
 
+void grpc_call_prove(struct grpc_call *call)
+{
+    grpc_conn_leave_strangers(call->conn);
+}
+
+void grpc_conn_leave_strangers(struct grpc_conn *conn)
+{
+    if (conn->service != NULL && conn->service->strangers != NULL) {
+        strangers_leave(conn->service->strangers, &conn->stranger);
+    }
+}
+
 struct grpc_conn *grpc_conn_new(void *owner, const struct grpc_limits *limits,
                                 struct grpc_bites *bites)
 {
@@ -356,6 +368,7 @@ void grpc_conn_abandon(struct grpc_conn *conn, enum grpc_code code, const char *
 {
     struct grpc_status status = {.code = code, .message = why};
     list_remove(&conn->link);
+    grpc_conn_leave_strangers(conn);
     conn->owner = NULL;
     h2_conn_abandon(conn->h2, drop_call, &status);
 }

@@ -57,6 +57,10 @@ void grpc_call_resume(struct grpc_call *call);
 // grpc_call_peer says who is at the other end of the call's connection.
 const struct h2_peer *grpc_call_peer(const struct grpc_call *call);
 
+// grpc_call_prove, a server's, says that the call has proved who is at the other end: its
+// connection is no stranger any more (strangers_max).
+void grpc_call_prove(struct grpc_call *call);
+
 // A client's: grpc_call_half_close says that no more messages will come; grpc_call_cancel ends the
 // call with CANCELLED.
 void grpc_call_half_close(struct grpc_call *call);

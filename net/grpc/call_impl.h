@@ -9,10 +9,12 @@
 #include "net/grpc/call.h"
 #include "net/grpc/limits.h"
 #include "net/grpc/message.h"
+#include "net/grpc/strangers.h"
 #include "net/http2/conn.h"
 
 // What a server does with calls, as its connections see it.
 struct grpc_service {
+    struct strangers *strangers;       // borrowed: the server's; NULL: it asks for no proof
     const struct grpc_method *methods; // borrowed
     size_t num_methods;
     void *ctx;           // the server's
@@ -28,6 +30,7 @@ struct grpc_conn {
     struct grpc_limits limits;
     struct grpc_bites *bites; // borrowed: the owner's
     size_t held_bytes;        // of messages not yet delivered
+    struct stranger stranger; // of a server, until a call proves who it is
 };
 
 // A message to send, with its prefix.
@@ -153,6 +156,9 @@ void call_route(struct grpc_call *call);
 // grpc_conn_new, in call.c, makes what h2_conn_connect and h2_conn_accept are then given as owner.
 struct grpc_conn *grpc_conn_new(void *owner, const struct grpc_limits *limits,
                                 struct grpc_bites *bites);
+
+// grpc_conn_leave_strangers is for a connection that has proved who it is, or ends. Twice is fine.
+void grpc_conn_leave_strangers(struct grpc_conn *conn);
 
 // grpc_conn_abandon ends every call with this status (on_end is called inside) and the connection.
 void grpc_conn_abandon(struct grpc_conn *conn, enum grpc_code code, const char *why);

@@ -2,7 +2,7 @@
 //
 // Every limit of a gRPC channel or server: those of its HTTP/2 connections, and one list of its
 // own, from which the struct, the defaults and the names are made. A time of 0 is no limit of that
-// kind; every other value must be positive.
+// kind, and strangers_max of 0 asks no connection for a proof; every other value must be positive.
 #ifndef TABARD_NET_GRPC_LIMITS_H
 #define TABARD_NET_GRPC_LIMITS_H
 
@@ -16,7 +16,10 @@
     X(held_bytes_max, 16u << 20)      /* of messages not yet delivered, a connection */            \
     X(send_queue_bytes_max, 1u << 20) /* not yet taken by the peer, a call */                      \
     X(message_ms, 30000)              /* from a message's first byte to its last */                \
-    X(connections_max, 1024)          /* of a server */
+    X(connections_max, 1024)          /* of a server */                                            \
+    X(strangers_max, 0)             /* those of them that have proved nothing; 0: all are fine */  \
+    X(strangers_of_source_max, 256) /* of one address, IPv6 /64 or Unix user */                    \
+    X(prove_ms, 30000)              /* from accept to the proof */
 
 struct grpc_limits {
     struct h2_limits h2;

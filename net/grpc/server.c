@@ -8,6 +8,8 @@
 #include "base/must.h"
 #include "net/grpc/call_impl.h"
 
+#define PROVE_LOOK_MS 1000 // between looks at the strangers
+
 struct listener {
     union {
         uv_handle_t handle;
@@ -26,7 +28,9 @@ struct grpc_server {
     struct grpc_service service;
     struct listener *listeners; // owned
     struct list conns;
+    struct strangers strangers;
     uv_timer_t grace;
+    uv_timer_t proving; // looks for strangers whose time is over
     void (*on_done)(void *ctx);
     void *on_done_ctx; // borrowed
     unsigned handles_open;
@@ -47,12 +51,17 @@ static struct h2_stream *on_request(void *owner, struct h2_conn *h2)
     return &call_new(owner, &call_server_hooks)->stream;
 }
 
-static void on_grace_closed(uv_handle_t *handle)
+static void on_handle_closed(struct grpc_server *server)
 {
-    struct grpc_server *server = handle->data;
     if (--server->handles_open == 0) {
+        strangers_cleanup(&server->strangers);
         free(server);
     }
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    on_handle_closed(handle->data);
 }
 
 static void on_listener_closed(uv_handle_t *handle)
@@ -63,9 +72,7 @@ static void on_listener_closed(uv_handle_t *handle)
         SSL_CTX_free(listener->ssl_ctx);
     }
     free(listener);
-    if (--server->handles_open == 0) {
-        free(server);
-    }
+    on_handle_closed(server);
 }
 
 static void stop_listening(struct grpc_server *server)
@@ -91,6 +98,7 @@ static void on_closed(void *owner, struct h2_conn *h2, const char *why)
     struct grpc_server *server = conn->owner;
     list_remove(&conn->link);
     if (server != NULL) {
+        grpc_conn_leave_strangers(conn);
         server->stats.num_connections--;
         if (server->is_shutting_down && list_is_empty(&server->conns)) {
             uv_timer_start(&server->grace, on_nothing_left, 0, 0);
@@ -105,6 +113,57 @@ static void on_closed(void *owner, struct h2_conn *h2, const char *why)
 static const struct h2_conn_hooks conn_hooks = {
     .accepts_peer = accepts_peer, .on_request = on_request, .on_closed = on_closed};
 
+// Ends a connection that has proved nothing, for the sake of others.
+static void end_stranger(struct grpc_server *server, struct stranger *stranger,
+                         enum grpc_limit limit)
+{
+    struct grpc_conn *conn = LIST_OF(stranger, struct grpc_conn, stranger);
+    server->stats.bites.num[limit]++;
+    server->stats.num_connections--;
+    grpc_conn_abandon(conn, GRPC_RESOURCE_EXHAUSTED, grpc_limit_name(limit));
+}
+
+// Makes room for one connection more: where there are too many connections, or strangers among
+// them, the stranger that has been here for longest goes. false: there is no stranger.
+static bool make_room(struct grpc_server *server)
+{
+    const struct grpc_limits *limits = &server->config.limits;
+    struct stranger *oldest =
+        server->service.strangers == NULL ? NULL : strangers_oldest(&server->strangers);
+    if (server->stats.num_connections >= limits->connections_max) {
+        if (oldest == NULL) {
+            server->stats.bites.num[GRPC_LIMIT_connections_max]++;
+            return false;
+        }
+        end_stranger(server, oldest, GRPC_LIMIT_connections_max);
+    } else if (oldest != NULL && server->strangers.num >= limits->strangers_max) {
+        end_stranger(server, oldest, GRPC_LIMIT_strangers_max);
+    }
+    return true;
+}
+
+static void on_proving(uv_timer_t *timer)
+{
+    struct grpc_server *server = timer->data;
+    uint64_t now = uv_now(timer->loop);
+    struct stranger *oldest;
+    while ((oldest = strangers_oldest(&server->strangers)) != NULL &&
+           now - oldest->since_ms >= server->config.limits.prove_ms) {
+        end_stranger(server, oldest, GRPC_LIMIT_prove_ms);
+    }
+}
+
+// Has a new connection count as a stranger until a call proves who it is.
+static void add_stranger(struct grpc_server *server, struct grpc_conn *conn)
+{
+    strangers_join(&server->strangers, &conn->stranger, h2_conn_peer(conn->h2),
+                   uv_now(server->config.loop));
+    if (conn->stranger.slot->num > server->config.limits.strangers_of_source_max) {
+        end_stranger(server, strangers_oldest_of(&conn->stranger),
+                     GRPC_LIMIT_strangers_of_source_max);
+    }
+}
+
 static void on_connection(uv_stream_t *stream, int status)
 {
     struct listener *listener = stream->data;
@@ -114,8 +173,7 @@ static void on_connection(uv_stream_t *stream, int status)
         server->stats.num_refused++;
         return;
     }
-    if (server->stats.num_connections >= server->config.limits.connections_max) {
-        server->stats.bites.num[GRPC_LIMIT_connections_max]++;
+    if (!make_room(server)) {
         server->stats.num_refused++;
         h2_conn_refuse(stream);
         return;
@@ -135,6 +193,23 @@ static void on_connection(uv_stream_t *stream, int status)
     }
     list_push(&server->conns, &conn->link);
     server->stats.num_connections++;
+    if (server->service.strangers != NULL) {
+        add_stranger(server, conn);
+    }
+}
+
+static void watch_strangers(struct grpc_server *server)
+{
+    const struct grpc_limits *limits = &server->config.limits;
+    uint32_t look_ms = limits->prove_ms < PROVE_LOOK_MS ? limits->prove_ms : PROVE_LOOK_MS;
+    if (limits->strangers_max > 0) {
+        strangers_init(&server->strangers);
+        server->service.strangers = &server->strangers;
+    }
+    if (limits->strangers_max > 0 && look_ms > 0) {
+        uv_timer_start(&server->proving, on_proving, look_ms, look_ms);
+        uv_unref((uv_handle_t *)&server->proving); // it keeps no loop alive
+    }
 }
 
 struct grpc_server *grpc_server_new(const struct grpc_server_config *config, struct err *err)
@@ -153,8 +228,10 @@ struct grpc_server *grpc_server_new(const struct grpc_server_config *config, str
                                             .ctx = config->ctx,
                                             .num_calls = &server->stats.num_calls};
     uv_timer_init(config->loop, &server->grace);
-    server->grace.data = server;
-    server->handles_open = 1;
+    uv_timer_init(config->loop, &server->proving);
+    server->grace.data = server->proving.data = server;
+    server->handles_open = 2;
+    watch_strangers(server);
     return server;
 }
 
@@ -264,7 +341,8 @@ void grpc_server_free(struct grpc_server *server)
     server->on_done = NULL;
     stop_listening(server);
     abandon_all(server);
-    uv_close((uv_handle_t *)&server->grace, on_grace_closed);
+    uv_close((uv_handle_t *)&server->grace, on_timer_closed);
+    uv_close((uv_handle_t *)&server->proving, on_timer_closed);
 }
 
 const struct grpc_server_stats *grpc_server_stats(const struct grpc_server *server)

@@ -41,6 +41,7 @@ void h2_conn_fail(struct h2_conn *conn, uint32_t code, const char *format, ...)
     vreason(conn, format, args);
     va_end(args);
     h2_conn_leave(conn);
+    invariant(conn->session != NULL);
     nghttp2_session_terminate_session(conn->session, code);
     h2_conn_wake(conn);
 }
@@ -145,7 +146,9 @@ static void tell_owner(struct h2_conn *conn)
 static void check_done(struct h2_conn *conn)
 {
     if (conn->life < H2_LOST &&
-        (nghttp2_session_want_read(conn->session) || nghttp2_session_want_write(conn->session))) {
+        (conn->session == NULL ||
+         (!conn->is_deaf && nghttp2_session_want_read(conn->session) != 0) ||
+         nghttp2_session_want_write(conn->session) != 0)) {
         return;
     }
     h2_conn_leave(conn);
@@ -202,7 +205,7 @@ void h2_conn_advance(struct h2_conn *conn)
     tell_owner(conn);
     do {
         give_turns(conn);
-        if (conn->life < H2_LOST) {
+        if (conn->life < H2_LOST && conn->session != NULL) {
             has_more = pull_output(conn);
         }
     } while (!list_is_empty(&conn->ready) && conn->life < H2_OVER);
@@ -227,6 +230,9 @@ static void on_open(void *ctx)
 {
     struct h2_conn *conn = ctx;
     struct err err = {{0}, {0}};
+    if (conn->session == NULL) {
+        h2_session_new(conn);
+    }
     if (!conn->is_abandoned && conn->hooks->accepts_peer != NULL &&
         !conn->hooks->accepts_peer(conn->owner, &conn->transport.peer, &err)) {
         h2_conn_reason(conn, "the peer is refused: %s", err.text);
@@ -239,12 +245,12 @@ static void on_bytes(void *ctx, const uint8_t *bytes, size_t len)
 {
     struct h2_conn *conn = ctx;
     conn->heard_ms = h2_conn_now(conn);
-    if (conn->life >= H2_LOST || conn->linger_since_ms != 0) {
+    if (conn->life >= H2_LOST || conn->linger_since_ms != 0 || conn->is_deaf) {
         h2_conn_wake(conn);
         return;
     }
     ssize_t taken = nghttp2_session_mem_recv(conn->session, bytes, len);
-    if (taken < 0) {
+    if (taken < 0 && !conn->is_deaf) {
         h2_conn_reason(conn, "the peer broke HTTP/2: %s", nghttp2_strerror((int)taken));
         h2_conn_lose(conn);
     }
@@ -288,7 +294,9 @@ static struct h2_conn *conn_new(const struct h2_conn_config *config, bool is_ser
     conn->control_tokens = config->limits.control_frames_burst;
     conn->control_refill_ms = uv_now(config->loop);
     conn->armed_ms = UINT64_MAX;
-    h2_session_new(conn);
+    if (!is_server) {
+        h2_session_new(conn);
+    }
     uv_idle_init(config->loop, &conn->idle);
     uv_timer_init(config->loop, &conn->timer);
     conn->idle.data = conn;
@@ -299,6 +307,9 @@ static struct h2_conn *conn_new(const struct h2_conn_config *config, bool is_ser
         conn->idle_since_ms = h2_conn_now(conn);
     }
     h2_conn_due(conn, conn->opening_since_ms + config->limits.open_ms);
+    if (is_server && config->limits.hello_ms > 0) {
+        h2_conn_due(conn, conn->opening_since_ms + config->limits.hello_ms);
+    }
     return conn;
 }
 
@@ -350,6 +361,11 @@ void h2_conn_shutdown(struct h2_conn *conn)
     }
     h2_conn_leave(conn);
     conn->told = H2_TOLD_LEAVING; // it knows, and a server need not know that it is open
+    if (conn->session == NULL) {
+        h2_conn_lose(conn);
+        h2_conn_wake(conn);
+        return;
+    }
     nghttp2_submit_shutdown_notice(conn->session);
     conn->shutdown_since_ms = h2_conn_now(conn);
     h2_conn_due(conn, conn->shutdown_since_ms + conn->limits.keepalive_answer_ms);
@@ -377,14 +393,16 @@ void h2_conn_abandon(struct h2_conn *conn, void (*drop)(struct h2_stream *stream
     conn->is_abandoned = true; // before any hook: the owner is going
     memcpy(conn->own_bites, conn->bites, sizeof conn->own_bites);
     conn->bites = conn->own_bites;
-    nghttp2_session_terminate_session(conn->session, NGHTTP2_NO_ERROR);
+    if (conn->session != NULL) {
+        nghttp2_session_terminate_session(conn->session, NGHTTP2_NO_ERROR);
+    }
     while (!list_is_empty(&conn->streams)) {
         struct h2_stream *stream = LIST_OF(conn->streams.next, struct h2_stream, link);
         h2_stream_forget(stream);
         drop(stream, ctx);
         invariant(conn->streams.next != &stream->link);
     }
-    if (conn->life < H2_LOST) {
+    if (conn->life < H2_LOST && conn->session != NULL) {
         pull_output(conn);
         transport_flush(&conn->transport);
     }

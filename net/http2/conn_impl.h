@@ -26,7 +26,7 @@ struct h2_conn {
     uv_idle_t idle; // h2_conn_wake: runs before the loop waits, whoever woke it
     uv_timer_t timer;
     unsigned handles_open;
-    nghttp2_session *session;          // owned
+    nghttp2_session *session;          // owned; NULL: of a server that isn't open yet
     const struct h2_conn_hooks *hooks; // borrowed
     void *owner;                       // borrowed
     struct h2_limits limits;
@@ -45,6 +45,7 @@ struct h2_conn {
     uint64_t ping_since_ms; // our PING waits for its answer since
     uint64_t shutdown_since_ms;
     uint64_t linger_since_ms;
+    uint32_t list_bytes; // of the header list under way, whatever stream it is for
     uint32_t control_tokens;
     uint64_t control_refill_ms;
 
@@ -53,6 +54,7 @@ struct h2_conn {
     enum h2_told told;
     bool is_server;
     bool is_open;      // the peer's SETTINGS came
+    bool is_deaf;      // what still comes isn't looked at: the peer has done harm
     bool is_abandoned; // the owner hears only of the end
     bool is_advancing; // h2_conn_advance is on the stack
 };

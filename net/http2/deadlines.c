@@ -83,7 +83,10 @@ void h2_conn_check_deadlines(struct h2_conn *conn)
     const struct h2_limits *limits = &conn->limits;
     uint64_t now = h2_conn_now(conn);
     uint64_t next = UINT64_MAX;
-    if (is_late(conn->opening_since_ms, limits->open_ms, now, &next)) {
+    if (transport_awaits_hello(&conn->transport) &&
+        is_late(conn->opening_since_ms, limits->hello_ms, now, &next)) {
+        lose(conn, H2_LIMIT_hello_ms, "the peer sent no ClientHello", limits->hello_ms);
+    } else if (is_late(conn->opening_since_ms, limits->open_ms, now, &next)) {
         lose(conn, H2_LIMIT_open_ms, "the peer didn't start HTTP/2", limits->open_ms);
     }
     if (conn->transport.is_writing &&

@@ -41,8 +41,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     struct h2_conn *conn = ctx;
     bool is_message =
         (hd->type == NGHTTP2_DATA && (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM))) ||
-        hd->type == NGHTTP2_HEADERS || hd->type == NGHTTP2_CONTINUATION ||
-        hd->type == NGHTTP2_GOAWAY;
+        hd->type == NGHTTP2_HEADERS || hd->type == NGHTTP2_GOAWAY;
     bool is_answer = (hd->type == NGHTTP2_PING || hd->type == NGHTTP2_SETTINGS) &&
                      (hd->flags & NGHTTP2_FLAG_ACK);
     if (!is_message && !is_answer) {
@@ -60,6 +59,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct h2_conn *conn = ctx;
     struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
+    conn->list_bytes = 0;
     if (stream != NULL) {
         stream->list_bytes = 0;
     }
@@ -105,6 +105,15 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     struct h2_conn *conn = ctx;
     struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
     (void)flags;
+    // A few bytes of HPACK may stand for many (RFC 7541, section 7.3), and each costs time.
+    conn->list_bytes += (uint32_t)(name_len + value_len + HEADER_OVERHEAD);
+    if (conn->list_bytes > conn->limits.list_bytes_max) {
+        h2_conn_bite(conn, H2_LIMIT_list_bytes_max);
+        h2_conn_fail(conn, NGHTTP2_ENHANCE_YOUR_CALM,
+                     "a header list of more than list_bytes_max (%u)", conn->limits.list_bytes_max);
+        conn->is_deaf = true;
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     if (stream == NULL) {
         return 0;
     }

@@ -11,6 +11,8 @@
 // bites.
 #define H2_LIMITS(X)                                                                               \
     X(header_bytes_max, 8192)        /* of one header list received, as RFC 9113 counts it */      \
+    X(list_bytes_max, 32768)         /* of one header list, or the connection ends */              \
+    X(hello_ms, 3000)                /* from accept to the whole ClientHello */                    \
     X(streams_max, 100)              /* at a time that the peer may open, a connection */          \
     X(window_bytes, 1u << 20)        /* a stream's receive window: what comes unconsumed */        \
     X(open_ms, 10000)                /* from connect or accept to the peer's SETTINGS */           \

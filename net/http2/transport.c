@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/log.h"
+
 #define READ_BYTES 65536
 
 void transport_end(struct transport *transport, const char *why)
@@ -21,6 +23,7 @@ void transport_end(struct transport *transport, const char *why)
 void transport_write(struct transport *transport, const uint8_t *bytes, size_t len)
 {
     if (!transport->is_ended && !transport->is_closing && !transport->is_finished) {
+        invariant(transport->hello_ctx == NULL); // nothing is said before the hello
         bytes_push(transport->ssl != NULL ? &transport->plain : &transport->out, bytes, len);
     }
 }
@@ -126,11 +129,19 @@ void transport_finish(struct transport *transport)
     transport_flush(transport);
 }
 
+bool transport_awaits_hello(const struct transport *transport)
+{
+    return transport->hello_ctx != NULL;
+}
+
 static void on_close(uv_handle_t *handle)
 {
     struct transport *transport = handle->data;
     SSL_free(transport->ssl);
+    SSL_CTX_free(transport->hello_ctx);
     transport->ssl = NULL;
+    transport->hello_ctx = NULL;
+    bytes_cleanup(&transport->hello);
     bytes_cleanup(&transport->plain);
     bytes_cleanup(&transport->out);
     bytes_cleanup(&transport->writing);
@@ -165,13 +176,16 @@ static void on_read(uv_stream_t *stream, ssize_t num, const uv_buf_t *buf)
     if (num == 0) {
         return;
     }
-    if (transport->ssl == NULL) {
+    if (transport->ssl == NULL && transport->hello_ctx == NULL) {
         transport->hooks->on_bytes(transport->ctx, (const uint8_t *)buf->base, (size_t)num);
         return;
     }
     transport->in = (const uint8_t *)buf->base;
     transport->in_len = (size_t)num;
-    transport_tls_step(transport);
+    if (transport->ssl != NULL || transport_tls_hello(transport)) {
+        transport_tls_step(transport);
+        bytes_cleanup(&transport->hello);
+    }
     transport->in = NULL;
     transport->in_len = 0;
 }
@@ -274,7 +288,8 @@ bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CT
         return err_set(err, "cannot accept the connection: %s", uv_strerror(status));
     }
     if (ssl_ctx != NULL) {
-        return transport_tls_start(transport, ssl_ctx, true, NULL, err);
+        transport_tls_await(transport, ssl_ctx);
+        return true;
     }
     transport->is_open = true; // without on_open: its user is told by the return
     return true;

@@ -56,7 +56,9 @@ struct transport {
     uv_shutdown_t shutdown;
     const struct transport_hooks *hooks; // borrowed
     void *ctx;                           // borrowed
-    SSL *ssl;                            // owned; NULL in the clear
+    SSL *ssl;           // owned; NULL in the clear, and for a server until the ClientHello is there
+    SSL_CTX *hello_ctx; // counted; a server's, until then
+    struct bytes hello; // the record with the ClientHello, as far as it has come
     struct h2_peer peer;
     const uint8_t *in; // what TLS may read now, borrowed from the read under way
     size_t in_len;
@@ -89,6 +91,10 @@ void transport_write(struct transport *transport, const uint8_t *bytes, size_t l
 void transport_flush(struct transport *transport);
 bool transport_has_room(const struct transport *transport);
 bool transport_is_idle(const struct transport *transport); // everything is with the kernel
+
+// transport_awaits_hello says whether a client under TLS has not sent its ClientHello yet. Until
+// then there is no TLS object, which takes most of what a connection takes.
+bool transport_awaits_hello(const struct transport *transport);
 
 // transport_finish ends our direction, with close_notify and FIN, behind what was queued.
 void transport_finish(struct transport *transport);

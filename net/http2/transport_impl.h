@@ -14,6 +14,11 @@ void transport_end(struct transport *transport, const char *why);
 bool transport_tls_start(struct transport *transport, SSL_CTX *ctx, bool is_server,
                          const char *server_name, struct err *err);
 
+// transport_tls_await has a server wait for the ClientHello; transport_tls_hello takes what came,
+// and returns whether it is there: transport->in is then all of it. false, too, when it failed.
+void transport_tls_await(struct transport *transport, SSL_CTX *ctx);
+bool transport_tls_hello(struct transport *transport);
+
 // transport_tls_step handshakes and reads as far as transport->in goes.
 void transport_tls_step(struct transport *transport);
 

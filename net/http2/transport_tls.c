@@ -10,7 +10,10 @@
 #include "base/log.h"
 #include "base/must.h"
 
-#define RECORD_PLAINTEXT_MAX 16384 // RFC 8446, section 5.1
+// RFC 8446, section 5.1
+#define RECORD_PLAINTEXT_MAX 16384
+#define RECORD_HEADER_LEN    5
+#define RECORD_HANDSHAKE     22
 
 static int on_bio_read(BIO *bio, char *out, int len)
 {
@@ -75,6 +78,48 @@ bool transport_tls_start(struct transport *transport, SSL_CTX *ctx, bool is_serv
         (server_name != NULL && SSL_set_tlsext_host_name(ssl, server_name) != 1)) {
         return err_set(err, "the TLS server name can't be used");
     }
+    return true;
+}
+
+void transport_tls_await(struct transport *transport, SSL_CTX *ctx)
+{
+    SSL_CTX_up_ref(ctx);
+    transport->hello_ctx = ctx;
+}
+
+// Says how many bytes the first record has; 0: that can't be told yet. What is no handshake record
+// is left to TLS at once, which refuses it.
+static size_t first_record_len(const struct bytes *hello)
+{
+    if (hello->len > 0 && hello->at[0] != RECORD_HANDSHAKE) {
+        return 1;
+    }
+    return hello->len < RECORD_HEADER_LEN
+               ? 0
+               : RECORD_HEADER_LEN + ((size_t)hello->at[3] << 8 | hello->at[4]);
+}
+
+bool transport_tls_hello(struct transport *transport)
+{
+    struct bytes *hello = &transport->hello;
+    struct err err = {{0}, {0}};
+    // One read at most follows what makes a record whole, so this is bounded.
+    bytes_push(hello, transport->in, transport->in_len);
+    transport->in_len = 0;
+    size_t len = first_record_len(hello);
+    if (len == 0 || hello->len < len) {
+        return false;
+    }
+    SSL_CTX *ctx = transport->hello_ctx;
+    transport->hello_ctx = NULL;
+    bool ok = transport_tls_start(transport, ctx, true, NULL, &err);
+    SSL_CTX_free(ctx);
+    if (!ok) {
+        transport_end(transport, err.text);
+        return false;
+    }
+    transport->in = hello->at;
+    transport->in_len = hello->len;
     return true;
 }
 

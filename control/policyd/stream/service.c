@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/policyd/stream/service.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -307,6 +308,21 @@ void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t
             session_finish(session, SERVICE_END_REVOKED, GRPC_PERMISSION_DENIED, err.text);
         }
     }
+}
+
+void service_disconnected(void *ctx, const struct h2_peer *peer, const char *why)
+{
+    struct service *service = ctx;
+    char address[ADDR_TEXT_MAX], quoted[1024];
+    uint64_t passed_over = 0;
+    if (why[0] == '\0' || strcmp(why, "the peer closed the connection") == 0 ||
+        !log_allowed(&service->disconnect_log, uv_now(service->loop), SERVICE_LOG_MS,
+                     &passed_over)) {
+        return;
+    }
+    log_info("msg=\"connection ended\" peer=%s passed_over=%" PRIu64 " error=%s",
+             peer->is_unix ? "unix" : addr_text(&peer->addr, address), passed_over,
+             log_quote(quoted, sizeof quoted, why));
 }
 
 bool service_permits(void *ctx, const char *id, const struct ip *ip)

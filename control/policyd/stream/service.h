@@ -11,6 +11,7 @@
 
 #include "net/grpc/server.h"
 #include "base/data/list.h"
+#include "base/log.h"
 #include "control/policyd/stream/admit.h"
 #include "control/policyd/stream/share.h"
 #include "control/policyd/ca/issue.h"
@@ -36,6 +37,7 @@
     1000 // a request that comes sooner after a wait was told counts as refused
 #define SERVICE_AGAIN_MS_MIN 10000 // from a refusal to the same once more: time too makes right
 #define SERVICE_AGAIN_MS_MAX 300000
+#define SERVICE_LOG_MS       10000 // between two lines on connections that ended
 #define SERVICE_SWEEP_MS     60000 // between looks at the shares
 #define SERVICE_PUSHES       16    // that are timed at once
 
@@ -105,6 +107,7 @@ struct service {
     struct list strangers; // those not admitted yet, oldest first
     struct shares shares;
     uint64_t swept_ms;
+    struct log_limit disconnect_log;
     struct list lost_claims; // of lost_claim, oldest first
     uint64_t num_sessions_made;
     struct service_stats stats;
@@ -131,6 +134,10 @@ void service_set_trust(struct service *service, struct ca_trust *trust, uint64_t
 
 // service_permits says whether an identity may be at an address.
 bool service_permits(void *ctx, const char *id, const struct ip *ip);
+
+// service_disconnected is the server's on_disconnect: it logs why connections end, one line in a
+// while.
+void service_disconnected(void *ctx, const struct h2_peer *peer, const char *why);
 
 uint64_t service_now_us(void); // since 1970
 

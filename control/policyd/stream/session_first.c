@@ -215,6 +215,7 @@ void session_first(struct session *session, const Tabard__V1__SubscribeRequest *
     service->stats.admitted[ADMIT_OK]++;
     session->has_joined = true;
     list_remove(&session->stranger_link);
+    grpc_call_prove(session->call);
     share_join(&service->shares, &session->in_share, session->id);
     make_room(session->in_share.share);
     if (!world_join(&service->world, &session->viewer, session->id, &err)) {

@@ -56,6 +56,30 @@ Test(limits, a_header_list_without_end_is_cut_off)
     raw_stop(&raw, &rig);
 }
 
+// One long header is put into the table once, and then named again by one byte each time.
+Test(limits, a_few_bytes_that_stand_for_a_huge_header_list_end_the_connection)
+{
+    struct rig rig = {.num_ready = 0};
+    struct raw_frame frame;
+    // POST, http, "/", :authority a, and x with a value of 3,000 bytes.
+    uint8_t block[12 + 3000] = {0x83, 0x86, 0x84, 1, 1, 'a', 0x40, 1, 'x', 0x7f, 0xb9, 0x16};
+    uint8_t bomb[12000] = {0x83, 0x86, 0x84, 1, 1, 'a'};
+    memset(block + 12, 'a', sizeof block - 12);
+    memset(bomb + 6, 0xbe, sizeof bomb - 6); // the newest of the table
+    raw_play_client(&raw, &rig, NULL, true);
+    raw_frame(&raw, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM, 1, block,
+              sizeof block);
+    raw_frame(&raw, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM, 3, bomb,
+              sizeof bomb);
+    cr_assert(raw_expect(&raw, NGHTTP2_GOAWAY, -1, &frame));
+    cr_expect_eq(raw_u32(frame.payload + 4), NGHTTP2_ENHANCE_YOUR_CALM);
+    cr_expect(raw_at_end(&raw));
+    cr_assert(rig_wait(&rig, &rig.num_disconnects, 1));
+    cr_expect_not_null(strstr(rig.disconnect_why, "list_bytes_max"), "%s", rig.disconnect_why);
+    cr_expect_eq(grpc_server_stats(rig.server)->bites.num[H2_LIMIT_list_bytes_max], 1);
+    raw_stop(&raw, &rig);
+}
+
 Test(limits, floods_of_frames_without_a_message_are_answered_with_goaway)
 {
     static const uint8_t eight[8] = {0};

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/process.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "tests/unit/support/temp.h"
+
+static void put(const char *folder, const char *name, const char *text)
+{
+    char path[2 * TEMP_PATH_BYTES];
+    snprintf(path, sizeof path, "%s", temp_folder);
+    for (const char *part = folder; part != NULL && *part != '\0';) {
+        const char *end = strchr(part + 1, '/');
+        int len = end == NULL ? (int)strlen(part) : (int)(end - part);
+        size_t at = strlen(path);
+        snprintf(path + at, sizeof path - at, "%.*s", len, part);
+        mkdir(path, 0700);
+        part = end;
+    }
+    temp_write(path, name, text, strlen(text));
+}
+
+TestSuite(process, .timeout = 10, .init = temp_set_up, .fini = temp_tear_down);
+
+Test(process, the_least_memory_of_a_group_and_those_above_it_counts)
+{
+    put("/a/b", "memory.max", "5000\n");
+    put("/a", "memory.max", "max\n");
+    cr_expect_eq(process_memory_max_at(temp_folder, "0::/a/b\n"), 5000);
+    put("/a", "memory.max", "3000\n");
+    cr_expect_eq(process_memory_max_at(temp_folder, "0::/a/b\n"), 3000);
+    cr_expect_eq(process_memory_max_at(temp_folder, "0::/\n"), UINT64_MAX);
+    put("/memory/pod", "memory.limit_in_bytes", "7000\n");
+    cr_expect_eq(process_memory_max_at(temp_folder, "3:cpu:/x\n5:memory:/pod\n"), 7000);
+    cr_expect_eq(process_memory_max_at(temp_folder, "nonsense\n\n0:\n"), UINT64_MAX);
+    cr_expect_gt(process_memory_max(), 0);
+}
+
+Test(process, some_descriptors_are_kept_for_everything_else)
+{
+    static const struct {
+        rlim_t limit;
+        uint32_t expected;
+    } rows[] = {{100, 75}, {1024, 768}, {4096, 3840}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct rlimit limit;
+        cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = rows[i].limit;
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        cr_expect_eq(process_descriptors_max(), rows[i].expected);
+    }
+}
