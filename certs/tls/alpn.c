@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "certs/tls/alpn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,6 +78,40 @@ const uint8_t *alpn_find(const uint8_t *wire, size_t len, const void *name, size
         at += have_len;
     }
     return NULL;
+}
+
+size_t alpn_bound(char *buf, const struct addr *called)
+{
+    char text[ADDR_TEXT_MAX];
+    const struct addr anywhere = {.ip = called->ip, .port = called->port};
+    int len = snprintf(buf, ALPN_BOUND_MAX, ALPN_MESH "/%s", addr_text(&anywhere, text));
+    return len < 0 ? 0 : (size_t)len;
+}
+
+enum alpn_binding alpn_binding_of(const uint8_t *offered, size_t offered_len,
+                                  const struct addr *reached, const uint8_t **out_name,
+                                  uint8_t *out_name_len)
+{
+    char own[ALPN_BOUND_MAX];
+    const size_t own_len = alpn_bound(own, reached);
+    *out_name = alpn_find(offered, offered_len, own, own_len);
+    *out_name_len = (uint8_t)own_len;
+    if (*out_name != NULL) {
+        return ALPN_BOUND;
+    }
+    for (size_t at = 0; at < offered_len;) {
+        size_t len = offered[at++];
+        if (len > offered_len - at) {
+            break;
+        }
+        if (len >= sizeof ALPN_MESH && memcmp(offered + at, ALPN_MESH "/", sizeof ALPN_MESH) == 0) {
+            *out_name = offered + at;
+            *out_name_len = (uint8_t)len;
+            return ALPN_ELSEWHERE;
+        }
+        at += len;
+    }
+    return ALPN_UNBOUND;
 }
 
 bool alpn_select(const struct alpn_list *ours, const uint8_t *offered, size_t offered_len,

@@ -30,11 +30,6 @@ static const char groups[] = "X25519MLKEM768:X25519:P-256";
 static const char groups[] = "X25519:P-256";
 #endif
 
-// The ALPN names that a client offers where its destination names none. HTTP servers that know no
-// mesh (nginx, Go's) refuse a list of which they know no name, so the list ends with one that they
-// know. h2 is not among them: a server may select it, and the service might not speak it.
-static const char alpn_offer[] = "\x08tabard/1\x08http/1.1";
-
 static bool err_of_library(struct err *err, const char *what)
 {
     char text[256];
@@ -104,7 +99,7 @@ static bool set_mesh(SSL_CTX *ctx, const struct context_options *options, struct
     // GREASE keeps other implementations tolerant of what we don't know yet (RFC 8701).
     SSL_CTX_set_grease_enabled(ctx, 1);
     // Zero means success here, unlike everywhere else in this library.
-    if (SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)alpn_offer, sizeof alpn_offer - 1) != 0) {
+    if (SSL_CTX_set_alpn_protos(ctx, (const uint8_t *)ALPN_USUAL, sizeof ALPN_USUAL - 1) != 0) {
         return err_of_library(err, "the ALPN name was not taken");
     }
     return true;

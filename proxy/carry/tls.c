@@ -272,6 +272,22 @@ bool tls_alert(struct side *side, enum tls_alert alert)
     return side->has_alert;
 }
 
+static enum reason reason_of_alert(int alert, const char **out_detail)
+{
+    *out_detail = SSL_alert_desc_string_long(alert);
+    switch (alert) {
+    case SSL_AD_NO_APPLICATION_PROTOCOL:
+        return REASON_ALPN_REFUSED;
+    case SSL_AD_UNRECOGNIZED_NAME:
+        *out_detail = "the server says that it was reached at another address than the one that "
+                      "was called: something leads connections elsewhere, or translates the "
+                      "address (see the destination's binding)";
+        return REASON_MISDIRECTED;
+    default:
+        return REASON_PEER_ALERT;
+    }
+}
+
 enum reason tls_reason(const char **out_detail)
 {
     *out_detail = NULL;
@@ -282,9 +298,7 @@ enum reason tls_reason(const char **out_detail)
     *out_detail = ERR_reason_error_string(error);
     int code = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
     if (code >= SSL_AD_REASON_OFFSET) {
-        int alert = code - SSL_AD_REASON_OFFSET;
-        *out_detail = SSL_alert_desc_string_long(alert);
-        return alert == SSL_AD_NO_APPLICATION_PROTOCOL ? REASON_ALPN_REFUSED : REASON_PEER_ALERT;
+        return reason_of_alert(code - SSL_AD_REASON_OFFSET, out_detail);
     }
     switch (code) {
     case SSL_R_NO_APPLICATION_PROTOCOL:

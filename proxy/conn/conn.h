@@ -78,6 +78,7 @@ struct conn {
     bool is_waiting_for_port : 1; // CONNECT: no local port is free (proxy/conn/dial.h)
     struct addr source;
     struct addr destination;
+    struct addr reached;        // the address by which the caller came here
     uint64_t dial_ms;           // is_waiting_for_port: when to try again
     uint16_t port;              // inbound: the application's, as policies name it
     int rule;                   // that decided; -1: none

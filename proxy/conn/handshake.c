@@ -89,6 +89,9 @@ static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
     struct handshake *handshake = handshake_of(ssl);
     const struct chain chain = chain_lent(SSL_get0_peer_certificates(ssl));
     handshake->reason = verify(handshake, chain.certs, chain.num);
+    if (handshake->reason == REASON_NONE && !protocol_is_good(handshake)) {
+        handshake->reason = REASON_UNBOUND; // before our own certificate is shown
+    }
     if (handshake->reason == REASON_NONE) {
         return ssl_verify_ok;
     }
@@ -119,17 +122,18 @@ const struct context_hooks handshake_hooks = {
 };
 
 void handshake_begin(struct handshake *handshake, struct conn_env *env, struct side *side,
-                     const struct addr *remote, uint16_t port, bool is_server)
+                     const struct addr *remote, const struct addr *reached, uint16_t port)
 {
     *handshake = (struct handshake){
         .env = env,
         .side = side,
         .remote = remote,
+        .reached = reached,
         .port = port,
-        .is_server = is_server,
+        .is_server = reached != NULL,
         .sign = {.owner = side->owner, .on_done = side->on_change},
     };
-    if (is_server) {
+    if (handshake->is_server) {
         queue_enter(handshake);
     }
 }

@@ -36,12 +36,14 @@ enum handshake_hello { HELLO_WAIT, HELLO_OURS, HELLO_FOREIGN, HELLO_FAILED };
 
 // Zero state before handshake_begin and after handshake_over.
 struct handshake {
-    struct conn_env *env;      // borrowed from the worker
-    struct side *side;         // borrowed from the holder
-    const struct addr *remote; // borrowed from the holder: the peer's address. A client's
-                               // destination: who answers there must be one of its identities
-    uint16_t port;             // of a server: the application's, as policies name it
-    struct snapshot *snapshot; // counted: the one whose certificate is shown, once TLS has begun
+    struct conn_env *env;       // borrowed from the worker
+    struct side *side;          // borrowed from the holder
+    const struct addr *remote;  // borrowed from the holder: the peer's address. A client's
+                                // destination: who answers there must be one of its identities
+    uint16_t port;              // of a server: the application's, as policies name it
+    const struct addr *reached; // borrowed from the holder. Of a server: the address by which the
+                                // caller came
+    struct snapshot *snapshot;  // counted: the one whose certificate is shown, once TLS has begun
     struct ticket ticket;
     struct sign_job sign;
     struct peer *peer;   // counted, see handshake_take_peer
@@ -59,7 +61,7 @@ struct handshake {
 // first handshake_step; a server's when it is its turn, and the whole ClientHello is in `in`, which
 // is to be read meanwhile. `port` is the application's, and a server's only.
 void handshake_begin(struct handshake *handshake, struct conn_env *env, struct side *side,
-                     const struct addr *remote, uint16_t port, bool is_server);
+                     const struct addr *remote, const struct addr *reached, uint16_t port);
 
 // handshake_admit asks for a client's turn. false: not yet, or never (handshake_refusal says so);
 // on_change is called then.

@@ -72,6 +72,7 @@ static enum step_result step_origin(struct conn *conn)
         return ended(conn, REASON_NO_ORIGIN, strerror(errno));
     }
     conn->source = origin.peer;
+    conn->reached = is_intercepted ? origin.original : origin.local;
     if (!is_intercepted) {
         return STEP_NEXT; // the listener's specification names the destination
     }
@@ -143,7 +144,8 @@ static void begin_handshake(struct conn *conn)
     if (conn->handshake.env == NULL) {
         bool is_server = conn->direction == DIRECTION_INBOUND;
         handshake_begin(&conn->handshake, conn->env, conn->mesh,
-                        is_server ? &conn->source : &conn->destination, conn->port, is_server);
+                        is_server ? &conn->source : &conn->destination,
+                        is_server ? &conn->reached : NULL, conn->port);
     }
 }
 

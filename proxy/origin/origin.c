@@ -39,13 +39,13 @@ bool origin_read(struct origin *out, int fd, bool is_intercepted)
         !addr_from_sockaddr(&out->peer, (const struct sockaddr *)&sa)) {
         return false;
     }
-    if (!is_intercepted) {
-        return true;
-    }
     len = sizeof sa;
     if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0 ||
         !addr_from_sockaddr(&out->local, (const struct sockaddr *)&sa)) {
         return false;
+    }
+    if (!is_intercepted) {
+        return true;
     }
     // Without connection tracking there is no answer: that connection was not redirected.
     if (!original_destination(&out->original, fd, ip_is_v4(&out->peer.ip))) {

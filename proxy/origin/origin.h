@@ -18,7 +18,7 @@ struct origin {
     struct addr original;
 };
 
-// origin_read asks the kernel for `peer` and, with is_intercepted, for `local` and `original`
+// origin_read asks the kernel for `peer` and `local` and, with is_intercepted, for `original`
 // (SO_ORIGINAL_DST or IP6T_SO_ORIGINAL_DST). false sets errno: the peer is gone, or the kernel
 // knows no original destination.
 bool origin_read(struct origin *out, int fd, bool is_intercepted);

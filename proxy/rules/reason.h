@@ -28,6 +28,8 @@
     X(REASON_PLAINTEXT_ON_MTLS, "plaintext_on_mtls", ALERT_NONE, EACH)                             \
     X(REASON_TLS_VERSION, "tls_version", ALERT_NONE, EACH)                                         \
     X(REASON_ALPN_REFUSED, "alpn_refused", ALERT_NONE, EACH)                                       \
+    X(REASON_MISDIRECTED, "misdirected", ALERT_UNRECOGNIZED_NAME, EACH)                            \
+    X(REASON_UNBOUND, "unbound_destination", ALERT_ACCESS_DENIED, EACH)                            \
     X(REASON_TLS_ERROR, "tls_error", ALERT_NONE, EACH)                                             \
     X(REASON_HANDSHAKE_TIMEOUT, "handshake_timeout", ALERT_NONE, EACH)                             \
     VERIFY_FAILURES(REASON_OF_FAILURE)                                                             \

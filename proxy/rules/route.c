@@ -55,6 +55,8 @@ struct route route_outbound(const struct route_index *index, const struct addr *
             (const struct spiffe_pattern *)index->identities.items + row->first_identity;
         route.num_identities = row->num_identities;
         route.alpn = row->alpn.len == 0 ? NULL : &row->alpn;
+        route.is_bound = row->copy->binding != TABARD__V1__DESTINATION__BINDING__NONE;
+        route.needs_binding = row->copy->binding == TABARD__V1__DESTINATION__BINDING__REQUIRED;
     }
     return route;
 }
@@ -79,6 +81,11 @@ struct inbound route_inbound(const struct route_index *index, uint16_t port)
     struct inbound inbound = row->inbound;
     inbound.alpn = row->alpn.len == 0 ? NULL : &row->alpn;
     return inbound;
+}
+
+bool route_needs_binding(const struct route_index *index)
+{
+    return index->needs_binding;
 }
 
 size_t route_num_listens(const struct route_index *index)

@@ -33,13 +33,13 @@ struct route_index; // opaque
 // destination name; a mode that is UNSPECIFIED or unknown; no addresses; a bad CIDR or port; MTLS
 // without identities, or PLAINTEXT with some; an identity that is not a pattern; two destinations
 // with the same block and port, or of inbound ports, or ranges of which neither holds the other;
-// foreign_tls or detect_ms on a port that isn't PERMISSIVE; a range with `listen`; an ALPN list
-// that alpn_list_init refuses, or where no TLS of ours is; `application` without `listen`; a
-// `listen` used twice, or on a port of the interception; a forward whose destination is one of the
-// listens of the forwards, or an application that is any listen (a loop); an address of
-// service_source that can't be one, and CALLER without interception or for an application on
-// 127.0.0.0/8; unknown protobuf fields anywhere inside; limits out of range
-// (proxy/rules/route_settings.c has the table). NULL on failure.
+// a binding without the mesh's protocol; foreign_tls or detect_ms on a port that isn't PERMISSIVE;
+// a range with `listen`; an ALPN list that alpn_list_init refuses, or where no TLS of ours is;
+// `application` without `listen`; a `listen` used twice, or on a port of the interception; a
+// forward whose destination is one of the listens of the forwards, or an application that is any
+// listen (a loop); an address of service_source that can't be one, and CALLER without interception
+// or for an application on 127.0.0.0/8; unknown protobuf fields anywhere inside; limits out of
+// range (proxy/rules/route_settings.c has the table). NULL on failure.
 struct route_index *route_index_new(const Tabard__V1__Snapshot *snapshot, struct err *err);
 void route_index_free(struct route_index *index);
 
@@ -52,6 +52,8 @@ struct route {
     const struct spiffe_pattern *identities;
     size_t num_identities;
     const struct alpn_list *alpn; // MTLS: to offer; borrowed from the index. NULL: the default
+    bool is_bound;                // MTLS: the address called is offered, too
+    bool needs_binding;           // MTLS: the server must confirm it
 };
 
 // route_outbound returns how a connection to `destination` goes. Among the destinations that hold
@@ -80,6 +82,9 @@ struct inbound {
 // route_inbound returns how `port` of the application is served, by the narrowest entry that has
 // it; a port that isn't listed is INBOUND_MTLS.
 struct inbound route_inbound(const struct route_index *index, uint16_t port);
+
+// route_needs_binding says whether a sidecar that calls must say which address it called.
+bool route_needs_binding(const struct route_index *index);
 
 // An address to listen on. route_listens returns them in the snapshot's order.
 enum listen_kind { LISTEN_OUTBOUND, LISTEN_INBOUND, LISTEN_FORWARD, LISTEN_INBOUND_PORT };

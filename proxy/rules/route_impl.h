@@ -52,6 +52,7 @@ struct route_index {
     uint16_t outbound_port;    // of interception; 0: none
     uint16_t inbound_port;
     bool unlisted_is_plaintext;
+    bool needs_binding;
     struct limits limits;
     struct ip source_ips[2][SERVICE_SOURCES_MAX]; // of IPv6, of IPv4
     struct service_source service_source;

@@ -82,6 +82,23 @@ bool route_add_alpn(struct alpn_list *out, char *const *names, size_t num_names,
     return alpn_list_init(out, names, num_names, err) || err_prefix_where(err, "alpn");
 }
 
+// A binding is told in a name beside the mesh's own.
+static bool check_binding(const Tabard__V1__Destination *destination, const struct alpn_list *alpn,
+                          struct err *err)
+{
+    if (destination->binding == TABARD__V1__DESTINATION__BINDING__BINDING_UNSPECIFIED) {
+        return true;
+    }
+    if (destination->mode != TABARD__V1__DESTINATION__MODE__MTLS) {
+        return err_set_at(err, "binding", "this is only for mode MTLS");
+    }
+    return destination->binding == TABARD__V1__DESTINATION__BINDING__NONE || alpn->len == 0 ||
+           alpn_find(alpn->wire, alpn->len, ALPN_MESH, strlen(ALPN_MESH)) != NULL ||
+           err_set_at(err, "binding",
+                      "only a sidecar can confirm it: add " ALPN_MESH
+                      " to alpn, or leave this out");
+}
+
 static void note_length(struct route_index *index, const struct cidr *block)
 {
     bool is_v4 = block->prefix_bits >= 96 && ip_is_v4(&block->ip);
@@ -227,6 +244,7 @@ static bool add_destination(struct route_index *index, const Tabard__V1__Destina
            route_add_alpn(&row->alpn, destination->alpn, destination->n_alpn,
                           destination->mode == TABARD__V1__DESTINATION__MODE__MTLS, "mode MTLS",
                           err) &&
+           check_binding(destination, &row->alpn, err) &&
            add_addresses(index, destination, number, err);
 }
 

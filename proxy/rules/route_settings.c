@@ -93,6 +93,7 @@ bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *s
     }
     index->unlisted_is_plaintext =
         settings->unlisted_outbound == TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__PLAINTEXT;
+    index->needs_binding = settings->require_bound_destinations;
     if (settings->drain_seconds > DRAIN_SECONDS_MAX) {
         return err_set_at(err, "settings.drain_seconds", "%u is out of range (1 to %u; 0 means %u)",
                           settings->drain_seconds, DRAIN_SECONDS_MAX,

@@ -49,6 +49,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     const uint8_t *mesh = alpn_find(offered, len, ALPN_MESH, strlen(ALPN_MESH));
     invariant(mesh == NULL || (mesh > offered && mesh + strlen(ALPN_MESH) <= offered + len));
+    static const struct addr here = {.ip = {{[10] = 0xff, [11] = 0xff, [12] = 10}}, .port = 80};
+    enum alpn_binding binding = alpn_binding_of(offered, len, &here, &name, &name_len);
+    if (binding != ALPN_UNBOUND) {
+        invariant(name > offered && name + name_len <= offered + len && name[-1] == name_len);
+        invariant(name_len > strlen(ALPN_MESH) && memcmp(name, ALPN_MESH "/", 9) == 0);
+    }
     free(offered);
     alpn_list_cleanup(&ours);
     return 0;

@@ -20,9 +20,9 @@ static const char *name_of(const struct member *member, const char *ip, char out
     return out;
 }
 
-static void put_destination(struct bytes *out, uint32_t field, const struct view *view,
-                            const struct member *member, const struct fleet_callee *callee,
-                            const struct ip *ip)
+static void put_destination(struct bytes *out, uint32_t field, const struct world *world,
+                            const struct view *view, const struct member *member,
+                            const struct fleet_callee *callee, const struct ip *ip)
 {
     char name[NAME_MAX_LEN], text[ADDR_TEXT_MAX];
     Tabard__V1__Destination destination = TABARD__V1__DESTINATION__INIT;
@@ -37,6 +37,7 @@ static void put_destination(struct bytes *out, uint32_t field, const struct view
     destination.mode = TABARD__V1__DESTINATION__MODE__MTLS;
     destination.identities = &identity;
     destination.n_identities = 1;
+    destination.binding = fleet_workload(world->fleet, callee->workload)->spec->binding;
     pb_wire_put_message(out, field, &destination.base);
 }
 
@@ -56,7 +57,8 @@ static void put_state(struct world *world, const struct view *view, struct bytes
         const struct member *member = world_member(world, id->text, id->text_len);
         const struct ip *addresses = member->addresses.items;
         for (uint32_t a = 0; a < member->addresses.num; a++) {
-            put_destination(out, STATE_DESTINATIONS, view, member, &callees[i], &addresses[a]);
+            put_destination(out, STATE_DESTINATIONS, world, view, member, &callees[i],
+                            &addresses[a]);
         }
     }
     numbers = view->sight.destinations.items;
@@ -86,7 +88,7 @@ static void put_delta(struct world *world, const struct view *view, uint64_t fro
         const struct fleet_callee *callee = view_callee(view, change->member);
         const char *owner = registry_owner(&world->registry, &change->ip);
         if (callee != NULL && owner != NULL && strcmp(owner, change->member->id) == 0) {
-            put_destination(out, DELTA_SET, view, change->member, callee, &change->ip);
+            put_destination(out, DELTA_SET, world, view, change->member, callee, &change->ip);
         } else {
             char name[NAME_MAX_LEN], text[ADDR_TEXT_MAX];
             name_of(change->member, ip_text(&change->ip, text), name);

@@ -101,7 +101,9 @@ static void note_difference(struct world *world, struct view *view, const struct
                         ? -1
                         : fleet_compare_workloads(fleet_workload(old_fleet, was[i].workload),
                                                   fleet_workload(world->fleet, is[k].workload));
-        bool is_same = order == 0 && same_ports(old, &was[i], &view->sight, &is[k]);
+        bool is_same = order == 0 && same_ports(old, &was[i], &view->sight, &is[k]) &&
+                       fleet_workload(old_fleet, was[i].workload)->spec->binding ==
+                           fleet_workload(world->fleet, is[k].workload)->spec->binding;
         const struct fleet *named_by = order < 0 ? old_fleet : world->fleet;
         uint32_t workload = order < 0 ? was[i].workload : is[k].workload;
         if (!is_same && !note_member(world, view, named_by, workload, &num_noted)) {

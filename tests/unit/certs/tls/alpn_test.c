@@ -106,6 +106,65 @@ Test(alpn, a_name_is_found_whole_or_not_at_all)
     }
 }
 
+Test(alpn, a_bound_name_says_the_address_without_its_interface)
+{
+    static const struct {
+        const char *called;
+        uint32_t scope;
+        const char *name;
+    } rows[] = {
+        {"10.1.2.3:8080", 0, "tabard/1/10.1.2.3:8080"},
+        {"[fd00::1]:1", 0, "tabard/1/[fd00::1]:1"},
+        {"[FD00:0::0001]:65535", 0, "tabard/1/[fd00::1]:65535"},
+        {"[::ffff:10.1.2.3]:8080", 0, "tabard/1/10.1.2.3:8080"},
+        {"[fe80::1]:8080", 3, "tabard/1/[fe80::1]:8080"},
+    };
+    for (size_t i = 0; i < NUM(rows); i++) {
+        char name[ALPN_BOUND_MAX];
+        struct addr called;
+        cr_assert(addr_parse(&called, rows[i].called, false, NULL));
+        called.scope = rows[i].scope;
+        cr_expect_eq(alpn_bound(name, &called), strlen(rows[i].name));
+        cr_expect_str_eq(name, rows[i].name);
+    }
+}
+
+Test(alpn, a_list_is_bound_here_or_elsewhere_or_not_at_all)
+{
+    static const struct {
+        const uint8_t *offered;
+        size_t len;
+        enum alpn_binding binding;
+        const char *name;
+    } rows[] = {
+        {WIRE("\x08tabard/1"), ALPN_UNBOUND, NULL},
+        {WIRE(""), ALPN_UNBOUND, NULL},
+        {WIRE("\x12tabard/1/10.0.0.1:5"), ALPN_ELSEWHERE, "tabard/1/10.0.0.1:"},
+        {WIRE("\x20tabard/1/10.0.0.1:5"), ALPN_UNBOUND, NULL}, // it leads out of the list
+        {WIRE("\x13tabard/1/10.0.0.1:5\x08tabard/1"), ALPN_BOUND, "tabard/1/10.0.0.1:5"},
+        {WIRE("\x08tabard/1\x13tabard/1/10.0.0.1:5"), ALPN_BOUND, "tabard/1/10.0.0.1:5"},
+        {WIRE("\x13tabard/1/10.0.0.1:6\x08tabard/1"), ALPN_ELSEWHERE, "tabard/1/10.0.0.1:6"},
+        {WIRE("\x13tabard/1/10.0.0.2:5"), ALPN_ELSEWHERE, "tabard/1/10.0.0.2:5"},
+        {WIRE("\x14tabard/1/10.0.0.1:50"), ALPN_ELSEWHERE, "tabard/1/10.0.0.1:50"},
+        {WIRE("\x09tabard/1/"), ALPN_ELSEWHERE, "tabard/1/"},
+        // Of several the one that fits counts.
+        {WIRE("\x13tabard/1/10.0.0.2:5\x13tabard/1/10.0.0.1:5"), ALPN_BOUND, "tabard/1/10.0.0.1:5"},
+        {WIRE("\x09tabard/10\x08http/1.1"), ALPN_UNBOUND, NULL},
+    };
+    struct addr here;
+    cr_assert(addr_parse(&here, "10.0.0.1:5", false, NULL));
+    for (size_t i = 0; i < NUM(rows); i++) {
+        const uint8_t *name = NULL;
+        uint8_t len = 0;
+        enum alpn_binding binding =
+            alpn_binding_of(rows[i].offered, rows[i].len, &here, &name, &len);
+        cr_expect_eq(binding, rows[i].binding, "row %zu", i);
+        cr_expect(rows[i].name == NULL ||
+                      (len == strlen(rows[i].name) && memcmp(name, rows[i].name, len) == 0),
+                  "row %zu", i);
+    }
+}
+
 Test(alpn, the_first_of_our_names_that_is_offered_is_selected)
 {
     static const char *const names[] = {"h2", "http/1.1"};

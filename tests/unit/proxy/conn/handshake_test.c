@@ -30,8 +30,9 @@ static void init(const struct pair_options *options)
     t.client.side.is_mesh = t.server.side.is_mesh = true;
     cr_assert(addr_parse(&t.destination, "127.0.0.1:8080", false, NULL));
     cr_assert(addr_parse(&t.source, "127.0.0.1:41000", false, NULL));
-    handshake_begin(&t.at_client, &t.pair.client.env, &t.client.side, &t.destination, 0, false);
-    handshake_begin(&t.at_server, &t.pair.server.env, &t.server.side, &t.source, 8080, true);
+    handshake_begin(&t.at_client, &t.pair.client.env, &t.client.side, &t.destination, NULL, 0);
+    handshake_begin(&t.at_server, &t.pair.server.env, &t.server.side, &t.source, &t.destination,
+                    8080);
 }
 
 static uint32_t num_in_flight(const struct pair_end *end, enum direction direction)

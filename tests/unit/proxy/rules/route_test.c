@@ -312,6 +312,12 @@ Test(route, what_is_refused_is_named)
                                                                 "[10.0.0.1], mode: PLAINTEXT}\n",
          "destinations[1].addresses[0]",
          "10.0.0.1/32 at every port is that of destinations[0] too"},
+        {OUT("addresses: [10.0.0.1], mode: PLAINTEXT, binding: NONE"), "destinations[0].binding",
+         "this is only for mode MTLS"},
+        {OUT("addresses: [10.0.0.1], mode: MTLS, identities: ['spiffe://a/b'], alpn: [h2], "
+             "binding: REQUIRED"),
+         "destinations[0].binding",
+         "only a sidecar can confirm it: add tabard/1 to alpn, or leave this out"},
         {OUT("addresses: [10.0.0.1], mode: PLAINTEXT, alpn: [h2]"), "destinations[0].alpn",
          "this is only for mode MTLS"},
         {OUT("addresses: [10.0.0.1], mode: MTLS, identities: ['spiffe://a/b'], alpn: [h2, h2]"),
