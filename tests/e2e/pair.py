@@ -24,8 +24,9 @@ def bundles(authority, crls=None):
 
 
 def allow(name, *principals, ports=(PORT,)):
-    return {"name": name, "action": "ALLOW", "mode": "ENFORCE", "ports": list(ports),
-            "rules": [{"principals": list(principals)}]}
+    """Without ports, the policy is for every port."""
+    made = {"name": name, "action": "ALLOW", "mode": "ENFORCE", "rules": [{"principals": list(principals)}]}
+    return {**made, "ports": list(ports)} if ports else made
 
 
 def server_config(authority, application, *, mode="MTLS", listen="127.0.0.1:0", certificate=None, **settings):

@@ -71,8 +71,8 @@ class World:
         return mesh_pb2.Destination(name="payments", addresses=[host], ports=[port], mode="MTLS", identities=[expect])
 
     def sidecar(self, name, *, start=True, identity=None, access=None, **config):
-        config["policy_agent"] = {"address": self.address, "node_id": name, "state": "state", "addresses": ["10.9.8.7"],
-                                  **(access or {})}
+        said = {"address": self.address, "node_id": name, "state": "state", "addresses": ["10.9.8.7"], **(access or {})}
+        config["policy_agent"] = {key: value for key, value in said.items() if value is not None}
         if identity:
             config["identity"] = {"certificate": str(identity.chain), "key": str(identity.key)}
         made = Agent(name, config, start=False)

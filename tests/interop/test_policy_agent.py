@@ -34,7 +34,7 @@ def test_two_sidecars_get_identity_and_policy_and_talk(world):
 def test_without_addresses_in_mesh_yaml_the_host_s_own_are_told(world):
     world.agent.set_state(world.state())
     world.serve()
-    world.payments(access={"addresses": []})
+    world.payments(access={"addresses": None})
     assert all(not address.startswith(("127.", "fe80", "::1")) for address in world.stream("payments").node.addresses)
 
 
@@ -285,7 +285,7 @@ def over_tcp(world, *, proves=AGENT, expected=AGENT, authority=None, asks=False,
     world.agent.set_state(world.state())
     world.server, port = world.agent.serve("127.0.0.1:0", tls_credentials(authority or world.authority, proves, asks))
     sidecar = world.payments(start=False, identity=identity, access={
-        "address": f"127.0.0.1:{port}", "identity": expected, "roots": str(world.authority.roots), "join_token": token})
+        "address": f"127.0.0.1:{port}", "identity": expected, "roots": str(world.authority.roots), "join_token": token or None})
     sidecar.start(wait=False)
     return sidecar
 
