@@ -43,7 +43,7 @@ struct pool {
     uint64_t num_waits;                 // that have begun, ever
     uint64_t num_served;                // of them; as many, once nobody waits
     struct list waiting[NUM_POOL_USES]; // who waits for a block: the links of pool_wait
-    struct list writing; // who has bytes that its peer doesn't take: the longest first (side.h)
+    struct list writing; // who has bytes that its peer doesn't take, the longest first (side.h)
     void (*on_shortage)(void *ctx);
     void *ctx; // of on_shortage
 };

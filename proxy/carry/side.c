@@ -123,7 +123,8 @@ uint8_t *side_room(struct side *side, size_t *out_len)
 void side_wait_for_peer(struct side *side, uint64_t now_ms)
 {
     side->writing_len = side->out.len;
-    side->waiting_ms = now_ms;
+    side->waiting_ms = side->stalled_ms = now_ms;
+    side->seen_ms = 0;
     list_push(&side->pool->writing, &side->writing);
 }
 
@@ -131,6 +132,30 @@ void side_peer_took(struct side *side)
 {
     side->writing_len = 0;
     list_remove(&side->writing);
+}
+
+void side_see_progress(struct side *side, uint64_t now_ms)
+{
+    if (side->seen_ms != 0 && now_ms - side->seen_ms < SIDE_PROGRESS_MS) {
+        return;
+    }
+    size_t num_untaken = side->carrier->untaken(side);
+    bool is_seen = side->seen_ms != 0;
+    if (is_seen && num_untaken + SIDE_PROGRESS_BYTES > side->num_untaken) {
+        return; // too little since it was seen
+    }
+    if (is_seen) {
+        side->stalled_ms = now_ms;
+        list_remove(&side->writing);
+        list_push(&side->pool->writing, &side->writing);
+    }
+    side->seen_ms = now_ms;
+    side->num_untaken = num_untaken;
+}
+
+bool side_is_stalled(const struct side *side, uint64_t now_ms)
+{
+    return side->seen_ms != 0 && now_ms - side->seen_ms >= SIDE_PROGRESS_MS;
 }
 
 static void drop(struct side *side, struct ring *ring)

@@ -34,6 +34,8 @@ struct carrier {
     // silent, or that the peer has reset after its end. A later reset it then tells by itself.
     // Called while connected.
     void (*look)(struct side *side);
+    // Returns how many bytes of ours the peer has not taken, of `out` and on their way.
+    size_t (*untaken)(const struct side *side);
     // Closes the carrier, with a reset if so told, and calls on_closed later.
     void (*close)(struct side *side, bool with_reset);
     // Whether the peer has sent something, its end included, that `in` doesn't hold yet.
@@ -56,9 +58,12 @@ struct side {
     uint32_t peeked_len;                // of `in`: what TLS has seen while is_peeking
     struct list waiting[NUM_POOL_USES]; // for a block, `in` or `out`: in a queue of the pool
     struct list writing;                // in the pool's, while writing_len is not 0
-    int error;                          // the first failure, an errno value, or 0
-    uint8_t turn_reads;                 // how often TLS may still read from `in` in this turn
-    uint8_t reads_in_row;               // by the carrier, each of all the room that there was
+    uint64_t stalled_ms;                // loop time since which the peer takes too little of them
+    uint64_t seen_ms;                   // loop time at which num_untaken was seen; 0: never
+    size_t num_untaken;
+    int error;            // the first failure, an errno value, or 0
+    uint8_t turn_reads;   // how often TLS may still read from `in` in this turn
+    uint8_t reads_in_row; // by the carrier, each of all the room that there was
     bool is_mesh : 1;     // towards the peer, with or without TLS; else towards the service
     bool is_peeking : 1;  // TLS reads `in` without taking from it
     bool is_relaying : 1; // borrows blocks
@@ -122,9 +127,15 @@ static inline bool side_is_waiting(const struct side *side, enum pool_use use)
 }
 
 // side_wait_for_peer is for a carrier: what `out` holds by now is on its way, but the peer has yet
-// to take it. side_peer_took ends that.
+// to take it. side_peer_took ends that. side_see_progress looks how much the peer has taken, now
+// and again meanwhile: who takes SIDE_PROGRESS_BYTES in SIDE_PROGRESS_MS goes to the end of the
+// pool's list. side_is_stalled says whether the peer took less when it was looked at.
+#define SIDE_PROGRESS_BYTES 8192u
+#define SIDE_PROGRESS_MS    500u
 void side_wait_for_peer(struct side *side, uint64_t now_ms);
 void side_peer_took(struct side *side);
+void side_see_progress(struct side *side, uint64_t now_ms);
+bool side_is_stalled(const struct side *side, uint64_t now_ms);
 
 // side_set_reading starts or stops the filling of `in`. It does not start while there is no block
 // for it, nor after an end or an error, at which a carrier stops by itself.

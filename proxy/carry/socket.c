@@ -2,9 +2,11 @@
 #include "proxy/carry/socket.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -361,6 +363,17 @@ static void socket_look(struct side *side)
     }
 }
 
+static size_t socket_untaken(const struct side *side)
+{
+    const struct socket *sock = (const struct socket *)side;
+    int len = 0;
+    int fd = socket_fd(sock);
+    if (fd < 0 || ioctl(fd, SIOCOUTQ, &len) != 0 || len < 0) {
+        len = 0;
+    }
+    return (size_t)len + uv_stream_get_write_queue_size((const uv_stream_t *)&sock->tcp);
+}
+
 static void on_close(uv_handle_t *handle)
 {
     struct side *side = handle->data;
@@ -393,6 +406,7 @@ void socket_init(struct socket *sock, uv_loop_t *loop, struct hangup *hangup, st
     static const struct carrier carrier = {.flush = socket_flush,
                                            .set_reading = socket_set_reading,
                                            .look = socket_look,
+                                           .untaken = socket_untaken,
                                            .close = socket_close,
                                            .has_unread = socket_has_unread};
     sock->hangup = hangup;

@@ -6,8 +6,10 @@
 #include "proxy/conn/closing.h"
 #include "proxy/conn/conn.h"
 
-// How many connections may have to go at one look: as many waits, and not all at once.
-enum { ENDS_MAX = 64 };
+enum {
+    ENDS_MAX = 64,  // how many connections may have to go at one look
+    SEEN_MAX = 256, // how many are looked at for whether their peers take anything
+};
 
 // Lets those advance that are ready by now. Who becomes ready meanwhile has its turn in the next
 // turn of the loop, after everybody else's sockets.
@@ -50,17 +52,29 @@ static const struct conn *first_waiting(const struct pool *pool)
     return NULL;
 }
 
-// Returns the side whose peer has taken nothing for longest, and of TURNS_STALL_MS at least; not
-// one of whoever asks first. NULL: there is none.
+// Looks at those that have taken too little for longest.
+static void see_progress(struct conn_env *env)
+{
+    size_t num = 0;
+    LIST_EACH_SAFE(link, &env->pool.writing) {
+        if (num++ == SEEN_MAX) {
+            return;
+        }
+        side_see_progress(LIST_OF(link, struct side, writing), uv_now(env->loop));
+    }
+}
+
+// Returns the side whose peer has taken too little for longest, and for TURNS_STALL_MS at least;
+// not one of whoever asks first. NULL: there is none.
 static struct side *longest_stalled(struct conn_env *env)
 {
     const struct conn *asking = first_waiting(&env->pool);
     LIST_EACH_SAFE(link, &env->pool.writing) {
         struct side *side = LIST_OF(link, struct side, writing);
-        if (uv_now(env->loop) - side->waiting_ms < TURNS_STALL_MS) {
-            return NULL;
+        if (uv_now(env->loop) - side->stalled_ms < TURNS_STALL_MS) {
+            return NULL; // and so has everybody behind it
         }
-        if (side->owner != asking) {
+        if (side->owner != asking && side_is_stalled(side, uv_now(env->loop))) {
             return side;
         }
     }
@@ -71,9 +85,9 @@ static void end_stalled(struct side *side)
 {
     struct conn *conn = side->owner;
     char detail[96];
-    snprintf(detail, sizeof detail, "the %s has taken nothing for %llu ms, and others wait",
+    snprintf(detail, sizeof detail, "the %s has taken next to nothing for %llu ms, and others wait",
              side == conn->plain ? "service" : "peer",
-             (unsigned long long)(conn_now_ms(conn) - side->waiting_ms));
+             (unsigned long long)(conn_now_ms(conn) - side->stalled_ms));
     conn_end(conn, REASON_LIMIT_BUFFERS, detail);
     closing_now(conn); // nothing can be told to who takes nothing
 }
@@ -101,6 +115,7 @@ static void on_look(uv_timer_t *look)
     env->turns.num_waits_at_look = pool->num_waits;
     size_t num = num_waiting(pool);
     struct side *side;
+    see_progress(env);
     for (size_t i = 0;
          is_somebody_overdue && i < num && i < ENDS_MAX && (side = longest_stalled(env)) != NULL;
          i++) {

@@ -3,10 +3,10 @@
 // Who of a worker's connections goes next, where an event of its own does not say so: those that
 // were interrupted because their turn was over, once each in a turn of the loop; and those that
 // wait for a block of the pool, in the order of their asking. If for TURNS_LOOK_MS nobody's turn
-// has come for want of blocks, the connections go whose peer has taken nothing for longest, and for
-// TURNS_STALL_MS at least (REASON_LIMIT_BUFFERS). A worker, or a test, calls turns_init before the
-// first connection, turns_run after each env->wake, and turns_close after the last connection; conn
-// calls turns_add. Its thread alone.
+// has come for want of blocks, the connections go whose peer has taken next to nothing for longest,
+// and for TURNS_STALL_MS at least (REASON_LIMIT_BUFFERS). A worker, or a test, calls turns_init
+// before the first connection, turns_run after each env->wake, and turns_close after the last
+// connection; conn calls turns_add. Its thread alone.
 #ifndef TABARD_PROXY_CONN_TURNS_H
 #define TABARD_PROXY_CONN_TURNS_H
 
@@ -17,7 +17,7 @@
 #include "base/data/list.h"
 
 // How long somebody waits for a block before another connection has to go for it, and how long that
-// one's peer must have taken nothing.
+// one's peer must have taken next to nothing.
 #define TURNS_LOOK_MS  100
 #define TURNS_STALL_MS 1000
 

@@ -55,9 +55,42 @@ def test_readers_that_stall_cost_no_other_its_connection(authority, keep):
         with tls(address, authority, web) as sock:
             assert exchange(sock, b"hello") == b"hello", "a new one is served, too"
         ended = server.lines(mark, msg="conn", reason="limit_buffers")
-        assert ended and all("the peer has taken nothing for" in line["detail"] for line in ended), ended
+        assert ended and all("the peer has taken next to nothing for" in line["detail"] for line in ended), ended
         assert all(int(line["down"]) > 0 for line in ended), "only those that had taken nothing go"
         assert server.metric("tabard_buffer_waits_total") > 0
+
+
+class SteadyReader(threading.Thread):
+    """One who reads slowly, but reads: 80 KB a second."""
+
+    def __init__(self, sock):
+        super().__init__(daemon=True)
+        self.sock, self.num_read, self.stop = sock, 0, threading.Event()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while not self.stop.wait(0.1) and (part := self.sock.recv(8192)):
+                self.num_read += len(part)
+
+
+def test_who_reads_slowly_is_not_taken_for_one_that_stalls(authority):
+    web = authority.issue("web", WEB)
+    with serving(authority, handler=much_or_echo, limits={"buffer_bytes": 1 << 20}) as server, contextlib.ExitStack() as stack:
+        address, context, mark = server.address("127.0.0.1:0"), client_context(authority, web), server.mark()
+        steady = [SteadyReader(stack.enter_context(one_who_reads_nothing(address, context))) for _ in range(6)]
+        sources = {str(reader.sock.getsockname()[1]) for reader in steady}
+        for reader in steady:
+            reader.start()
+        wait_until("they all hold memory", lambda: server.metric("tabard_buffer_bytes") >= 6 << 16, 20)
+        for _ in range(30):
+            stack.enter_context(one_who_reads_nothing(address, context))
+        wait_until("those who read nothing go", lambda: len(server.lines(mark, msg="conn", reason="limit_buffers")) >= 18, 20)
+        for reader in steady:
+            reader.stop.set()
+            reader.join()
+        ended = {line["src"].rsplit(":", 1)[1] for line in server.lines(mark, msg="conn", reason="limit_buffers")}
+        assert not ended & sources, f"{len(ended & sources)} of {len(sources)} steady readers had to go"
+        assert all(reader.num_read > 8192 for reader in steady)
 
 
 class Flood(threading.Thread):

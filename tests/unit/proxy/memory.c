@@ -61,6 +61,12 @@ static void memory_look(struct side *side)
     (void)side; // memory_turn tells all
 }
 
+static size_t memory_untaken(const struct side *side)
+{
+    const struct memory *memory = (const struct memory *)side;
+    return side->out.len + memory->to->ring.len;
+}
+
 static void memory_close(struct side *side, bool with_reset)
 {
     struct memory *memory = memory_of(side);
@@ -86,6 +92,7 @@ void memory_join(struct memory *one, struct memory *other, struct wire *there, s
     static const struct carrier carrier = {.flush = memory_flush,
                                            .set_reading = memory_set_reading,
                                            .look = memory_look,
+                                           .untaken = memory_untaken,
                                            .close = memory_close,
                                            .has_unread = memory_has_unread};
     ring_attach(&there->ring, there->bytes, RING_BYTES);
