@@ -7,6 +7,7 @@
 #include "proxy/conn/conn.h"
 
 enum {
+    RUN_MAX = 32,   // how many advance in a turn of the loop, of each kind
     ENDS_MAX = 64,  // how many connections may have to go at one look
     SEEN_MAX = 256, // how many are looked at for whether their peers take anything
 };
@@ -18,27 +19,29 @@ static void advance_ready(struct turns *turns)
     struct list last = {0};
     struct list *link;
     list_push(&turns->ready, &last);
-    while ((link = list_pop(&turns->ready)) != &last) {
+    for (size_t num = 0; num < RUN_MAX && (link = list_pop(&turns->ready)) != &last; num++) {
         conn_advance(LIST_OF(link, struct conn, ready));
     }
+    list_remove(&last);
 }
 
 // Lends blocks to those that wait, as long as there are any. Whom that lets advance may come to
-// wait again, but behind those who waited before.
-static void serve_waiting(struct pool *pool)
+// wait again, but behind those who waited before. Returns whether there may be more to lend.
+static bool serve_waiting(struct pool *pool)
 {
-    struct side *side;
-    while ((side = side_lend_next(pool)) != NULL) {
+    struct side *side = NULL;
+    for (size_t num = 0; num < RUN_MAX && (side = side_lend_next(pool)) != NULL; num++) {
         side->on_change(side->owner);
         side_settle_idle(side);
     }
+    return side != NULL;
 }
 
 bool turns_run(struct conn_env *env)
 {
     advance_ready(&env->turns);
-    serve_waiting(&env->pool);
-    return !list_is_empty(&env->turns.ready);
+    bool has_more = serve_waiting(&env->pool);
+    return has_more || !list_is_empty(&env->turns.ready);
 }
 
 static const struct conn *first_waiting(const struct pool *pool)
