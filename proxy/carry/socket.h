@@ -61,9 +61,9 @@ void socket_keep_alive_by_conntrack(void);
 
 // socket_set_options sets what every socket of a connection has: no delay, keep-alive, urgent bytes
 // in their place in the stream (RFC 6093, section 6), and a reset if the process dies. Accepted
-// sockets inherit all from the listener. TCP_USER_TIMEOUT (RFC 5482)
-// stays off: by it Linux would also end a reader that pauses while its host answers, which only
-// Limits.stall_ms judges (RFC 9293, section 3.8.6.1).
+// sockets inherit all from the listener. TCP_USER_TIMEOUT (RFC 5482) stays off: by it Linux would
+// also end a reader that pauses while its host answers, which only Limits.stall_ms judges (RFC
+// 9293, section 3.8.6.1).
 void socket_set_options(int fd);
 
 // socket_is_silent says whether the peer's host is gone, by what the kernel knows of the

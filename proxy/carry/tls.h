@@ -76,7 +76,7 @@ bool tls_close_notify(struct side *side);
 
 // tls_alert sends a fatal alert (RFC 8446, section 6.2), for which tls_write leaves room in `out`.
 // It returns whether one is on its way: this one, or BoringSSL's own of before. false: none can be
-// sent, as after our close_notify or at the pool's limit, so that only a reset tells the peer.
+// sent, as after our close_notify, so that only a reset tells the peer.
 bool tls_alert(struct side *side, enum tls_alert alert);
 
 // tls_reason returns the reason for the failure that a tls_ function has just reported. *out_detail

@@ -17,7 +17,7 @@ from pair import client_config, server_config
 
 HALF = b"half of the answer\n"
 MUCH = 48 << 20  # more than all buffers on the way hold
-SHORT_MS = 700
+SHORT_MS = 1500
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ WAYS = [
 def test_an_end_that_is_no_clean_one_never_looks_like_one(stacks, authority, keep, role, way, reason, settings, options, act, without):
     certificate = None
     if reason == "peer_expired":
-        certificate = authority.forge("soon", WEB if role == "server" else API, end=5)
+        certificate = authority.forge("soon", WEB if role == "server" else API, end=8)
     world = keep(World(role, stacks, authority, without=without, settings=settings, certificate=certificate, **options))
     act(world)
     ends = world.outcomes()
