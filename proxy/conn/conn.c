@@ -209,6 +209,7 @@ static struct conn *conn_new(struct conn_env *env, const struct listen_spec *spe
 void conn_env_init(struct conn_env *env, uv_loop_t *loop)
 {
     *env = (struct conn_env){.loop = loop};
+    signer_init(&env->signer, NULL);
     queue_init(env);
 }
 
@@ -217,7 +218,6 @@ void conn_env_cleanup(struct conn_env *env)
     snapshot_unref(env->snapshot);
     pool_cleanup(&env->pool);
     peers_cleanup(&env->peers);
-    signer_cleanup(&env->signer);
     host_addrs_cleanup(&env->host_addrs);
     queue_cleanup(env);
 }

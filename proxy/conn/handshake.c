@@ -131,7 +131,9 @@ void handshake_begin(struct handshake *handshake, struct conn_env *env, struct s
         .reached = reached,
         .port = port,
         .is_server = reached != NULL,
-        .sign = {.owner = side->owner, .on_done = side->on_change},
+        .sign = {.owner = side->owner,
+                 .on_done = side->on_change,
+                 .lane = reached != NULL ? SIGN_FOR_CALLERS : SIGN_FOR_CALLS},
     };
     if (handshake->is_server) {
         queue_enter(handshake);
@@ -232,7 +234,9 @@ static enum reason failure_of(struct handshake *handshake, enum tls_result resul
     if (result == TLS_FAILED || result == TLS_PAUSED) {
         return tls_reason(&handshake->detail);
     }
-    if (result == TLS_TRUNCATED || result == TLS_EOF) {
+    // While the agent signs, nobody asks TLS for the peer's bytes, and so for its end.
+    bool is_gone = handshake_is_signing(handshake) && side->is_eof && side->in.len == 0;
+    if (result == TLS_TRUNCATED || result == TLS_EOF || is_gone) {
         return REASON_PEER_CLOSED;
     }
     if (side->error != 0) {

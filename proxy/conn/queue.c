@@ -71,7 +71,8 @@ uint32_t queue_descriptors(const struct conn_env *env)
 static bool has_inbound_room(void *ctx)
 {
     const struct conn_env *env = ctx;
-    return env->signer.num_pending < SIGNING_MAX && queue_descriptors(env) < env->descriptors_max;
+    return signer_num_pending(&env->signer) < SIGNING_MAX &&
+           queue_descriptors(env) < env->descriptors_max;
 }
 
 static bool has_outbound_room(void *ctx)

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from foreign import MemoryClient, client_context
-from herd import Answers, ShareOfACore, Strangers, Unavailable, call_at_once, handshakes
+from foreign import MemoryClient, attempt, client_context
+from herd import ANSWER, Answers, ShareOfACore, Strangers, Unavailable, call_at_once, handshakes
 from mesh import WEB, Agent, connect, is_reset_or_closed, wait_until
 from pair import FORWARD, client_config, server_config
 
@@ -136,12 +136,28 @@ def test_a_destination_that_answers_nobody_keeps_no_other_call_waiting(keep, aut
     assert stuck.num_ended == 0
 
 
+def test_the_agent_signs_for_no_crowd_of_callers_who_have_gone(keep, authority, answers):
+    server = keep(Agent("payments", server_config(authority, answers.address)))
+    address, web = server.address(FORWARD), authority.issue("web", WEB)
+    server.process.send_signal(signal.SIGSTOP)
+    strangers = [MemoryClient(address, authority, web) for _ in range(300)]
+    for stranger in strangers:
+        stranger.sock.sendall(stranger.client_hello())
+    threading.Event().wait(0.5)  # until the proxy has read them all; its metrics are the agent's to tell
+    for stranger in strangers:
+        stranger.close()
+    threading.Event().wait(0.2)
+    server.process.send_signal(signal.SIGCONT)
+    assert attempt(address, authority, web) == ANSWER[:5]
+    assert server.metric("tabard_signatures_total", result="ok") <= 33
+
+
 def test_a_flood_of_strangers_fills_no_log(keep, authority, answers):
     server = keep(Agent("payments", server_config(authority, answers.address)))
     address = server.address(FORWARD)
     for number in range(400):
         with connect(address) as sock:
-            sock.sendall(b"GET / HTTP/1.1\r\n\r\n" if number % 2 else b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00")
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n" if number % 2 else b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
             is_reset_or_closed(sock)
     for reason in ("plaintext_on_mtls", "tls_error"):
         wait_until("all are counted", lambda: server.metric("tabard_connections_closed_total", reason=reason) == 200)

@@ -82,7 +82,7 @@ Test(waiting, a_caller_whose_handshake_waits_is_served_when_its_turn_comes)
     pair_connect(&pair);
     pair_connect(&pair);
     const struct gate *outbound = &pair.client.env.gates[DIRECTION_OUTBOUND];
-    while (outbound->num[TICKET_WAITING] == 0 || pair.server.env.signer.num_pending == 0) {
+    while (outbound->num[TICKET_WAITING] == 0 || pair.server.env.signer.num_asked == 0) {
         pair_turn(&pair);
     }
     cr_assert(outbound->num[TICKET_IN_FLIGHT] == 1);
@@ -120,13 +120,13 @@ Test(waiting, a_destination_with_which_no_handshake_succeeds_ends_who_waits_for_
 Test(waiting, a_hello_of_ours_on_a_permissive_port_waits_for_its_turn_too)
 {
     PAIR(.inbound_mode = INBOUND_PERMISSIVE, .foreign_tls_is_application = true);
-    pair.server.env.signer.num_pending = 1000; // the agent is behind
+    pair.server.env.signer.num_queued = 1000; // the agent is behind
     pair_connect(&pair);
     while (pair.server.env.gates[DIRECTION_INBOUND].num[TICKET_WAITING] == 0) {
         pair_turn(&pair);
     }
-    cr_assert(pair.server.env.signer.num_slots == 0, "nothing was asked of the agent");
-    pair.server.env.signer.num_pending = 0;
+    cr_assert(pair.server.env.signer.slots[0].turn == 0, "nothing was asked of the agent");
+    pair.server.env.signer.num_queued = 0;
     queue_wake(&pair.server.env);
     pair_accept(&pair);
 }

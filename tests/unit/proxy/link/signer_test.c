@@ -14,6 +14,7 @@ enum {
 
 static struct signer signer;
 static struct sign_job job;
+static struct sign_job others[3 * SIGN_ASKED_MAX];
 static struct link agent_link;
 static unsigned num_done;
 
@@ -42,7 +43,7 @@ static int begin(uv_loop_t *loop)
     cr_assert(uv_loop_init(loop) == 0);
     cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
     cr_assert(link_init(&agent_link, loop, fds[0], LINK_SIGN, on_message, on_gone, NULL, NULL));
-    signer = (struct signer){.link = &agent_link};
+    signer_init(&signer, &agent_link);
     job = (struct sign_job){.on_done = on_done};
     num_done = 0;
     return fds[1];
@@ -53,16 +54,21 @@ static void end(uv_loop_t *loop, int agent_fd)
     signer_cancel(&signer, &job);
     link_close(&agent_link);
     uv_run(loop, UV_RUN_DEFAULT);
-    signer_cleanup(&signer);
+    cr_assert(signer.num_queued == 0);
     cr_assert(uv_loop_close(loop) == 0);
     close(agent_fd);
 }
 
-static bool ask(void)
+static bool ask_for(struct sign_job *of)
 {
     static const uint8_t key_id[CONTRACT_KEY_ID_LEN];
     static const uint8_t input[INPUT_LEN];
-    return signer_ask(&signer, &job, key_id, ED25519, input, sizeof input);
+    return signer_ask(&signer, of, key_id, ED25519, input, sizeof input);
+}
+
+static bool ask(void)
+{
+    return ask_for(&job);
 }
 
 static void answer(uint32_t slot, uint32_t turn)
@@ -74,23 +80,48 @@ static void answer(uint32_t slot, uint32_t turn)
     signer_on_result(&signer, &result);
 }
 
-Test(signer, peers_that_come_and_go_cannot_fill_the_link_to_an_agent_that_is_slow, .timeout = 20)
+Test(signer, peers_that_come_and_go_leave_the_agent_no_more_than_it_had_begun, .timeout = 20)
 {
     uv_loop_t loop;
     int agent_fd = begin(&loop);
-    unsigned num_asked = 0;
-    for (unsigned i = 0; i < 4 * SIGN_JOBS_MAX; i++) {
-        num_asked += ask();
+    for (unsigned i = 0; i < 1000; i++) {
+        cr_assert(ask());
         signer_cancel(&signer, &job);
     }
-    cr_assert(agent_link.pipe.is_open, "the agent counts as gone only if it is");
-    cr_assert(num_asked == SIGN_JOBS_MAX && signer.num_abandoned == SIGN_JOBS_MAX);
-    for (uint32_t slot = 0; slot < SIGN_JOBS_MAX; slot++) {
+    cr_assert(signer.num_asked == SIGN_ASKED_MAX && signer.num_queued == 0);
+    cr_assert(ask() && signer.num_queued == 1, "it waits for its turn");
+    for (uint32_t slot = 0; slot < SIGN_ASKED_MAX; slot++) {
         answer(slot, 1);
         answer(slot, 1); // said twice: nobody's
     }
-    cr_assert(signer.num_abandoned == 0);
-    cr_assert(ask());
+    cr_assert(signer.num_asked == 1 && signer.num_queued == 0 && job.state == SIGN_WAITING);
+    answer(job.slot, 2);
+    cr_assert(num_done == 1 && job.state == SIGN_DONE && signer_num_pending(&signer) == 0);
+    end(&loop, agent_fd);
+}
+
+Test(signer, those_who_call_and_those_who_are_called_take_turns_the_oldest_first, .timeout = 20)
+{
+    uv_loop_t loop;
+    int agent_fd = begin(&loop);
+    const unsigned num = SIGN_ASKED_MAX + 4;
+    for (unsigned i = 0; i < num; i++) {
+        others[i] = (struct sign_job){.on_done = on_done, .lane = SIGN_FOR_CALLERS};
+        cr_assert(ask_for(&others[i]));
+    }
+    job.lane = SIGN_FOR_CALLS;
+    cr_assert(ask() && signer.num_queued == 5);
+    answer(0, 1);
+    answer(1, 1);
+    cr_assert(list_is_linked(&job.link) + list_is_linked(&others[SIGN_ASKED_MAX].link) == 0,
+              "one of each lane was asked for");
+    cr_assert(list_is_linked(&others[SIGN_ASKED_MAX + 1].link));
+    signer_fail_all(&signer);
+    for (unsigned i = 0; i < num; i++) {
+        cr_assert(others[i].state == SIGN_FAILED || others[i].state == SIGN_DONE);
+        signer_cancel(&signer, &others[i]);
+    }
+    cr_assert(num_done == num + 1 && signer_num_pending(&signer) == 0);
     end(&loop, agent_fd);
 }
 
@@ -117,10 +148,6 @@ Test(signer, a_link_that_breaks_under_a_request_fails_it_once, .timeout = 20)
     agent_link.pipe.spec.unsent_bytes_max = 0; // as if so much were waiting
     cr_assert(!ask());
     cr_assert(!agent_link.pipe.is_open && job.state == SIGN_FAILED);
-    uint32_t num_free = 0;
-    for (uint32_t at = signer.first_free; at != 0 && num_free <= signer.num_slots; num_free++) {
-        at = signer.slots[at - 1].next_free;
-    }
-    cr_assert(num_free == signer.num_slots, "each slot is free once");
+    cr_assert(signer.num_asked == 0, "each slot is free once");
     end(&loop, agent_fd);
 }
