@@ -137,6 +137,21 @@ static int on_address(const struct nlmsghdr *message, void *ctx)
     return MNL_CB_OK;
 }
 
+// A block that is this host's by a route alone.
+static int on_local_route(const struct nlmsghdr *message, void *ctx)
+{
+    const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+    struct attributes found = {{0}};
+    struct ip ip;
+    if (message->nlmsg_type == RTM_NEWROUTE && route->rtm_type == RTN_LOCAL &&
+        route->rtm_protocol != ROUTES_PROTOCOL &&
+        mnl_attr_parse(message, sizeof *route, on_attribute, &found) >= 0 &&
+        attribute_ip(&ip, route->rtm_family, found.at[RTA_DST])) {
+        note_reached(ctx, &ip);
+    }
+    return MNL_CB_OK;
+}
+
 static bool dump(struct host *host, struct rtnl *rtnl, uint16_t type, size_t body_len,
                  mnl_cb_t on_message, struct err *err)
 {
@@ -153,7 +168,8 @@ bool host_read(struct host *out, struct rtnl *rtnl, struct err *err)
 {
     *out = (struct host){0};
     return dump(out, rtnl, RTM_GETLINK, sizeof(struct ifinfomsg), on_link, err) &&
-           dump(out, rtnl, RTM_GETADDR, sizeof(struct ifaddrmsg), on_address, err);
+           dump(out, rtnl, RTM_GETADDR, sizeof(struct ifaddrmsg), on_address, err) &&
+           dump(out, rtnl, RTM_GETROUTE, sizeof(struct rtmsg), on_local_route, err);
 }
 
 static bool check_interface(const struct host *host, const struct host_interface *interface,

@@ -15,6 +15,8 @@
 #include "control/ctl/ruleset.h"
 #include "net/rtnl/rtnl.h"
 
+#define ROUTES_PROTOCOL 133 // of the routes that are interception's own (control/ctl/routes.h)
+
 struct host_interface {
     uint32_t index;
     uint32_t master; // the interface that this one is a part of (a bridge, a VRF); 0: none
@@ -29,7 +31,8 @@ struct host_interface {
 // Zero state: nothing known.
 struct host {
     struct array interfaces; // struct host_interface
-    bool is_reached[2];      // by an address that isn't its own alone, of IPv6 and of IPv4
+    bool is_reached[2];      // by an address that isn't its own alone, of IPv6 and of IPv4; or by
+                             // a block that a route makes this host's
     struct ip reached[2];    // one of these
     bool has_ip6;            // ::1 is there
 };

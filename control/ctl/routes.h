@@ -13,8 +13,6 @@
 #include "control/ctl/ruleset.h"
 #include "net/rtnl/rtnl.h"
 
-#define ROUTES_PROTOCOL 133
-
 // routes_up makes the routes of `ruleset` and removes those of an earlier one. false sets err; some
 // may have been made.
 bool routes_up(struct rtnl *rtnl, const struct host *host, const struct ruleset *ruleset,

@@ -53,6 +53,7 @@ REFUSED = {
     "one interface of two has none": ([*wire("eth0"), *BOTH, *wire("eth1")], "eth1 has no IPv4 address"),
     "IPv6 on lo, and the interface has not even a link-local one":
         ([wire("eth0")[0], "link set eth0 addrgenmode none up", "addr add 10.1.2.3/24 dev eth0", "addr add fd00::3/128 dev lo"], "eth0 has no IPv6 address"),
+    "a block that a route makes this host's": ([*wire("eth0"), BOTH[1], "route add local 203.0.113.0/24 dev lo"], "eth0 has no IPv4 address"),
     "a tunnel": ([*wire("eth0"), *BOTH, "link add tun0 type vxlan id 4 dev eth0 dstport 4789", "link set tun0 up"], "tun0 has no IPv4 address"),
 }
 TAKEN = {

@@ -135,3 +135,31 @@ Test(deadline, a_connection_that_stays_half_closed_is_soon_watched_for_a_reset, 
     conn.mesh->is_watched = true;
     cr_assert(deadline_look(&conn) == 30000);
 }
+
+// A connection in CONNECT since 1,000 ms before now, of the 3,000 that it has.
+static uint64_t connect_left(bool is_waiting_for_port, uint64_t dial_ms, uint64_t now_ms,
+                             enum reason *out_reason)
+{
+    uv_loop_t loop = {.time = now_ms};
+    struct conn_env env = {.loop = &loop, .limits = {.connect_ms = 3000}};
+    struct conn conn = {.env = &env,
+                        .step_ms = NOW_MS - 1000,
+                        .is_waiting_for_port = is_waiting_for_port,
+                        .dial_ms = dial_ms};
+    return deadline_connect(&conn, out_reason);
+}
+
+Test(deadline, a_call_that_waits_for_a_port_is_tried_again_and_ends_for_that, .timeout = 20)
+{
+    enum reason reason;
+    cr_expect_eq(connect_left(false, 0, NOW_MS, &reason), 2000);
+    cr_expect_eq(reason, REASON_CONNECT_TIMEOUT);
+    cr_expect_eq(connect_left(true, NOW_MS + 40, NOW_MS, &reason), 40);
+    cr_expect_eq(reason, REASON_NONE);
+    cr_expect_eq(connect_left(true, NOW_MS - 1, NOW_MS, &reason), 0);
+    cr_expect_eq(reason, REASON_NONE);
+    cr_expect_eq(connect_left(true, NOW_MS + 2500, NOW_MS, &reason), 2000);
+    cr_expect_eq(reason, REASON_NO_LOCAL_PORT);
+    cr_expect_eq(connect_left(true, NOW_MS + 10, NOW_MS + 2000, &reason), 0);
+    cr_expect_eq(reason, REASON_NO_LOCAL_PORT);
+}
