@@ -248,6 +248,7 @@ static void limit_connections(struct grpc_limits *limits)
     limits->connections_max = (uint32_t)num;
     limits->strangers_max = limits->connections_max / 4 * 3;
     limits->strangers_of_source_max = limits->strangers_max / 3;
+    limits->h2.open_ms = POLICYD_OPEN_MS;
 }
 
 static bool start(struct policyd *policyd, struct err *err)

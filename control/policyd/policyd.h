@@ -12,6 +12,7 @@
 #define POLICYD_RENEW_MS   1800000
 #define POLICYD_CALLS_MAX  200 // streams of one connection
 #define POLICYD_CONNS_MAX  20000
+#define POLICYD_OPEN_MS    5000 // from accept to the end of TLS and the client's SETTINGS
 #define POLICYD_CONNS_MIN  64
 #define POLICYD_CONN_BYTES 65536 // that a connection with its stream takes at most, about
 

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#define UNREAD_MS 100 // until a peer whose bytes wait to be read is looked at again
+
 static void on_timer(uv_timer_t *timer)
 {
     struct h2_conn *conn = timer->data;
@@ -78,17 +80,32 @@ static void check_stream(struct h2_stream *stream, uint64_t now, uint64_t *next)
     }
 }
 
+// After a long turn of the loop the timers come first: what the peer has sent is read before it
+// counts as late.
+static void check_opening(struct h2_conn *conn, uint64_t now, uint64_t *next)
+{
+    const struct h2_limits *limits = &conn->limits;
+    bool has_no_hello = transport_awaits_hello(&conn->transport) &&
+                        is_late(conn->opening_since_ms, limits->hello_ms, now, next);
+    bool is_not_open = is_late(conn->opening_since_ms, limits->open_ms, now, next);
+    if (!has_no_hello && !is_not_open) {
+        return;
+    }
+    if (transport_has_unread(&conn->transport)) {
+        *next = now + UNREAD_MS < *next ? now + UNREAD_MS : *next;
+    } else if (has_no_hello) {
+        lose(conn, H2_LIMIT_hello_ms, "the peer sent no ClientHello", limits->hello_ms);
+    } else {
+        lose(conn, H2_LIMIT_open_ms, "the peer didn't start HTTP/2", limits->open_ms);
+    }
+}
+
 void h2_conn_check_deadlines(struct h2_conn *conn)
 {
     const struct h2_limits *limits = &conn->limits;
     uint64_t now = h2_conn_now(conn);
     uint64_t next = UINT64_MAX;
-    if (transport_awaits_hello(&conn->transport) &&
-        is_late(conn->opening_since_ms, limits->hello_ms, now, &next)) {
-        lose(conn, H2_LIMIT_hello_ms, "the peer sent no ClientHello", limits->hello_ms);
-    } else if (is_late(conn->opening_since_ms, limits->open_ms, now, &next)) {
-        lose(conn, H2_LIMIT_open_ms, "the peer didn't start HTTP/2", limits->open_ms);
-    }
+    check_opening(conn, now, &next);
     if (conn->transport.is_writing &&
         is_late(conn->transport.write_since_ms, limits->send_stall_ms, now, &next)) {
         lose(conn, H2_LIMIT_send_stall_ms, "the peer read nothing", limits->send_stall_ms);

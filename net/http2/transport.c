@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -132,6 +133,13 @@ void transport_finish(struct transport *transport)
 bool transport_awaits_hello(const struct transport *transport)
 {
     return transport->hello_ctx != NULL;
+}
+
+bool transport_has_unread(const struct transport *transport)
+{
+    uv_os_fd_t fd = -1;
+    int num = 0;
+    return uv_fileno(&transport->handle, &fd) == 0 && ioctl(fd, FIONREAD, &num) == 0 && num > 0;
 }
 
 static void on_close(uv_handle_t *handle)

@@ -96,6 +96,10 @@ bool transport_is_idle(const struct transport *transport); // everything is with
 // then there is no TLS object, which takes most of what a connection takes.
 bool transport_awaits_hello(const struct transport *transport);
 
+// transport_has_unread says whether bytes of the peer wait in the kernel: then it isn't the peer
+// that is late.
+bool transport_has_unread(const struct transport *transport);
+
 // transport_finish ends our direction, with close_notify and FIN, behind what was queued.
 void transport_finish(struct transport *transport);
 

@@ -87,16 +87,18 @@ void transport_tls_await(struct transport *transport, SSL_CTX *ctx)
     transport->hello_ctx = ctx;
 }
 
-// Says how many bytes the first record has; 0: that can't be told yet. What is no handshake record
-// is left to TLS at once, which refuses it.
+// Says how many bytes the first record has; 0: that can't be told yet. What is no handshake record,
+// or too long for one, is left to TLS at once, which refuses it.
 static size_t first_record_len(const struct bytes *hello)
 {
     if (hello->len > 0 && hello->at[0] != RECORD_HANDSHAKE) {
         return 1;
     }
-    return hello->len < RECORD_HEADER_LEN
-               ? 0
-               : RECORD_HEADER_LEN + ((size_t)hello->at[3] << 8 | hello->at[4]);
+    if (hello->len < RECORD_HEADER_LEN) {
+        return 0;
+    }
+    size_t len = (size_t)hello->at[3] << 8 | hello->at[4];
+    return len > RECORD_PLAINTEXT_MAX ? 1 : RECORD_HEADER_LEN + len;
 }
 
 bool transport_tls_hello(struct transport *transport)

@@ -3,6 +3,7 @@
 // Connections that prove nothing: how many there may be, which one goes, and for how long they
 // stay.
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,6 +157,33 @@ Test(strangers, whoever_sends_no_whole_hello_is_let_go_soon)
         close(fd);
     }
     cr_expect_eq(bites((enum grpc_limit)H2_LIMIT_hello_ms), 3);
+    rig_stop(&rig);
+}
+
+// A herd keeps the loop from reading for longer than hello_ms; nobody in it is late for that.
+Test(strangers, a_hello_that_waits_to_be_read_is_not_late)
+{
+    struct grpc_limits limits = grpc_limits_default();
+    limits.h2.hello_ms = 50;
+    limits.h2.open_ms = 60;
+    rig = (struct rig){.num_ready = 0};
+    rig_start(&rig, true, &limits, NULL);
+    SSL_CTX *ctx = rig_context();
+    SSL *ssl = SSL_new(ctx);
+    int fd = connect_silently("");
+    while (grpc_server_stats(rig.server)->num_connections == 0) {
+        uv_run(&rig.loop, UV_RUN_ONCE);
+    }
+    cr_assert(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    SSL_set_fd(ssl, fd);
+    cr_expect_eq(SSL_connect(ssl), -1);
+    usleep(150000); // the loop is busy elsewhere
+    uv_run(&rig.loop, UV_RUN_NOWAIT);
+    cr_expect_eq(bites((enum grpc_limit)H2_LIMIT_hello_ms), 0);
+    cr_expect_eq(rig.num_disconnects, 0, "%s", rig.disconnect_why);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    close(fd);
     rig_stop(&rig);
 }
 
