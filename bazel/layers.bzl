@@ -21,7 +21,7 @@ LAYERS = {
     "proxy/rules": ["base", "proto", "certs", "certs/path", "certs/tls"],
     "proxy/link": ["base", "proto", "net/pipe", "proxy/rules"],
     "proxy/carry": ["base", "proxy/rules"],
-    "proxy/limits": ["base"],
+    "proxy/limits": ["base", "proxy/rules"],
     "proxy/origin": ["base", "net/rtnl"],
     "proxy/trust": ["base", "proto", "certs", "certs/path", "certs/tls", "proxy/rules"],
     "proxy/conn": [

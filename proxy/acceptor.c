@@ -23,9 +23,9 @@ struct listener {
     bool is_full;   // for want of room
 };
 
-enum room { ROOM, NO_ROOM, TURN_OVER };
+enum turn { ROOM, NO_ROOM, TURN_OVER };
 
-static enum room room_for(const struct listener *listener)
+static enum turn room_for(const struct listener *listener)
 {
     struct conn_env *env = listener->acceptor->env;
     if (uv_hrtime() / 1000000 >= uv_now(env->loop) + TURN_MS) {
@@ -64,10 +64,10 @@ static void note_full(const struct listener *listener)
 
 // Takes the connection that libuv has announced, if there is room. While it is not taken, libuv
 // accepts no other.
-static enum room take(struct listener *listener)
+static enum turn take(struct listener *listener)
 {
     struct conn_env *env = listener->acceptor->env;
-    enum room room = room_for(listener);
+    enum turn room = room_for(listener);
     bool was_full = listener->is_full;
     listener->is_paused = room != ROOM;
     listener->is_full = room == NO_ROOM;

@@ -113,6 +113,22 @@ static bool is_adopted_everywhere(const struct plane *plane, uint64_t generation
     return true;
 }
 
+// Logs the limits of a snapshot where the process has less room than they take.
+static void log_limits(const struct plane *plane, const struct snapshot *snapshot)
+{
+    const struct limits *whole = route_limits(snapshot->routes);
+    const struct room *room = &plane->workers[0].env.room;
+    struct limits fit = *whole;
+    room_fit(&fit, room);
+    if (memcmp(&fit, whole, sizeof fit) != 0) {
+        log_info("msg=\"limits lowered to fit\" connections=%u hellos=%u handshakes=%u "
+                 "buffer_bytes=%llu memory_bytes=%lld descriptors=%u",
+                 fit.connections, fit.hellos, fit.handshakes, (unsigned long long)fit.buffer_bytes,
+                 room->memory_bytes == UINT64_MAX ? -1LL : (long long)room->memory_bytes,
+                 room->descriptors);
+    }
+}
+
 static void finish_publishing(struct plane *plane)
 {
     struct generation *generation = plane->publishing;
@@ -123,6 +139,11 @@ static void finish_publishing(struct plane *plane)
     plane->current = generation;
     plane->publishing = NULL;
     log_new_listeners(&generation->plan, old != NULL ? &old->plan : NULL);
+    if (old == NULL ||
+        memcmp(route_limits(old->snapshot->routes), route_limits(generation->snapshot->routes),
+               sizeof(struct limits)) != 0) {
+        log_limits(plane, generation->snapshot);
+    }
     generation_unref(old);
     answer_snapshot(plane, generation->snapshot->generation, "");
     Tabard__V1__Snapshot *waiting = plane->waiting;

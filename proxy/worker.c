@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,43 +15,22 @@
 
 enum {
     POOL_BYTES_MIN = 8 * RING_BYTES, // of a worker, or it could serve nobody
-    DESCRIPTORS_RESERVED = 256,      // for everything that is no connection's
-    HELLOS_FIFTHS = 3,
 };
-
-// Returns the smaller of two, but 1 at least.
-static uint32_t least(uint32_t a, uint32_t b)
-{
-    uint32_t min = a < b ? a : b;
-    return min > 0 ? min : 1;
-}
 
 static uint32_t share(uint32_t whole, unsigned num_workers)
 {
     return (whole + num_workers - 1) / num_workers;
 }
 
-// Returns how many descriptors this process has for connections.
-static uint32_t descriptors_possible(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX) {
-        return UINT32_MAX;
-    }
-    uint32_t all = (uint32_t)limit.rlim_cur;
-    return all - (all / 4 < DESCRIPTORS_RESERVED ? all / 4 : DESCRIPTORS_RESERVED);
-}
-
-// Makes the limits on connections this worker's, and none larger than the process has descriptors
-// for: two for each connection, and one for each that has not sent its ClientHello. These may not
-// take all.
-static void limit_connections(struct conn_env *env, unsigned num_workers)
+// Makes the limits this worker's share of what the snapshot allows and the process has room for.
+static void limit(struct conn_env *env, const struct limits *whole, unsigned num_workers)
 {
     struct limits *limits = &env->limits;
-    env->descriptors_max = descriptors_possible() / num_workers;
-    limits->connections = least(share(limits->connections, num_workers), env->descriptors_max / 2);
-    limits->hellos =
-        least(share(limits->hellos, num_workers), env->descriptors_max / 5 * HELLOS_FIFTHS);
+    *limits = *whole;
+    room_fit(limits, &env->room);
+    env->descriptors_max = env->room.descriptors / num_workers;
+    limits->connections = share(limits->connections, num_workers);
+    limits->hellos = share(limits->hellos, num_workers);
     limits->handshakes = share(limits->handshakes, num_workers);
     queue_limit(env);
 }
@@ -71,8 +49,7 @@ void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_
 {
     struct snapshot *old = env->snapshot;
     env->snapshot = snapshot_ref(snapshot);
-    env->limits = *route_limits(snapshot->routes);
-    limit_connections(env, num_workers);
+    limit(env, route_limits(snapshot->routes), num_workers);
     uint64_t pool_bytes = env->limits.buffer_bytes / num_workers;
     pool_set_limit(&env->pool, pool_bytes < POOL_BYTES_MIN ? POOL_BYTES_MIN : pool_bytes);
     recheck_all(env);

@@ -210,6 +210,7 @@ void conn_env_init(struct conn_env *env, uv_loop_t *loop)
 {
     *env = (struct conn_env){.loop = loop};
     signer_init(&env->signer, NULL);
+    room_read(&env->room, "/proc/self/cgroup", "/sys/fs/cgroup");
     queue_init(env);
 }
 

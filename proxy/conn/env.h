@@ -12,6 +12,7 @@
 #include "proxy/carry/hangup.h"
 #include "proxy/carry/pool.h"
 #include "proxy/limits/gate.h"
+#include "proxy/limits/room.h"
 #include "proxy/origin/host_addrs.h"
 #include "proxy/trust/peer.h"
 #include "proxy/link/stats.h"
@@ -40,6 +41,7 @@ struct conn_env {
     uv_loop_t *loop;
     struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
     struct limits limits;      // this worker's share of the snapshot's
+    struct room room;          // of the whole process
     uint32_t descriptors_max;  // this worker's share of those that connections may have
     struct pool pool;
     struct hangup hangup;

@@ -305,8 +305,6 @@ Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open
         uv_loop_t loop;
         struct conn_env env;
         uv_loop_init(&loop);
-        conn_env_init(&env, &loop);
-        pool_init(&env.pool, NULL, NULL); // nobody waits
         struct rlimit before;
         getrlimit(RLIMIT_NOFILE, &before);
         Tabard__V1__Snapshot *message =
@@ -315,6 +313,9 @@ Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open
         cr_assert(snapshot != NULL, "%s: %s", err.where, err.text);
         struct rlimit limit = {.rlim_cur = shares[i].descriptors, .rlim_max = before.rlim_max};
         cr_assert(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+        conn_env_init(&env, &loop);
+        pool_init(&env.pool, NULL, NULL); // nobody waits
+        env.room.memory_bytes = UINT64_MAX;
         worker_adopt(&env, snapshot, shares[i].num_workers);
         setrlimit(RLIMIT_NOFILE, &before);
         cr_expect(env.limits.connections == shares[i].connections, "row %zu: %u", i,
