@@ -154,6 +154,22 @@ static void finish_publishing(struct plane *plane)
     }
 }
 
+static void add_limits(Tabard__V1__InspectResult *result, const struct plane *plane)
+{
+    const struct room *room = &plane->workers[0].env.room;
+    struct limits fit = *route_limits(plane->current->snapshot->routes);
+    room_fit(&fit, room);
+    Tabard__V1__LimitsInForce *limits = must_alloc(1, sizeof *limits);
+    tabard__v1__limits_in_force__init(limits);
+    limits->connections = fit.connections;
+    limits->hellos = fit.hellos;
+    limits->handshakes = fit.handshakes;
+    limits->buffer_bytes = fit.buffer_bytes;
+    limits->memory_bytes = room->memory_bytes == UINT64_MAX ? 0 : room->memory_bytes;
+    limits->descriptors = room->descriptors;
+    result->limits = limits;
+}
+
 static void add_listeners(Tabard__V1__InspectResult *result, const struct listen_plan *plan)
 {
     result->listeners = must_alloc(plan->num, sizeof *result->listeners);
@@ -201,6 +217,7 @@ static void answer_inspect(struct plane *plane, uint64_t id, bool has_connection
     if (plane->current != NULL) {
         result->generation = plane->current->snapshot->generation;
         add_listeners(result, &plane->current->plan);
+        add_limits(result, plane);
     }
     if (has_connections) {
         add_connections(result, plane);

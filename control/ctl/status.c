@@ -90,6 +90,17 @@ static void print_policy_agent(const Tabard__V1__PolicyAgentStatus *agent)
     }
 }
 
+static void print_limits(const Tabard__V1__LimitsInForce *limits)
+{
+    printf("limits:      %u connections, %u callers without ClientHello, %u handshakes, %" PRIu64
+           " MiB of buffers; room: ",
+           limits->connections, limits->hellos, limits->handshakes, limits->buffer_bytes >> 20);
+    if (limits->memory_bytes > 0) {
+        printf("%" PRIu64 " MiB of memory, ", limits->memory_bytes >> 20);
+    }
+    printf("%u descriptors\n", limits->descriptors);
+}
+
 static void print_status(const Tabard__V1__Status *status, int64_t now)
 {
     char when[32];
@@ -116,6 +127,9 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
     }
     printf("snapshot:    generation %" PRIu64 ", in force since %s\n", status->generation,
            time_text(status->applied_unix_ms, when, sizeof when));
+    if (status->limits != NULL) {
+        print_limits(status->limits);
+    }
     if (status->policy_agent != NULL) {
         print_policy_agent(status->policy_agent);
     }

@@ -24,7 +24,8 @@ static uint32_t read_descriptors(void)
     return all - (all / 4 < DESCRIPTORS_RESERVED ? all / 4 : DESCRIPTORS_RESERVED);
 }
 
-// Returns the number in a file, UINT64_MAX if there is none: "max", or no such file.
+// Returns the number in a file, UINT64_MAX if there is none: "max", no such file, or what version 1
+// shows where nobody has set a limit, a number that no machine has bytes for.
 static uint64_t read_number(const char *path)
 {
     struct err err = {0};
@@ -37,7 +38,7 @@ static uint64_t read_number(const char *path)
     uint64_t number = strtoull(text, &end, 10);
     bool is_number = end != text && text[0] >= '0' && text[0] <= '9';
     free(text);
-    return is_number && number > 0 ? number : UINT64_MAX;
+    return is_number && number > 0 && number < UINT64_C(1) << 60 ? number : UINT64_MAX;
 }
 
 // Returns the least number in a group's file of a name and those of the groups above it. In a

@@ -12,8 +12,8 @@ import pytest
 
 from foreign import attempt
 from listed_metrics import listed, shown
-from mesh import API, STRANGER, WEB, connect, exchange, run, wait_until
-from pair import Pair, allow, bundles
+from mesh import API, STRANGER, WEB, Agent, connect, exchange, run, wait_until
+from pair import Pair, allow, bundles, server_config
 
 SAMPLE = re.compile(r'^[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="[^"\n]*",?)+\})? -?[0-9.e+]+$')
 
@@ -81,6 +81,14 @@ def test_status_lists_the_open_connections(pair):
         assert API in said and "shop-may-pay#0" in said
         said = run("tabardctl", "status", "--admin", pair.client.folder / "admin.sock").stdout
         assert f"{API}, payments\n" in said, "no rule decides where the service may go"
+
+
+def test_status_shows_the_limits_and_what_lowered_them(authority, keep, service):
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=["prlimit", "--nofile=1024:1024"]))
+    limits = agent.status()["limits"]
+    assert (limits["descriptors"], limits["connections"], limits["hellos"]) == (768, 384, 459)
+    line = agent.wait_line(msg="limits lowered to fit")
+    assert (line["connections"], line["descriptors"]) == ("384", "768")
 
 
 def test_the_admin_socket_is_the_operator_s_alone(pair):

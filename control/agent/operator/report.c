@@ -151,6 +151,7 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
         status.policy_agent = &policy;
     }
     if (inspect != NULL) {
+        status.limits = inspect->limits;
         status.n_listeners = inspect->n_listeners;
         status.listeners = inspect->listeners;
         status.n_connections = inspect->n_connections;

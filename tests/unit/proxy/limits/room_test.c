@@ -54,6 +54,8 @@ Test(room, the_least_limit_of_a_group_and_those_above_it_counts)
     cr_expect(memory_of("0::/pods/one\n") == 100000000);
     put("memory/box/memory.limit_in_bytes", "50000000\n");
     cr_expect(memory_of("3:cpuset:/\n4:cpu,memory:/box\n0::/pods/one\n") == 50000000);
+    put("memory/box/memory.limit_in_bytes", "9223372036854771712\n");
+    cr_expect(memory_of("4:memory:/box\n") == UINT64_MAX, "nobody has set one");
     cr_expect(memory_of("4:hugememory,memoryx:/box\n") == UINT64_MAX);
 }
 
