@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#define _GNU_SOURCE // accept4
 #include "control/host/http.h"
 
-#include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,30 +11,18 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "control/host/http_clients.h"
-#include "control/host/listen.h"
-
-#define ACCEPTS_MAX 64  // in one turn of the loop
-#define PAUSE_MS    100 // without accepting, where the kernel has no descriptor or memory left
-
-// One listening socket.
-struct listener {
-    struct http_server *server; // borrowed
-    uv_poll_t poll;
-    int fd; // owned
-};
+#include "control/host/http_listeners.h"
 
 struct http_server {
     struct MHD_Daemon *daemon; // owned
     uv_poll_t poll;            // of the daemon's epoll descriptor
     uv_timer_t timer;
-    struct listener listeners[HTTP_LISTENERS_MAX];
-    unsigned num_listeners;
+    struct http_listeners listeners;
     struct http_clients clients;
     struct ip arriving; // the source of the connection that libmicrohttpd is being given
     http_on_request *on_request;
     void *ctx;
     unsigned handles_open;
-    bool is_paused;
     bool is_running; // inside MHD_run, which sees an answer that is given now
     bool is_closing;
 };
@@ -70,9 +56,6 @@ static void run(struct http_server *server)
     if (MHD_get_timeout(server->daemon, &theirs_ms) == MHD_YES && theirs_ms < wait_ms) {
         wait_ms = theirs_ms;
     }
-    if (server->is_paused && wait_ms > PAUSE_MS) {
-        wait_ms = PAUSE_MS;
-    }
     if (wait_ms != UINT64_MAX) {
         uv_timer_start(&server->timer, on_timer, wait_ms, 0);
     } else {
@@ -87,22 +70,15 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     run(poll->data);
 }
 
-static void listen_to_all(struct http_server *server, bool is_on);
-
 static void on_timer(uv_timer_t *timer)
 {
-    struct http_server *server = timer->data;
-    if (server->is_paused) {
-        server->is_paused = false;
-        listen_to_all(server, true);
-    }
-    run(server);
+    run(timer->data);
 }
 
 // Gives libmicrohttpd a connection, if there is room for its source.
-static void welcome(struct http_server *server, int fd, const struct sockaddr_storage *from,
-                    socklen_t len)
+static void on_connection(void *ctx, int fd, const struct sockaddr_storage *from, socklen_t len)
 {
+    struct http_server *server = ctx;
     struct addr addr = {.port = 0};
     server->arriving = addr_from_sockaddr(&addr, (const struct sockaddr *)from)
                            ? http_source(&addr.ip)
@@ -119,39 +95,9 @@ static void welcome(struct http_server *server, int fd, const struct sockaddr_st
     }
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+static void on_turn(void *ctx)
 {
-    (void)status;
-    (void)events;
-    const struct listener *listener = poll->data;
-    struct http_server *server = listener->server;
-    for (int i = 0; i < ACCEPTS_MAX; i++) {
-        struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
-        socklen_t len = sizeof from;
-        int fd =
-            accept4(listener->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            welcome(server, fd, &from, len);
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            server->is_paused = true;
-            listen_to_all(server, false);
-            break;
-        } else if (errno == EAGAIN) {
-            break;
-        }
-    }
-    run(server);
-}
-
-static void listen_to_all(struct http_server *server, bool is_on)
-{
-    for (unsigned i = 0; i < server->num_listeners; i++) {
-        if (is_on) {
-            uv_poll_start(&server->listeners[i].poll, UV_READABLE, on_connection);
-        } else {
-            uv_poll_stop(&server->listeners[i].poll);
-        }
-    }
+    run(ctx);
 }
 
 static struct http_client *client_of(struct MHD_Connection *connection)
@@ -306,25 +252,13 @@ static void on_closed(uv_handle_t *handle)
     release(handle->data);
 }
 
-static void on_listener_closed(uv_handle_t *handle)
+static void on_listeners_closed(void *ctx)
 {
-    release(((struct listener *)handle->data)->server);
+    release(ctx);
 }
 
-// Begins to accept from a descriptor, which it takes over.
-static void add_listener(struct http_server *server, int fd)
-{
-    invariant(server->num_listeners < HTTP_LISTENERS_MAX);
-    struct listener *listener = &server->listeners[server->num_listeners++];
-    *listener = (struct listener){.server = server, .fd = fd};
-    uv_poll_init(server->timer.loop, &listener->poll, fd);
-    listener->poll.data = listener;
-    server->handles_open++;
-    uv_poll_start(&listener->poll, UV_READABLE, on_connection);
-}
-
-struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_request, void *ctx,
-                             struct err *err)
+static struct http_server *new_server(uv_loop_t *loop, http_on_request *on_request, void *ctx,
+                                      struct err *err)
 {
     struct http_server *server = must_alloc(1, sizeof *server);
     server->on_request = on_request;
@@ -332,7 +266,7 @@ struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_reques
     http_clients_init(&server->clients);
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
-        on_access, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(4 * HTTP_CONNECTIONS_MAX),
+        on_access, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(2 * HTTP_LEFT_MAX),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES_MAX,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_client,
         server, MHD_OPTION_END);
@@ -343,7 +277,6 @@ struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_reques
         if (server->daemon != NULL) {
             MHD_stop_daemon(server->daemon);
         }
-        close(fd);
         free(server);
         err_set(err, "the HTTP server can't be started");
         return NULL;
@@ -351,9 +284,25 @@ struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_reques
     uv_timer_init(loop, &server->timer);
     uv_poll_init(loop, &server->poll, info->epoll_fd);
     server->timer.data = server->poll.data = server;
-    server->handles_open = 2;
+    server->handles_open = 3;
     uv_poll_start(&server->poll, UV_READABLE, on_readable);
-    add_listener(server, fd);
+    server->listeners = (struct http_listeners){.ctx = server,
+                                                .on_connection = on_connection,
+                                                .on_turn = on_turn,
+                                                .on_closed = on_listeners_closed};
+    http_listeners_init(&server->listeners, loop);
+    return server;
+}
+
+struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_request, void *ctx,
+                             struct err *err)
+{
+    struct http_server *server = new_server(loop, on_request, ctx, err);
+    if (server == NULL) {
+        close(fd);
+        return NULL;
+    }
+    http_listeners_add(&server->listeners, fd);
     return server;
 }
 
@@ -361,22 +310,10 @@ struct http_server *http_new_tcp(uv_loop_t *loop, const char *what,
                                  const struct listen_addrs *addrs, http_on_request *on_request,
                                  void *ctx, struct err *err)
 {
-    struct http_server *server = NULL;
-    for (size_t i = 0; i < addrs->num; i++) {
-        struct addr bound = {0};
-        char text[ADDR_TEXT_MAX];
-        int fd = listen_tcp(&addrs->addrs[i], &bound, err);
-        if (fd >= 0 && server == NULL) {
-            server = http_new(loop, fd, on_request, ctx, err);
-        } else if (fd >= 0) {
-            add_listener(server, fd);
-        }
-        if (fd < 0 || server == NULL) {
-            http_free(server);
-            err_prefix(err, "--%s", what);
-            return NULL;
-        }
-        log_info("msg=listening what=%s address=%s", what, addr_text(&bound, text));
+    struct http_server *server = new_server(loop, on_request, ctx, err);
+    if (server != NULL && !http_listeners_add_tcp(&server->listeners, what, addrs, err)) {
+        http_free(server);
+        server = NULL;
     }
     return server;
 }
@@ -397,11 +334,7 @@ void http_free(struct http_server *server)
         return;
     }
     server->is_closing = true;
-    for (unsigned i = 0; i < server->num_listeners; i++) {
-        uv_poll_stop(&server->listeners[i].poll);
-        uv_close((uv_handle_t *)&server->listeners[i].poll, on_listener_closed);
-        close(server->listeners[i].fd);
-    }
+    http_listeners_close(&server->listeners);
     uv_poll_stop(&server->poll);
     uv_close((uv_handle_t *)&server->timer, on_closed);
     uv_close((uv_handle_t *)&server->poll, on_closed);

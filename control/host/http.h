@@ -14,7 +14,6 @@
 #include "base/err.h"
 #include "control/host/listen.h"
 
-#define HTTP_LISTENERS_MAX        4
 #define HTTP_CONNECTION_BYTES_MAX 16384
 
 #define HTTP_TEXT "text/plain; charset=utf-8"
@@ -31,8 +30,8 @@ struct http_server *http_new(uv_loop_t *loop, int fd, http_on_request *on_reques
                              struct err *err);
 
 // http_new_tcp serves on addresses, one at least, and logs which, with the port that the kernel
-// chose for 0. `what` is the flag that gave them, and stands in the log and before an error. NULL
-// sets err.
+// chose for 0. The host's own it follows when they change. `what` is the flag that gave them
+// (borrowed for ever), and stands in the log and before an error. NULL sets err.
 struct http_server *http_new_tcp(uv_loop_t *loop, const char *what,
                                  const struct listen_addrs *addrs, http_on_request *on_request,
                                  void *ctx, struct err *err);

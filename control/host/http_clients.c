@@ -113,8 +113,7 @@ static bool is_choked(const struct http_clients *clients, const struct ip *sourc
         num += ip_equal(&LIST_OF(link, struct http_client, link)->source, source);
     }
     unsigned reserve = ip_is_loopback(source) ? HTTP_CONNECTIONS_PER_SOURCE_MAX : 0;
-    return num >= 2 * HTTP_CONNECTIONS_PER_SOURCE_MAX ||
-           clients->num >= 2 * HTTP_CONNECTIONS_MAX + reserve;
+    return num >= 2 * HTTP_CONNECTIONS_PER_SOURCE_MAX || clients->num >= HTTP_LEFT_MAX + reserve;
 }
 
 bool http_clients_make_room(struct http_clients *clients, const struct ip *source)

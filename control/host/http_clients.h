@@ -15,6 +15,7 @@
 
 #define HTTP_CONNECTIONS_MAX            64
 #define HTTP_CONNECTIONS_PER_SOURCE_MAX 16
+#define HTTP_LEFT_MAX                   384 // with those that are ended and wait for an answer
 #define HTTP_HEAD_MS_MAX                5000 // to a request's last byte, from the connection or the last answer on
 #define HTTP_ANSWER_MS_MAX              10000 // from there to the answer's last byte
 

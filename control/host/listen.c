@@ -105,7 +105,7 @@ struct listen_addrs listen_own(uint16_t port)
         const char *other;
         int family;
     } families[] = {{"127.0.0.1", "192.0.2.1", AF_INET}, {"::1", "2001:db8::1", AF_INET6}};
-    struct listen_addrs out = {.num = 0};
+    struct listen_addrs out = {.is_own = true};
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
         struct addr own = {.port = 0};
         if (families[i].family == AF_INET || source_towards(&own, families[i].loopback)) {

@@ -18,6 +18,7 @@
 struct listen_addrs {
     struct addr addrs[LISTEN_ADDRS_MAX];
     size_t num;
+    bool is_own; // by listen_own, which may give others when it is asked later
 };
 
 // listen_own gives the addresses on which a port of the host's own is to be served: its loopback
