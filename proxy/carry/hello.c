@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/carry/hello.h"
 
+#include <openssl/bytestring.h>
 #include <stdbool.h>
+#include <string.h>
 
 enum {
     RECORD_HEADER = 5,
@@ -90,4 +92,60 @@ enum hello_state hello_look(const struct ring *in)
         at += there;
     }
     return len_seen < HELLO_BYTES_MAX ? HELLO_PART : HELLO_TOO_LONG;
+}
+
+// Copies the handshake message out of its records; returns how many bytes of it are there.
+static size_t gather(const struct ring *in, uint8_t *out)
+{
+    const size_t len_seen = in->len < HELLO_BYTES_MAX ? in->len : HELLO_BYTES_MAX;
+    size_t at = 0;
+    size_t out_len = 0;
+    while (len_seen - at >= RECORD_HEADER) {
+        uint8_t record[RECORD_HEADER];
+        ring_copy(in, at, record, sizeof record);
+        at += RECORD_HEADER;
+        size_t len = (size_t)record[3] << 8 | (size_t)record[4];
+        if (record[0] != RECORD_HANDSHAKE || len == 0) {
+            break;
+        }
+        size_t there = len_seen - at < len ? len_seen - at : len;
+        ring_copy(in, at, out + out_len, there);
+        out_len += there;
+        at += there;
+    }
+    return out_len;
+}
+
+// Finds the extensions of a ClientHello's message.
+static bool find_extensions(CBS *out, const uint8_t *message, size_t len)
+{
+    enum { RANDOM_BYTES = 32 };
+    CBS all, body, skipped;
+    uint8_t type;
+    uint16_t version;
+    CBS_init(&all, message, len);
+    return CBS_get_u8(&all, &type) && CBS_get_u24_length_prefixed(&all, &body) &&
+           CBS_get_u16(&body, &version) && CBS_skip(&body, RANDOM_BYTES) &&
+           CBS_get_u8_length_prefixed(&body, &skipped) &&  // the session's id
+           CBS_get_u16_length_prefixed(&body, &skipped) && // cipher suites
+           CBS_get_u8_length_prefixed(&body, &skipped) &&  // compression methods
+           CBS_get_u16_length_prefixed(&body, out);
+}
+
+size_t hello_alpn(const struct ring *in, uint8_t *out)
+{
+    enum { EXTENSION_ALPN = 16 };
+    uint8_t message[HELLO_BYTES_MAX];
+    CBS extensions, data, list;
+    uint16_t type;
+    if (!find_extensions(&extensions, message, gather(in, message))) {
+        return 0;
+    }
+    while (CBS_get_u16(&extensions, &type) && CBS_get_u16_length_prefixed(&extensions, &data)) {
+        if (type == EXTENSION_ALPN && CBS_get_u16_length_prefixed(&data, &list)) {
+            memcpy(out, CBS_data(&list), CBS_len(&list));
+            return CBS_len(&list);
+        }
+    }
+    return 0;
 }

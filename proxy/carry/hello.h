@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Says whether the bytes that a caller has sent so far are a TLS ClientHello, and whether all of it
-// is there, so that a caller costs no TLS object before that. It only measures: what the
-// ClientHello says is BoringSSL's to read. Pure; takes nothing from the ring.
+// is there, so that a caller costs no TLS object before that; and of one that is not for us, which
+// protocols it offers. What else a ClientHello says is BoringSSL's to read. Pure; takes nothing
+// from the ring.
 #ifndef TABARD_PROXY_CARRY_HELLO_H
 #define TABARD_PROXY_CARRY_HELLO_H
 
@@ -29,5 +30,10 @@ enum hello_state {
 // them does not fit. The message may lie in several records. One of SSL 2.0's form is none: whoever
 // sends it speaks no TLS 1.3.
 enum hello_state hello_look(const struct ring *in);
+
+// hello_alpn copies the list of application protocols of a whole ClientHello (RFC 7301,
+// section 3.1; each name behind its length) to out, of HELLO_BYTES_MAX bytes, and returns its
+// length. 0: there is none, or the ClientHello is not as RFC 8446, section 4.1.2, has it.
+size_t hello_alpn(const struct ring *in, uint8_t *out);
 
 #endif

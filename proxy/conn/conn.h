@@ -71,6 +71,7 @@ struct conn {
     bool is_self_call : 1;  // the service called its own address: inbound policy decides, nothing
                             // leaves the host
     bool is_plaintext : 1;  // inbound, without identity
+    bool may_be_mesh : 1; // a PLAINTEXT port, and the caller's first bytes are yet to be looked at
     bool is_authorized : 1;
     bool is_detect_over : 1;  // the caller stayed silent
     bool is_alpn_refused : 1; // the server ended cleanly, and seemingly for its protocol's sake

@@ -8,6 +8,7 @@
 
 #include "base/must.h"
 #include "certs/tls/alpn.h"
+#include "proxy/carry/hello.h"
 
 static bool has_mesh_name(const uint8_t *wire, size_t len)
 {
@@ -110,6 +111,12 @@ bool protocol_is_good(struct handshake *handshake)
         must_strdup("the server does not confirm the address that was called, and the "
                     "destination's binding wants that");
     return false;
+}
+
+bool protocol_is_mesh_hello(const struct ring *in)
+{
+    uint8_t list[HELLO_BYTES_MAX];
+    return has_mesh_name(list, hello_alpn(in, list));
 }
 
 bool protocol_is_none_selected(const struct side *side)

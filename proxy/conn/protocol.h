@@ -24,6 +24,10 @@ bool protocol_is_good(struct handshake *handshake);
 int protocol_on_alpn(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
                      unsigned in_len, void *arg);
 
+// protocol_is_mesh_hello says whether the whole ClientHello in `in` is a sidecar's: it offers the
+// mesh's protocol.
+bool protocol_is_mesh_hello(const struct ring *in);
+
 // protocol_is_none_selected says of a client whether its server has selected nothing of what was
 // offered.
 bool protocol_is_none_selected(const struct side *side);

@@ -120,6 +120,8 @@ static enum step_result fork_inbound(struct conn *conn, enum inbound_mode mode)
     case INBOUND_PERMISSIVE:
         return fork_to(conn, path_permissive);
     case INBOUND_PLAINTEXT:
+        conn->may_be_mesh = true;
+        return fork_to_plain(conn);
     case INBOUND_TLS_PASSTHROUGH:
         return fork_to_plain(conn);
     case INBOUND_MTLS:
@@ -284,6 +286,21 @@ static bool is_alpn_refusal(const struct conn *conn)
            protocol_is_none_selected(conn->mesh);
 }
 
+// Says whether a reset is only how an application parts: it got all that the other one had to say,
+// and its end, and resets where others close. A program does that when it closes before it has read
+// everything, as PostgreSQL's do with the last record of their own TLS. The other one is told by an
+// alert or a reset all the same, since an answer to a caller that has ended may be cut.
+static bool is_parting(const struct conn *conn, enum reason reason)
+{
+    if (reason != REASON_LOCAL_RESET && reason != REASON_PEER_RESET) {
+        return false;
+    }
+    const struct side *failed = reason == REASON_LOCAL_RESET ? conn->plain : conn->mesh;
+    const struct flow *to = conn->up.target == failed ? &conn->up : &conn->down;
+    const struct flow *from = to == &conn->up ? &conn->down : &conn->up;
+    return relay_is_done(to) && !from->is_ending;
+}
+
 static enum step_result relay_ended(struct conn *conn, enum reason reason, const char *detail)
 {
     static const char refusal[] =
@@ -293,8 +310,55 @@ static enum step_result relay_ended(struct conn *conn, enum reason reason, const
         return ended(conn, reason, conn->is_alpn_refused ? refusal : NULL);
     }
     bool is_peers_end = reason == REASON_TRUNCATED || reason == REASON_PEER_RESET;
-    return is_peers_end && is_alpn_refusal(conn) ? ended(conn, REASON_ALPN_REFUSED, refusal)
-                                                 : ended(conn, reason, detail);
+    if (is_peers_end && is_alpn_refusal(conn)) {
+        return ended(conn, REASON_ALPN_REFUSED, refusal);
+    }
+    return is_parting(conn, reason) ? ended(conn, REASON_RESET_AFTER_END, detail)
+                                    : ended(conn, reason, detail);
+}
+
+// On a PLAINTEXT port the first bytes of a caller may be a sidecar's ClientHello, because its
+// destination says MTLS. They are not for the application, nor does it wait for them: the other
+// direction goes on meanwhile. The application's own TLS, which offers other protocols, is relayed.
+// Returns whether what the caller sent is held back until the ClientHello is whole.
+static bool holds_hello(struct conn *conn, bool *out_is_mesh)
+{
+    const struct side *mesh = conn->mesh;
+    *out_is_mesh = false;
+    if (!conn->may_be_mesh || (mesh->in.len == 0 && !mesh->is_eof)) {
+        return false;
+    }
+    switch (hello_look(&mesh->in)) {
+    case HELLO_PART:
+        if (!mesh->is_eof && mesh->error == 0) {
+            return true;
+        }
+        break;
+    case HELLO_WHOLE:
+        *out_is_mesh = protocol_is_mesh_hello(&mesh->in);
+        break;
+    case HELLO_UNDECIDED:
+    case HELLO_NONE:
+    case HELLO_TOO_LONG:
+        break;
+    }
+    conn->may_be_mesh = false;
+    return false;
+}
+
+static enum step_result refuse_mesh_hello(struct conn *conn)
+{
+    // What TLS says to a message that it did not expect (RFC 8446, section 6.2), so that the
+    // caller's sidecar has something to log.
+    static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 10};
+    struct side *mesh = conn->mesh;
+    if (side_borrow(mesh, &mesh->out)) {
+        ring_write(&mesh->out, alert, sizeof alert);
+        side_flush(mesh);
+    }
+    return ended(conn, REASON_TLS_ON_PLAINTEXT,
+                 "the caller is a sidecar and speaks mutual TLS, and this port is PLAINTEXT: its "
+                 "destination should say PLAINTEXT, too, or this port MTLS or PERMISSIVE");
 }
 
 static enum step_result step_relay(struct conn *conn)
@@ -305,8 +369,13 @@ static enum step_result step_relay(struct conn *conn)
         conn->up = (struct flow){.source = conn->accepted, .target = conn->dialed};
         conn->down = (struct flow){.source = conn->dialed, .target = conn->accepted};
     }
-    const char *detail;
-    enum reason reason = relay_step(&conn->up, &detail);
+    bool is_mesh;
+    bool is_held = holds_hello(conn, &is_mesh);
+    if (is_mesh) {
+        return refuse_mesh_hello(conn);
+    }
+    const char *detail = NULL;
+    enum reason reason = is_held ? REASON_NONE : relay_step(&conn->up, &detail);
     if (reason == REASON_NONE) {
         reason = relay_step(&conn->down, &detail);
     }
@@ -350,6 +419,9 @@ static bool reads_handshake(const struct conn *conn, const struct side *side)
 
 static bool reads_flows(const struct conn *conn, const struct side *side)
 {
+    if (side == conn->mesh && conn->may_be_mesh) {
+        return side->in.len < HELLO_BYTES_MAX; // some may be held back
+    }
     return relay_wants_read(side == conn->up.source ? &conn->up : &conn->down);
 }
 

@@ -26,6 +26,7 @@
     X(REASON_PEER_ALERT, "peer_alert", ALERT_NONE, EACH)                                           \
     X(REASON_TRUNCATED, "truncated", ALERT_DECODE_ERROR, EACH)                                     \
     X(REASON_PLAINTEXT_ON_MTLS, "plaintext_on_mtls", ALERT_NONE, EACH)                             \
+    X(REASON_TLS_ON_PLAINTEXT, "tls_on_plaintext", ALERT_NONE, EACH)                               \
     X(REASON_TLS_VERSION, "tls_version", ALERT_NONE, EACH)                                         \
     X(REASON_ALPN_REFUSED, "alpn_refused", ALERT_NONE, EACH)                                       \
     X(REASON_MISDIRECTED, "misdirected", ALERT_UNRECOGNIZED_NAME, EACH)                            \
@@ -54,6 +55,7 @@
     X(REASON_HALF_CLOSED, "half_closed_timeout", ALERT_INTERNAL_ERROR, EACH)                       \
     /* Either end: the log's detail says which. */                                                 \
     X(REASON_STALLED, "stalled", ALERT_INTERNAL_ERROR, EACH)                                       \
+    X(REASON_RESET_AFTER_END, "reset_after_end", ALERT_INTERNAL_ERROR, EACH)                       \
     /* Ourselves. */                                                                               \
     X(REASON_LIMIT_HELLOS, "limit_hellos", ALERT_NONE, SELDOM)                                     \
     X(REASON_LIMIT_HANDSHAKES, "limit_handshakes", ALERT_NONE, SELDOM)                             \

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from foreign import MemoryClient, attempt, server_context, tls
-from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, is_turned_away, read_all
-from pair import Pair, server_config
+from mesh import WEB, Agent, Service, connect, echo, exchange, is_reset_or_closed, is_turned_away, read_all, wait_until
+from pair import Pair, client_config, server_config
 
 ANYBODY_NEAR = {"name": "near-may", "action": "ALLOW", "mode": "ENFORCE", "ports": [8080],
                 "rules": [{"source_ips": ["127.0.0.0/8"]}]}
@@ -185,6 +185,59 @@ def test_a_plaintext_port_relays_and_its_half_closes_too(keep, authority):
         sock.shutdown(1)
         assert read_all(sock) == b"got all of it"
     assert server.wait_conn(dir="inbound", reason="finished")["peer"] in ("", "-")
+
+
+def test_a_sidecar_that_speaks_tls_to_a_plaintext_port_is_told_as_that(keep, authority):
+    received = []
+
+    def receive(sock):
+        try:
+            received.append(sock.recv(100))
+        except ConnectionResetError:
+            received.append(b"")
+
+    server = serve(keep, authority, receive, mode="PLAINTEXT")
+    client = keep(Agent("shop", client_config(authority, server.address("127.0.0.1:0"))))
+    marks = client.mark(), server.mark()
+    assert is_turned_away(client.address("127.0.0.1:0"), say=b"?")
+    server.wait_conn(marks[1], dir="inbound", reason="tls_on_plaintext")
+    assert client.wait_conn(marks[0], dir="outbound", reason="peer_alert")["detail"] == "unexpected_message"
+    wait_until("the service hears of it", lambda: received)
+    assert received == [b""], "not one byte of TLS reaches the service"
+    # The same hello in pieces.
+    hello = MemoryClient(server.address("127.0.0.1:0"), authority, alpn=["x", "tabard/1"])
+    hello.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    mark = server.mark()
+    data = hello.client_hello()
+    for start in (0, 6, 60, 160):
+        hello.sock.sendall(data[start:{0: 6, 6: 60, 60: 160}.get(start)])
+    server.wait_conn(mark, dir="inbound", reason="tls_on_plaintext")
+    hello.close()
+
+
+@pytest.mark.parametrize("alpn", [[], ["http/1.1"], ["tabard/10"]])
+def test_the_application_s_own_tls_passes_a_plaintext_port(keep, authority, alpn):
+    own = server_context(authority, authority.issue("inner", "spiffe://demo.example/inner"), verify=False)
+
+    def inner_tls(sock):
+        with own.wrap_socket(sock, server_side=True) as secure:
+            secure.sendall(b"inner " + secure.recv(100))
+
+    server = serve(keep, authority, inner_tls, mode="PLAINTEXT")
+    assert attempt(server.address("127.0.0.1:0"), authority, alpn=alpn) == b"inner hello"
+
+
+def test_a_plaintext_port_waits_for_nobody(keep, authority):
+    """A server may speak first, and what only begins like TLS goes on at once."""
+    def greet(sock):
+        sock.sendall(b"220 ready\r\n")
+        echo(sock)
+
+    server = serve(keep, authority, greet, mode="PLAINTEXT", detect_ms=60000)
+    for start in (b"\x16", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x02\x00\x02", b"QUIT"):
+        with connect(server.address("127.0.0.1:0"), seconds=5) as sock:
+            assert sock.recv(100) == b"220 ready\r\n"
+            assert exchange(sock, start) == start
 
 
 def test_an_unlisted_destination_is_denied_and_relayed_in_the_clear_only_if_told_so(keep, authority, service):

@@ -296,3 +296,53 @@ def test_all_four_sockets_are_kept_alive_by_the_kernel(pair):
             return sum("keepalive" in line for line in lines) == 4
 
         wait_until("the application's and the mesh's sockets of both sidecars have the timer", kept_alive)
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def test_an_application_that_resets_once_it_has_heard_all_is_no_fault_and_no_clean_end(keep, authority):
+    def part(sock):
+        sock.sendall(read_all(sock) + b" heard")  # all that its caller says, and its end
+        reset(sock)
+
+    pair = keep(Pair(authority, handler=part))
+    mark = pair.server.mark()
+    with pair.connect() as sock:
+        sock.sendall(b"goodbye")
+        sock.shutdown(socket.SHUT_WR)
+        assert how_it_ends(sock) == "reset"
+    pair.server.wait_conn(mark, dir="inbound", reason="reset_after_end")
+
+
+def test_a_caller_that_resets_once_it_has_heard_all_is_no_fault_and_no_clean_end(keep, authority):
+    ends = []
+
+    def say_and_wait(sock):
+        sock.sendall(b"all that there is")
+        sock.shutdown(socket.SHUT_WR)
+        ends.append(how_it_ends(sock))
+
+    pair = keep(Pair(authority, handler=say_and_wait))
+    mark = pair.client.mark()
+    sock = pair.connect()
+    assert read_all(sock) == b"all that there is"
+    reset(sock)
+    pair.client.wait_conn(mark, dir="outbound", reason="reset_after_end")
+    wait_until("the service knows", lambda: ends)
+    assert ends == ["reset"]
+
+
+def test_a_reset_in_the_middle_is_a_fault(keep, authority):
+    def half(sock):
+        sock.sendall(sock.recv(1) + b"half an answ")
+        reset(sock)
+
+    pair = keep(Pair(authority, handler=half))
+    mark = pair.server.mark()
+    with pair.connect() as sock:
+        sock.sendall(b"?")
+        assert how_it_ends(sock) == "reset"
+    pair.server.wait_conn(mark, dir="inbound", reason="local_reset")

@@ -64,6 +64,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         last = state;
     }
+    static uint8_t list[HELLO_BYTES_MAX];
+    size_t list_len = hello_alpn(&ring, list);
+    invariant(list_len < HELLO_BYTES_MAX && (list_len == 0 || last != HELLO_NONE));
     check_library(data, size, part);
     return 0;
 }

@@ -17,11 +17,12 @@ static enum hello_state look(const uint8_t *bytes, size_t len)
 }
 
 // The ClientHello of a client of BoringSSL, as one record.
-static size_t real_hello(uint8_t *out, size_t out_len)
+static size_t real_hello_with(uint8_t *out, size_t out_len, const char *alpn)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_method());
     SSL *ssl = SSL_new(ctx);
     BIO *wire = BIO_new(BIO_s_mem());
+    cr_assert(SSL_set_alpn_protos(ssl, (const uint8_t *)alpn, (unsigned)strlen(alpn)) == 0);
     SSL_set_bio(ssl, BIO_new(BIO_s_mem()), wire);
     cr_assert(SSL_connect(ssl) < 0);
     int len = BIO_read(wire, out, (int)out_len);
@@ -29,6 +30,50 @@ static size_t real_hello(uint8_t *out, size_t out_len)
     SSL_free(ssl);
     SSL_CTX_free(ctx);
     return (size_t)len;
+}
+
+static size_t real_hello(uint8_t *out, size_t out_len)
+{
+    return real_hello_with(out, out_len, "");
+}
+
+Test(hello, says_which_protocols_it_offers, .timeout = 20)
+{
+    static const char *const lists[] = {"\x02h2\x08tabard/1", "\x01x", ""};
+    static uint8_t bytes[HELLO_BYTES_MAX], list[HELLO_BYTES_MAX];
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        struct ring ring = {0};
+        ring_attach(&ring, memory, sizeof memory);
+        size_t len = real_hello_with(bytes, sizeof bytes, lists[i]);
+        for (size_t at = 5; at < len; at += 7) { // in records of seven bytes
+            const uint8_t header[] = {22, 3, 3, 0, (uint8_t)(len - at < 7 ? len - at : 7)};
+            cr_assert(ring_write(&ring, header, 5) == 5);
+            cr_assert(ring_write(&ring, bytes + at, header[4]) == header[4]);
+        }
+        cr_assert(hello_look(&ring) == HELLO_WHOLE);
+        cr_expect_eq(hello_alpn(&ring, list), strlen(lists[i]), "list %zu", i);
+        cr_expect_eq(memcmp(list, lists[i], strlen(lists[i])), 0, "list %zu", i);
+    }
+}
+
+Test(hello, that_lies_about_a_length_offers_nothing, .timeout = 20)
+{
+    uint8_t bytes[4096], list[HELLO_BYTES_MAX];
+    size_t len = real_hello_with(bytes, sizeof bytes, "\x08tabard/1");
+    unsigned num_found = 0;
+    for (size_t i = 0; i < len; i++) {
+        struct ring ring = {0};
+        ring_attach(&ring, memory, sizeof memory);
+        bytes[i] ^= 0xff;
+        cr_assert(ring_write(&ring, bytes, len) == len);
+        num_found += hello_alpn(&ring, list) == 9;
+        bytes[i] ^= 0xff;
+        struct ring part = {0};
+        ring_attach(&part, memory, sizeof memory);
+        cr_assert(ring_write(&part, bytes, i) == i);
+        cr_assert(hello_alpn(&part, list) == 0 || i > len - 200);
+    }
+    cr_expect(num_found > 0 && num_found < len);
 }
 
 Test(hello, is_a_part_until_its_last_byte_has_come, .timeout = 20)
