@@ -147,7 +147,7 @@ STRANGERS = 2000
 
 # What each of them sends, of the ClientHello that it could send, and what it may cost.
 SENT = {
-    "nothing": (lambda hello: b"", 2048),
+    "nothing": (lambda hello: b"", 2560),
     "the beginning of a long record": (lambda hello: b"\x16\x03\x01\x3f\xff\x01\x00\x3f\xf0", 4608),
     "half a hello": (lambda hello: hello[:len(hello) // 2], 4608),
     "a long hello but for its end": (lambda hello: b"\x16\x03\x01\x3f\xff\x01\x00\x3f\xf0" + bytes(15900), 19500),
