@@ -12,7 +12,6 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "e2e")]
 
-import host  # noqa: E402
 from ca import Authority  # noqa: E402
 from foreign import client_context  # noqa: E402
 from herd import Answers, ShareOfACore, Strangers, Unavailable, call_at_once, handshakes  # noqa: E402
@@ -46,7 +45,6 @@ def strangers(server, context):
 
 
 def main():
-    host.raise_descriptor_limit()
     with contextlib.ExitStack() as stack:
         keep = lambda thing: stack.enter_context(contextlib.closing(thing))  # noqa: E731
         authority, answers = keep(Authority(DOMAIN)), keep(Answers())
