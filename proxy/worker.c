@@ -180,9 +180,6 @@ static void on_conn_gone(void *ctx)
 {
     struct worker *worker = ctx;
     heap_conn_gone(&worker->heap, worker->env.num_conns);
-    if (worker->env.is_full) {
-        wake(worker);
-    }
     end_if_drained(worker);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "proxy/conn/queue.h"
 #include "proxy/conn/steps.h"
 #include "proxy/carry/tls.h"
 
@@ -164,6 +165,7 @@ static void conn_free(struct conn *conn)
               pool_bytes_lent(&env->pool)); // a deadline ends without an advance
     free(conn->detail);
     free(conn);
+    queue_wake(env); // its descriptors may be all that somebody waits for
     env->on_conn_gone(env->ctx);
 }
 

@@ -258,11 +258,10 @@ void pair_adopt(struct pair *pair, struct pair_end *end, const struct pair_optio
     snapshot_unref(snapshot);
 }
 
-static void wake(void *ctx);
-
+// A worker does no more for those that wait.
 static void on_conn_gone(void *ctx)
 {
-    wake(ctx);
+    (void)ctx;
 }
 
 // As a worker's listeners do.

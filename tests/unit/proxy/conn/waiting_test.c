@@ -130,3 +130,23 @@ Test(waiting, a_hello_of_ours_on_a_permissive_port_waits_for_its_turn_too)
     queue_wake(&pair.server.env);
     pair_accept(&pair);
 }
+
+Test(waiting, a_handshake_that_waits_for_descriptors_goes_on_when_a_connection_has_gone)
+{
+    PAIR();
+    struct conn_env *env = &pair.server.env;
+    int first = pair_connect(&pair);
+    int app = pair_accept(&pair);
+    env->signer.num_queued = 1000; // the agent is behind
+    pair_connect(&pair);
+    while (env->gates[DIRECTION_INBOUND].num[TICKET_WAITING] == 0) {
+        pair_turn(&pair);
+    }
+    env->descriptors_max = queue_descriptors(env); // now this is all that it waits for
+    env->signer.num_queued = 0;
+    pair_turn(&pair);
+    cr_assert(env->gates[DIRECTION_INBOUND].num[TICKET_WAITING] == 1 && !env->is_full);
+    pair_close(&pair, first);
+    pair_close(&pair, app);
+    pair_accept(&pair);
+}
