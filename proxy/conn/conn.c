@@ -84,11 +84,12 @@ static void on_timer(uv_timer_t *timer)
 static void deadline_sync(struct conn *conn, bool is_new)
 {
     bool may_end_sooner = conn->plain->writing_len > 0 || conn->mesh->writing_len > 0 ||
-                          conn->up.is_ending != conn->down.is_ending || conn->is_waiting_for_port;
+                          conn->up.is_ending != conn->down.is_ending || conn->is_waiting_for_port ||
+                          deadline_held(conn) != UINT64_MAX;
     if (is_new) {
         conn->is_overdue = false;
     }
-    if (is_new || may_end_sooner) {
+    if (is_new || may_end_sooner || conn->timer_due_ms == UINT64_MAX) { // or none is set
         enum reason reason;
         uint64_t left = deadline_left(conn, &reason);
         if (is_new || conn->timer_due_ms > conn_now_ms(conn) + left) {

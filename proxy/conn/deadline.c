@@ -139,6 +139,12 @@ uint64_t deadline_look(const struct conn *conn)
     return left;
 }
 
+uint64_t deadline_held(const struct conn *conn)
+{
+    return conn->may_be_mesh && conn->mesh->in.len > 0 ? step_left(conn, conn->env->limits.hello_ms)
+                                                       : UINT64_MAX;
+}
+
 // Returns how long the side may still leave unread what is being written to it.
 static uint64_t stall_left(const struct conn *conn, const struct side *side)
 {
@@ -175,6 +181,10 @@ uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
     if (conn->peer != NULL && expiry_left(conn) < left) {
         left = expiry_left(conn);
         *out_reason = REASON_PEER_EXPIRED;
+    }
+    if (deadline_held(conn) < left) {
+        left = deadline_held(conn);
+        *out_reason = REASON_NONE;
     }
     return least(left, deadline_look(conn));
 }

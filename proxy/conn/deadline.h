@@ -33,8 +33,12 @@ uint64_t deadline_handshake(const struct conn *conn, enum reason *out_reason);
 // at the wall clock, which may jump. This ends nothing by itself.
 uint64_t deadline_look(const struct conn *conn);
 
+// deadline_held returns the milliseconds for which a caller's part of a ClientHello, which may be a
+// sidecar's, is held back from a PLAINTEXT port's application; UINT64_MAX: nothing is.
+uint64_t deadline_held(const struct conn *conn);
+
 // The nearest of: idle, half-closed, stalled, the end of the peer's certificate, and the next look,
-// which conn takes before it asks.
+// which conn takes before it asks; and that of deadline_held, with REASON_NONE.
 uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason);
 
 // deadline_detail says in words whose fault it is that RELAY ends with `reason`, where it may be

@@ -320,7 +320,8 @@ static enum step_result relay_ended(struct conn *conn, enum reason reason, const
 // On a PLAINTEXT port the first bytes of a caller may be a sidecar's ClientHello, because its
 // destination says MTLS. They are not for the application, nor does it wait for them: the other
 // direction goes on meanwhile. The application's own TLS, which offers other protocols, is relayed.
-// Returns whether what the caller sent is held back until the ClientHello is whole.
+// Returns whether what the caller sent is held back until the ClientHello is whole, for hello_ms at
+// most, and in a piece: whoever sends but a part of one holds no block that others wait for.
 static bool holds_hello(struct conn *conn, bool *out_is_mesh)
 {
     const struct side *mesh = conn->mesh;
@@ -330,7 +331,7 @@ static bool holds_hello(struct conn *conn, bool *out_is_mesh)
     }
     switch (hello_look(&mesh->in)) {
     case HELLO_PART:
-        if (!mesh->is_eof && mesh->error == 0) {
+        if (!mesh->is_eof && mesh->error == 0 && deadline_held(conn) > 0) {
             return true;
         }
         break;
@@ -343,6 +344,7 @@ static bool holds_hello(struct conn *conn, bool *out_is_mesh)
         break;
     }
     conn->may_be_mesh = false;
+    conn->mesh->is_relaying = true;
     return false;
 }
 
@@ -365,7 +367,8 @@ static enum step_result step_relay(struct conn *conn)
 {
     if (!conn->is_step_begun) {
         invariant(conn->is_authorized);
-        conn->plain->is_relaying = conn->mesh->is_relaying = true;
+        conn->plain->is_relaying = true;
+        conn->mesh->is_relaying = !conn->may_be_mesh;
         conn->up = (struct flow){.source = conn->accepted, .target = conn->dialed};
         conn->down = (struct flow){.source = conn->dialed, .target = conn->accepted};
     }

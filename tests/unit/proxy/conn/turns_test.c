@@ -44,6 +44,25 @@ Test(turns, who_asks_for_memory_that_has_run_out_waits_for_it)
     cr_assert(atomic_load(&pair.server.env.stats.buffer_waits) >= 2);
 }
 
+Test(turns, a_part_of_a_hello_on_a_plaintext_port_holds_no_block_and_is_let_through_in_the_end)
+{
+    static const char part[] = "\x16\x03\x01\x02\x00\x01";
+    char bytes[sizeof part];
+    PAIR(.inbound_mode = INBOUND_PLAINTEXT, .limits.hello_ms = 300);
+    int peer = pair_connect_mesh(&pair);
+    int app = pair_accept(&pair);
+    const struct conn *conn = pair.server.env.conns;
+    pair_send(&pair, peer, part, sizeof part - 1);
+    while (conn->mesh->in.len < sizeof part - 1) {
+        pair_turn(&pair);
+    }
+    cr_assert(pair.server.env.pool.num_lent == 0);
+    cr_assert(pair_receive(&pair, app, bytes, sizeof part - 1, NULL) == sizeof part - 1);
+    cr_assert(memcmp(bytes, part, sizeof part - 1) == 0);
+    pair_send(&pair, peer, "x", 1);
+    cr_assert(pair_receive(&pair, app, bytes, 1, NULL) == 1 && bytes[0] == 'x');
+}
+
 enum { NUM_BUSY = 6, BUSY_BLOCKS = 8, BUSY_BYTES = 8 << 20 };
 
 // Sends as much of `len` bytes as the socket takes.

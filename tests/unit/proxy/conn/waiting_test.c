@@ -2,6 +2,7 @@
 //
 // Who waits at a limit, and who goes.
 #include <criterion/criterion.h>
+#include <sys/socket.h>
 
 #include "proxy/conn/queue.h"
 #include "tests/unit/proxy/pair.h"
@@ -149,4 +150,22 @@ Test(waiting, a_handshake_that_waits_for_descriptors_goes_on_when_a_connection_h
     pair_close(&pair, first);
     pair_close(&pair, app);
     pair_accept(&pair);
+}
+
+Test(waiting, a_call_that_waited_for_a_local_port_has_a_deadline_again_once_it_has_one)
+{
+    PAIR(.inbound_mode = INBOUND_PLAINTEXT, .limits.connect_ms = 500);
+    struct conn_env *env = &pair.server.env;
+    cr_assert(listen(pair.app_fd, 0) == 0);
+    pair_connect_mesh(&pair); // its call fills the queue of the application, which takes nobody
+    while (atomic_load(&env->stats.opened[DIRECTION_INBOUND]) < 1) {
+        pair_turn(&pair);
+    }
+    env->search = (struct port_search){.to = pair.server.spec.target, .until_ms = UINT64_MAX};
+    pair_connect_mesh(&pair);
+    while (env->conns == NULL || !env->conns->is_waiting_for_port) {
+        pair_turn(&pair);
+    }
+    env->search = (struct port_search){0};
+    pair_until_reason(&pair, &pair.server, REASON_CONNECT_TIMEOUT);
 }
