@@ -3,6 +3,7 @@
 
 #include <openssl/err.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,7 +207,37 @@ static bool drop_roots_of(struct sources *sources, X509_CRL *crl)
     return true;
 }
 
-// Decides what becomes of a stale CRL. *out_is_left_out: it is not sent. false sets err.
+// Says whether whoever reads the bundle would take a CRL for one of a root in it that did not sign
+// it, and refuse the bundle: the names are the same, and no key identifiers tell the two apart.
+static bool seems_of_der(const AUTHORITY_KEYID *ids, const X509_CRL *crl, const uint8_t *der,
+                         size_t len)
+{
+    X509 *cert = d2i_X509(NULL, &der, (long)len);
+    const ASN1_OCTET_STRING *own = cert == NULL ? NULL : X509_get0_subject_key_id(cert);
+    bool is_told = ids != NULL && ids->keyid != NULL && own != NULL &&
+                   ASN1_OCTET_STRING_cmp(ids->keyid, own) != 0;
+    bool seems = cert != NULL && !is_told &&
+                 X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(cert)) == 0;
+    X509_free(cert);
+    return seems;
+}
+
+static bool seems_of_a_root(const struct sources *sources, const X509_CRL *crl)
+{
+    AUTHORITY_KEYID *ids = X509_CRL_get_ext_d2i(crl, NID_authority_key_identifier, NULL, NULL);
+    bool seems = false;
+    for (size_t i = 0; i < sources->bundle.n_roots; i++) {
+        const ProtobufCBinaryData *root = &sources->bundle.roots[i];
+        seems = seems || seems_of_der(ids, crl, root->data, root->len);
+    }
+    AUTHORITY_KEYID_free(ids);
+    ERR_clear_error();
+    return seems;
+}
+
+// Decides what becomes of a stale CRL. That of a root which leaves stays where it can: another root
+// may have certified its key, and what it revoked must not come back by that path.
+// *out_is_left_out: it is not sent. false sets err.
 static bool take_stale(struct ca_trust *trust, struct sources *sources, X509_CRL *crl,
                        bool was_in_force, bool *out_is_left_out, struct err *err)
 {
@@ -214,7 +245,7 @@ static bool take_stale(struct ca_trust *trust, struct sources *sources, X509_CRL
     X509_NAME_oneline(X509_CRL_get_issuer(crl), issuer, sizeof issuer);
     enum maker maker = maker_of(sources, crl);
     if (maker == MAKER_ROOT && drop_roots_of(sources, crl)) {
-        *out_is_left_out = true;
+        *out_is_left_out = seems_of_a_root(sources, crl);
         note(trust,
              "the root %s was left out: its CRL is stale. The old CA's folder can renew it "
              "(tabard-ca revoke --refresh); else take the root out of roots.pem",
