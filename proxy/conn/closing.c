@@ -165,7 +165,7 @@ static void conn_free(struct conn *conn)
               pool_bytes_lent(&env->pool)); // a deadline ends without an advance
     free(conn->detail);
     free(conn);
-    queue_wake(env); // its descriptors may be all that somebody waits for
+    queue_wake(env); // its place may be all that somebody waits for
     env->on_conn_gone(env->ctx);
 }
 

@@ -13,8 +13,6 @@
 
 enum {
     OVERDUE_MS = 1,
-    // Of the connections, the part that is kept free for the other direction.
-    RESERVED_PART = 8,
 };
 
 static void on_change(void *owner)
@@ -224,22 +222,11 @@ void conn_env_cleanup(struct conn_env *env)
     queue_cleanup(env);
 }
 
-// Says whether the direction has as many connections as it may. One that has not sent its
-// ClientHello counts among those alone.
-static bool is_full(const struct conn_env *env, enum direction direction)
-{
-    uint32_t num_hellos = env->gates[DIRECTION_INBOUND].num[TICKET_HELLO];
-    uint32_t num_all = env->num_conns - num_hellos;
-    uint32_t num = env->num_open[direction] - (direction == DIRECTION_INBOUND ? num_hellos : 0);
-    uint32_t max = env->limits.connections;
-    return num_all >= max || num >= max - max / RESERVED_PART;
-}
-
 bool conn_has_room(struct conn_env *env, enum direction direction)
 {
     struct gate *gate = &env->gates[DIRECTION_INBOUND];
     uint64_t now_ms = uv_now(env->loop);
-    if (is_full(env, direction)) {
+    if (queue_is_full(env, direction, gate->num[TICKET_HELLO])) {
         return false;
     }
     if (queue_descriptors(env) + 2 > env->descriptors_max && !gate_evict_hello(gate, now_ms)) {

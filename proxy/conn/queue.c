@@ -8,6 +8,8 @@ enum {
     // Signatures that may be waited for at once while another caller's handshake begins. It keeps
     // the agent busy; more would only lengthen its queue.
     SIGNING_MAX = 64,
+    // Of the connections, the part that is kept free for the other direction.
+    RESERVED_PART = 8,
 };
 
 static enum direction direction_of(const struct handshake *handshake)
@@ -58,20 +60,35 @@ static bool is_silent(const struct ticket *ticket)
     return !side->is_eof && side->error == 0 && !side->carrier->has_unread(side);
 }
 
+// What is left of a number of connections; a handshake may have another holder.
+static uint32_t without(uint32_t num, uint32_t num_apart)
+{
+    return num > num_apart ? num - num_apart : 0;
+}
+
 uint32_t queue_descriptors(const struct conn_env *env)
 {
     const struct gate *inbound = &env->gates[DIRECTION_INBOUND];
-    uint32_t num_with_one = inbound->num[TICKET_HELLO] + inbound->num[TICKET_WAITING];
-    uint32_t most = 2 * env->num_conns;
-    return most > num_with_one ? most - num_with_one : 0; // a handshake may have another holder
+    return without(2 * env->num_conns, inbound->num[TICKET_HELLO] + inbound->num[TICKET_WAITING]);
 }
 
-// A caller may go on if the agent keeps pace, and if its connection to the service will have a
-// descriptor.
+bool queue_is_full(const struct conn_env *env, enum direction direction, uint32_t num_apart)
+{
+    uint32_t num = env->num_open[direction];
+    uint32_t max = env->limits.connections;
+    num = direction == DIRECTION_INBOUND ? without(num, num_apart) : num;
+    return without(env->num_conns, num_apart) >= max || num >= max - max / RESERVED_PART;
+}
+
+// A caller may go on if there may be one connection more, if the agent keeps pace, and if its
+// connection to the service will have a descriptor.
 static bool has_inbound_room(void *ctx)
 {
     const struct conn_env *env = ctx;
-    return signer_num_pending(&env->signer) < SIGNING_MAX &&
+    const struct gate *gate = &env->gates[DIRECTION_INBOUND];
+    uint32_t num_before = gate->num[TICKET_HELLO] + gate->num[TICKET_WAITING];
+    return !queue_is_full(env, DIRECTION_INBOUND, num_before) &&
+           signer_num_pending(&env->signer) < SIGNING_MAX &&
            queue_descriptors(env) < env->descriptors_max;
 }
 

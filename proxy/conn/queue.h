@@ -27,6 +27,10 @@ bool queue_pump(struct conn_env *env);
 // a server's turn has come, and then two.
 uint32_t queue_descriptors(const struct conn_env *env);
 
+// queue_is_full says whether a direction has as many connections as it may. `num_apart` of the
+// inbound ones don't count: those that have not sent their ClientHello, or wait for their turn.
+bool queue_is_full(const struct conn_env *env, enum direction direction, uint32_t num_apart);
+
 // queue_wake wakes the worker if somebody waits who may go on.
 void queue_wake(struct conn_env *env);
 

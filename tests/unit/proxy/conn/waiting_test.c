@@ -152,6 +152,28 @@ Test(waiting, a_handshake_that_waits_for_descriptors_goes_on_when_a_connection_h
     pair_accept(&pair);
 }
 
+Test(waiting, callers_that_sent_their_hello_before_the_limit_was_reached_are_no_more_than_it_either)
+{
+    PAIR();
+    struct conn_env *env = &pair.server.env;
+    const struct gate *gate = &env->gates[DIRECTION_INBOUND];
+    int first = pair_connect(&pair);
+    int app = pair_accept(&pair);
+    env->signer.num_queued = 1000; // the agent is behind
+    pair_connect(&pair);
+    while (gate->num[TICKET_WAITING] == 0) {
+        pair_turn(&pair);
+    }
+    env->limits.connections = 1;
+    env->signer.num_queued = 0;
+    queue_wake(env);
+    pair_turn(&pair);
+    cr_assert(gate->num[TICKET_WAITING] == 1 && gate->num[TICKET_IN_FLIGHT] == 0);
+    pair_close(&pair, first);
+    pair_close(&pair, app);
+    pair_accept(&pair);
+}
+
 Test(waiting, a_call_that_waited_for_a_local_port_has_a_deadline_again_once_it_has_one)
 {
     PAIR(.inbound_mode = INBOUND_PLAINTEXT, .limits.connect_ms = 500);
