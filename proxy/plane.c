@@ -11,6 +11,7 @@
 #include "base/pb/pb_copy.h"
 #include "proto/contract.h"
 #include "proxy/link/link.h"
+#include "proxy/trust/trust.h"
 #include "proxy/worker.h"
 
 // A question that the agent has asked about connections.
@@ -143,6 +144,9 @@ static void finish_publishing(struct plane *plane)
         memcmp(route_limits(old->snapshot->routes), route_limits(generation->snapshot->routes),
                sizeof(struct limits)) != 0) {
         log_limits(plane, generation->snapshot);
+    }
+    if (old != NULL) {
+        trust_warn_of_withdrawn(generation->snapshot->trust, old->snapshot->trust);
     }
     generation_unref(old);
     answer_snapshot(plane, generation->snapshot->generation, "");

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
 #include "certs/chain.h"
@@ -90,4 +91,18 @@ struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previ
     }
     trust->checked_from = now;
     return trust;
+}
+
+void trust_warn_of_withdrawn(const struct trust *trust, const struct trust *before)
+{
+    char issuer[TRUST_ISSUER_TEXT];
+    char quoted[2 * TRUST_ISSUER_TEXT];
+    if (trust == before) {
+        return;
+    }
+    for (size_t i = 0; trust_bundles_withdrawn(trust->bundles, before->bundles, i, issuer) != NULL;
+         i++) {
+        log_warn("msg=\"a CRL is gone: what it revoked is revoked no more\" issuer=%s",
+                 log_quote(quoted, sizeof quoted, issuer));
+    }
 }

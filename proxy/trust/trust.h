@@ -38,6 +38,10 @@ struct trust {
 struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previous,
                         const struct context_hooks *hooks, time_t now, struct err *err);
 
+// trust_warn_of_withdrawn logs which CRLs of `before` have no successor in `trust`, where the trust
+// domain has stayed: for whoever puts `trust` in force in its place.
+void trust_warn_of_withdrawn(const struct trust *trust, const struct trust *before);
+
 void trust_unref(struct trust *trust); // NULL is fine
 
 #endif

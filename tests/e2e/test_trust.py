@@ -9,7 +9,7 @@ import pytest
 
 from ca import HOUR, Authority, Certificate
 from foreign import attempt, server_context, tls
-from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_turned_away, wait_until
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_turned_away, run, wait_until
 from pair import bundles, client_config, server_config, serving
 
 
@@ -172,6 +172,37 @@ def test_a_revoked_peer_loses_old_connections_and_gets_no_new_ones(keep, service
     assert "CERTIFICATE_REVOKED" in str(attempt(address, ours, victim))
     server.wait_conn(mark, dir="inbound", reason="revoked")
     assert attempt(address, ours, other) == b"hello"
+
+
+def test_a_crl_that_is_taken_away_is_told(keep, service):
+    ours = keep(Authority(DOMAIN))
+    below = keep(Authority(DOMAIN, parent=ours))
+    lists = ours.folder / "lists.pem"
+
+    def revoke_another():
+        return "".join(ca.revoke(ca.issue("gone", STRANGER)).read_text() for ca in (ours, below))
+    lists.write_text(revoke_another())
+    config = server_config(ours, service.address)
+    config["trust_bundles"] = bundles(ours, lists)
+    server = keep(Agent("payments", config))
+
+    def told_after(change):
+        mark = server.mark()
+        change()
+        server.wait_line(mark, msg="snapshot in force")
+        return [line["issuer"] for line in server.lines(mark, level="warn", msg="a CRL is gone: what it revoked is revoked no more")]
+    assert told_after(lambda: lists.write_text(revoke_another())) == []  # a newer list takes its place
+    only_below, = told_after(lambda: lists.write_text(ours.crl.read_text()))
+    assert serial_number(below) in only_below
+    config["trust_bundles"] = bundles(ours)
+    last, = told_after(server.write_config)
+    assert serial_number(ours) in last
+
+
+def serial_number(authority):
+    """What tells the names of tabard-ca's CAs apart."""
+    text = run("openssl", "x509", "-in", authority.ca / "ca.pem", "-noout", "-subject").stdout
+    return text.split("serialNumber = ")[1].strip()
 
 
 def is_reset_or_closed_tls(sock):
