@@ -39,6 +39,9 @@ bool pb_text_marks_locate(const struct pb_text_marks *marks, const char *file_na
                           struct err *err);
 void pb_text_marks_free(struct pb_text_marks *marks);
 
+// pb_text_marks_are_none says whether no key stood in the text: nothing, blanks, comments, "{}".
+bool pb_text_marks_are_none(const struct pb_text_marks *marks);
+
 // pb_text_to_json prints a message as JSON by its field names, enums by name, bytes as base64,
 // ranges of ports as text, zero values left out; pb_text_parse reads it back unless a list or a
 // oneof holds an empty text. Returns malloc'd text with a newline at its end.

@@ -24,6 +24,11 @@ void pb_text_marks_free(struct pb_text_marks *marks)
     }
 }
 
+bool pb_text_marks_are_none(const struct pb_text_marks *marks)
+{
+    return marks->num_marks <= 1; // the first is the document's own
+}
+
 void pb_text_mark_path(const struct pb_text_marks *marks, uint32_t number, char *buf)
 {
     uint32_t chain[2 * PB_TEXT_DEPTH_MAX + 2];

@@ -192,7 +192,12 @@ static bool read_piece(struct reader *reader, const struct fleet_piece *piece, s
         &tabard__v1__fleet_config__descriptor, piece->text, piece->len, piece->name, &marks, err);
     reader->fleet->pieces[reader->piece] = config;
     bool ok = config != NULL;
-    if (ok) {
+    if (ok && pb_text_marks_are_none(marks)) {
+        ok = err_set(err,
+                     "%s: is empty: it has no key, and what it named before would be gone; delete "
+                     "the file, or write \"workloads: []\", if that is meant",
+                     piece->name);
+    } else if (ok) {
         READ_ALL(config, workloads, read_workload)
         READ_ALL(config, policies, read_policy)
         READ_ALL(config, destinations, read_destination)

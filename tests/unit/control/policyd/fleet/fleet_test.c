@@ -21,6 +21,14 @@ struct refused {
     const char *error; // within the message
 };
 
+Test(fleet, a_piece_may_say_that_it_names_nobody, .timeout = TIMEOUT)
+{
+    struct err err = {{0}, {0}};
+    struct fleet *fleet = read_one("workloads: []\n", &err);
+    cr_expect_not_null(fleet, "%s", err.text);
+    fleet_free(fleet);
+}
+
 Test(fleet, refuses_what_a_sidecar_could_not_use_and_says_where, .timeout = TIMEOUT)
 {
     static const struct refused rows[] = {
@@ -67,6 +75,10 @@ Test(fleet, refuses_what_a_sidecar_could_not_use_and_says_where, .timeout = TIME
          "destinations: [{callers: ['spiffe://demo.example'], destination: {name: d, addresses: "
          "['10.0.0.1'], mode: PLAINTEXT}}]",
          "may take"},
+        {"", "fleet/a.yaml: is empty"},
+        {"\n  \n", "fleet/a.yaml: is empty"},
+        {"# written by a tool\n---\n", "fleet/a.yaml: is empty"},
+        {"{}\n", "fleet/a.yaml: is empty"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct err err = {{0}, {0}};
