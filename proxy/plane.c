@@ -166,6 +166,8 @@ static void add_limits(Tabard__V1__InspectResult *result, const struct plane *pl
     Tabard__V1__LimitsInForce *limits = must_alloc(1, sizeof *limits);
     tabard__v1__limits_in_force__init(limits);
     limits->connections = fit.connections;
+    limits->identity_connections =
+        fit.identity_connections < fit.connections ? fit.identity_connections : fit.connections;
     limits->hellos = fit.hellos;
     limits->handshakes = fit.handshakes;
     limits->buffer_bytes = fit.buffer_bytes;

@@ -30,6 +30,7 @@ static void limit(struct conn_env *env, const struct limits *whole, unsigned num
     room_fit(limits, &env->room);
     env->descriptors_max = env->room.descriptors / num_workers;
     limits->connections = share(limits->connections, num_workers);
+    limits->identity_connections = share(limits->identity_connections, num_workers);
     limits->hellos = share(limits->hellos, num_workers);
     limits->handshakes = share(limits->handshakes, num_workers);
     queue_limit(env);

@@ -92,9 +92,10 @@ static void print_policy_agent(const Tabard__V1__PolicyAgentStatus *agent)
 
 static void print_limits(const Tabard__V1__LimitsInForce *limits)
 {
-    printf("limits:      %u connections, %u callers without ClientHello, %u handshakes, %" PRIu64
-           " MiB of buffers; room: ",
-           limits->connections, limits->hellos, limits->handshakes, limits->buffer_bytes >> 20);
+    printf("limits:      %u connections, %u of one identity, %u callers without ClientHello, "
+           "%u handshakes, %" PRIu64 " MiB of buffers; room: ",
+           limits->connections, limits->identity_connections, limits->hellos, limits->handshakes,
+           limits->buffer_bytes >> 20);
     if (limits->memory_bytes > 0) {
         printf("%" PRIu64 " MiB of memory, ", limits->memory_bytes >> 20);
     }

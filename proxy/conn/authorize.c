@@ -36,6 +36,11 @@ static enum reason authorize_inbound(struct conn *conn, bool is_recheck)
         route_inbound(env->snapshot->routes, conn->port).mode == INBOUND_MTLS) {
         return is_recheck ? denied : REASON_PLAINTEXT_ON_MTLS;
     }
+    // A lower limit ends nobody who is there.
+    if (conn->peer != NULL && !conn->has_entered) {
+        conn->has_entered = peer_enter(conn->peer, env->limits.identity_connections);
+        return conn->has_entered ? REASON_NONE : REASON_LIMIT_IDENTITY;
+    }
     return REASON_NONE;
 }
 

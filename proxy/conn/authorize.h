@@ -8,8 +8,9 @@
 #include "proxy/conn/conn.h"
 
 // authorize returns REASON_NONE, or why the connection is not allowed, and sets conn->policy and
-// conn->rule to what decided. With is_recheck the reason says that the connection was allowed
-// before.
+// conn->rule to what decided. An inbound connection that is allowed counts among those of its
+// peer's identity from then on, and is refused where there are too many of them. With is_recheck
+// the reason says that the connection was allowed before.
 enum reason authorize(struct conn *conn, bool is_recheck);
 
 #endif

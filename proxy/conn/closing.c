@@ -103,6 +103,10 @@ static void release_facts(struct conn *conn)
 {
     struct conn_env *env = conn->env;
     handshake_over(&conn->handshake);
+    if (conn->has_entered) {
+        peer_leave(conn->peer);
+        conn->has_entered = false;
+    }
     peer_unref(&env->peers, conn->peer);
     conn->peer = NULL;
     conn->policy = NULL;
@@ -201,7 +205,8 @@ void closing_now(struct conn *conn)
 }
 
 // An alert may still be on its way to the peer: this flushes it and waits for the peer's own end.
-// Everything else is over.
+// Everything else is over. A peer that has more than its share of the connections must not hold
+// another one by not ending it: what it still sends is answered by a reset, after the alert.
 enum step_result step_closing(struct conn *conn)
 {
     struct side *mesh = conn->mesh;
@@ -209,7 +214,8 @@ enum step_result step_closing(struct conn *conn)
         ring_pull(&mesh->in, mesh->in.len);
         side_settle(mesh, &mesh->in);
         side_flush(mesh);
-        if (mesh->error == 0 && !(mesh->is_finished && mesh->is_eof)) {
+        bool is_awaited = !mesh->is_eof && conn->reason != REASON_LIMIT_IDENTITY;
+        if (mesh->error == 0 && (!mesh->is_finished || is_awaited)) {
             return STEP_WAIT;
         }
     }

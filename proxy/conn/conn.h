@@ -73,6 +73,7 @@ struct conn {
     bool is_plaintext : 1;  // inbound, without identity
     bool may_be_mesh : 1; // a PLAINTEXT port, and the caller's first bytes are yet to be looked at
     bool is_authorized : 1;
+    bool has_entered : 1;     // it counts among its peer's connections (proxy/trust/peer.h)
     bool is_detect_over : 1;  // the caller stayed silent
     bool is_alpn_refused : 1; // the server ended cleanly, and seemingly for its protocol's sake
     bool is_overdue : 1; // a deadline has passed; it ends what the sockets have not mended since

@@ -12,10 +12,11 @@
 
 #include "certs/path/verify.h"
 
-// X(enum, text, alert, logged). A reason that a flood of our own service's connections can bring is
-// logged SELDOM: some have a line, which says for how many others it stands. EACH end of any other
-// reason has a line of its own, but those of strangers (proxy/conn/closing.c). The metrics count
-// all. VERIFY_FAILURES and REASONS both expand a macro of the name X.
+// X(enum, text, alert, logged). A reason that a flood of connections can bring, of our own service
+// or of one peer, is logged SELDOM: some have a line, which says for how many others it stands.
+// EACH end of any other reason has a line of its own, but those of strangers
+// (proxy/conn/closing.c). The metrics count all. VERIFY_FAILURES and REASONS both expand a macro of
+// the name X.
 #define REASON_OF_FAILURE(name, text, alert) X(REASON_##name, text, alert, EACH)
 #define REASONS(X)                                                                                 \
     X(REASON_NONE, "none", ALERT_NONE, EACH)                                                       \
@@ -59,6 +60,7 @@
     /* Ourselves. */                                                                               \
     X(REASON_LIMIT_HELLOS, "limit_hellos", ALERT_NONE, SELDOM)                                     \
     X(REASON_LIMIT_HANDSHAKES, "limit_handshakes", ALERT_NONE, SELDOM)                             \
+    X(REASON_LIMIT_IDENTITY, "limit_identity", ALERT_INTERNAL_ERROR, SELDOM)                       \
     X(REASON_LIMIT_BUFFERS, "limit_buffers", ALERT_INTERNAL_ERROR, EACH)                           \
     X(REASON_SIGN_FAILED, "sign_failed", ALERT_INTERNAL_ERROR, EACH)                               \
     X(REASON_SIGN_TIMEOUT, "sign_timeout", ALERT_INTERNAL_ERROR, EACH)                             \

@@ -109,6 +109,7 @@ const struct service_source *route_service_source(const struct route_index *inde
 // The limits in force, defaults filled in (tabard/v1/mesh.proto, Limits).
 struct limits {
     uint32_t connections;
+    uint32_t identity_connections;
     uint32_t handshakes;
     uint32_t hellos;
     uint64_t buffer_bytes;

@@ -27,6 +27,7 @@ static const struct limit_row {
             value_default, min, max                                                                \
     }
     ROW(connections, false, 65536, 1, 1000000),
+    ROW(identity_connections, false, 1000000, 1, 1000000), // as many as connections may be
     ROW(handshakes, false, 4096, 1, 1000000),
     ROW(hellos, false, 16384, 1, 1000000),
     ROW(buffer_bytes, true, UINT64_C(512) << 20, UINT64_C(1) << 20, UINT64_C(1) << 40),

@@ -22,21 +22,52 @@ static void chain_digest(uint8_t out[32], CRYPTO_BUFFER *const *chain, size_t nu
     SHA256_Final(out, &sha);
 }
 
-static struct peer **bucket_of(struct peers *peers, const uint8_t digest[32])
+static size_t bucket_number(const uint8_t digest[32])
 {
-    return &peers->buckets[((unsigned)digest[0] << 8 | digest[1]) % PEERS_BUCKETS];
+    return ((unsigned)digest[0] << 8 | digest[1]) % PEERS_BUCKETS;
 }
 
-static void peer_free(struct peer *peer)
+// Returns where the identity of this text stands in its bucket, or where the bucket ends.
+static struct peer_identity **identity_at(struct peers *peers, const char *text)
 {
-    if (peer == NULL) {
+    uint8_t digest[32];
+    SHA256((const uint8_t *)text, strlen(text), digest);
+    struct peer_identity **at = &peers->identities[bucket_number(digest)];
+    while (*at != NULL && strcmp((*at)->text, text) != 0) {
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+static struct peer_identity *identity_ref(struct peers *peers, const char *text)
+{
+    struct peer_identity **at = identity_at(peers, text);
+    if (*at == NULL) {
+        *at = must_alloc(1, sizeof **at);
+        (*at)->text = must_strdup(text);
+    }
+    (*at)->num_peers++;
+    return *at;
+}
+
+static void identity_unref(struct peers *peers, struct peer_identity *identity)
+{
+    if (--identity->num_peers > 0) {
         return;
     }
+    invariant(identity->num_entered == 0);
+    *identity_at(peers, identity->text) = identity->next;
+    free(identity->text);
+    free(identity);
+}
+
+static void peer_free(struct peers *peers, struct peer *peer)
+{
     for (size_t i = 0; i < peer->num_certs; i++) {
         CRYPTO_BUFFER_free(peer->chain[i]);
     }
     free(peer->chain);
-    free(peer->text);
+    identity_unref(peers, peer->identity);
     free(peer);
 }
 
@@ -49,7 +80,7 @@ static void forget_unused(struct peers *peers)
             struct peer *peer = *at;
             if (peer->num_refs == 0) {
                 *at = peer->next;
-                peer_free(peer);
+                peer_free(peers, peer);
             } else {
                 at = &peer->next;
             }
@@ -63,7 +94,7 @@ void peers_cleanup(struct peers *peers)
 {
     forget_unused(peers);
     for (size_t i = 0; i < PEERS_BUCKETS; i++) {
-        invariant(peers->buckets[i] == NULL);
+        invariant(peers->buckets[i] == NULL && peers->identities[i] == NULL);
     }
 }
 
@@ -92,11 +123,28 @@ void peer_unref(struct peers *peers, struct peer *peer)
     }
 }
 
-static struct peer *peer_new(const struct verified_peer *found, const uint8_t digest[32],
-                             CRYPTO_BUFFER *const *chain, size_t num_certs, time_t now)
+bool peer_enter(struct peer *peer, uint32_t num_max)
+{
+    if (peer->identity->num_entered >= num_max) {
+        return false;
+    }
+    peer->identity->num_entered++;
+    return true;
+}
+
+void peer_leave(struct peer *peer)
+{
+    invariant(peer->identity->num_entered > 0);
+    peer->identity->num_entered--;
+}
+
+static struct peer *peer_new(struct peers *peers, const struct verified_peer *found,
+                             const uint8_t digest[32], CRYPTO_BUFFER *const *chain,
+                             size_t num_certs, time_t now)
 {
     struct peer *peer = must_alloc(1, sizeof *peer);
-    peer->text = must_strdup(found->id);
+    peer->identity = identity_ref(peers, found->id);
+    peer->text = peer->identity->text;
     peer->chain = must_alloc(num_certs, sizeof(CRYPTO_BUFFER *));
     invariant(spiffe_workload_parse(&peer->id, peer->text, found->id_len, NULL));
     for (size_t i = 0; i < num_certs; i++) {
@@ -133,7 +181,7 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
     *out_is_cached = false;
     uint8_t digest[32];
     chain_digest(digest, chain, num_certs);
-    struct peer **bucket = bucket_of(peers, digest);
+    struct peer **bucket = &peers->buckets[bucket_number(digest)];
     struct peer *peer = *bucket;
     while (peer != NULL && memcmp(peer->digest, digest, sizeof digest) != 0) {
         peer = peer->next;
@@ -155,7 +203,7 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
         peer->failure = VERIFY_OK;
         peer->seen_at = now;
     } else {
-        peer = peer_new(&found, digest, chain, num_certs, now);
+        peer = peer_new(peers, &found, digest, chain, num_certs, now);
         peer->next = *bucket;
         *bucket = peer;
         peers->num_unused++; // until the reference below

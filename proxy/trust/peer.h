@@ -4,8 +4,8 @@
 // all connections of that peer share what was found: each handshake proves again that the peer
 // holds the key, but the chain's signatures need checking once. A worker owns the table; its
 // handshakes and connections hold counted references. Peers without a reference stay cached, up to
-// PEERS_UNUSED_MAX of them and PEERS_UNUSED_BYTES_MAX of chains. This says who a peer is; policy
-// says whether it may.
+// PEERS_UNUSED_MAX of them and PEERS_UNUSED_BYTES_MAX of chains. This says who a peer is, and how
+// many connections its identity has; policy says whether it may.
 #ifndef TABARD_PROXY_TRUST_PEER_H
 #define TABARD_PROXY_TRUST_PEER_H
 
@@ -22,12 +22,22 @@
 // Of their chains: a peer may send a long one, in as many variants as it likes.
 #define PEERS_UNUSED_BYTES_MAX (2u << 20)
 
+// What all peers of one SPIFFE id share: a renewed certificate makes another peer, and no other
+// identity.
+struct peer_identity {
+    struct peer_identity *next; // borrowed: in its bucket
+    char *text;                 // owned: the id, NUL-terminated
+    uint32_t num_peers;         // that hold it; the last one frees it
+    uint32_t num_entered;       // connections, see peer_enter
+};
+
 struct peer {
-    struct peer *next;         // borrowed: in its bucket
-    uint8_t digest[32];        // SHA-256 over the chain
-    uint8_t bundle_digest[32]; // of the bundle that proved it last
-    char *text;                // owned: the id, NUL-terminated
-    struct spiffe_id id;       // of text
+    struct peer *next;              // borrowed: in its bucket
+    uint8_t digest[32];             // SHA-256 over the chain
+    uint8_t bundle_digest[32];      // of the bundle that proved it last
+    struct peer_identity *identity; // counted
+    const char *text;               // borrowed from the identity: the id, NUL-terminated
+    struct spiffe_id id;            // of text
     time_t not_after;
     time_t seen_at; // when a handshake last proved it: the time at which a re-check asks
     enum verify_failure failure; // VERIFY_OK, or what a re-check found since
@@ -38,7 +48,8 @@ struct peer {
 };
 
 struct peers {
-    struct peer *buckets[PEERS_BUCKETS]; // owned
+    struct peer *buckets[PEERS_BUCKETS];             // owned
+    struct peer_identity *identities[PEERS_BUCKETS]; // owned
     size_t num_unused;
     size_t unused_bytes;
 };
@@ -53,6 +64,12 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
                                  CRYPTO_BUFFER *const *chain, size_t num_certs,
                                  const struct trust_bundles *bundles, time_t now, struct err *err);
 void peer_unref(struct peers *peers, struct peer *peer);
+
+// peer_enter counts one more connection of the peer's identity, whichever of its certificates the
+// others showed. false: it has num_max already, and nothing is counted. peer_leave counts one less;
+// call it before peer_unref.
+bool peer_enter(struct peer *peer, uint32_t num_max);
+void peer_leave(struct peer *peer);
 
 // peers_recheck verifies again every peer in use whose trust domain's bundle has changed. It judges
 // by the time of the peer's handshake, because a certificate that has expired since ends by its own

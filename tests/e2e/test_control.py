@@ -87,6 +87,7 @@ def test_status_shows_the_limits_and_what_lowered_them(authority, keep, service)
     agent = keep(Agent("payments", server_config(authority, service.address), prefix=["prlimit", "--nofile=1024:1024"]))
     limits = agent.status()["limits"]
     assert (limits["descriptors"], limits["connections"], limits["hellos"]) == (768, 384, 459)
+    assert limits["identity_connections"] == 384, "none is set"
     line = agent.wait_line(msg="limits lowered to fit")
     assert (line["connections"], line["descriptors"]) == ("384", "768")
 

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from foreign import MemoryClient, attempt, client_context, tls
-from mesh import WEB, connect, echo, exchange, wait_until
-from pair import serving
+from mesh import WEB, Agent, connect, echo, exchange, wait_until
+from pair import allow, server_config, serving
 
 MUCH = 16 << 20
 
@@ -58,6 +58,29 @@ def test_readers_that_stall_cost_no_other_its_connection(authority, keep):
         assert ended and all("the peer has taken next to nothing for" in line["detail"] for line in ended), ended
         assert all(int(line["down"]) > 0 for line in ended), "only those that had taken nothing go"
         assert server.metric("tabard_buffer_waits_total") > 0
+
+
+def test_an_identity_that_leaks_connections_takes_nobody_else_s_place(authority, keep, service):
+    config = server_config(authority, service.address, limits={"connections": 8, "identity_connections": 5})
+    other = WEB + "-too"
+    config["policies"] = [allow("both-may-pay", WEB, other)]
+    server = keep(Agent("payments", config))
+    address, mark = server.address("127.0.0.1:0"), server.mark()
+    leaking = [authority.issue("web", WEB), authority.issue("web", WEB)]  # a renewed certificate is the same identity
+    modest = authority.issue("other", other)
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(tls(address, authority, leaking[i % 2])) for i in range(7)]  # and it ends none
+        assert attempt(address, authority, modest) == b"hello"
+        assert [exchange(sock, b"x") for sock in held[:5]] == [b"x"] * 5
+        got = [attempt(address, authority, certificate) for certificate in leaking * 2]
+        assert got == ["TLSV1_ALERT_INTERNAL_ERROR"] * 4
+        assert server.wait_conn(mark, reason="limit_identity")["peer"] == WEB
+        assert server.metric("tabard_connections_closed_total", direction="inbound", reason="limit_identity") == 6
+        assert [exchange(sock, b"y") for sock in held[:5]] == [b"y"] * 5, "what it had before goes on"
+        mark = server.mark()
+        held[0].unwrap().close()
+        server.wait_conn(mark, reason="finished", peer=WEB)
+        assert attempt(address, authority, leaking[1]) == b"hello", "there is room for it again"
 
 
 class SteadyReader(threading.Thread):

@@ -288,14 +288,16 @@ static const struct {
     unsigned num_workers;
     uint64_t descriptors; // that the process may have
     uint32_t connections;
+    uint32_t identity_connections;
     uint32_t handshakes;
     uint64_t buffer_bytes;
 } shares[] = {
-    {"connections: 10, handshakes: 4, buffer_bytes: 8388608", 1, 1000, 10, 4, 8388608},
-    {"connections: 10, handshakes: 4, buffer_bytes: 8388608", 4, 1000, 3, 1, 2097152},
-    {"connections: 1, handshakes: 1, buffer_bytes: 1048576", 3, 1000, 1, 1, 8 * RING_BYTES},
-    {"connections: 1000000", 2, 2256, 500, 2048, 268435456},
-    {"connections: 1000000", 1, 64, 24, 4096, 536870912},
+    {"connections: 10, handshakes: 4, buffer_bytes: 8388608", 1, 1000, 10, 1000000, 4, 8388608},
+    {"connections: 10, handshakes: 4, buffer_bytes: 8388608", 4, 1000, 3, 250000, 1, 2097152},
+    {"connections: 1, handshakes: 1, buffer_bytes: 1048576, identity_connections: 1", 3, 1000, 1, 1,
+     1, 8 * RING_BYTES},
+    {"connections: 1000000, identity_connections: 7", 2, 2256, 500, 4, 2048, 268435456},
+    {"connections: 1000000", 1, 64, 24, 1000000, 4096, 536870912},
 };
 
 Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open, .timeout = 30)
@@ -320,6 +322,8 @@ Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open
         setrlimit(RLIMIT_NOFILE, &before);
         cr_expect(env.limits.connections == shares[i].connections, "row %zu: %u", i,
                   env.limits.connections);
+        cr_expect(env.limits.identity_connections == shares[i].identity_connections, "row %zu: %u",
+                  i, env.limits.identity_connections);
         cr_expect(env.limits.handshakes == shares[i].handshakes, "row %zu: %u", i,
                   env.limits.handshakes);
         cr_expect(env.pool.num_blocks_max * RING_BYTES == shares[i].buffer_bytes, "row %zu: %zu", i,

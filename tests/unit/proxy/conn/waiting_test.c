@@ -191,3 +191,30 @@ Test(waiting, a_call_that_waited_for_a_local_port_has_a_deadline_again_once_it_h
     env->search = (struct port_search){0};
     pair_until_reason(&pair, &pair.server, REASON_CONNECT_TIMEOUT);
 }
+
+Test(waiting, an_identity_that_has_its_share_is_refused_one_more_until_one_of_its_own_has_ended)
+{
+    PAIR(.limits.identity_connections = 2);
+    char byte;
+    int first = pair_connect(&pair);
+    int first_app = pair_accept(&pair);
+    pair_connect(&pair);
+    pair_accept(&pair);
+    int refused = pair_connect(&pair);
+    pair_until_reason(&pair, &pair.server, REASON_LIMIT_IDENTITY);
+    cr_assert(is_ended_by_reset(refused));
+    cr_assert(pair_ended(&pair.client, REASON_PEER_ALERT) == 1);
+
+    const struct pair_options lower = {.limits.identity_connections = 1};
+    pair_adopt(&pair, &pair.server, &lower);
+    pair_send(&pair, first, "x", 1);
+    cr_assert(pair_receive(&pair, first_app, &byte, 1, NULL) == 1, "who is there stays");
+
+    pair_adopt(&pair, &pair.server, &(const struct pair_options){.limits.identity_connections = 2});
+    pair_close(&pair, first);
+    pair_close(&pair, first_app);
+    pair_until_reason(&pair, &pair.server, REASON_FINISHED);
+    pair_connect(&pair);
+    pair_accept(&pair);
+    cr_assert(pair_ended(&pair.server, REASON_LIMIT_IDENTITY) == 1);
+}

@@ -50,7 +50,8 @@ Test(reason, only_what_a_flood_brings_is_logged_seldom, .timeout = 20)
     for (int i = 0; i < NUM_REASONS; i++) {
         enum reason reason = (enum reason)i;
         cr_assert(reason_is_logged_seldom(reason) ==
-                      (reason == REASON_LIMIT_HELLOS || reason == REASON_LIMIT_HANDSHAKES),
+                      (reason == REASON_LIMIT_HELLOS || reason == REASON_LIMIT_HANDSHAKES ||
+                       reason == REASON_LIMIT_IDENTITY),
                   "%s", reason_text(reason));
     }
 }

@@ -411,6 +411,8 @@ Test(route, what_is_refused_is_named)
          "86401 is out of range (1 to 86400; 0 means 30)"},
         {LIMIT("connections: 1000001"), "settings.limits.connections",
          "1000001 is out of range (1 to 1000000; 0 means 65536)"},
+        {LIMIT("identity_connections: 1000001"), "settings.limits.identity_connections",
+         "1000001 is out of range (1 to 1000000; 0 means 1000000)"},
         {LIMIT("handshakes: 1000001"), "settings.limits.handshakes",
          "1000001 is out of range (1 to 1000000; 0 means 4096)"},
         {LIMIT("buffer_bytes: 1048575"), "settings.limits.buffer_bytes",
@@ -509,6 +511,7 @@ Test(route, limits_have_the_defaults_of_the_schema)
         struct route_index *index = index_of(rows[i]);
         const struct limits *limits = route_limits(index);
         cr_expect_eq(limits->connections, 65536);
+        cr_expect_eq(limits->identity_connections, 1000000);
         cr_expect_eq(limits->handshakes, 4096);
         cr_expect_eq(limits->buffer_bytes, 536870912);
         cr_expect_eq(limits->handshake_ms, 10000);
@@ -531,9 +534,11 @@ Test(route, limits_are_taken_as_written)
         "settings: {drain_seconds: 5, limits: {connections: 1, handshakes: 2, buffer_bytes: "
         "1099511627776, "
         "handshake_ms: 3, connect_ms: 4, detect_ms: 5, idle_ms: 6, half_closed_ms: 7, stall_ms: 8, "
-        "closing_ms: 9, key_records: 16, peer_expiry_grace_ms: 86400000}}");
+        "closing_ms: 9, key_records: 16, identity_connections: 10, peer_expiry_grace_ms: "
+        "86400000}}");
     const struct limits *limits = route_limits(index);
     cr_expect_eq(limits->connections, 1);
+    cr_expect_eq(limits->identity_connections, 10);
     cr_expect_eq(limits->handshakes, 2);
     cr_expect_eq(limits->buffer_bytes, UINT64_C(1) << 40);
     cr_expect_eq(limits->handshake_ms, 3);

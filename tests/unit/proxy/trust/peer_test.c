@@ -9,6 +9,7 @@
 
 #define DOMAIN "prod.example"
 #define ID     "spiffe://prod.example/ns/shop/sa/web"
+#define OTHER  "spiffe://prod.example/ns/shop/sa/web2"
 
 enum { NOW = 1800000000, NUM_CHAINS = 200, FILLER_BYTES = 30000 };
 
@@ -39,16 +40,21 @@ static struct trust_bundles *bundles_of(X509 *root)
     return bundles;
 }
 
-static X509 *leaf_of(const struct mint_ca *root)
+static X509 *leaf_with(const struct mint_ca *root, const char *id)
 {
     struct err err = {0};
     EVP_PKEY *key = mint_key_new(MINT_KEY_ED25519, &err);
     const struct mint_leaf leaf = {
-        .spiffe_id = ID, .not_before = NOW - 60, .not_after = NOW + 3600};
+        .spiffe_id = id, .not_before = NOW - 60, .not_after = NOW + 3600};
     X509 *cert = mint_leaf_new(root, key, &leaf, &err);
     cr_assert(cert != NULL, "%s", err.text);
     EVP_PKEY_free(key);
     return cert;
+}
+
+static X509 *leaf_of(const struct mint_ca *root)
+{
+    return leaf_with(root, ID);
 }
 
 static struct peer *verify(struct peers *peers, CRYPTO_BUFFER *const *chain, size_t num_certs,
@@ -163,5 +169,41 @@ Test(peer, one_that_shows_ever_other_long_chains_fills_no_memory, .timeout = 60)
     trust_bundles_free(bundles);
     CRYPTO_BUFFER_free(chain[0]);
     X509_free(leaf);
+    mint_ca_cleanup(&root);
+}
+
+Test(peer, connections_count_by_identity_and_not_by_certificate, .timeout = 20)
+{
+    static const char *const ids[] = {ID, ID, OTHER};
+    struct err err = {0};
+    struct mint_ca root = {0};
+    struct peers peers = {0};
+    struct peer *all[3];
+    cr_assert(mint_root_init(&root, MINT_KEY_ED25519, DOMAIN, NOW - 100, NOW + 9000, &err));
+    struct trust_bundles *bundles = bundles_of(root.cert);
+    for (size_t i = 0; i < 3; i++) {
+        X509 *leaf = leaf_with(&root, ids[i]);
+        CRYPTO_BUFFER *chain[] = {buffer_of(leaf)};
+        all[i] = verify(&peers, chain, 1, bundles);
+        CRYPTO_BUFFER_free(chain[0]);
+        X509_free(leaf);
+    }
+    cr_assert(all[0] != all[1]);
+
+    cr_expect(peer_enter(all[0], 2) && peer_enter(all[1], 2));
+    cr_expect(!peer_enter(all[0], 2) && !peer_enter(all[1], 2));
+    cr_expect(peer_enter(all[2], 1) && !peer_enter(all[2], 1));
+    peer_leave(all[1]);
+    peer_unref(&peers, all[1]);
+    peers_recheck(&peers, bundles, NOW); // forgets that certificate
+    cr_expect(peer_enter(all[0], 2) && !peer_enter(all[0], 2));
+
+    peer_leave(all[0]);
+    peer_leave(all[0]);
+    peer_leave(all[2]);
+    peer_unref(&peers, all[0]);
+    peer_unref(&peers, all[2]);
+    peers_cleanup(&peers); // which says that nothing is left
+    trust_bundles_free(bundles);
     mint_ca_cleanup(&root);
 }
