@@ -40,7 +40,7 @@
     /* Policy. */                                                                                  \
     X(REASON_POLICY_DENIED, "policy_denied", ALERT_ACCESS_DENIED, EACH)                            \
     X(REASON_POLICY_REVOKED, "policy_revoked", ALERT_ACCESS_DENIED, EACH)                          \
-    X(REASON_UNLISTED_DESTINATION, "unlisted_destination", ALERT_NONE, EACH)                       \
+    X(REASON_UNLISTED_DESTINATION, "unlisted_destination", ALERT_ACCESS_DENIED, EACH)              \
     /* This host. */                                                                               \
     X(REASON_NO_ORIGIN, "no_original_destination", ALERT_NONE, EACH)                               \
     X(REASON_LOOP, "loop", ALERT_NONE, EACH)                                                       \

@@ -55,3 +55,35 @@ Test(reason, only_what_a_flood_brings_is_logged_seldom, .timeout = 20)
                   "%s", reason_text(reason));
     }
 }
+
+Test(reason, a_peer_whose_data_is_cut_off_is_told_by_an_alert, .timeout = 20)
+{
+    // The peer's own doing, or BoringSSL's, which says its alerts itself; or before any TLS.
+    static const enum reason untold[] = {
+        REASON_NONE,
+        REASON_FINISHED,
+        REASON_PEER_CLOSED,
+        REASON_PEER_RESET,
+        REASON_PEER_ALERT,
+        REASON_PLAINTEXT_ON_MTLS,
+        REASON_TLS_ON_PLAINTEXT,
+        REASON_TLS_VERSION,
+        REASON_ALPN_REFUSED,
+        REASON_TLS_ERROR,
+        REASON_HANDSHAKE_TIMEOUT,
+        REASON_NO_ORIGIN,
+        REASON_LOOP,
+        REASON_LOOPBACK,
+        REASON_NOT_LOCAL,
+        REASON_LIMIT_HELLOS,
+        REASON_LIMIT_HANDSHAKES,
+    };
+    for (int i = 0; i < NUM_REASONS; i++) {
+        bool is_untold = false;
+        for (size_t k = 0; k < sizeof untold / sizeof untold[0]; k++) {
+            is_untold = is_untold || (int)untold[k] == i;
+        }
+        cr_expect((reason_alert((enum reason)i) == ALERT_NONE) == is_untold, "%s",
+                  reason_text((enum reason)i));
+    }
+}
