@@ -204,7 +204,7 @@ def connect_from(host, source, to):
 def test_a_port_from_which_the_proxy_was_just_reset_is_still_caught(mesh, family):
     """Connection tracking remembers a closed connection for seconds; the service's next one from that port is not that one."""
     shop, own, to = mesh.net["shop"], address(mesh.net["shop"], family), (address(mesh.net["lobby"], family), 9997)
-    with local_ports(shop, 40000, 40007) as ports:
+    with local_ports(shop, 40000, 40015) as ports:
         with contextlib.closing(Service(reset_at_once, address=to, netns=mesh.net["lobby"])):
             for source in range(50000, 50040):  # each is reset, and so is what the proxy dialed from one of its few ports
                 with contextlib.suppress(OSError), connect_from(shop, (own, source), to) as sock:
