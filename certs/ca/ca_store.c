@@ -209,7 +209,11 @@ static bool append_line(const struct ca_store *store, const char *name, const ch
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
     size_t len = strlen(line);
-    bool ok = end >= 0 && write(fd, line, len) == (ssize_t)len && fdatasync(fd) == 0;
+    ssize_t written = end < 0 ? -1 : write(fd, line, len);
+    if (written >= 0 && (size_t)written < len) {
+        errno = ENOSPC; // that is why the kernel takes a part of so few bytes
+    }
+    bool ok = written == (ssize_t)len && fdatasync(fd) == 0;
     if (!ok) {
         err_set(err, "%s: can't be written: %s", path, strerror(errno));
         if (end >= 0 && ftruncate(fd, end) != 0) {

@@ -188,7 +188,6 @@ static void on_work_done(uv_work_t *work, int status)
     struct issue_job *job = issuer->working;
     struct issue_job **kept_end = &issuer->kept;
     issuer->working = NULL;
-    issuer->is_working = false;
     issuer->stats.num_crls += issuer->did_crl;
     if (!issuer->is_closing) {
         report_crl(issuer);
@@ -209,6 +208,7 @@ static void on_work_done(uv_work_t *work, int status)
         }
         job = next;
     }
+    issuer->is_working = false; // from here on another worker may take what is kept
     if (issuer->is_closing) {
         release(issuer);
     } else if (issuer->kept != NULL) {
