@@ -104,3 +104,14 @@ bool relay_is_done(const struct flow *flow)
 {
     return flow->is_ending && flow->target->is_finished;
 }
+
+bool relay_is_parting(const struct flow *up, const struct flow *down, enum reason reason)
+{
+    if (reason != REASON_LOCAL_RESET && reason != REASON_PEER_RESET) {
+        return false;
+    }
+    bool is_to_failed = up->target->is_mesh == (reason == REASON_PEER_RESET);
+    const struct flow *to = is_to_failed ? up : down;
+    const struct flow *from = is_to_failed ? down : up;
+    return relay_is_done(to) && !from->is_ending;
+}

@@ -36,4 +36,11 @@ enum reason relay_reset_of(const struct side *side);
 // relay_is_done says whether the end has been passed on and sent.
 bool relay_is_done(const struct flow *flow);
 
+// relay_is_parting says whether a reset of a side, which is the reason, is only how an application
+// parts: it got all that the other one had to say, and its end, and resets where others close. A
+// program does that when it closes before it has read everything, as PostgreSQL's do with the last
+// record of their own TLS. The other one is told by an alert or a reset all the same, since an
+// answer to a caller that has ended may be cut.
+bool relay_is_parting(const struct flow *up, const struct flow *down, enum reason reason);
+
 #endif

@@ -77,13 +77,13 @@ static void on_timer(uv_timer_t *timer)
 }
 
 // Sets the deadline of a step that begins to wait, and pulls RELAY's nearer when something new may
-// end it sooner, or CONNECT's to the next try for a local port. Bytes that move only push it away,
-// which is seen when the timer fires: no system call and no timer for a message.
+// end it sooner, or one's to the next try for a local port or a place. Bytes that move only push it
+// away, which is seen when the timer fires: no system call and no timer for a message.
 static void deadline_sync(struct conn *conn, bool is_new)
 {
     bool may_end_sooner = conn->plain->writing_len > 0 || conn->mesh->writing_len > 0 ||
                           conn->up.is_ending != conn->down.is_ending || conn->is_waiting_for_port ||
-                          deadline_held(conn) != UINT64_MAX;
+                          conn->is_waiting_for_place || deadline_held(conn) != UINT64_MAX;
     if (is_new) {
         conn->is_overdue = false;
     }

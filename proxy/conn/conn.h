@@ -77,11 +77,12 @@ struct conn {
     bool is_detect_over : 1;  // the caller stayed silent
     bool is_alpn_refused : 1; // the server ended cleanly, and seemingly for its protocol's sake
     bool is_overdue : 1; // a deadline has passed; it ends what the sockets have not mended since
-    bool is_waiting_for_port : 1; // CONNECT: no local port is free (proxy/conn/dial.h)
+    bool is_waiting_for_port : 1;  // CONNECT: no local port is free (proxy/conn/dial.h)
+    bool is_waiting_for_place : 1; // DETECT: the limit on connections is reached
     struct addr source;
     struct addr destination;
     struct addr reached;        // the address by which the caller came here
-    uint64_t dial_ms;           // is_waiting_for_port: when to try again
+    uint64_t again_ms;          // is_waiting_for_port, _place: when to try again
     uint16_t port;              // inbound: the application's, as policies name it
     int rule;                   // that decided; -1: none
     const char *policy;         // borrowed from the snapshot in force, renewed at each re-check

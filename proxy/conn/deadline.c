@@ -57,8 +57,21 @@ uint64_t deadline_never(const struct conn *conn, enum reason *out_reason)
     return 0;
 }
 
+// Returns how long it is until the next try, for REASON_NONE, or for `reason` what is `left`.
+static uint64_t again_left(const struct conn *conn, uint64_t left, enum reason reason,
+                           enum reason *out_reason)
+{
+    uint64_t wait = left_of(conn->again_ms, 0, conn_now_ms(conn));
+    *out_reason = wait < left ? REASON_NONE : reason;
+    return least(wait, left);
+}
+
 uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason)
 {
+    if (conn->is_waiting_for_place) {
+        return again_left(conn, step_left(conn, conn->env->limits.queue_ms),
+                          REASON_LIMIT_HANDSHAKES, out_reason);
+    }
     if (hello_look(&conn->mesh->in) == HELLO_PART) { // whose it is the rest will say
         *out_reason = REASON_HANDSHAKE_TIMEOUT;
         return step_left(conn, conn->env->limits.hello_ms);
@@ -73,9 +86,7 @@ uint64_t deadline_connect(const struct conn *conn, enum reason *out_reason)
     uint64_t left = step_left(conn, conn->env->limits.connect_ms);
     *out_reason = REASON_CONNECT_TIMEOUT;
     if (conn->is_waiting_for_port) {
-        uint64_t wait = left_of(conn->dial_ms, 0, conn_now_ms(conn));
-        *out_reason = wait < left ? REASON_NONE : REASON_NO_LOCAL_PORT;
-        return least(wait, left);
+        return again_left(conn, left, REASON_NO_LOCAL_PORT, out_reason);
     }
     return left;
 }

@@ -14,7 +14,7 @@
 uint64_t deadline_never(const struct conn *conn, enum reason *out_reason);
 
 // The reason is REASON_NONE: the connection goes on, and the step decides what the caller's silence
-// means.
+// means. While it waits for a place, that is so until queue_ms have passed.
 uint64_t deadline_detect(const struct conn *conn, enum reason *out_reason);
 
 // As long as connect_ms if no handshake with the destination ends well meanwhile, and as queue_ms

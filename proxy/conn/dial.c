@@ -128,7 +128,7 @@ static void wait_for_port(struct conn *conn)
     uint32_t random = (uint32_t)(conn->id * 2654435761u) + conn->num_port_waits * 40503u;
     conn->num_port_waits += conn->num_port_waits < UINT8_MAX;
     conn->is_waiting_for_port = true;
-    conn->dial_ms = conn_now_ms(conn) + backoff_ms(&waits, conn->num_port_waits, random);
+    conn->again_ms = conn_now_ms(conn) + backoff_ms(&waits, conn->num_port_waits, random);
 }
 
 bool conn_dial(struct conn *conn)
@@ -138,7 +138,7 @@ bool conn_dial(struct conn *conn)
     int error = EADDRNOTAVAIL;
     if (!conn->is_waiting_for_port) {
         conn_make_socket(conn, conn->dialed);
-    } else if (now_ms < conn->dial_ms) {
+    } else if (now_ms < conn->again_ms) {
         return true;
     }
     struct port_search search = {.to = conn->destination, .until_ms = now_ms + SEARCH_MS};

@@ -80,16 +80,20 @@ bool queue_is_full(const struct conn_env *env, enum direction direction, uint32_
     return without(env->num_conns, num_apart) >= max || num >= max - max / RESERVED_PART;
 }
 
-// A caller may go on if there may be one connection more, if the agent keeps pace, and if its
-// connection to the service will have a descriptor.
-static bool has_inbound_room(void *ctx)
+// There may be one connection more, and its connection to the service will have a descriptor.
+bool queue_has_place(const struct conn_env *env)
 {
-    const struct conn_env *env = ctx;
     const struct gate *gate = &env->gates[DIRECTION_INBOUND];
     uint32_t num_before = gate->num[TICKET_HELLO] + gate->num[TICKET_WAITING];
     return !queue_is_full(env, DIRECTION_INBOUND, num_before) &&
-           signer_num_pending(&env->signer) < SIGNING_MAX &&
            queue_descriptors(env) < env->descriptors_max;
+}
+
+// A caller may go on if there is a place, and if the agent keeps pace.
+static bool has_inbound_room(void *ctx)
+{
+    const struct conn_env *env = ctx;
+    return queue_has_place(env) && signer_num_pending(&env->signer) < SIGNING_MAX;
 }
 
 static bool has_outbound_room(void *ctx)

@@ -31,6 +31,9 @@ uint32_t queue_descriptors(const struct conn_env *env);
 // inbound ones don't count: those that have not sent their ClientHello, or wait for their turn.
 bool queue_is_full(const struct conn_env *env, enum direction direction, uint32_t num_apart);
 
+// queue_has_place says whether one more of those callers may become a connection.
+bool queue_has_place(const struct conn_env *env);
+
 // queue_wake wakes the worker if somebody waits who may go on.
 void queue_wake(struct conn_env *env);
 

@@ -9,6 +9,7 @@
 #include "proxy/conn/deadline.h"
 #include "proxy/conn/dial.h"
 #include "proxy/conn/protocol.h"
+#include "proxy/conn/queue.h"
 #include "proxy/carry/hello.h"
 #include "proxy/carry/tls.h"
 
@@ -168,10 +169,24 @@ static enum step_result detect_hello(struct conn *conn)
     return ended(conn, conn->handshake.reason, conn->handshake.detail);
 }
 
+// A plaintext caller has counted apart until now, as those that have yet to send a ClientHello do.
+// Where the limit on connections is reached it goes on doing so, until there is a place.
+static bool waits_for_place(struct conn *conn)
+{
+    enum { AGAIN_MS = 200 };
+    uint64_t now_ms = conn_now_ms(conn);
+    conn->is_waiting_for_place = !queue_has_place(conn->env);
+    if (conn->is_waiting_for_place && now_ms >= conn->again_ms) {
+        conn->again_ms = now_ms + AGAIN_MS;
+    }
+    return conn->is_waiting_for_place;
+}
+
 static enum step_result step_detect(struct conn *conn)
 {
     struct side *mesh = conn->mesh;
     begin_handshake(conn);
+    conn->is_waiting_for_place = false;
     enum reason refusal = handshake_refusal(&conn->handshake);
     if (refusal != REASON_NONE) {
         return ended(conn, refusal, NULL);
@@ -179,16 +194,16 @@ static enum step_result step_detect(struct conn *conn)
     if (mesh->error != 0) {
         return ended(conn, REASON_PEER_RESET, side_error_text(mesh));
     }
-    switch (hello_look(&mesh->in)) {
+    enum hello_state state = hello_look(&mesh->in);
+    switch (state) {
     case HELLO_UNDECIDED:
-        if (!conn->is_detect_over && !mesh->is_eof) {
-            return STEP_WAIT;
-        }
+    case HELLO_NONE:
         // A caller that waits for the server to speak, a probe that only connects, or one whose few
         // bytes only begin like TLS: whoever speaks TLS sends more than those at once.
-        return fork_to_plain(conn);
-    case HELLO_NONE:
-        return fork_to_plain(conn);
+        if (state == HELLO_UNDECIDED && !conn->is_detect_over && !mesh->is_eof) {
+            return STEP_WAIT;
+        }
+        return waits_for_place(conn) ? STEP_WAIT : fork_to_plain(conn);
     case HELLO_PART:
     case HELLO_WHOLE:
     case HELLO_TOO_LONG:
@@ -197,7 +212,8 @@ static enum step_result step_detect(struct conn *conn)
     // The port may have changed since the first part was looked at.
     if (conn->handshake.is_looking ||
         route_inbound(conn->env->snapshot->routes, conn->port).foreign_tls_is_application) {
-        return detect_hello(conn);
+        bool may_be_foreign = state == HELLO_WHOLE && !conn->handshake.is_looking;
+        return may_be_foreign && waits_for_place(conn) ? STEP_WAIT : detect_hello(conn);
     }
     return fork_to(conn, path_inbound_mtls);
 }
@@ -286,21 +302,6 @@ static bool is_alpn_refusal(const struct conn *conn)
            protocol_is_none_selected(conn->mesh);
 }
 
-// Says whether a reset is only how an application parts: it got all that the other one had to say,
-// and its end, and resets where others close. A program does that when it closes before it has read
-// everything, as PostgreSQL's do with the last record of their own TLS. The other one is told by an
-// alert or a reset all the same, since an answer to a caller that has ended may be cut.
-static bool is_parting(const struct conn *conn, enum reason reason)
-{
-    if (reason != REASON_LOCAL_RESET && reason != REASON_PEER_RESET) {
-        return false;
-    }
-    const struct side *failed = reason == REASON_LOCAL_RESET ? conn->plain : conn->mesh;
-    const struct flow *to = conn->up.target == failed ? &conn->up : &conn->down;
-    const struct flow *from = to == &conn->up ? &conn->down : &conn->up;
-    return relay_is_done(to) && !from->is_ending;
-}
-
 static enum step_result relay_ended(struct conn *conn, enum reason reason, const char *detail)
 {
     static const char refusal[] =
@@ -313,8 +314,8 @@ static enum step_result relay_ended(struct conn *conn, enum reason reason, const
     if (is_peers_end && is_alpn_refusal(conn)) {
         return ended(conn, REASON_ALPN_REFUSED, refusal);
     }
-    return is_parting(conn, reason) ? ended(conn, REASON_RESET_AFTER_END, detail)
-                                    : ended(conn, reason, detail);
+    bool is_parting = relay_is_parting(&conn->up, &conn->down, reason);
+    return ended(conn, is_parting ? REASON_RESET_AFTER_END : reason, detail);
 }
 
 // On a PLAINTEXT port the first bytes of a caller may be a sidecar's ClientHello, because its

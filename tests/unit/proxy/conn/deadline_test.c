@@ -137,7 +137,7 @@ Test(deadline, a_connection_that_stays_half_closed_is_soon_watched_for_a_reset, 
 }
 
 // A connection in CONNECT since 1,000 ms before now, of the 3,000 that it has.
-static uint64_t connect_left(bool is_waiting_for_port, uint64_t dial_ms, uint64_t now_ms,
+static uint64_t connect_left(bool is_waiting_for_port, uint64_t again_ms, uint64_t now_ms,
                              enum reason *out_reason)
 {
     uv_loop_t loop = {.time = now_ms};
@@ -145,7 +145,7 @@ static uint64_t connect_left(bool is_waiting_for_port, uint64_t dial_ms, uint64_
     struct conn conn = {.env = &env,
                         .step_ms = NOW_MS - 1000,
                         .is_waiting_for_port = is_waiting_for_port,
-                        .dial_ms = dial_ms};
+                        .again_ms = again_ms};
     return deadline_connect(&conn, out_reason);
 }
 

@@ -174,6 +174,43 @@ Test(waiting, callers_that_sent_their_hello_before_the_limit_was_reached_are_no_
     pair_accept(&pair);
 }
 
+Test(waiting, plaintext_callers_beyond_the_limit_on_connections_wait_for_a_place_too)
+{
+    char byte;
+    PAIR(.inbound_mode = INBOUND_PERMISSIVE, .limits = {.connections = 1, .detect_ms = 100});
+    const struct conn_env *env = &pair.server.env;
+    const uint32_t *num_hellos = &env->gates[DIRECTION_INBOUND].num[TICKET_HELLO];
+    int callers[] = {pair_connect_mesh(&pair), pair_connect_mesh(&pair)};
+    int app = pair_accept(&pair);
+    for (int i = 0; i < 100; i++) {
+        pair_turn(&pair);
+        cr_assert(env->num_conns == 2 && *num_hellos == 1, "turn %d", i);
+    }
+    pair_send(&pair, app, "x", 1);
+    int first = -1;
+    while (first < 0) {
+        pair_turn(&pair);
+        first = recv(callers[0], &byte, 1, 0) == 1   ? 0
+                : recv(callers[1], &byte, 1, 0) == 1 ? 1
+                                                     : -1;
+    }
+    pair_close(&pair, callers[first]);
+    pair_close(&pair, app);
+    app = pair_accept(&pair);
+    pair_send(&pair, app, "y", 1);
+    cr_assert(pair_receive(&pair, callers[1 - first], &byte, 1, NULL) == 1 && byte == 'y');
+}
+
+Test(waiting, a_plaintext_caller_waits_no_longer_for_a_place_than_for_a_turn)
+{
+    PAIR(.inbound_mode = INBOUND_PERMISSIVE,
+         .limits = {.connections = 1, .detect_ms = 100, .queue_ms = 400});
+    pair_connect_mesh(&pair);
+    pair_send(&pair, pair_connect_mesh(&pair), "hello", 5);
+    pair_accept(&pair);
+    pair_until_reason(&pair, &pair.server, REASON_LIMIT_HANDSHAKES);
+}
+
 Test(waiting, a_call_that_waited_for_a_local_port_has_a_deadline_again_once_it_has_one)
 {
     PAIR(.inbound_mode = INBOUND_PLAINTEXT, .limits.connect_ms = 500);
