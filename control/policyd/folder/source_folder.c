@@ -59,13 +59,14 @@ static void read_trust(struct folder_reading *now, const struct ca_trust *in_for
 static void read_fleet(struct folder_reading *now, const char *domain)
 {
     const struct files_entry *entries = now->files.entries + FOLDER_NUM_FIXED;
-    size_t num = now->files.num - FOLDER_NUM_FIXED;
-    struct fleet_piece *pieces = must_alloc(num, sizeof *pieces);
-    for (size_t i = 0; i < num; i++) {
-        pieces[i] =
-            (struct fleet_piece){.name = entries[i].name,
-                                 .text = entries[i].file.bytes == NULL ? "" : entries[i].file.bytes,
-                                 .len = entries[i].file.len};
+    size_t num_entries = now->files.num - FOLDER_NUM_FIXED;
+    struct fleet_piece *pieces = must_alloc(num_entries, sizeof *pieces);
+    size_t num = 0;
+    for (size_t i = 0; i < num_entries; i++) {
+        if (entries[i].file.bytes != NULL) { // else it is new, and still being written
+            pieces[num++] = (struct fleet_piece){
+                .name = entries[i].name, .text = entries[i].file.bytes, .len = entries[i].file.len};
+        }
     }
     now->fleet = fleet_new(pieces, num, domain, &now->err[PART_FLEET]);
     now->is_ok[PART_FLEET] = now->fleet != NULL;
