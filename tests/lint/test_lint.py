@@ -82,7 +82,7 @@ FAULTS = {
     "a full folder": ("sizes.py", {f"proxy/conn/planted{i}.h": "// SPDX-License-Identifier: Apache-2.0\n" for i in range(22)},
                       r"proxy/conn: \d+ files; 22"),
     "an arrow to another folder": ("layers.py", {EXAMPLE + ".c": '#include "control/host/http.h"\n'},
-                                   rf"{EXAMPLE}.c:\d+: proxy/conn doesn't see control/host"),
+                                   rf"{EXAMPLE}.c:\d+: proxy/origin doesn't see control/host"),
     "an allowed arrow beside a forbidden one": (
         "layers.py", {"control/ctl/explain.c": '#include "proxy/rules/policy.h"\n#include "proxy/conn/conn.h"\n'},
         r"control/ctl/explain.c:\d+: control/ctl doesn't see proxy/conn"),
@@ -94,7 +94,7 @@ FAULTS = {
     "a place that doesn't include a library": ("layers.py", {"bazel/layers.bzl": swap('"yaml.h": [', '"yaml.h": ["base/err", ')},
                                                "base/err may include yaml.h and doesn't"),
     "TLS where none is spoken": ("layers.py", {EXAMPLE + ".c": "#include <openssl/ssl.h>\n"},
-                                 rf"{EXAMPLE}.c:\d+: openssl/ssl.h is not for proxy/conn"),
+                                 rf"{EXAMPLE}.c:\d+: openssl/ssl.h is not for proxy/origin"),
     "an event loop in what is pure": ("layers.py", {"certs/path/verify.c": "#include <uv.h>\n"}, r"certs/path/verify.c:\d+: uv.h is not for certs/path"),
     "a function of two modules": ("symbols.py", {"base/err.c": "\nvoid side_close(\n    int a, int b)\n{\n}\n",
                                                  EXAMPLE + ".c": "\nvoid side_close(int a)\n{\n}\n"}, "side_close is public in base/err.c and"),
@@ -127,6 +127,6 @@ def test_lint_names(copy, fault):
 
 def test_clang_names_a_header_of_nobody_that_the_target_depends_on_and_a_warning_that_gcc_lacks(copy):
     with Planted(copy, {EXAMPLE + ".c": '#include "base/err.h"\nstatic int f(int a)\n{\n    return a++, a;\n}\n'}):
-        said = check(copy, "clang.sh", "//proxy/conn:origin")
+        said = check(copy, "clang.sh", "//proxy/origin")
     assert re.search(rf"^lint: {EXAMPLE}.c:\d+:\d+: error: .* does not depend on a module exporting 'base/err.h'", said, re.M)
     assert re.search(rf"^lint: {EXAMPLE}.c:\d+:\d+: error: .*\[-Werror,-Wcomma\]", said, re.M)
