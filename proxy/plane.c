@@ -122,11 +122,14 @@ static void log_limits(const struct plane *plane, const struct snapshot *snapsho
     struct limits fit = *whole;
     room_fit(&fit, room);
     if (memcmp(&fit, whole, sizeof fit) != 0) {
+        char memory[24] = "-"; // no control group sets a limit
+        if (room->memory_bytes != UINT64_MAX) {
+            snprintf(memory, sizeof memory, "%llu", (unsigned long long)room->memory_bytes);
+        }
         log_info("msg=\"limits lowered to fit\" connections=%u hellos=%u handshakes=%u "
-                 "buffer_bytes=%llu memory_bytes=%lld descriptors=%u",
+                 "buffer_bytes=%llu memory_bytes=%s descriptors=%u",
                  fit.connections, fit.hellos, fit.handshakes, (unsigned long long)fit.buffer_bytes,
-                 room->memory_bytes == UINT64_MAX ? -1LL : (long long)room->memory_bytes,
-                 room->descriptors);
+                 memory, room->descriptors);
     }
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh import wait_until
 from world import missing
 
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -80,7 +81,8 @@ def test_postgres_cancels_a_query_and_tells_of_errors(world, postgres):
     def work():
         client = subprocess.Popen(world.network["client"].command(["psql", *postgres, "-X", "-c", "select pg_sleep(30)", "postgres"]),
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        time.sleep(1)  # so that there is a query; psql has no way to say so
+        asked = "select count(*) from pg_stat_activity where state = 'active' and query = 'select pg_sleep(30)'"
+        wait_until("the query runs", lambda: sql(world, postgres, asked).strip() == "1", 20)
         began = time.monotonic()
         client.send_signal(signal.SIGINT)
         text, _ = client.communicate(timeout=20)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What policyd does with CRLs: of its CA, of one above it, of the one before it; stale, older, broken."""
 import shutil
+import ssl
 import time
 
 import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
-from mesh import DOMAIN, run  # noqa: E402
+from mesh import DOMAIN, run, wait_until  # noqa: E402
 from policyd import API, CALLER, Policyd, Refused, Sidecar, allow, fleet, refusal  # noqa: E402
 
 
@@ -106,7 +107,8 @@ def test_a_crl_that_goes_stale_holds_up_no_change_of_the_fleet_and_no_start(poli
     (policyd.folder / "cnf").write_text(f"[ca]\ndefault_ca=x\n[x]\ndatabase={policyd.folder}/index\ncrlnumber={number}\ndefault_md=sha256\n")
     run("openssl", "ca", "-gencrl", "-config", policyd.folder / "cnf", "-cert", ca / "ca.pem", "-keyfile", ca / "ca.key", "-crlsec", "3", "-out", more)
     policyd.wait_line(msg="trust in force")
-    time.sleep(4)
+    until = run("openssl", "crl", "-in", more, "-noout", "-nextupdate").stdout.strip().removeprefix("nextUpdate=")
+    wait_until("the list is stale", lambda: time.time() > ssl.cert_time_to_seconds(until) + 1)
     policyd.apply(fleet(allow("api-is-called", API, CALLER)))
     policyd.write("slip", "workloads: [{spiffe_id: 7}]\n")
     assert policyd.wait_line(msg="update refused")["what"] == "fleet"

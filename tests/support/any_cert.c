@@ -95,6 +95,20 @@ static void set_serial(X509 *cert, unsigned long number)
     ASN1_INTEGER_free(serial);
 }
 
+X509 *any_cert_sign(X509 *cert, EVP_PKEY *key, const EVP_MD *digest)
+{
+    must(X509_sign(cert, key, digest == NULL ? mint_digest_of(key) : digest) > 0);
+    uint8_t *der = NULL;
+    size_t len = 0;
+    must(mint_cert_der(&der, &len, cert));
+    const uint8_t *end = der;
+    X509 *again = d2i_X509(NULL, &end, (long)len);
+    must(again != NULL);
+    free(der);
+    X509_free(cert);
+    return again;
+}
+
 X509 *any_cert_new(const struct any_cert *any)
 {
     X509 *cert = X509_new();
@@ -123,14 +137,5 @@ X509 *any_cert_new(const struct any_cert *any)
          i++) {
         add_extension(cert, &any->extensions[i]);
     }
-    must(X509_sign(cert, any->signer, mint_digest_of(any->signer)) > 0);
-    uint8_t *der = NULL;
-    size_t len = 0;
-    must(mint_cert_der(&der, &len, cert));
-    const uint8_t *end = der;
-    X509 *again = d2i_X509(NULL, &end, (long)len);
-    must(again != NULL);
-    free(der);
-    X509_free(cert);
-    return again;
+    return any_cert_sign(cert, any->signer, NULL);
 }

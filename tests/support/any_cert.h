@@ -37,4 +37,8 @@ struct any_cert {
 
 X509 *any_cert_new(const struct any_cert *any);
 
+// any_cert_sign signs a certificate and returns it as its bytes are read; `cert` is freed. digest
+// may be NULL: the usual one of the key.
+X509 *any_cert_sign(X509 *cert, EVP_PKEY *key, const EVP_MD *digest);
+
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "certs/ca/mint_ext.h"
+#include "tests/support/any_cert.h"
 
 #define must(cond) ((cond) ? (void)0 : give_up(#cond, __LINE__))
 
@@ -122,20 +123,6 @@ static void add_unknown_critical(X509 *cert)
     ASN1_OBJECT_free(object);
 }
 
-static X509 *sign_again(X509 *cert, EVP_PKEY *key, const EVP_MD *digest)
-{
-    must(X509_sign(cert, key, digest == NULL ? mint_digest_of(key) : digest) > 0);
-    uint8_t *der = NULL;
-    size_t len = 0;
-    must(mint_cert_der(&der, &len, cert));
-    const uint8_t *end = der;
-    X509 *again = d2i_X509(NULL, &end, (long)len);
-    must(again != NULL);
-    free(der);
-    X509_free(cert);
-    return again;
-}
-
 static void set_serial(X509 *cert)
 {
     static int64_t next = 1000;
@@ -177,7 +164,7 @@ X509 *bad_leaf_new(const struct mint_ca *ca, EVP_PKEY *key, const char *spiffe_i
     if (bad->has_unknown_critical) {
         add_unknown_critical(cert);
     }
-    return sign_again(cert, ca->key, bad->digest);
+    return any_cert_sign(cert, ca->key, bad->digest);
 }
 
 void bad_ca_init(struct mint_ca *out, const struct mint_ca *parent, const struct bad_ca *bad)
@@ -204,5 +191,5 @@ void bad_ca_init(struct mint_ca *out, const struct mint_ca *parent, const struct
     }
     must(mint_add_key_ids(cert, issuer));
     out->key = bad->key;
-    out->cert = sign_again(cert, issuer_key, bad->digest);
+    out->cert = any_cert_sign(cert, issuer_key, bad->digest);
 }
