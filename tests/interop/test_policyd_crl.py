@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
-from mesh import DOMAIN, run, wait_until  # noqa: E402
 from policyd import API, CALLER, Policyd, Refused, Sidecar, allow, fleet, refusal  # noqa: E402
+from mesh import DOMAIN, run, wait_until  # noqa: E402
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
-from mesh import DOMAIN, Agent  # noqa: E402
 from policyd import CALLER, Policyd, Refused, Sidecar, csr, fleet, refusal, token_of, workload  # noqa: E402
+from mesh import DOMAIN, Agent  # noqa: E402
 
 
 @pytest.fixture
