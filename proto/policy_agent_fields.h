@@ -16,6 +16,8 @@
     X(STATE_TRUST_BUNDLES, state, "trust_bundles", 1)                                              \
     X(STATE_POLICIES, state, "policies", 2)                                                        \
     X(STATE_DESTINATIONS, state, "destinations", 3)                                                \
+    X(STATE_ENFORCEMENT, state, "enforcement", 4)                                                  \
+    X(STATE_UNLISTED_OUTBOUND, state, "unlisted_outbound", 5)                                      \
     X(DELTA_SET, destination_delta, "set", 1)                                                      \
     X(DELTA_REMOVED, destination_delta, "removed", 2)                                              \
     X(ISSUED_CHAIN, issued_certificate, "chain", 1)

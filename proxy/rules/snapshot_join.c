@@ -52,3 +52,26 @@ void snapshot_join(Tabard__V1__Snapshot *out, enum snapshot_part part, const Pro
         }
     }
 }
+
+// Enums of Settings that the message with the rules may have, too, by the same name.
+static const char *const stand_ins[] = {"enforcement", "unlisted_outbound"};
+
+void snapshot_join_settings(Tabard__V1__Snapshot *out, Tabard__V1__Settings *settings,
+                            const ProtobufCMessage *rules)
+{
+    Tabard__V1__Settings own = TABARD__V1__SETTINGS__INIT;
+    *settings = out->settings != NULL ? *out->settings : own;
+    for (size_t i = 0; i < sizeof stand_ins / sizeof stand_ins[0]; i++) {
+        const ProtobufCFieldDescriptor *to = protobuf_c_message_descriptor_get_field_by_name(
+            &tabard__v1__settings__descriptor, stand_ins[i]);
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(rules->descriptor, stand_ins[i]);
+        int *value = (int *)(void *)((char *)settings + to->offset); // 0 is UNSPECIFIED
+        if (field != NULL && field->descriptor == to->descriptor && *value == 0) {
+            *value = *(const int *)(const void *)((const char *)rules + field->offset);
+            if (*value != 0) {
+                out->settings = settings;
+            }
+        }
+    }
+}

@@ -22,11 +22,12 @@
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
 
-// One block for the snapshot and for the identity in it, which borrows everything from its part
-// but the key_id.
+// One block for the snapshot, for the identity in it, which borrows everything from its part but
+// the key_id, and for the settings, if another part than theirs speaks for them, too.
 struct joined {
     Tabard__V1__Snapshot snapshot; // first: assembly_cleanup frees the block by it
     Tabard__V1__Identity identity;
+    Tabard__V1__Settings settings;
     uint8_t key_id[CONTRACT_KEY_ID_LEN];
 };
 
@@ -40,6 +41,10 @@ static void join(struct assembly *out, const struct slots *slots)
         if (slots->parts[i] != NULL) {
             snapshot_join(out->snapshot, (enum snapshot_part)i, slots->parts[i]->message);
         }
+    }
+    if (slots->parts[SNAPSHOT_RULES] != NULL) {
+        snapshot_join_settings(out->snapshot, &joined->settings,
+                               slots->parts[SNAPSHOT_RULES]->message);
     }
     if (out->snapshot->identity != NULL) {
         joined->identity = *out->snapshot->identity;

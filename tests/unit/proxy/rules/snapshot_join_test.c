@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tabard/v1/policy_agent.pb-c.h"
+
 #define NUM_ITEMS 3
 
 static bool is_in(const char *name, const char *const *names)
@@ -88,4 +90,72 @@ Test(snapshot_join, a_field_of_another_type_is_none_of_the_snapshot_s, .timeout 
     snapshot_join(&out, SNAPSHOT_BUNDLES, &config.base);
     cr_expect_null(out.identity);
     cr_expect_eq(out.n_trust_bundles, 0);
+}
+
+Test(snapshot_join, what_a_state_says_beside_lists_stands_in_for_a_setting, .timeout = 10)
+{
+    const ProtobufCMessageDescriptor *state = &tabard__v1__state__descriptor;
+    for (unsigned i = 0; i < state->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &state->fields[i];
+        Tabard__V1__Snapshot out = TABARD__V1__SNAPSHOT__INIT;
+        Tabard__V1__State from = TABARD__V1__STATE__INIT;
+        Tabard__V1__Settings settings;
+        if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+            cr_expect_neq(snapshot_part_of(field->name), SNAPSHOT_NUM_PARTS, "%s", field->name);
+            continue;
+        }
+        cr_assert_eq(field->type, PROTOBUF_C_TYPE_ENUM, "%s", field->name);
+        *(int *)((char *)&from + field->offset) = 2;
+        snapshot_join_settings(&out, &settings, &from.base);
+        const ProtobufCFieldDescriptor *to = protobuf_c_message_descriptor_get_field_by_name(
+            &tabard__v1__settings__descriptor, field->name);
+        cr_assert_not_null(to, "State.%s is forgotten", field->name);
+        cr_assert_eq(out.settings, &settings, "State.%s is forgotten", field->name);
+        cr_expect_eq(*(int *)((char *)&settings + to->offset), 2, "%s", field->name);
+    }
+}
+
+// What mesh.yaml says, what the policy agent says, and what holds.
+Test(snapshot_join, the_word_of_mesh_yaml_goes_before_that_of_the_policy_agent, .timeout = 10)
+{
+    enum { NONE, ENFORCE, OBSERVE }; // as numbers: DENY and PLAINTEXT, too
+    static const int rows[][3] = {
+        {NONE, NONE, NONE},          {NONE, ENFORCE, ENFORCE},    {NONE, OBSERVE, OBSERVE},
+        {ENFORCE, NONE, ENFORCE},    {ENFORCE, OBSERVE, ENFORCE}, {OBSERVE, NONE, OBSERVE},
+        {OBSERVE, ENFORCE, OBSERVE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Tabard__V1__Settings own = TABARD__V1__SETTINGS__INIT;
+        Tabard__V1__Settings settings;
+        Tabard__V1__State state = TABARD__V1__STATE__INIT;
+        Tabard__V1__Snapshot out = TABARD__V1__SNAPSHOT__INIT;
+        own.drain_seconds = 7;
+        own.enforcement = (Tabard__V1__Settings__Enforcement)rows[i][0];
+        own.unlisted_outbound = (Tabard__V1__Settings__UnlistedOutbound)rows[i][0];
+        state.enforcement = (Tabard__V1__Settings__Enforcement)rows[i][1];
+        state.unlisted_outbound = (Tabard__V1__Settings__UnlistedOutbound)rows[i][1];
+        out.settings = &own;
+        snapshot_join_settings(&out, &settings, &state.base);
+        cr_expect_eq((int)out.settings->enforcement, rows[i][2], "row %zu", i);
+        cr_expect_eq((int)out.settings->unlisted_outbound, rows[i][2], "row %zu", i);
+        cr_expect_eq(out.settings->drain_seconds, 7, "row %zu", i);
+        cr_expect_eq((int)own.enforcement, rows[i][0], "row %zu: mesh.yaml's own were changed", i);
+        // Each field by itself, and without any settings in mesh.yaml.
+        out.settings = NULL;
+        state.unlisted_outbound = (Tabard__V1__Settings__UnlistedOutbound)NONE;
+        snapshot_join_settings(&out, &settings, &state.base);
+        cr_expect_eq(out.settings == NULL ? NONE : (int)out.settings->enforcement, rows[i][1]);
+        cr_expect(out.settings == NULL || (int)out.settings->unlisted_outbound == NONE);
+    }
+}
+
+Test(snapshot_join, mesh_yaml_has_no_such_words_beside_its_rules, .timeout = 10)
+{
+    Tabard__V1__MeshConfig config = TABARD__V1__MESH_CONFIG__INIT;
+    Tabard__V1__Settings own = TABARD__V1__SETTINGS__INIT;
+    Tabard__V1__Settings settings;
+    Tabard__V1__Snapshot out = TABARD__V1__SNAPSHOT__INIT;
+    out.settings = &own;
+    snapshot_join_settings(&out, &settings, &config.base);
+    cr_expect_eq(out.settings, &own);
 }

@@ -131,6 +131,35 @@ Test(assemble, slots_of_different_messages_make_one_snapshot, .timeout = 20)
     world_cleanup(&world);
 }
 
+Test(assemble, a_policy_agent_may_say_what_becomes_of_what_policy_denies, .timeout = 20)
+{
+    struct world world;
+    struct assembly enforcing, observing, own;
+    struct err err = {{0}, {0}};
+    world_init(&world);
+    struct slots slots = slots_of(&world, world.folder.key);
+    cr_assert(assemble(&enforcing, &slots, world.folder.now, &err), "%s", err.text);
+    slots_cleanup(&slots);
+    cr_expect_eq(enforcing.snapshot->settings->enforcement, 0);
+    world.state.enforcement = TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE;
+    slots = slots_of(&world, world.folder.key);
+    cr_assert(assemble(&observing, &slots, world.folder.now, &err), "%s", err.text);
+    slots_cleanup(&slots);
+    cr_expect_eq(observing.snapshot->settings->enforcement,
+                 TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE);
+    cr_expect_eq(observing.drain_seconds, 7);
+    cr_expect_neq(memcmp(enforcing.digest, observing.digest, sizeof enforcing.digest), 0);
+    world.settings.enforcement = TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCE;
+    slots = slots_of(&world, world.folder.key);
+    cr_assert(assemble(&own, &slots, world.folder.now, &err), "%s", err.text);
+    slots_cleanup(&slots);
+    cr_expect_eq(own.snapshot->settings->enforcement, TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCE);
+    assembly_cleanup(&enforcing);
+    assembly_cleanup(&observing);
+    assembly_cleanup(&own);
+    world_cleanup(&world);
+}
+
 Test(assemble, a_crl_that_went_stale_in_force_holds_up_no_other_change, .timeout = 20)
 {
     struct world world;

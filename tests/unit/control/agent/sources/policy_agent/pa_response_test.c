@@ -110,6 +110,11 @@ Test(pa_response, unknown_fields_and_values_are_refused_wherever_they_are, .time
         ROW("field of a policy", "\x0a\x01n\x10\x01\x1a\x05\x12\x03\xf8\x7f\x01", "policies[0]"),
         ROW("action of a policy", "\x0a\x01n\x10\x01\x1a\x04\x12\x02\x10\x07",
             "policies[0].action"),
+        ROW("enforcement", "\x0a\x01n\x10\x01\x1a\x02\x20\x03", "state.enforcement"),
+        ROW("negative enforcement",
+            "\x0a\x01n\x10\x01\x1a\x0b\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            "state.enforcement"),
+        ROW("unlisted outbound", "\x0a\x01n\x10\x01\x1a\x02\x28\x03", "state.unlisted_outbound"),
 #undef ROW
     };
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
