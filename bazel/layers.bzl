@@ -90,6 +90,7 @@ LAYERS = {
         "control/policyd/fleet",
         "control/policyd/world",
     ],
+    "control/kube/inject": ["base", "proto", "certs", "proxy/rules"],
     "control/policyd": ["base", "certs", "control/host", "control/policyd/folder", "control/policyd/stream"],
     "control/ctl": [
         "base",
@@ -141,6 +142,7 @@ HEADERS = {
     "libmnl/libmnl.h": ["net/rtnl"],
     "nftables/libnftables.h": ["control/ctl/intercept"],
     "yaml.h": ["base/pb/pb_text"],
+    "jansson.h": ["control/kube/inject"],
 }
 
 def sees(folder, other):
