@@ -168,9 +168,9 @@ static bool listen_for_metrics(struct policyd *policyd, struct err *err)
 {
     const struct policyd_flags *flags = policyd->flags;
     const struct listen_addrs at = {.addrs = {flags->metrics}, .num = 1};
-    policyd->http = flags->has_metrics
-                        ? http_new_tcp(&policyd->loop, "metrics", &at, on_metrics, policyd, err)
-                        : NULL;
+    const struct http_config config = {
+        .loop = &policyd->loop, .on_request = on_metrics, .ctx = policyd};
+    policyd->http = flags->has_metrics ? http_new_tcp(&config, "metrics", &at, err) : NULL;
     return policyd->http != NULL || !flags->has_metrics;
 }
 

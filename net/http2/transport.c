@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -284,11 +285,9 @@ bool transport_connect(struct transport *transport, uv_loop_t *loop, const struc
     return status == 0 || err_set(err, "%s", uv_strerror(status));
 }
 
-bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CTX *ssl_ctx,
-                      struct err *err)
+// Begins to serve a peer whose connection the handle has. `status` is what libuv said of that.
+static bool serve(struct transport *transport, int status, SSL_CTX *ssl_ctx, struct err *err)
 {
-    init_handle(transport, listener->loop, listener->type == UV_NAMED_PIPE);
-    int status = uv_accept(listener, &transport->stream);
     if (status == 0) {
         status = start(transport);
     }
@@ -301,4 +300,38 @@ bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CT
     }
     transport->is_open = true; // without on_open: its user is told by the return
     return true;
+}
+
+bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CTX *ssl_ctx,
+                      struct err *err)
+{
+    init_handle(transport, listener->loop, listener->type == UV_NAMED_PIPE);
+    return serve(transport, uv_accept(listener, &transport->stream), ssl_ctx, err);
+}
+
+bool transport_take(struct transport *transport, uv_loop_t *loop, int fd, SSL_CTX *ssl_ctx,
+                    struct err *err)
+{
+    int domain = AF_UNSPEC;
+    socklen_t len = sizeof domain;
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+    init_handle(transport, loop, domain == AF_UNIX);
+    int status =
+        domain == AF_UNIX ? uv_pipe_open(&transport->pipe, fd) : uv_tcp_open(&transport->tcp, fd);
+    if (status != 0) {
+        close(fd);
+    }
+    return serve(transport, status, ssl_ctx, err);
+}
+
+void transport_set_reading(struct transport *transport, bool is_reading)
+{
+    if (transport->is_ended || transport->is_closing) {
+        return;
+    }
+    if (is_reading) {
+        uv_read_start(&transport->stream, on_alloc, on_read); // an error comes with the read
+    } else {
+        uv_read_stop(&transport->stream);
+    }
 }

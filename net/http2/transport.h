@@ -66,6 +66,7 @@ struct transport {
     struct bytes out;        // to be written next
     struct bytes writing;    // with the kernel's help under way
     uint64_t write_since_ms; // loop time at which it got under way
+    bool is_any_protocol;    // set by its user before the start: under TLS no ALPN h2 is asked for
     bool is_open;
     bool is_writing;
     bool is_ended;    // on_end was called, or will not be
@@ -84,6 +85,15 @@ bool transport_connect(struct transport *transport, uv_loop_t *loop, const struc
 // transport_connect.
 bool transport_accept(struct transport *transport, uv_stream_t *listener, SSL_CTX *ssl_ctx,
                       struct err *err);
+
+// transport_take does the same with a descriptor of a connected TCP or Unix socket, which it takes
+// over, also on failure.
+bool transport_take(struct transport *transport, uv_loop_t *loop, int fd, SSL_CTX *ssl_ctx,
+                    struct err *err);
+
+// transport_set_reading stops and starts reading. What TLS holds already comes all the same: one
+// read at most.
+void transport_set_reading(struct transport *transport, bool is_reading);
 
 // transport_write queues bytes; transport_flush hands them to the kernel. Errors come as on_end,
 // never from inside these.

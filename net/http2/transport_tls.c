@@ -175,7 +175,8 @@ static bool handshake(struct transport *transport)
     const uint8_t *alpn = NULL;
     unsigned alpn_len = 0;
     SSL_get0_alpn_selected(transport->ssl, &alpn, &alpn_len);
-    if (alpn_len != 2 || memcmp(alpn, "h2", 2) != 0) {
+    bool is_h2 = alpn_len == 2 && memcmp(alpn, "h2", 2) == 0;
+    if (!is_h2 && !transport->is_any_protocol) {
         transport_end(transport, "the peer doesn't speak HTTP/2 (no ALPN h2)");
         return false;
     }

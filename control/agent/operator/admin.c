@@ -126,17 +126,19 @@ bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *
         return err_prefix(err, "--admin");
     }
     admin->admin_path = spec->admin_path;
-    admin->status = http_new(loop, fd, on_status_request, admin, err);
+    struct http_config config = {.loop = loop, .on_request = on_status_request, .ctx = admin};
+    admin->status = http_new(&config, fd, err);
     if (admin->status == NULL) {
         return err_prefix(err, "--admin");
     }
     char quoted[512];
     log_info("msg=listening what=admin address=%s",
              log_quote(quoted, sizeof quoted, spec->admin_path));
-    admin->metrics = http_new_tcp(loop, "metrics", &spec->metrics, on_metrics_request, admin, err);
-    if (admin->metrics != NULL) {
-        admin->health = http_new_tcp(loop, "health", &spec->health, on_health_request, admin, err);
-    }
+    config.on_request = on_metrics_request;
+    admin->metrics = http_new_tcp(&config, "metrics", &spec->metrics, err);
+    config.on_request = on_health_request;
+    admin->health =
+        admin->metrics == NULL ? NULL : http_new_tcp(&config, "health", &spec->health, err);
     return admin->health != NULL;
 }
 

@@ -3,50 +3,53 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define SOURCES_MAX (2 * HTTP_CONNECTIONS_MAX)
 
-// Clients whose connections nobody reads.
+// Clients without connections.
 struct stage {
     struct http_clients clients;
     struct http_client *made[SOURCES_MAX];
-    int others[SOURCES_MAX]; // the far ends
+    bool is_told[SOURCES_MAX]; // that its connection is to be closed
     unsigned num;
 };
 
 static void stage_init(struct stage *stage)
 {
     *stage = (struct stage){.num = 0};
-    http_clients_init(&stage->clients);
+    http_clients_init(&stage->clients, &http_limits_pages);
 }
 
 static void stage_cleanup(struct stage *stage)
 {
     for (unsigned i = 0; i < stage->num; i++) {
-        close(stage->made[i]->fd);
-        close(stage->others[i]);
+        cr_expect_eq(stage->is_told[i], stage->made[i]->is_ended, "%u", i);
         http_client_free(&stage->clients, stage->made[i]);
     }
     cr_expect_eq(stage->clients.num, 0);
+    cr_expect_eq(stage->clients.num_live, 0);
+    cr_expect(list_is_empty(&stage->clients.sources));
+}
+
+static void on_end(void *ctx)
+{
+    bool *is_told = ctx;
+    cr_expect_not(*is_told);
+    *is_told = true;
 }
 
 static struct ip source_of(const char *text)
 {
     struct ip ip;
     cr_assert(ip_parse(&ip, text, NULL));
-    return http_source(&ip);
+    return http_source_ip(&ip);
 }
 
 static struct http_client *add(struct stage *stage, const struct ip *source, uint64_t now_ms)
 {
-    int ends[2];
-    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-    struct http_client *client = http_client_new(&stage->clients, ends[0], source, now_ms);
-    stage->others[stage->num] = ends[1];
-    stage->made[stage->num++] = client;
-    return client;
+    unsigned at = stage->num++;
+    stage->made[at] = http_client_new(&stage->clients, source, on_end, &stage->is_told[at], now_ms);
+    return stage->made[at];
 }
 
 // Adds a client from the host `last` of a network, as a server does. NULL: there is no room.
@@ -72,9 +75,9 @@ Test(http_clients, the_source_that_holds_most_gives_way)
     }
     cr_assert_not_null(come(&stage, "10.0.2", 1));
     cr_expect(stage.made[0]->is_ended);
-    http_client_asked(stage.made[1], 0);
-    http_client_answered(stage.made[1], 0);
-    http_client_asked(stage.made[2], 0);
+    http_client_waits(stage.made[1], HTTP_WAIT_ANSWER, 0);
+    http_client_waits(stage.made[1], HTTP_WAIT_NEXT, 0);
+    http_client_waits(stage.made[2], HTTP_WAIT_ANSWER, 0);
     for (unsigned i = 0; i < 12; i++) {
         cr_assert_not_null(come(&stage, "10.0.2", 2 + i));
     }
@@ -109,7 +112,7 @@ Test(http_clients, one_source_whose_answers_are_not_there_yet_is_turned_away_and
     struct stage stage;
     stage_init(&stage);
     for (unsigned i = 0; i < 2 * HTTP_CONNECTIONS_PER_SOURCE_MAX; i++) {
-        http_client_asked(come(&stage, "10.0.0", 1), 0);
+        http_client_waits(come(&stage, "10.0.0", 1), HTTP_WAIT_ANSWER, 0);
         cr_expect_eq(stage.clients.num_room, i < HTTP_CONNECTIONS_PER_SOURCE_MAX
                                                  ? 0
                                                  : i + 1 - HTTP_CONNECTIONS_PER_SOURCE_MAX);
@@ -139,9 +142,9 @@ Test(http_clients, who_is_late_is_ended)
     const struct http_client *silent = add(&stage, &source, 0);
     struct http_client *reader = add(&stage, &source, 1000);
     struct http_client *scraper = add(&stage, &source, 1000);
-    http_client_asked(reader, 2000);
-    http_client_asked(scraper, 2000);
-    http_client_answered(scraper, 4000);
+    http_client_waits(reader, HTTP_WAIT_ANSWER, 2000);
+    http_client_waits(scraper, HTTP_WAIT_ANSWER, 2000);
+    http_client_waits(scraper, HTTP_WAIT_NEXT, 4000);
     cr_expect_eq(http_clients_end_late(&stage.clients, 4000), HTTP_HEAD_MS_MAX - 4000);
     cr_expect_eq(http_clients_end_late(&stage.clients, HTTP_HEAD_MS_MAX), 4000);
     cr_expect(silent->is_ended && !reader->is_ended && !scraper->is_ended);
@@ -150,5 +153,48 @@ Test(http_clients, who_is_late_is_ended)
     http_clients_end_late(&stage.clients, 2000 + HTTP_ANSWER_MS_MAX);
     cr_expect(reader->is_ended);
     cr_expect_eq(stage.clients.num_late, 3);
+    stage_cleanup(&stage);
+}
+
+Test(http_clients, a_body_and_the_next_request_have_deadlines_of_their_own)
+{
+    static const struct http_limits limits = {.connections_max = 8,
+                                              .source_max = 8,
+                                              .left_max = 8,
+                                              .head_ms = 10,
+                                              .idle_ms = 1000,
+                                              .body_ms = 200,
+                                              .answer_ms = 30};
+    static const struct {
+        enum http_wait wait;
+        uint64_t ms;
+    } rows[] = {{HTTP_WAIT_HEAD, 10},
+                {HTTP_WAIT_NEXT, 1000},
+                {HTTP_WAIT_BODY, 200},
+                {HTTP_WAIT_ANSWER, 30}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct stage stage;
+        stage_init(&stage);
+        stage.clients.limits = &limits;
+        struct ip source = source_of("10.0.0.1");
+        struct http_client *client = add(&stage, &source, 0);
+        http_client_waits(client, rows[i].wait, 5000);
+        cr_expect_eq(http_clients_end_late(&stage.clients, 5000 + rows[i].ms - 1), 1, "%zu", i);
+        cr_expect_not(client->is_ended, "%zu", i);
+        http_clients_end_late(&stage.clients, 5000 + rows[i].ms);
+        cr_expect(client->is_ended, "%zu", i);
+        stage_cleanup(&stage);
+    }
+}
+
+Test(http_clients, a_client_that_two_hold_stays_until_both_are_done)
+{
+    struct stage stage;
+    stage_init(&stage);
+    struct ip source = source_of("10.0.0.1");
+    struct http_client *client = add(&stage, &source, 0);
+    http_client_hold(client);
+    http_client_free(&stage.clients, client);
+    cr_expect_eq(stage.clients.num, 1);
     stage_cleanup(&stage);
 }

@@ -4,89 +4,13 @@
 #include <criterion/criterion.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "control/host/http_clients.h"
-#include "control/host/listen.h"
-#include "tests/unit/support/loop.h"
+#include "tests/unit/control/host/http_stage.h"
 #include "tests/unit/support/tcp.h"
-
-// A server with two pages: /now, and /later, which the test answers.
-struct stage {
-    uv_loop_t loop;
-    struct http_server *server;
-    struct addr bound;
-    struct http_request *later;
-    uint32_t number;
-    unsigned num_asked;
-};
-
-static void on_request(void *ctx, struct http_request *request, const char *path)
-{
-    struct stage *stage = ctx;
-    stage->num_asked++;
-    stage->number = http_query_number(request, "n", 100, 7);
-    if (strcmp(path, "/later") == 0) {
-        stage->later = request;
-    } else {
-        http_answer(request, 200, "text/plain", strdup("now\n"));
-    }
-}
-
-static void stage_init(struct stage *stage)
-{
-    *stage = (struct stage){0};
-    cr_assert_eq(uv_loop_init(&stage->loop), 0);
-    struct addr addr;
-    cr_assert(addr_parse(&addr, "127.0.0.1:0", true, NULL));
-    int fd = listen_tcp(&addr, &stage->bound, NULL);
-    cr_assert_geq(fd, 0);
-    stage->server = http_new(&stage->loop, fd, on_request, stage, NULL);
-    cr_assert_not_null(stage->server);
-}
-
-static void stage_cleanup(struct stage *stage)
-{
-    http_free(stage->server);
-    loop_end(&stage->loop);
-}
-
-static void say(int fd, const char *text)
-{
-    cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
-}
-
-// Connects and asks for a page.
-static int ask(const struct stage *stage, const char *path)
-{
-    char request[128];
-    int fd = tcp_connect(stage->bound.port);
-    snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
-    say(fd, request);
-    return fd;
-}
-
-// Waits `ms` at most for a byte or the end, and returns all that has come since the last call.
-static const char *hear(struct stage *stage, int fd, int ms)
-{
-    static char text[8192];
-    char byte;
-    size_t len = 0;
-    run_until(stage, recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0, ms);
-    ssize_t got;
-    while (len < sizeof text - 1 &&
-           (got = recv(fd, text + len, sizeof text - 1 - len, MSG_DONTWAIT)) > 0) {
-        len += (size_t)got;
-    }
-    text[len] = '\0';
-    return text;
-}
-
-#define expect_has(text, words)                                                                    \
-    cr_expect(strstr(text, words) != NULL, "\"%s\" lacks \"%s\"", text, words)
 
 Test(http, answers_get_and_head_on_one_connection, .timeout = 20)
 {
@@ -153,13 +77,6 @@ static int connect_from(unsigned host, uint16_t port)
     cr_assert_eq(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
     cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     return fd;
-}
-
-// Whether the server has ended a connection.
-static bool is_over(int fd)
-{
-    char byte;
-    return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
 }
 
 static unsigned count_over(const int *fds, unsigned num)
