@@ -5,6 +5,59 @@
 #include "control/policyd/fleet/fleet_impl.h"
 #include "proxy/rules/policy_rule.h"
 
+// Numbers the variants, of which "" is one.
+static void index_variants(struct fleet *fleet)
+{
+    struct fleet_workload *rows = fleet->workloads.items;
+    for (uint32_t i = 0; i < fleet->workloads.num; i++) {
+        const char *variant = rows[i].spec->variant;
+        struct keymap_key key = keymap_key_of(variant, strlen(variant), 0);
+        uint32_t next = fleet->variants.num_keys;
+        bool is_new = false;
+        uint32_t *at = keymap_put(&fleet->variants, &key, &is_new);
+        *at = is_new ? next : *at;
+        rows[i].variant = *at;
+    }
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a;
+    uint32_t right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+static bool index_policy_variants(const struct fleet *fleet, struct fleet_policy *policy,
+                                  struct err *err)
+{
+    for (size_t i = 0; i < policy->spec->n_variants; i++) {
+        const char *variant = policy->spec->variants[i];
+        struct keymap_key key = keymap_key_of(variant, strlen(variant), 0);
+        const uint32_t *at = keymap_find(&fleet->variants, &key);
+        if (at == NULL) {
+            return err_set(err, "policy %s: no workload has the variant \"%s\"",
+                           policy->spec->policy->name, variant);
+        }
+        uint32_t *number = array_add(&policy->variants, sizeof *number);
+        *number = *at;
+    }
+    if (policy->variants.num > 1) {
+        qsort(policy->variants.items, policy->variants.num, sizeof(uint32_t), compare_numbers);
+    }
+    return true;
+}
+
+static void index_observed(struct fleet *fleet)
+{
+    for (uint32_t i = 0; i < fleet->workloads.num; i++) {
+        const Tabard__V1__Workload *spec = fleet_workload(fleet, i)->spec;
+        if (spec->enforcement == TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE && spec->n_ports > 0) {
+            uint32_t *number = array_add(&fleet->observed, sizeof *number);
+            *number = i;
+        }
+    }
+}
+
 static void index_workloads(struct fleet *fleet)
 {
     if (fleet->workloads.num > 1) {
@@ -16,7 +69,7 @@ static void index_workloads(struct fleet *fleet)
         struct keymap_key key = keymap_key_of(row->id.text, row->id.text_len, 0);
         bool is_new = false;
         uint32_t *at = keymap_put(&fleet->by_id, &key, &is_new);
-        *at = i;
+        *at = is_new ? i : *at;
         for (size_t u = 0; u < row->spec->n_unix_uids; u++) {
             multimap_add(&fleet->by_uid, &row->spec->unix_uids[u], sizeof(uint32_t), 0, i);
         }
@@ -57,8 +110,11 @@ static bool index_rule(struct fleet *fleet, const Tabard__V1__Policy__Rule *spec
 
 static bool index_policies(struct fleet *fleet, struct err *err)
 {
-    const struct fleet_policy *policies = fleet->policies.items;
+    struct fleet_policy *policies = fleet->policies.items;
     for (uint32_t i = 0; i < fleet->policies.num; i++) {
+        if (!index_policy_variants(fleet, &policies[i], err)) {
+            return false;
+        }
         const struct spiffe_pattern *targets = policies[i].targets.items;
         const Tabard__V1__Policy *policy = policies[i].spec->policy;
         for (uint32_t t = 0; t < policies[i].targets.num; t++) {
@@ -93,5 +149,8 @@ static bool index_destinations(struct fleet *fleet, struct err *err)
 bool fleet_index(struct fleet *fleet, struct err *err)
 {
     index_workloads(fleet);
-    return index_policies(fleet, err) && index_destinations(fleet, err);
+    index_variants(fleet);
+    index_observed(fleet);
+    return index_policies(fleet, err) && index_destinations(fleet, err) &&
+           fleet_index_services(fleet, err);
 }

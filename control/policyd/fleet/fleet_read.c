@@ -15,8 +15,8 @@
 // The reading under way, with the names and ids that were given already, and in which piece.
 struct reader {
     struct fleet *fleet;
-    const struct fleet_piece *pieces;
-    struct spiffe_id domain; // text: the trust domain's name
+    const struct fleet_piece *pieces; // NULL: one message
+    struct spiffe_id domain;          // text: the trust domain's name
     struct keymap ids;
     struct keymap policy_names;
     struct keymap destination_names;
@@ -34,6 +34,9 @@ static bool note_name(const struct reader *reader, struct keymap *names, const c
         *piece = (uint32_t)reader->piece;
         return true;
     }
+    if (reader->pieces == NULL) {
+        return err_set_at(err, where, "%s stands twice", name);
+    }
     return *piece == reader->piece ? err_set_at(err, where, "%s stands twice in this file", name)
                                    : err_set_at(err, where, "%s stands in %s already", name,
                                                 reader->pieces[*piece].name);
@@ -50,6 +53,31 @@ static bool read_blocks(struct fleet *fleet, struct fleet_workload *row, struct 
         row->num_blocks++;
     }
     return true;
+}
+
+// Makes the key of a workload, and notes it.
+static bool read_key(struct reader *reader, struct fleet_workload *row, struct err *err)
+{
+    const char *variant = row->spec->variant;
+    if (variant[0] != '\0' && reader->pieces != NULL) {
+        return err_set_at(err, "variant",
+                          "not in a file, since nothing in one tells which variant a sidecar is");
+    }
+    row->key = fleet_key(row->spec->spiffe_id, variant);
+    row->key_len = strlen(row->key);
+    return note_name(reader, &reader->ids, row->key, "spiffe_id", err);
+}
+
+static bool check_settings(const Tabard__V1__Workload *spec, struct err *err)
+{
+    if ((unsigned)spec->enforcement > TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE) {
+        return err_set_at(err, "enforcement", "%d is neither ENFORCE nor OBSERVE",
+                          (int)spec->enforcement);
+    }
+    return (unsigned)spec->unlisted_outbound <=
+               TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__PLAINTEXT ||
+           err_set_at(err, "unlisted_outbound", "%d is neither DENY nor PLAINTEXT",
+                      (int)spec->unlisted_outbound);
 }
 
 static bool check_ports(const Tabard__V1__Workload *spec, struct err *err)
@@ -81,7 +109,7 @@ static bool read_workload(struct reader *reader, const Tabard__V1__Workload *spe
         return err_set_at(err, "spiffe_id",
                           "ids below /tabard/ are reserved for the mesh's own programs");
     }
-    if (!note_name(reader, &reader->ids, spec->spiffe_id, "spiffe_id", err)) {
+    if (!read_key(reader, row, err) || !check_settings(spec, err)) {
         return false;
     }
     uint32_t seconds = spec->certificate_seconds;
@@ -120,10 +148,9 @@ static bool check_policy(const Tabard__V1__Policy *policy, struct err *err)
     return index != NULL || rename_where(err, "policies[0]", "policy");
 }
 
-static bool read_policy(struct reader *reader, const Tabard__V1__FleetPolicy *spec, struct err *err)
+// Checks a policy's targets, and adds them to `to`.
+static bool read_targets(struct array *to, const Tabard__V1__FleetPolicy *spec, struct err *err)
 {
-    struct fleet_policy *policy = array_add(&reader->fleet->policies, sizeof *policy);
-    policy->spec = spec;
     if (spec->policy == NULL) {
         return err_set_at(err, "policy", "missing");
     }
@@ -131,16 +158,33 @@ static bool read_policy(struct reader *reader, const Tabard__V1__FleetPolicy *sp
         return err_set_at(err, "targets", "missing: the SPIFFE ids whose sidecars enforce it");
     }
     for (size_t i = 0; i < spec->n_targets; i++) {
-        if (!add_pattern(&policy->targets, spec->targets[i], err)) {
+        if (!add_pattern(to, spec->targets[i], err)) {
             return err_prefix_where(err, "targets[%zu]", i);
         }
     }
-    if (!check_policy(spec->policy, err)) {
-        return false;
-    }
-    return note_name(reader, &reader->policy_names, spec->policy->name, "policy.name", err);
+    return true;
 }
 
+bool fleet_check_policy(const Tabard__V1__FleetPolicy *spec, struct err *err)
+{
+    struct array targets = {0};
+    bool ok = read_targets(&targets, spec, err) && check_policy(spec->policy, err);
+    array_cleanup(&targets);
+    return ok;
+}
+
+static bool read_policy(struct reader *reader, const Tabard__V1__FleetPolicy *spec, struct err *err)
+{
+    struct fleet_policy *policy = array_add(&reader->fleet->policies, sizeof *policy);
+    policy->spec = spec;
+    if (spec->n_variants > 0 && reader->pieces != NULL) {
+        return err_set_at(err, "variants", "not in a file, where no workload has a variant");
+    }
+    return read_targets(&policy->targets, spec, err) && check_policy(spec->policy, err) &&
+           note_name(reader, &reader->policy_names, spec->policy->name, "policy.name", err);
+}
+
+// Checks a destination alone, as a sidecar would.
 static bool check_destination(const Tabard__V1__Destination *destination, struct err *err)
 {
     Tabard__V1__Destination *one[] = {(Tabard__V1__Destination *)destination};
@@ -152,12 +196,9 @@ static bool check_destination(const Tabard__V1__Destination *destination, struct
     return index != NULL || rename_where(err, "destinations[0]", "destination");
 }
 
-static bool read_destination(struct reader *reader, const Tabard__V1__FleetDestination *spec,
-                             struct err *err)
+bool fleet_check_destination(const Tabard__V1__FleetDestination *spec, struct err *err)
 {
     struct spiffe_pattern pattern;
-    const Tabard__V1__FleetDestination **row = array_add(&reader->fleet->destinations, sizeof *row);
-    *row = spec;
     if (spec->destination == NULL) {
         return err_set_at(err, "destination", "missing");
     }
@@ -172,18 +213,43 @@ static bool read_destination(struct reader *reader, const Tabard__V1__FleetDesti
     if (!check_destination(spec->destination, err)) {
         return false;
     }
-    if (strncmp(spec->destination->name, "spiffe://", 9) == 0) {
-        return err_set_at(err, "destination.name",
-                          "names that begin with spiffe:// are reserved for the fleet's workloads");
-    }
-    return note_name(reader, &reader->destination_names, spec->destination->name,
+    return strncmp(spec->destination->name, "spiffe://", 9) != 0 ||
+           err_set_at(err, "destination.name",
+                      "names that begin with spiffe:// are reserved for the fleet's workloads");
+}
+
+static bool read_destination(struct reader *reader, const Tabard__V1__FleetDestination *spec,
+                             struct err *err)
+{
+    const Tabard__V1__FleetDestination **row = array_add(&reader->fleet->destinations, sizeof *row);
+    *row = spec;
+    return fleet_check_destination(spec, err) &&
+           note_name(reader, &reader->destination_names, spec->destination->name,
                      "destination.name", err);
+}
+
+static bool read_service(struct reader *reader, const Tabard__V1__FleetService *spec,
+                         struct err *err)
+{
+    return fleet_read_service(reader->fleet, spec, err) &&
+           note_name(reader, &reader->destination_names, spec->name, "name", err);
 }
 
 #define READ_ALL(piece, field, read_one)                                                           \
     for (size_t i = 0; ok && i < (piece)->n_##field; i++) {                                        \
         ok = read_one(reader, (piece)->field[i], err) || err_prefix_where(err, #field "[%zu]", i); \
     }
+
+static bool read_config(struct reader *reader, const Tabard__V1__FleetConfig *config,
+                        struct err *err)
+{
+    bool ok = true;
+    READ_ALL(config, workloads, read_workload)
+    READ_ALL(config, policies, read_policy)
+    READ_ALL(config, destinations, read_destination)
+    READ_ALL(config, services, read_service)
+    return ok;
+}
 
 static bool read_piece(struct reader *reader, const struct fleet_piece *piece, struct err *err)
 {
@@ -197,38 +263,50 @@ static bool read_piece(struct reader *reader, const struct fleet_piece *piece, s
                      "%s: is empty: it has no key, and what it named before would be gone; delete "
                      "the file, or write \"workloads: []\", if that is meant",
                      piece->name);
-    } else if (ok) {
-        READ_ALL(config, workloads, read_workload)
-        READ_ALL(config, policies, read_policy)
-        READ_ALL(config, destinations, read_destination)
-        if (!ok) {
-            pb_text_marks_locate(marks, piece->name, err);
-        }
+    } else if (ok && !read_config(reader, config, err)) {
+        ok = pb_text_marks_locate(marks, piece->name, err);
     }
     pb_text_marks_free(marks);
     return ok;
 }
 
-// A fixed destination may not be an address that a workload's sidecar could claim: a sidecar would
-// get the address twice and refuse.
-static bool check_destinations(struct fleet *fleet, struct err *err)
+// A fixed destination or a service may not be at an address that a workload's sidecar could claim:
+// a sidecar would get the address twice and refuse.
+static bool check_address(const struct fleet *fleet, const char *what, const char *name,
+                          const char *address, struct err *err)
+{
+    struct cidr own;
+    const struct cidr *blocks = fleet->blocks.items;
+    if (!cidr_parse(&own, address, err)) {
+        return false;
+    }
+    for (uint32_t b = 0; own.prefix_bits == 128 && b < fleet->blocks.num; b++) {
+        if (cidr_contains(&blocks[b], &own.ip)) {
+            return err_set(err, "%s %s: %s is an address that a workload's sidecars may take", what,
+                           name, address);
+        }
+    }
+    return true;
+}
+
+static bool check_addresses(const struct fleet *fleet, struct err *err)
 {
     const Tabard__V1__FleetDestination **all = fleet->destinations.items;
-    const struct cidr *blocks = fleet->blocks.items;
+    const struct fleet_service *services = fleet->services.items;
     for (uint32_t i = 0; i < fleet->destinations.num; i++) {
         const Tabard__V1__Destination *destination = all[i]->destination;
         for (size_t a = 0; a < destination->n_addresses; a++) {
-            struct cidr own;
-            if (!cidr_parse(&own, destination->addresses[a], err)) {
+            if (!check_address(fleet, "destination", destination->name, destination->addresses[a],
+                               err)) {
                 return false;
             }
-            for (uint32_t b = 0; own.prefix_bits == 128 && b < fleet->blocks.num; b++) {
-                if (cidr_contains(&blocks[b], &own.ip)) {
-                    return err_set(err,
-                                   "destination %s: %s is an address that a workload's sidecars "
-                                   "may take",
-                                   destination->name, destination->addresses[a]);
-                }
+        }
+    }
+    for (uint32_t i = 0; i < fleet->services.num; i++) {
+        const Tabard__V1__FleetService *service = services[i].spec;
+        for (size_t a = 0; a < service->n_addresses; a++) {
+            if (!check_address(fleet, "service", service->name, service->addresses[a], err)) {
+                return false;
             }
         }
     }
@@ -238,37 +316,61 @@ static bool check_destinations(struct fleet *fleet, struct err *err)
 static bool check_sizes(const struct fleet *fleet, struct err *err)
 {
     if (fleet->workloads.num > FLEET_WORKLOADS_MAX || fleet->policies.num > FLEET_POLICIES_MAX ||
-        fleet->destinations.num > FLEET_DESTINATIONS_MAX) {
+        fleet->destinations.num > FLEET_DESTINATIONS_MAX ||
+        fleet->services.num > FLEET_SERVICES_MAX) {
         return err_set(err,
-                       "a fleet has at most %d workloads, %d policies and %d destinations; this "
-                       "one has %u, %u and %u",
+                       "a fleet has at most %d workloads, %d policies, %d destinations and %d "
+                       "services; this one has %u, %u, %u and %u",
                        FLEET_WORKLOADS_MAX, FLEET_POLICIES_MAX, FLEET_DESTINATIONS_MAX,
-                       fleet->workloads.num, fleet->policies.num, fleet->destinations.num);
+                       FLEET_SERVICES_MAX, fleet->workloads.num, fleet->policies.num,
+                       fleet->destinations.num, fleet->services.num);
     }
     return true;
 }
 
-struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
-                        const char *trust_domain, struct err *err)
+static void reader_init(struct reader *reader, size_t num_pieces, const char *trust_domain)
 {
-    struct fleet *fleet = must_alloc(1, sizeof *fleet);
-    struct reader reader = {.fleet = fleet, .pieces = pieces};
-    reader.domain.text = trust_domain;
-    reader.domain.text_len = strlen(trust_domain);
-    fleet->pieces = must_alloc(num_pieces, sizeof *fleet->pieces);
-    fleet->num_pieces = num_pieces;
-    bool ok = true;
-    for (size_t i = 0; ok && i < num_pieces; i++) {
-        reader.piece = i;
-        ok = read_piece(&reader, &pieces[i], err);
-    }
-    ok = ok && check_sizes(fleet, err) && check_destinations(fleet, err) && fleet_index(fleet, err);
-    keymap_cleanup(&reader.ids);
-    keymap_cleanup(&reader.policy_names);
-    keymap_cleanup(&reader.destination_names);
+    *reader = (struct reader){.fleet = must_alloc(1, sizeof(struct fleet))};
+    reader->domain.text = trust_domain;
+    reader->domain.text_len = strlen(trust_domain);
+    reader->fleet->pieces = must_alloc(num_pieces, sizeof *reader->fleet->pieces);
+    reader->fleet->num_pieces = num_pieces;
+}
+
+// Returns the fleet, or NULL where something is refused.
+static struct fleet *finish(struct reader *reader, bool ok, struct err *err)
+{
+    struct fleet *fleet = reader->fleet;
+    ok = ok && check_sizes(fleet, err) && check_addresses(fleet, err) && fleet_index(fleet, err);
+    keymap_cleanup(&reader->ids);
+    keymap_cleanup(&reader->policy_names);
+    keymap_cleanup(&reader->destination_names);
     if (!ok) {
         fleet_free(fleet);
         return NULL;
     }
     return fleet;
+}
+
+struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
+                        const char *trust_domain, struct err *err)
+{
+    struct reader reader;
+    bool ok = true;
+    reader_init(&reader, num_pieces, trust_domain);
+    reader.pieces = pieces;
+    for (size_t i = 0; ok && i < num_pieces; i++) {
+        reader.piece = i;
+        ok = read_piece(&reader, &pieces[i], err);
+    }
+    return finish(&reader, ok, err);
+}
+
+struct fleet *fleet_new_of(Tabard__V1__FleetConfig *config, const char *trust_domain,
+                           struct err *err)
+{
+    struct reader reader;
+    reader_init(&reader, 1, trust_domain);
+    reader.fleet->pieces[0] = config;
+    return finish(&reader, read_config(&reader, config, err), err);
 }

@@ -6,7 +6,8 @@
 #include "base/data/port_range.h"
 #include "control/policyd/fleet/fleet_impl.h"
 
-// A policy that targets a workload and speaks of the one whose sight is worked out.
+// A policy that reaches a workload and speaks of the one whose sight is worked out; FLEET_NONE
+// stands for a workload in OBSERVE, whatever its policies.
 struct candidate {
     uint32_t workload;
     uint32_t policy;
@@ -55,7 +56,8 @@ static bool on_rule(void *ctx, uint32_t number)
         uint32_t first, end;
         fleet_range(fleet, &targets[t], &first, &end);
         for (uint32_t w = first; w < end; w++) {
-            if (fleet_workload(fleet, w)->spec->n_ports == 0) {
+            if (fleet_workload(fleet, w)->spec->n_ports == 0 ||
+                !fleet_policy_reaches(fleet, rule->policy, w)) {
                 continue;
             }
             struct candidate *candidate = array_add(&search->candidates, sizeof *candidate);
@@ -67,9 +69,11 @@ static bool on_rule(void *ctx, uint32_t number)
 
 static int compare_candidates(const void *a, const void *b)
 {
-    uint32_t left = ((const struct candidate *)a)->workload;
-    uint32_t right = ((const struct candidate *)b)->workload;
-    return (left > right) - (left < right);
+    const struct candidate *left = a;
+    const struct candidate *right = b;
+    return left->workload != right->workload
+               ? (left->workload > right->workload ? 1 : -1)
+               : (left->policy > right->policy) - (left->policy < right->policy);
 }
 
 static int compare_numbers(const void *a, const void *b)
@@ -165,7 +169,13 @@ static void add_callee(const struct fleet *fleet, const struct candidate *candid
     const Tabard__V1__Workload *spec = fleet_workload(fleet, candidates->workload)->spec;
     uint32_t first = out->ports.num;
     struct array open = {0}; // struct port_range
-    for (size_t p = 0; p < spec->n_ports; p++) {
+    // FLEET_NONE, the highest number, is the last of the candidates.
+    bool is_observed = candidates[num - 1].policy == FLEET_NONE;
+    for (size_t p = 0; p < spec->n_ports && is_observed; p++) {
+        struct port_range *range = array_add(&open, sizeof *range);
+        *range = range_of(spec->ports[p]);
+    }
+    for (size_t p = 0; p < spec->n_ports && !is_observed; p++) {
         add_open(fleet, candidates, num, range_of(spec->ports[p]), &open);
     }
     const struct port_range *ranges = open.items;
@@ -196,6 +206,29 @@ static void sort_out(struct array *numbers)
     numbers->num = num;
 }
 
+// Adds the workloads in OBSERVE, which everybody may call.
+static void add_observed(struct search *search)
+{
+    const uint32_t *observed = search->fleet->observed.items;
+    for (uint32_t i = 0; i < search->fleet->observed.num; i++) {
+        struct candidate *candidate = array_add(&search->candidates, sizeof *candidate);
+        *candidate = (struct candidate){.workload = observed[i], .policy = FLEET_NONE};
+    }
+}
+
+// Keeps those policies that reach the workload's variant.
+static void keep_reaching(const struct fleet *fleet, uint32_t workload, struct array *policies)
+{
+    uint32_t *items = policies->items;
+    uint32_t num = 0;
+    for (uint32_t i = 0; i < policies->num; i++) {
+        if (fleet_policy_reaches(fleet, items[i], workload)) {
+            items[num++] = items[i];
+        }
+    }
+    policies->num = num;
+}
+
 void fleet_sight_init(struct fleet_sight *out, const struct fleet *fleet, uint32_t workload)
 {
     *out = (struct fleet_sight){.callees = {.num = 0}};
@@ -205,6 +238,7 @@ void fleet_sight_init(struct fleet_sight *out, const struct fleet *fleet, uint32
     for (uint32_t i = 0; i < fleet->anybody.num; i++) {
         on_rule(&search, anybody[i]);
     }
+    add_observed(&search);
     struct candidate *candidates = search.candidates.items;
     uint32_t num = search.candidates.num;
     if (num > 1) {
@@ -221,6 +255,8 @@ void fleet_sight_init(struct fleet_sight *out, const struct fleet *fleet, uint32
     array_cleanup(&search.candidates);
     sort_out(&out->policies);
     sort_out(&out->destinations);
+    keep_reaching(fleet, workload, &out->policies);
+    fleet_see_services(out, fleet, workload);
 }
 
 void fleet_sight_cleanup(struct fleet_sight *sight)
@@ -229,4 +265,5 @@ void fleet_sight_cleanup(struct fleet_sight *sight)
     array_cleanup(&sight->ports);
     array_cleanup(&sight->policies);
     array_cleanup(&sight->destinations);
+    array_cleanup(&sight->services);
 }

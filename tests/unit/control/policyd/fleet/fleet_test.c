@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/data/port_range.h"
+#include "base/pb/pb_text.h"
 #include "control/policyd/fleet/fleet.h"
 #include "proxy/rules/policy.h"
 
@@ -14,6 +15,15 @@ static struct fleet *read_one(const char *text, struct err *err)
 {
     const struct fleet_piece piece = {.name = "fleet/a.yaml", .text = text, .len = strlen(text)};
     return fleet_new(&piece, 1, "demo.example", err);
+}
+
+// The same as one message, which may have variants.
+static struct fleet *read_message(const char *text, struct err *err)
+{
+    Tabard__V1__FleetConfig *config = (Tabard__V1__FleetConfig *)pb_text_parse(
+        &tabard__v1__fleet_config__descriptor, text, strlen(text), "text", NULL, err);
+    cr_assert_not_null(config, "%s", err->text);
+    return fleet_new_of(config, "demo.example", err);
 }
 
 struct refused {
@@ -75,6 +85,45 @@ Test(fleet, refuses_what_a_sidecar_could_not_use_and_says_where, .timeout = TIME
          "destinations: [{callers: ['spiffe://demo.example'], destination: {name: d, addresses: "
          "['10.0.0.1'], mode: PLAINTEXT}}]",
          "may take"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a', variant: v}]",
+         "workloads[0].variant: not in a file"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a'}]\n"
+         "policies: [{targets: ['spiffe://demo.example'], variants: [v], policy: {name: p, action: "
+         "ALLOW, mode: ENFORCE, rules: [{principals: ['spiffe://demo.example']}]}}]",
+         "policies[0].variants: not in a file"},
+        {"services: [{name: s, ports: [{port: 80, targets: [80]}]}]",
+         "services[0].addresses: missing"},
+        {"services: [{name: s, addresses: ['10.0.0.0/24']}]", "services[0].addresses[0]"},
+        {"services: [{name: s, addresses: ['10.0.0.1']}]", "services[0].ports: missing"},
+        {"services: [{name: s, addresses: ['10.0.0.1'], ports: [{port: 80}]}]",
+         "services[0].ports[0].targets: missing"},
+        {"services: [{name: s, addresses: ['10.0.0.1'], ports: [{port: 80, targets: ['80-90']}]}]",
+         "services[0].ports[0].targets[0]"},
+        {"services: [{name: s, addresses: ['10.0.0.1'], ports: [{port: 80, targets: [80]}, {port: "
+         "80, targets: [81]}]}]",
+         "services[0].ports[1].port: 80 is listed twice"},
+        {"services: [{name: s, addresses: ['10.0.0.1'], ports: [{port: 80, targets: [80]}]}]",
+         "services[0].members: missing"},
+        {"services: [{name: s, addresses: ['10.0.0.1'], ports: [{port: 80, targets: [80]}], "
+         "members: [{spiffe_id: 'spiffe://demo.example/a'}]}]",
+         "service s: the fleet doesn't name its member spiffe://demo.example/a"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a'}]\n"
+         "services:\n"
+         "- {name: s, addresses: ['10.0.0.1'], ports: [{port: 80, targets: [80]}], members: "
+         "[{spiffe_id: 'spiffe://demo.example/a'}]}\n"
+         "- {name: t, addresses: ['10.0.0.1'], ports: [{port: 81, targets: [80]}], members: "
+         "[{spiffe_id: 'spiffe://demo.example/a'}]}\n",
+         "service t: 10.0.0.1 is an address of another service"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a'}]\n"
+         "destinations: [{callers: ['spiffe://demo.example'], destination: {name: s, addresses: "
+         "['10.0.0.1'], mode: PLAINTEXT}}]\n"
+         "services: [{name: s, addresses: ['10.0.0.1'], ports: [{port: 80, targets: [80]}], "
+         "members: [{spiffe_id: 'spiffe://demo.example/a'}]}]\n",
+         "services[0].name: s stands twice"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a', addresses: ['10.0.0.0/8']}]\n"
+         "services: [{name: s, addresses: ['10.0.0.1'], ports: [{port: 80, targets: [80]}], "
+         "members: [{spiffe_id: 'spiffe://demo.example/a'}]}]\n",
+         "service s: 10.0.0.1 is an address that a workload's sidecars may take"},
         {"", "fleet/a.yaml: is empty"},
         {"\n  \n", "fleet/a.yaml: is empty"},
         {"# written by a tool\n---\n", "fleet/a.yaml: is empty"},
@@ -106,6 +155,7 @@ Test(fleet, two_pieces_may_not_name_the_same_workload, .timeout = TIMEOUT)
 
 #define NUM_WORKLOADS 24
 #define NUM_POLICIES  40
+#define NUM_SERVICES  8
 
 static unsigned pick(unsigned *seed, unsigned num)
 {
@@ -139,21 +189,50 @@ static const char *const spoken_of[] = {
     "", "", "", "ports: [80], ", "ports: [80-442], ", "ports: [1-79, 81], ", "ports: [443-65535], ",
 };
 
+static const char *const some_variants[] = {"", ", variant: v1", ", variant: v2"};
+static const char *const reached[] = {"", "", "", "variants: [v1], ", "variants: [v2, v1], "};
+
+static void put_workloads(FILE *out)
+{
+    fprintf(out, "workloads:\n");
+    for (unsigned i = 0; i < NUM_WORKLOADS; i++) {
+        for (unsigned v = 0; v < 1 + i % 3; v++) {
+            fprintf(out, "- {spiffe_id: 'spiffe://demo.example/ns/%u/w%u'%s%s%s}\n", i % 4, i,
+                    some_ports[i % (sizeof some_ports / sizeof some_ports[0])], some_variants[v],
+                    (i + v) % 11 == 0 ? ", enforcement: OBSERVE" : "");
+        }
+    }
+}
+
+static void put_services(FILE *out, unsigned *seed)
+{
+    fprintf(out, "services:\n");
+    for (unsigned i = 0; i < NUM_SERVICES; i++) {
+        fprintf(out,
+                "- {name: s%u, addresses: ['10.0.0.%u'], has_strangers: %s, ports: [{port: 80, "
+                "targets: [%u, 443]}, {port: 443, targets: [79, 81]}], members: [",
+                i, i, pick(seed, 3) == 0 ? "true" : "false", 70 + pick(seed, 20));
+        for (unsigned m = pick(seed, NUM_WORKLOADS), end = m + 1 + pick(seed, 3); m < end; m++) {
+            unsigned number = m % NUM_WORKLOADS;
+            fprintf(out, "{spiffe_id: 'spiffe://demo.example/ns/%u/w%u'%s}, ", number % 4, number,
+                    some_variants[pick(seed, 1 + number % 3)]);
+        }
+        fprintf(out, "]}\n");
+    }
+}
+
 static char *random_fleet(unsigned seed)
 {
     char *text = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
-    fprintf(out, "workloads:\n");
-    for (unsigned i = 0; i < NUM_WORKLOADS; i++) {
-        fprintf(out, "- {spiffe_id: 'spiffe://demo.example/ns/%u/w%u'%s}\n", i % 4, i,
-                some_ports[i % (sizeof some_ports / sizeof some_ports[0])]);
-    }
+    put_workloads(out);
     fprintf(out, "policies:\n");
     for (unsigned i = 0; i < NUM_POLICIES; i++) {
         fprintf(out, "- {targets: [");
         put_pattern(out, &seed);
-        fprintf(out, "], policy: {name: p%u, action: %s, mode: %s, %srules: [{principals: [", i,
+        fprintf(out, "], %spolicy: {name: p%u, action: %s, mode: %s, %srules: [{principals: [",
+                reached[pick(&seed, sizeof reached / sizeof reached[0])], i,
                 pick(&seed, 4) == 0 ? "DENY" : "ALLOW", pick(&seed, 5) == 0 ? "AUDIT" : "ENFORCE",
                 spoken_of[pick(&seed, sizeof spoken_of / sizeof spoken_of[0])]);
         put_pattern(out, &seed);
@@ -165,33 +244,53 @@ static char *random_fleet(unsigned seed)
         }
         fprintf(out, "}]}}\n");
     }
+    put_services(out, &seed);
     fclose(out);
     return text;
 }
 
-// The policies that target a workload, decided as its sidecar would. The rules name no addresses,
-// so "may" and "does" are the same.
-static bool naive_allows(const struct fleet *fleet, uint32_t callee, uint32_t caller, uint16_t port)
+// Says whether a workload's sidecars enforce a policy, by its texts.
+static bool naive_reaches(const struct fleet_policy *policy, const struct fleet_workload *workload)
+{
+    const struct spiffe_pattern *targets = policy->targets.items;
+    bool is_variant = policy->spec->n_variants == 0;
+    for (size_t v = 0; v < policy->spec->n_variants; v++) {
+        is_variant = is_variant || strcmp(policy->spec->variants[v], workload->spec->variant) == 0;
+    }
+    for (uint32_t t = 0; t < policy->targets.num; t++) {
+        if (is_variant && spiffe_pattern_matches(&targets[t], &workload->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct policy_index *index_of(const struct fleet *fleet, uint32_t callee)
 {
     Tabard__V1__Policy *mine[NUM_POLICIES];
     size_t num = 0;
     const struct fleet_policy *all = fleet->policies.items;
     for (uint32_t i = 0; i < fleet->policies.num; i++) {
-        const struct spiffe_pattern *targets = all[i].targets.items;
-        for (uint32_t t = 0; t < all[i].targets.num; t++) {
-            if (spiffe_pattern_matches(&targets[t], &fleet_workload(fleet, callee)->id)) {
-                mine[num++] = all[i].spec->policy;
-                break;
-            }
+        if (naive_reaches(&all[i], fleet_workload(fleet, callee))) {
+            mine[num++] = all[i].spec->policy;
         }
     }
     struct policy_index *index = policy_index_new(mine, num, NULL);
     cr_assert_not_null(index);
+    return index;
+}
+
+static struct policy_index *indexes[3 * NUM_WORKLOADS]; // by callee, of the fleet under test
+
+// The policies that reach a workload, decided as its sidecar would. The rules name no addresses,
+// so "may" and "does" are the same.
+static bool naive_allows(const struct fleet *fleet, uint32_t callee, uint32_t caller, uint16_t port)
+{
     const struct policy_request request = {.peer = &fleet_workload(fleet, caller)->id,
                                            .port = port};
-    bool is_allowed = policy_decide(index, &request, NULL, NULL).verdict == POLICY_ALLOWED;
-    policy_index_free(index);
-    return is_allowed;
+    return policy_decide(indexes[callee], &request, NULL, NULL).verdict == POLICY_ALLOWED ||
+           fleet_workload(fleet, callee)->spec->enforcement ==
+               TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE;
 }
 
 static bool sees(const struct fleet_sight *sight, uint32_t callee, uint32_t port)
@@ -215,6 +314,54 @@ static bool has(const Tabard__V1__Workload *workload, uint16_t port)
     struct port_range range;
     for (size_t i = 0; i < workload->n_ports; i++) {
         if (port_range_of(&range, workload->ports[i], NULL) && port_range_has(range, port)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool naive_serves(const struct fleet *fleet, const Tabard__V1__FleetService *service,
+                         uint32_t caller, uint32_t port)
+{
+    bool is_observed = fleet_workload(fleet, caller)->spec->enforcement ==
+                       TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE;
+    for (size_t p = 0; p < service->n_ports && !(is_observed && service->has_strangers); p++) {
+        for (size_t m = 0; m < service->n_members && service->ports[p]->port == port; m++) {
+            char *key = fleet_key(service->members[m]->spiffe_id, service->members[m]->variant);
+            uint32_t callee = fleet_find_key(fleet, key, strlen(key));
+            free(key);
+            cr_assert_neq(callee, FLEET_NONE);
+            for (size_t t = 0; t < service->ports[p]->n_targets; t++) {
+                uint16_t target = (uint16_t)service->ports[p]->targets[t];
+                if (has(fleet_workload(fleet, callee)->spec, target) &&
+                    naive_allows(fleet, callee, caller, target)) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+static bool serves(const struct fleet_sight *sight, uint32_t service, uint32_t port)
+{
+    const struct fleet_served *served = sight->services.items;
+    const uint32_t *ports = sight->ports.items;
+    for (uint32_t i = 0; i < sight->services.num; i++) {
+        for (uint32_t p = 0; served[i].service == service && p < served[i].num_ports; p++) {
+            if (ports[served[i].first_port + p] == port) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool enforces(const struct fleet_sight *sight, uint32_t policy)
+{
+    const uint32_t *policies = sight->policies.items;
+    for (uint32_t i = 0; i < sight->policies.num; i++) {
+        if (policies[i] == policy) {
             return true;
         }
     }
@@ -245,35 +392,117 @@ Test(fleet, what_is_open_of_a_range_is_told_in_as_few_ranges_as_there_can_be, .t
     fleet_free(fleet);
 }
 
-Test(fleet, what_a_workload_sees_is_what_the_others_would_let_in, .timeout = TIMEOUT)
+// Compares one workload's sight with what the texts say. Counts what is open.
+static void compare_callees(const struct fleet *fleet, const struct fleet_sight *sight,
+                            uint32_t caller, unsigned *num_seen)
 {
     static const uint16_t ports[] = {1, 69, 70, 79, 80, 81, 90, 91, 442, 443, 444, 65535};
+    for (uint32_t callee = 0; callee < fleet->workloads.num; callee++) {
+        for (size_t p = 0; p < sizeof ports / sizeof ports[0]; p++) {
+            bool has_port = has(fleet_workload(fleet, callee)->spec, ports[p]);
+            bool naive = has_port && naive_allows(fleet, callee, caller, ports[p]);
+            *num_seen += naive;
+            cr_expect_eq(sees(sight, callee, ports[p]), naive, "%s calls %s:%u: %d",
+                         fleet_workload(fleet, caller)->key, fleet_workload(fleet, callee)->key,
+                         ports[p], naive);
+        }
+    }
+}
+
+static void compare_rest(const struct fleet *fleet, const struct fleet_sight *sight,
+                         uint32_t caller, unsigned *num_served)
+{
+    const struct fleet_service *services = fleet->services.items;
+    const struct fleet_policy *policies = fleet->policies.items;
+    for (uint32_t i = 0; i < fleet->services.num; i++) {
+        for (uint32_t port = 80; port <= 443; port += 363) {
+            bool naive = naive_serves(fleet, services[i].spec, caller, port);
+            *num_served += naive;
+            cr_expect_eq(serves(sight, i, port), naive, "%s calls %s:%u: %d",
+                         fleet_workload(fleet, caller)->key, services[i].spec->name, port, naive);
+        }
+    }
+    for (uint32_t i = 0; i < fleet->policies.num; i++) {
+        cr_expect_eq(enforces(sight, i), naive_reaches(&policies[i], fleet_workload(fleet, caller)),
+                     "%s enforces %s", fleet_workload(fleet, caller)->key,
+                     policies[i].spec->policy->name);
+    }
+}
+
+Test(fleet, what_a_workload_sees_is_what_the_others_would_let_in, .timeout = TIMEOUT)
+{
     unsigned num_seen = 0;
+    unsigned num_served = 0;
     for (unsigned seed = 1; seed <= 20; seed++) {
         struct err err = {{0}, {0}};
         char *text = random_fleet(seed);
-        struct fleet *fleet = read_one(text, &err);
+        struct fleet *fleet = read_message(text, &err);
         cr_assert_not_null(fleet, "seed %u: %s %s", seed, err.where, err.text);
+        for (uint32_t i = 0; i < fleet->workloads.num; i++) {
+            indexes[i] = index_of(fleet, i);
+        }
         for (uint32_t caller = 0; caller < fleet->workloads.num; caller++) {
             struct fleet_sight sight;
             fleet_sight_init(&sight, fleet, caller);
-            for (uint32_t callee = 0; callee < fleet->workloads.num; callee++) {
-                for (size_t p = 0; p < sizeof ports / sizeof ports[0]; p++) {
-                    bool has_port = has(fleet_workload(fleet, callee)->spec, ports[p]);
-                    bool naive = has_port && naive_allows(fleet, callee, caller, ports[p]);
-                    num_seen += naive;
-                    cr_expect_eq(sees(&sight, callee, ports[p]), naive,
-                                 "seed %u: %s calls %s:%u: %d", seed,
-                                 fleet_workload(fleet, caller)->spec->spiffe_id,
-                                 fleet_workload(fleet, callee)->spec->spiffe_id, ports[p], naive);
-                }
-            }
+            compare_callees(fleet, &sight, caller, &num_seen);
+            compare_rest(fleet, &sight, caller, &num_served);
             fleet_sight_cleanup(&sight);
+        }
+        for (uint32_t i = 0; i < fleet->workloads.num; i++) {
+            policy_index_free(indexes[i]);
         }
         fleet_free(fleet);
         free(text);
     }
     cr_expect_gt(num_seen, 500, "the fleets allow next to nothing: %u", num_seen);
+    cr_expect_gt(num_served, 500, "the fleets serve next to nothing: %u", num_served);
+}
+
+Test(fleet, one_message_may_have_variants_but_none_that_nobody_has, .timeout = TIMEOUT)
+{
+    static const struct refused rows[] = {
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a', variant: v}, {spiffe_id: "
+         "'spiffe://demo.example/a', variant: v}]",
+         "workloads[1].spiffe_id: spiffe://demo.example/a#v stands twice"},
+        {"workloads: [{spiffe_id: 'spiffe://demo.example/a', variant: v}]\n"
+         "policies: [{targets: ['spiffe://demo.example'], variants: [w], policy: {name: p, action: "
+         "DENY, mode: ENFORCE, rules: [{principals: ['spiffe://demo.example']}]}}]",
+         "policy p: no workload has the variant \"w\""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct err err = {{0}, {0}};
+        char text[1200];
+        cr_expect_null(read_message(rows[i].text, &err), "row %zu was taken", i);
+        cr_expect_not_null(strstr(err_text(&err, text, sizeof text), rows[i].error),
+                           "row %zu says: %s", i, text);
+    }
+}
+
+Test(fleet, a_destination_at_a_service_s_address_takes_its_place_for_its_callers,
+     .timeout = TIMEOUT)
+{
+    struct err err = {{0}, {0}};
+    struct fleet *fleet = read_one(
+        "workloads:\n"
+        "- {spiffe_id: 'spiffe://demo.example/a'}\n"
+        "- {spiffe_id: 'spiffe://demo.example/b'}\n"
+        "- {spiffe_id: 'spiffe://demo.example/s', ports: [8080], enforcement: OBSERVE}\n"
+        "destinations: [{callers: ['spiffe://demo.example/a'], destination: {name: d, addresses: "
+        "['10.0.0.1'], mode: PLAINTEXT}}]\n"
+        "services: [{name: s, addresses: ['10.0.0.1'], ports: [{port: 80, targets: [8080]}], "
+        "members: [{spiffe_id: 'spiffe://demo.example/s'}]}]\n",
+        &err);
+    cr_assert_not_null(fleet, "%s", err.text);
+    struct fleet_sight sight;
+    fleet_sight_init(&sight, fleet, fleet_find(fleet, "spiffe://demo.example/a", 23));
+    cr_expect_eq(sight.destinations.num, 1);
+    cr_expect_eq(sight.services.num, 0, "a gets the address twice, and refuses all it is sent");
+    fleet_sight_cleanup(&sight);
+    fleet_sight_init(&sight, fleet, fleet_find(fleet, "spiffe://demo.example/b", 23));
+    cr_expect_eq(sight.destinations.num, 0);
+    cr_expect_eq(sight.services.num, 1);
+    fleet_sight_cleanup(&sight);
+    fleet_free(fleet);
 }
 
 Test(fleet, a_rule_by_address_may_let_in_and_is_not_sure_to_keep_out, .timeout = TIMEOUT)
