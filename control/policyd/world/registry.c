@@ -20,7 +20,8 @@ struct place {
     struct table_link link; // first: a link is its place
     struct ip ip;
     struct hold *holds;
-    struct hold *owner; // the one that counts: the address belongs to its claim's identity
+    struct hold *owner;   // the one that counts: the address belongs to its claim's identity
+    struct claim *placed; // owned: that of registry_place; NULL: none
 };
 
 struct claim {
@@ -39,8 +40,25 @@ void registry_init(struct registry *registry, void *ctx,
     *registry = (struct registry){.ctx = ctx, .on_moved = on_moved};
 }
 
+static void free_claim(struct registry *registry, struct claim *claim)
+{
+    registry->num_claims--;
+    free(claim->id);
+    free(claim);
+}
+
 void registry_cleanup(struct registry *registry)
 {
+    for (uint32_t i = 0; i < registry->places.cap; i++) {
+        struct place *place = (struct place *)registry->places.heads[i];
+        while (place != NULL) {
+            struct place *next = (struct place *)place->link.next;
+            invariant(place->placed != NULL);
+            free_claim(registry, place->placed);
+            free(place);
+            place = next;
+        }
+    }
     invariant(registry->num_claims == 0);
     table_cleanup(&registry->places);
 }
@@ -183,9 +201,27 @@ void registry_drop(struct registry *registry, struct claim *claim)
     for (size_t i = 0; i < claim->num_addresses; i++) {
         let_go(registry, &claim->holds[i]);
     }
-    registry->num_claims--;
-    free(claim->id);
-    free(claim);
+    free_claim(registry, claim);
+}
+
+bool registry_place(struct registry *registry, const struct ip *ip, const char *id, struct err *err)
+{
+    uint64_t hash;
+    struct place *place = find_place(registry, ip, &hash);
+    struct claim *before = place == NULL ? NULL : place->placed;
+    const struct claim_spec spec = {
+        .id = id, .addresses = ip, .num_addresses = 1, .is_foreign = true};
+    struct claim *claim = id == NULL ? NULL : registry_claim(registry, &spec, err);
+    if (id != NULL && claim == NULL) {
+        return false;
+    }
+    if (place != NULL) {
+        place->placed = claim;
+    } else if (claim != NULL) {
+        claim->holds[0].place->placed = claim;
+    }
+    registry_drop(registry, before);
+    return true;
 }
 
 const char *registry_owner(struct registry *registry, const struct ip *ip)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The addresses in use, and the sidecars that claim them. An address belongs to one identity: that
-// of its oldest claim, but a claim that lingers counts after all others. Owned by the world; the
-// loop's thread only; bounded by REGISTRY_CLAIMS_MAX and REGISTRY_ADDRESSES_MAX. It asks nobody
-// whether a claim is permitted (see fleet.h) and writes no file (see registry_dir.h); time is an
-// argument.
+// The addresses in use, and whose they are: sidecars claim theirs, or somebody who knows places
+// them (registry_place). An address belongs to one workload, by its key (fleet_key): that of its
+// oldest claim, but a claim that lingers counts after all others. Owned by the world; the loop's
+// thread only; bounded by REGISTRY_CLAIMS_MAX and REGISTRY_ADDRESSES_MAX. It asks nobody whether a
+// claim is permitted (see fleet.h) and writes no file (see registry_dir.h); time is an argument.
 #ifndef TABARD_CONTROL_POLICYD_WORLD_REGISTRY_H
 #define TABARD_CONTROL_POLICYD_WORLD_REGISTRY_H
 
@@ -23,7 +23,7 @@ struct claim; // opaque: one sidecar's addresses
 
 // A claim to make: an identity and its addresses. registry_claim copies everything.
 struct claim_spec {
-    const char *id; // SPIFFE id
+    const char *id; // a workload's key: a SPIFFE id, in a folder
     const struct ip *addresses;
     size_t num_addresses;
     uint64_t since_us; // the older claim counts
@@ -41,7 +41,8 @@ struct registry {
 void registry_init(struct registry *registry, void *ctx,
                    void (*on_moved)(void *ctx, const struct ip *ip, const char *from_id,
                                     const char *to_id));
-// registry_cleanup needs every claim to be gone.
+// registry_cleanup needs every claim to be gone; what was placed goes with it, and on_moved isn't
+// called.
 void registry_cleanup(struct registry *registry);
 
 // registry_claim takes addresses for a sidecar. It refuses what is over a limit and, unless the
@@ -56,7 +57,12 @@ struct claim *registry_claim(struct registry *registry, const struct claim_spec 
 void registry_linger(struct registry *registry, struct claim *claim);
 void registry_drop(struct registry *registry, struct claim *claim);
 
-// registry_owner returns the identity that an address belongs to, borrowed, or NULL.
+// registry_place says whose an address is, instead of a sidecar, and whose it was before no more;
+// NULL: nobody's. false sets err: a limit is reached.
+bool registry_place(struct registry *registry, const struct ip *ip, const char *id,
+                    struct err *err);
+
+// registry_owner returns the key of the workload that an address belongs to, borrowed, or NULL.
 const char *registry_owner(struct registry *registry, const struct ip *ip);
 
 // claim_is_in_force says whether all of a claim's addresses are its identity's.

@@ -22,6 +22,9 @@ void view_free(struct view *view)
     }
     fleet_sight_cleanup(&view->sight);
     bytes_cleanup(&view->body);
+    for (size_t i = 0; i < WORLD_LOG_MAX && view->log != NULL; i++) {
+        free(view->log[i].service);
+    }
     free(view->log);
     free(view);
 }
@@ -35,6 +38,7 @@ void world_cleanup(struct world *world)
             view_free(member->view);
             array_cleanup(&member->addresses);
             array_cleanup(&member->callers);
+            free(member->key);
             free(member->id);
             free(member);
             member = next;
@@ -46,25 +50,27 @@ void world_cleanup(struct world *world)
     ca_trust_free(world->trust);
 }
 
-struct member *world_member(struct world *world, const char *id, size_t id_len)
+struct member *world_member(struct world *world, const char *key, size_t key_len)
 {
-    uint64_t hash = table_hash(&world->members, id, id_len);
+    uint64_t hash = table_hash(&world->members, key, key_len);
     struct table_link *link = table_first(&world->members, hash);
     for (; link != NULL; link = table_next(link)) {
         struct member *member = (struct member *)link;
-        if (member->id_len == id_len && memcmp(member->id, id, id_len) == 0) {
+        if (member->key_len == key_len && memcmp(member->key, key, key_len) == 0) {
             return member;
         }
     }
     struct member *member = must_alloc(1, sizeof *member);
     table_put(&world->members, &member->link, hash);
-    member->id = must_have(strndup(id, id_len));
-    member->id_len = id_len;
-    member->number = world->fleet == NULL ? FLEET_NONE : fleet_find(world->fleet, id, id_len);
+    member->key = must_have(strndup(key, key_len));
+    member->key_len = key_len;
+    member->id_len = fleet_key_id_len(member->key);
+    member->id = must_have(strndup(key, member->id_len));
+    member->number = world->fleet == NULL ? FLEET_NONE : fleet_find_key(world->fleet, key, key_len);
     return member;
 }
 
-static void mark_dirty(struct world *world, struct view *view)
+void view_mark(struct world *world, struct view *view)
 {
     if (view->is_dirty || list_is_empty(&view->viewers)) {
         return;
@@ -81,24 +87,42 @@ void view_note_all(struct world *world, struct view *view)
 {
     world->num_changes++;
     view->state_seq = ++view->seq;
-    mark_dirty(world, view);
+    view_mark(world, view);
 }
 
-void view_note(struct world *world, struct view *view, const struct member *member,
-               const struct ip *ip)
+// Returns where the view's next change is noted, or NULL where nobody needs it.
+static struct change *next_change(struct world *world, struct view *view)
 {
     world->num_changes++;
     if (list_is_empty(&view->viewers)) {
         // Nobody holds a state of this view, so the next viewer gets a whole one anyhow.
         view->state_seq = ++view->seq;
-        return;
+        return NULL;
     }
     if (view->log == NULL) {
         view->log = must_alloc(WORLD_LOG_MAX, sizeof *view->log);
     }
-    view->seq++;
-    view->log[view->seq % WORLD_LOG_MAX] = (struct change){.member = member, .ip = *ip};
-    mark_dirty(world, view);
+    struct change *change = &view->log[++view->seq % WORLD_LOG_MAX];
+    free(change->service);
+    view_mark(world, view);
+    return change;
+}
+
+void view_note(struct world *world, struct view *view, const struct member *member,
+               const struct ip *ip)
+{
+    struct change *change = next_change(world, view);
+    if (change != NULL) {
+        *change = (struct change){.member = member, .ip = *ip};
+    }
+}
+
+void view_note_service(struct world *world, struct view *view, const char *service)
+{
+    struct change *change = next_change(world, view);
+    if (change != NULL) {
+        *change = (struct change){.service = must_strdup(service)};
+    }
 }
 
 static void tell_callers(struct world *world, const struct member *member, const struct ip *ip)

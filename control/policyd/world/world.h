@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fleet, trust and registry together: what each identity is shown, and what of that has changed.
-// All sidecars of one identity share one view. A change is noted once in the log of each view that
+// Fleet, trust and registry together: what each workload is shown, and what of that has changed.
+// All sidecars of one workload share one view: of one SPIFFE id and, where the fleet has them, one
+// variant. A change is noted once in the log of each view that
 // it comes to, so a sidecar needs no queue, only the number of the last change that it was sent.
 // The service calls world_set_* when something was read, world_join for each sidecar, and
 // world_flush after changes. Owned by the service; the loop's thread only. Bounded by the fleet, by
 // WORLD_LOG_MAX changes a view (a sidecar that is further behind is sent the whole state), and by
-// the identities that fleets have named since the start, of which a few hundred bytes each are
+// the workloads that fleets have named since the start, of which a few hundred bytes each are
 // kept. It sends nothing; see stream/session.h.
 //
 // An address that comes or goes costs as much as there are views that may call it, and a delta as
@@ -25,8 +26,8 @@
 
 #define WORLD_LOG_MAX 64
 
-struct member; // opaque: one identity that a fleet names or named
-struct view;   // opaque: what one identity is shown
+struct member; // opaque: one workload that a fleet names or named
+struct view;   // opaque: what one workload is shown
 
 // One sidecar that is shown a view. Embedded by its owner. Zero state: {0}.
 struct viewer {
@@ -66,8 +67,10 @@ void world_cleanup(struct world *world);
 void world_set_fleet(struct world *world, struct fleet *fleet);
 void world_set_trust(struct world *world, struct ca_trust *trust);
 
-// world_join shows a viewer the view of an identity that the fleet names. false sets err.
-bool world_join(struct world *world, struct viewer *viewer, const char *id, struct err *err);
+// world_join shows a viewer the view of a workload that the fleet names, by its key; world_move
+// that of another one instead, beginning with its whole state. false sets err, and nothing changed.
+bool world_join(struct world *world, struct viewer *viewer, const char *key, struct err *err);
+bool world_move(struct world *world, struct viewer *viewer, const char *key, struct err *err);
 void world_leave(struct viewer *viewer);
 
 // world_flush calls on_behind for every viewer of every view that has changed.

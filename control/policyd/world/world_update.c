@@ -41,6 +41,38 @@ static void put_destination(struct bytes *out, uint32_t field, const struct worl
     pb_wire_put_message(out, field, &destination.base);
 }
 
+static void put_service(struct bytes *out, uint32_t field, const struct world *world,
+                        const struct view *view, const struct fleet_served *served)
+{
+    const struct fleet_service *service =
+        &((const struct fleet_service *)world->fleet->services.items)[served->service];
+    Tabard__V1__Destination destination = TABARD__V1__DESTINATION__INIT;
+    destination.name = service->spec->name;
+    destination.addresses = service->spec->addresses;
+    destination.n_addresses = service->spec->n_addresses;
+    destination.ports = (uint32_t *)view->sight.ports.items + served->first_port;
+    destination.n_ports = served->num_ports;
+    destination.mode = TABARD__V1__DESTINATION__MODE__MTLS;
+    destination.identities = service->identities.items;
+    destination.n_identities = service->identities.num;
+    destination.binding = TABARD__V1__DESTINATION__BINDING__NONE;
+    pb_wire_put_message(out, field, &destination.base);
+}
+
+static void put_settings(struct bytes *out, const struct world *world, const struct view *view)
+{
+    if (view->member->number == FLEET_NONE) {
+        return;
+    }
+    const Tabard__V1__Workload *spec = fleet_workload(world->fleet, view->member->number)->spec;
+    if (spec->enforcement != 0) {
+        pb_wire_put_number(out, STATE_ENFORCEMENT, spec->enforcement);
+    }
+    if (spec->unlisted_outbound != 0) {
+        pb_wire_put_number(out, STATE_UNLISTED_OUTBOUND, spec->unlisted_outbound);
+    }
+}
+
 static void put_state(struct world *world, const struct view *view, struct bytes *out)
 {
     const struct fleet *fleet = world->fleet;
@@ -53,8 +85,8 @@ static void put_state(struct world *world, const struct view *view, struct bytes
         pb_wire_put_message(out, STATE_POLICIES, &policies[numbers[i]].spec->policy->base);
     }
     for (uint32_t i = 0; i < view->sight.callees.num; i++) {
-        const struct spiffe_id *id = &fleet_workload(fleet, callees[i].workload)->id;
-        const struct member *member = world_member(world, id->text, id->text_len);
+        const struct fleet_workload *row = fleet_workload(fleet, callees[i].workload);
+        const struct member *member = world_member(world, row->key, row->key_len);
         const struct ip *addresses = member->addresses.items;
         for (uint32_t a = 0; a < member->addresses.num; a++) {
             put_destination(out, STATE_DESTINATIONS, world, view, member, &callees[i],
@@ -65,14 +97,62 @@ static void put_state(struct world *world, const struct view *view, struct bytes
     for (uint32_t i = 0; i < view->sight.destinations.num; i++) {
         pb_wire_put_message(out, STATE_DESTINATIONS, &fixed[numbers[i]]->destination->base);
     }
+    const struct fleet_served *served = view->sight.services.items;
+    for (uint32_t i = 0; i < view->sight.services.num; i++) {
+        put_service(out, STATE_DESTINATIONS, world, view, &served[i]);
+    }
+    put_settings(out, world, view);
 }
 
+// Says whether two changes are of the destination of one name.
 static bool is_same(const struct change *a, const struct change *b)
 {
-    return a->member == b->member && ip_equal(&a->ip, &b->ip);
+    char a_name[NAME_MAX_LEN], b_name[NAME_MAX_LEN], text[ADDR_TEXT_MAX];
+    if (a->service != NULL || b->service != NULL) {
+        return a->service != NULL && b->service != NULL && strcmp(a->service, b->service) == 0;
+    }
+    if (!ip_equal(&a->ip, &b->ip)) {
+        return false;
+    }
+    ip_text(&a->ip, text);
+    return a->member == b->member ||
+           strcmp(name_of(a->member, text, a_name), name_of(b->member, text, b_name)) == 0;
 }
 
-// Puts each changed address once, as it is now, whatever happened to it meanwhile.
+static void put_change_of_service(const struct world *world, const struct view *view,
+                                  const char *name, struct bytes *out)
+{
+    const struct fleet_served *served = view->sight.services.items;
+    const struct fleet_service *services = world->fleet->services.items;
+    for (uint32_t i = 0; i < view->sight.services.num; i++) {
+        if (strcmp(services[served[i].service].spec->name, name) == 0) {
+            put_service(out, DELTA_SET, world, view, &served[i]);
+            return;
+        }
+    }
+    pb_wire_put_field(out, DELTA_REMOVED, name, strlen(name));
+}
+
+// Puts an address as it is now: set for whoever is there and may be called under the change's name.
+static void put_change_of_address(struct world *world, const struct view *view,
+                                  const struct change *change, struct bytes *out)
+{
+    char name[NAME_MAX_LEN], text[ADDR_TEXT_MAX];
+    const char *owner = registry_owner(&world->registry, &change->ip);
+    if (owner != NULL) {
+        const struct member *member = world_member(world, owner, strlen(owner));
+        const struct fleet_callee *callee = view_callee(view, member);
+        const struct change now = {.member = member, .ip = change->ip};
+        if (callee != NULL && is_same(change, &now)) {
+            put_destination(out, DELTA_SET, world, view, member, callee, &change->ip);
+            return;
+        }
+    }
+    name_of(change->member, ip_text(&change->ip, text), name);
+    pb_wire_put_field(out, DELTA_REMOVED, name, strlen(name));
+}
+
+// Puts each changed destination once, as it is now, whatever happened to it meanwhile.
 static void put_delta(struct world *world, const struct view *view, uint64_t from,
                       struct bytes *out)
 {
@@ -85,14 +165,10 @@ static void put_delta(struct world *world, const struct view *view, uint64_t fro
         if (was_told) {
             continue;
         }
-        const struct fleet_callee *callee = view_callee(view, change->member);
-        const char *owner = registry_owner(&world->registry, &change->ip);
-        if (callee != NULL && owner != NULL && strcmp(owner, change->member->id) == 0) {
-            put_destination(out, DELTA_SET, world, view, change->member, callee, &change->ip);
+        if (change->service != NULL) {
+            put_change_of_service(world, view, change->service, out);
         } else {
-            char name[NAME_MAX_LEN], text[ADDR_TEXT_MAX];
-            name_of(change->member, ip_text(&change->ip, text), name);
-            pb_wire_put_field(out, DELTA_REMOVED, name, strlen(name));
+            put_change_of_address(world, view, change, out);
         }
     }
 }

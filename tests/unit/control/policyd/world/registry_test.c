@@ -123,3 +123,19 @@ REGISTRY_TEST(holds_many_and_none_is_left)
     }
     cr_expect_eq(registry.places.num, 0);
 }
+
+REGISTRY_TEST(an_address_that_is_placed_moves_in_one_step_and_needs_no_sidecar)
+{
+    struct ip ip;
+    cr_assert(ip_parse(&ip, "10.0.0.1", NULL));
+    cr_assert(registry_place(&registry, &ip, NULL, &err), "nobody's address stays nobody's");
+    cr_assert(registry_place(&registry, &ip, B, &err));
+    cr_assert(registry_place(&registry, &ip, B, &err));
+    cr_assert(registry_place(&registry, &ip, A, &err));
+    cr_assert(registry_place(&registry, &ip, B, &err));
+    cr_expect_str_eq(registry_owner(&registry, &ip), B);
+    cr_assert(registry_place(&registry, &ip, NULL, &err));
+    cr_expect_null(registry_owner(&registry, &ip));
+    cr_expect_str_eq(story, "10.0.0.1:->b 10.0.0.1:b>a 10.0.0.1:a>b 10.0.0.1:b>- ");
+    cr_assert(registry_place(&registry, &ip, A, &err), "and it may be left to the end");
+}
