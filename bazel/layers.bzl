@@ -109,6 +109,7 @@ HEADERS = {
     # Where handshakes and contexts are made.
     "openssl/ssl.h": [
         "certs/tls/context",
+        "certs/tls/named_server",
         "net/grpc",
         "net/http2/transport",
         "proxy/carry/tls",
