@@ -39,6 +39,7 @@ LAYERS = {
     ],
     "proxy": ["base", "proto", "proxy/rules", "proxy/link", "proxy/carry", "proxy/trust", "proxy/conn"],
     "control/host": ["base", "net/http2"],
+    "control/kube/api": ["base", "certs", "certs/tls", "net/http2"],
     "control/agent/proxy": ["base", "proto", "net/pipe"],
     "control/agent/snapshot": ["base", "proto", "certs", "certs/path", "proxy/rules", "control/agent/proxy"],
     "control/agent/operator": ["base", "proto", "control/host", "control/agent/proxy", "control/agent/snapshot"],
@@ -128,6 +129,7 @@ HEADERS = {
         "proxy/conn/env",
         "proxy/conn/turns",
         "control/host",
+        "control/kube/api",
         "control/agent",
         "control/agent/operator",
         "control/agent/proxy",
@@ -143,7 +145,7 @@ HEADERS = {
     "libmnl/libmnl.h": ["net/rtnl"],
     "nftables/libnftables.h": ["control/ctl/intercept"],
     "yaml.h": ["base/pb/pb_text"],
-    "jansson.h": ["control/kube/inject"],
+    "jansson.h": ["control/kube/..."],
 }
 
 def sees(folder, other):
