@@ -9,6 +9,8 @@
 
 #include "base/digits.h"
 
+#define LABEL_LEN_MAX 63 // RFC 1035, section 2.3.4
+
 static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 bool ip_is_v4(const struct ip *ip)
@@ -99,6 +101,71 @@ bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct er
     }
     out->port = (uint16_t)port;
     out->scope = 0;
+    return true;
+}
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+// Says whether len bytes are a label, and in *out_is_number whether they are digits alone.
+static bool is_label(const char *text, size_t len, bool *out_is_number)
+{
+    *out_is_number = true;
+    if (len == 0 || len > LABEL_LEN_MAX || text[0] == '-' || text[len - 1] == '-') {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (!is_letter(text[i]) && !is_digit(text[i]) && text[i] != '-' && text[i] != '_') {
+            return false;
+        }
+        *out_is_number = *out_is_number && is_digit(text[i]);
+    }
+    return true;
+}
+
+static bool is_name(const char *name, size_t len)
+{
+    bool is_number = true;
+    if (len > 0 && name[len - 1] == '.') {
+        len--;
+    }
+    if (len == 0 || len > HOST_NAME_LEN_MAX) {
+        return false;
+    }
+    for (size_t at = 0; at <= len;) {
+        const char *dot = memchr(name + at, '.', len - at);
+        size_t label_len = dot != NULL ? (size_t)(dot - name) - at : len - at;
+        if (!is_label(name + at, label_len, &is_number)) {
+            return false;
+        }
+        at += label_len + 1;
+    }
+    return !is_number;
+}
+
+bool host_port_parse(struct host_port *out, const char *text, struct err *err)
+{
+    const char *colon = strrchr(text, ':');
+    size_t len = colon != NULL ? (size_t)(colon - text) : 0;
+    uint64_t port = 0;
+    if (colon == NULL || !is_name(text, len)) {
+        return err_set(err, "\"%.300s\" is not a host and port (as in policyd.example:15012)",
+                       text);
+    }
+    if (!digits_read(&port, colon + 1, strlen(colon + 1), DIGITS_REFUSE_ZEROS, 65535) ||
+        port == 0) {
+        return err_set(err, "\"%.300s\": \"%s\" is not a TCP port (1 to 65535)", text, colon + 1);
+    }
+    memcpy(out->name, text, len);
+    out->name[len] = '\0';
+    out->port = (uint16_t)port;
     return true;
 }
 

@@ -15,7 +15,8 @@
 
 #include "base/err.h"
 
-#define ADDR_TEXT_MAX 64 // "[ipv6]:port" with its NUL
+#define ADDR_TEXT_MAX     64  // "[ipv6]:port" with its NUL
+#define HOST_NAME_LEN_MAX 253 // RFC 1035, section 2.3.4, without the root's dot
 
 struct ip {
     uint8_t bytes[16];
@@ -32,6 +33,11 @@ struct cidr {
     uint8_t prefix_bits; // 0 to 128, of the mapped form: an IPv4 /24 is 120
 };
 
+struct host_port {
+    char name[HOST_NAME_LEN_MAX + 2]; // with the root's dot, if it was written
+    uint16_t port;
+};
+
 bool ip_is_v4(const struct ip *ip);
 bool ip_is_loopback(const struct ip *ip);    // 127.0.0.0/8, ::1
 bool ip_is_unspecified(const struct ip *ip); // 0.0.0.0, ::
@@ -46,6 +52,11 @@ bool ip_parse(struct ip *out, const char *text, struct err *err);
 // addr_parse reads "10.1.2.3:80" or "[fd00::1]:80". Port 0 is accepted only with port_zero_ok.
 // false sets err.
 bool addr_parse(struct addr *out, const char *text, bool port_zero_ok, struct err *err);
+
+// host_port_parse reads "policyd.example:15012": labels of letters, digits, '-' and '_' (RFC 1123,
+// section 2.1; '_' as resolvers take it), and a port from 1 to 65535. A last label of digits alone
+// is refused, since resolvers read such names as addresses. false sets err.
+bool host_port_parse(struct host_port *out, const char *text, struct err *err);
 
 // cidr_parse reads "10.1.0.0/16", "fd00::/8" or a bare address (all bits). Host bits that are set
 // are an error, and the message names the block that was meant. false sets err.

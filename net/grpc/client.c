@@ -12,6 +12,7 @@ struct grpc_channel {
     char *server_name;
     char *authority;
     char *user_agent;
+    struct host_port host;
     struct grpc_bites bites;
     struct list conns;         // every one that is not closed, the oldest first
     struct grpc_conn *current; // of these, the one for new calls; NULL: down
@@ -107,6 +108,10 @@ struct grpc_channel *grpc_channel_new(const struct grpc_channel_config *config, 
     channel->authority = copy(config->authority, "localhost");
     channel->user_agent = copy(config->user_agent, "grpc-c");
     channel->config.target.unix_path = channel->unix_path;
+    if (config->target.host != NULL) {
+        channel->host = *config->target.host;
+        channel->config.target.host = &channel->host;
+    }
     return channel;
 }
 

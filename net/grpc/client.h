@@ -4,7 +4,7 @@
 // finish their calls. Heap, owned by the caller; the loop's thread only; bounded by struct
 // grpc_limits and GRPC_CHANNEL_DRAINING_MAX. It connects only when it is told to: the caller
 // decides how often, and after what wait (a random time out of a doubling range, which starts anew
-// only after a call has received a message). It resolves no names and retries no calls.
+// only after a call has received a message). It retries no calls.
 #ifndef TABARD_NET_GRPC_CLIENT_H
 #define TABARD_NET_GRPC_CLIENT_H
 
@@ -25,7 +25,7 @@ struct grpc_channel; // opaque
 
 struct grpc_channel_config {
     uv_loop_t *loop;         // borrowed
-    struct h2_target target; // its path is copied; it is looked up at each connect
+    struct h2_target target; // copied; a path and a name are looked up at each connect
     SSL_CTX *ssl_ctx;        // counted; NULL: in the clear. It verifies the server by itself
     const char *server_name; // for TLS, or NULL; copied
     const char *authority;   // copied; NULL: "localhost", what every server takes on a Unix socket

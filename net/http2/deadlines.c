@@ -95,6 +95,9 @@ static void check_opening(struct h2_conn *conn, uint64_t now, uint64_t *next)
         *next = now + UNREAD_MS < *next ? now + UNREAD_MS : *next;
     } else if (has_no_hello) {
         lose(conn, H2_LIMIT_hello_ms, "the peer sent no ClientHello", limits->hello_ms);
+    } else if (transport_is_looking(&conn->transport)) {
+        lose(conn, H2_LIMIT_open_ms, "no answer to the lookup of the server's name",
+             limits->open_ms);
     } else {
         lose(conn, H2_LIMIT_open_ms, "the peer didn't start HTTP/2", limits->open_ms);
     }

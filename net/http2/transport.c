@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -143,7 +142,7 @@ bool transport_has_unread(const struct transport *transport)
     return uv_fileno(&transport->handle, &fd) == 0 && ioctl(fd, FIONREAD, &num) == 0 && num > 0;
 }
 
-static void on_close(uv_handle_t *handle)
+void transport_closed(uv_handle_t *handle)
 {
     struct transport *transport = handle->data;
     SSL_free(transport->ssl);
@@ -161,7 +160,10 @@ void transport_close(struct transport *transport)
 {
     if (!transport->is_closing) {
         transport->is_closing = true;
-        uv_close(&transport->handle, on_close);
+        transport_dial_stop(transport);
+        if (!uv_is_closing(&transport->handle)) { // else it is being made anew for another address
+            uv_close(&transport->handle, transport_closed);
+        }
     }
 }
 
@@ -229,15 +231,9 @@ static int start(struct transport *transport)
     return uv_read_start(&transport->stream, on_alloc, on_read);
 }
 
-static void on_connect(uv_connect_t *request, int status)
+void transport_connected(struct transport *transport)
 {
-    struct transport *transport = request->data;
-    if (transport->is_closing) {
-        return;
-    }
-    if (status == 0) {
-        status = start(transport);
-    }
+    int status = start(transport);
     if (status < 0) {
         transport_end(transport, uv_strerror(status));
     } else if (transport->ssl != NULL) {
@@ -267,22 +263,7 @@ bool transport_connect(struct transport *transport, uv_loop_t *loop, const struc
     if (ssl_ctx != NULL && !transport_tls_start(transport, ssl_ctx, false, server_name, err)) {
         return false;
     }
-    transport->connect.data = transport;
-    if (target->unix_path != NULL) {
-        struct sockaddr_un sun;
-        size_t len = strlen(target->unix_path);
-        if (len == 0 || len >= sizeof sun.sun_path) { // libuv would cut it
-            return err_set(err, "the socket's path has %zu bytes; 1 to %zu are possible", len,
-                           sizeof sun.sun_path - 1);
-        }
-        uv_pipe_connect(&transport->connect, &transport->pipe, target->unix_path, on_connect);
-        return true;
-    }
-    struct sockaddr_storage sa;
-    addr_to_sockaddr(&target->addr, &sa);
-    int status =
-        uv_tcp_connect(&transport->connect, &transport->tcp, (struct sockaddr *)&sa, on_connect);
-    return status == 0 || err_set(err, "%s", uv_strerror(status));
+    return transport_dial_start(transport, loop, target, err);
 }
 
 // Begins to serve a peer whose connection the handle has. `status` is what libuv said of that.

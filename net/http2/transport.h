@@ -18,11 +18,13 @@
 #include "base/data/bytes.h"
 #include "base/err.h"
 
-#define TRANSPORT_ROOM_BYTES 65536
+#define TRANSPORT_ROOM_BYTES  65536
+#define TRANSPORT_LOOKUPS_MAX 2 // of names, that a thread's transports may wait for
 
 // Where to connect to.
 struct h2_target {
-    const char *unix_path; // at most 107 bytes; NULL: TCP
+    const char *unix_path;        // at most 107 bytes; NULL: TCP
+    const struct host_port *host; // looked up at each connect; NULL: addr
     struct addr addr;
 };
 
@@ -54,6 +56,7 @@ struct transport {
     uv_connect_t connect;
     uv_write_t write;
     uv_shutdown_t shutdown;
+    struct transport_dial *dial; // owned; while a name is looked up and its addresses are tried
     const struct transport_hooks *hooks; // borrowed
     void *ctx;                           // borrowed
     SSL *ssl;           // owned; NULL in the clear, and for a server until the ClientHello is there
@@ -101,6 +104,9 @@ void transport_write(struct transport *transport, const uint8_t *bytes, size_t l
 void transport_flush(struct transport *transport);
 bool transport_has_room(const struct transport *transport);
 bool transport_is_idle(const struct transport *transport); // everything is with the kernel
+
+// transport_is_looking says whether the addresses of a name are still being looked up.
+bool transport_is_looking(const struct transport *transport);
 
 // transport_awaits_hello says whether a client under TLS has not sent its ClientHello yet. Until
 // then there is no TLS object, which takes most of what a connection takes.

@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/pb/pb_text.h"
-#include "control/agent/sources/policy_agent/pa_response.h"
+#include "control/agent/sources/subscription/pa_response.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

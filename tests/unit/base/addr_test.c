@@ -327,3 +327,53 @@ Test(addr, a_port_is_1_to_65535)
     cr_expect_not(port_check(70000, &err));
     cr_expect_str_eq(err.text, "70000 is not a TCP port (1 to 65535)");
 }
+
+#define LABEL_63 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+static const struct {
+    const char *text;
+    const char *name; // NULL: refused
+    uint16_t port;
+} hosts[] = {
+    {"tabard-policyd.tabard-system.svc:15012", "tabard-policyd.tabard-system.svc", 15012},
+    {"localhost:1", "localhost", 1},
+    {"a.b.:65535", "a.b.", 65535},
+    {"_grpc.1a:80", "_grpc.1a", 80},
+    {"10.example:80", "10.example", 80},
+    {LABEL_63 ".x:80", LABEL_63 ".x", 80},
+    {"a" LABEL_63 ".x:80", NULL, 0},
+    {LABEL_63 "." LABEL_63 "." LABEL_63 "." LABEL_63 ":80", NULL, 0},
+    {"localhost", NULL, 0},
+    {"localhost:", NULL, 0},
+    {"localhost:0", NULL, 0},
+    {"localhost:080", NULL, 0},
+    {"localhost:65536", NULL, 0},
+    {":80", NULL, 0},
+    {".:80", NULL, 0},
+    {"a..b:80", NULL, 0},
+    {".a:80", NULL, 0},
+    {"-a:80", NULL, 0},
+    {"a-:80", NULL, 0},
+    {"a b:80", NULL, 0},
+    {"a/b:80", NULL, 0},
+    {"[::1]:80", NULL, 0},
+    {"fd00::1:80", NULL, 0},
+    {"10.1.2:80", NULL, 0}, // resolvers read it as 10.1.0.2
+    {"1:80", NULL, 0},
+    {"10.1.2.3.:80", NULL, 0},
+};
+
+Test(addr, a_host_and_port_is_read_and_what_could_be_an_address_is_not, .timeout = 5)
+{
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        struct host_port out = {.name = ""};
+        struct err err = {{0}, {0}};
+        bool ok = host_port_parse(&out, hosts[i].text, &err);
+        cr_expect_eq(ok, hosts[i].name != NULL, "%s: %s", hosts[i].text, err.text);
+        cr_expect(ok || strstr(err.text, hosts[i].text) != NULL, "%s", err.text);
+        if (ok && hosts[i].name != NULL) {
+            cr_expect_str_eq(out.name, hosts[i].name);
+            cr_expect_eq(out.port, hosts[i].port);
+        }
+    }
+}

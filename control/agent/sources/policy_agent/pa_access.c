@@ -2,7 +2,6 @@
 #include "control/agent/sources/policy_agent/pa_access.h"
 
 #include <errno.h>
-#include <openssl/mem.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "base/pb/pb_copy.h"
 #include "certs/der_list.h"
 #include "certs/identity.h"
+#include "control/agent/sources/policy_agent/pa_token.h"
 
 #define UNIX_PREFIX "unix:"
 
@@ -51,8 +51,13 @@ static bool read_tcp(struct pa_access *access, const struct mesh_files *files, t
 {
     const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
     struct spiffe_id identity;
-    if (!addr_parse(&access->addr, config->address, false, err)) {
-        err_prefix(err, "neither unix:PATH nor IP:PORT");
+    struct host_port host;
+    struct err no_name = {{0}, {0}};
+    if (host_port_parse(&host, config->address, &no_name)) {
+        access->host = must_alloc(1, sizeof host);
+        *access->host = host;
+    } else if (!addr_parse(&access->addr, config->address, false, err)) {
+        err_prefix(err, "neither unix:PATH nor IP:PORT nor HOST:PORT");
         return REFUSE(err, "address", "%s", err->text);
     }
     if (config->identity[0] == '\0') {
@@ -102,20 +107,29 @@ static bool read_token(struct pa_access *access, const struct mesh_files *files,
         access->is_token_missing = true;
         return true;
     }
-    size_t len = file->file.len;
-    while (len > 0 && (file->file.bytes[len - 1] == '\n' || file->file.bytes[len - 1] == '\r')) {
-        len--;
+    access->join_token = pa_token_parse(file->file.bytes, file->file.len, PA_ACCESS_TOKEN_LEN_MAX);
+    return access->join_token != NULL ||
+           REFUSE(err, "join_token", "%s: one line of 1 to %d printable characters is needed",
+                  file->name, PA_ACCESS_TOKEN_LEN_MAX);
+}
+
+// The token of a service account changes by itself, so it is not among the watched files.
+static bool read_account(struct pa_access *access, const struct mesh_files *files, struct err *err)
+{
+    const Tabard__V1__MeshConfig__PolicyAgentAccess *config = access->config;
+    if (config->service_account_token[0] != '\0') {
+        access->account_token_path = mesh_files_path(files, config->service_account_token);
     }
-    bool ok = len > 0 && len <= PA_ACCESS_TOKEN_LEN_MAX;
-    for (size_t i = 0; ok && i < len; i++) {
-        ok = file->file.bytes[i] > 0x20 && file->file.bytes[i] < 0x7f;
+    if (!config->keep_identity) {
+        return true;
     }
-    if (!ok) {
-        return REFUSE(err, "join_token", "%s: one line of 1 to %d printable characters is needed",
-                      file->name, PA_ACCESS_TOKEN_LEN_MAX);
+    if (!mesh_config_has(files->config, "identity")) {
+        return REFUSE(err, "keep_identity", "there is no identity in mesh.yaml to be kept");
     }
-    access->join_token = must_have(strndup(file->file.bytes, len));
-    return true;
+    return (access->account_token_path == NULL && config->join_token[0] == '\0') ||
+           REFUSE(err, "keep_identity",
+                  "a token asks for another certificate: leave out service_account_token and "
+                  "join_token");
 }
 
 static bool read_node(struct pa_access *access, struct err *err)
@@ -208,10 +222,10 @@ struct pa_access *pa_access_new(struct mesh_files *files, time_t now, struct err
     access->state_folder = mesh_files_path(files, *state != '\0' ? state : PA_ACCESS_STATE_FOLDER);
     bool is_unix = strncmp(access->config->address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0;
     bool ok = access->config->address[0] != '\0' ||
-              REFUSE(&why, "address", "missing: unix:PATH or IP:PORT");
+              REFUSE(&why, "address", "missing: unix:PATH, IP:PORT or HOST:PORT");
     ok = ok && (is_unix ? read_unix(access, files, &why) : read_tcp(access, files, now, &why)) &&
-         read_token(access, files, &why) && read_node(access, &why) &&
-         make_owner(access, files, &why);
+         read_token(access, files, &why) && read_account(access, files, &why) &&
+         read_node(access, &why) && make_owner(access, files, &why);
     if (!ok) {
         mesh_files_locate(files, &why);
         err_set(err, "%s", why.text);
@@ -230,12 +244,11 @@ void pa_access_free(struct pa_access *access)
     if (access->config != NULL) {
         protobuf_c_message_free_unpacked(&access->config->base, NULL);
     }
-    if (access->join_token != NULL) {
-        OPENSSL_cleanse(access->join_token, strlen(access->join_token));
-    }
+    pa_token_free(access->join_token);
     trust_bundles_free(access->bundles);
     free(access->unix_path);
-    free(access->join_token);
+    free(access->host);
+    free(access->account_token_path);
     free(access->state_folder);
     free(access->node_id);
     free(access->owner);

@@ -26,10 +26,12 @@
 struct pa_access {
     Tabard__V1__MeshConfig__PolicyAgentAccess *config; // owned
     char *unix_path;                                   // owned; NULL: TCP
+    struct host_port *host;                            // owned; TCP by name; NULL: addr
     struct addr addr;
     struct trust_bundles *bundles; // owned; TCP: what proves the policy agent
     char *join_token;              // owned; NULL: none
     bool is_token_missing;         // a file was named and isn't there
+    char *account_token_path;      // owned; a service account's token; NULL: none
     char *state_folder;            // owned
     char *node_id;                 // owned
     char *owner;        // owned; names this sidecar in the stored state, among those of one host

@@ -15,8 +15,9 @@
 #include "base/pb/pb_copy.h"
 #include "control/agent/sources/policy_agent/pa_node.h"
 #include "control/agent/sources/policy_agent/pa_stream.h"
+#include "control/agent/sources/policy_agent/pa_token.h"
 #include "control/agent/sources/policy_agent/store_writer.h"
-#include "control/agent/sources/policy_agent/subscription.h"
+#include "control/agent/sources/subscription/subscription.h"
 #include "net/grpc/client.h"
 
 #define FAILED_LOG_MS 60000 // a failure that goes on is logged again after this
@@ -88,7 +89,7 @@ static bool on_send(void *ctx, const Tabard__V1__SubscribeRequest *request, stru
     size_t len = 0;
     uint8_t *packed = pb_copy_packed(&request->base, &len);
     bool ok = grpc_call_send(pa_stream_call(source->stream), packed, len, err);
-    OPENSSL_cleanse(packed, len); // the join token
+    OPENSSL_cleanse(packed, len); // the tokens
     free(packed);
     return ok;
 }
@@ -97,6 +98,18 @@ static void on_fill_node(void *ctx, Tabard__V1__Node *out)
 {
     struct pa_source *source = ctx;
     pa_node_fill(&source->node, source->access, source->sub.issued.part != NULL, out);
+}
+
+static char *on_token_read(void *ctx, struct err *err)
+{
+    const char *path = ((const struct pa_source *)ctx)->access->account_token_path;
+    return path != NULL ? pa_token_read(path, err) : must_strdup("");
+}
+
+static void on_token_free(void *ctx, char *token)
+{
+    (void)ctx;
+    pa_token_free(token);
 }
 
 // Renames the field of Snapshot that an error blames to the field of the response that filled it.
@@ -240,6 +253,8 @@ struct pa_source *pa_source_new(uv_loop_t *loop, const struct source_hooks *hook
                                                                  .close = on_close,
                                                                  .send = on_send,
                                                                  .fill_node = on_fill_node,
+                                                                 .token_read = on_token_read,
+                                                                 .token_free = on_token_free,
                                                                  .has_identity = on_has_identity,
                                                                  .offer = on_offer,
                                                                  .accepted = on_accepted,
@@ -297,8 +312,11 @@ void pa_source_configure(struct pa_source *source, struct pa_access *access, str
         source->stream = NULL;
     }
     source->access = access;
-    subscription_configure(&source->sub, access->config->spiffe_id, access->config->accept_older,
-                           access->unix_path == NULL);
+    subscription_configure(&source->sub, &(struct subscription_config){
+                                             .spiffe_id = access->config->spiffe_id,
+                                             .accepts_older = access->config->accept_older,
+                                             .shows_certificate = access->unix_path == NULL,
+                                             .keeps_identity = access->config->keep_identity});
     pa_access_free(before);
     part_unref(source->identity);
     source->identity = identity != NULL ? part_ref(identity) : NULL;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/must.h"
-#include "control/agent/sources/policy_agent/pa_response.h"
+#include "control/agent/sources/subscription/pa_response.h"
 #include "control/agent/sources/policy_agent/pa_tls.h"
 #include "net/grpc/client.h"
 
@@ -57,7 +57,7 @@ struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
     stream->hooks = *hooks;
     struct grpc_channel_config config = {
         .loop = loop,
-        .target = {.unix_path = access->unix_path, .addr = access->addr},
+        .target = {.unix_path = access->unix_path, .host = access->host, .addr = access->addr},
         .limits = grpc_limits_default(),
         .ctx = stream,
         .on_down = on_down};

@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/pb/pb_text.h"
-#include "control/agent/sources/policy_agent/pa_response.h"
+#include "control/agent/sources/subscription/pa_response.h"
 
 // magic, SHA-256 of all that follows, Unix time, length of the owner, owner, SubscribeResponse
 #define MAGIC      "tabard state 1\n"

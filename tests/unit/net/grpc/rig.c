@@ -161,7 +161,9 @@ void rig_dial(struct rig *rig, const struct grpc_limits *limits)
     struct err err = {{0}, {0}};
     const struct grpc_channel_config config = {
         .loop = &rig->loop,
-        .target = {.unix_path = rig->ssl_ctx == NULL ? rig->path : NULL, .addr = rig->addr},
+        .target = {.unix_path = rig->ssl_ctx == NULL ? rig->path : NULL,
+                   .host = rig->host,
+                   .addr = rig->addr},
         .ssl_ctx = rig->ssl_ctx,
         .limits = *limits,
         .ctx = rig,

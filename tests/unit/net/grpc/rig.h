@@ -18,7 +18,8 @@ struct rig {
     uv_loop_t loop;
     char folder[TEMP_PATH_BYTES];
     char path[100];
-    struct addr addr; // where the TLS listener is
+    struct addr addr;             // where the TLS listener is
+    const struct host_port *host; // dialled in place of that; NULL: the address
     struct grpc_server *server;
     struct grpc_channel *channel;
     SSL_CTX *ssl_ctx; // NULL: a Unix socket

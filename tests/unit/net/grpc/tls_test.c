@@ -155,3 +155,52 @@ Test(tls, another_context_is_for_the_connections_to_come)
     rig_stop(&rig);
     SSL_CTX_free(renewed);
 }
+
+// The server listens at 127.0.0.1 alone; of what the machine calls localhost, ::1 comes first where
+// it has IPv6.
+Test(tls, a_name_is_looked_up_and_its_addresses_are_tried_in_turn)
+{
+    struct rig rig = {.num_ready = 0};
+    struct host_port host = {.name = "localhost"};
+    struct seen seen = {.num_ends = 0};
+    start(&rig);
+    host.port = rig.addr.port;
+    rig.host = &host;
+    dial(&rig, rig.ssl_ctx);
+    rig_unary(&rig, "Unary", "x", 1, &seen);
+    cr_assert(rig_wait(&rig, &seen.num_ends, 1));
+    cr_expect_eq(seen.status.code, GRPC_OK, "%s %s", seen.message, rig.down_why);
+    rig_stop(&rig);
+}
+
+Test(tls, a_name_none_of_whose_addresses_answers_is_told_in_words)
+{
+    struct rig rig = {.num_ready = 0};
+    struct host_port host = {.name = "localhost", .port = 1};
+    rig_start(&rig, true, NULL, NULL);
+    rig.host = &host;
+    dial(&rig, rig.ssl_ctx);
+    cr_assert(rig_wait(&rig, &rig.num_down, 1));
+    cr_expect(strncmp(rig.down_why, "localhost: none of its addresses (", 34) == 0 &&
+                  strstr(rig.down_why, ") takes the connection: connection refused") != NULL,
+              "%s", rig.down_why);
+    rig_stop(&rig);
+}
+
+Test(tls, a_lookup_that_nobody_waits_for_any_more_leaves_nothing_behind)
+{
+    struct rig rig = {.num_ready = 0};
+    struct host_port host = {.name = "localhost", .port = 1};
+    rig_start(&rig, true, NULL, NULL);
+    rig.host = &host;
+    for (int i = 0; i < 5; i++) { // more than may be under way, were they not given back
+        dial(&rig, rig.ssl_ctx);
+        if (i % 2 == 0) {
+            uv_run(&rig.loop, UV_RUN_NOWAIT);
+        }
+        grpc_channel_free(rig.channel);
+        rig.channel = NULL;
+        uv_run(&rig.loop, UV_RUN_DEFAULT);
+    }
+    rig_stop(&rig);
+}

@@ -9,6 +9,7 @@
 
 #include "control/agent/sources/files/mesh.h"
 #include "control/agent/sources/policy_agent/pa_access.h"
+#include "control/agent/sources/policy_agent/pa_token.h"
 #include "control/agent/sources/sources.h"
 #include "tests/unit/control/agent/folder.h"
 
@@ -29,8 +30,27 @@ static const struct {
      NULL},
     {"a token that isn't there", UNIX ", join_token: none}", NULL},
     {"no address", "policy_agent: {node_id: n}", "mesh.yaml:1:1: policy_agent.address: missing"},
-    {"no such address", "policy_agent: {address: \"policyd:1\"}",
-     "policy_agent.address: neither unix:PATH nor IP:PORT"},
+    {"a name",
+     "policy_agent: {address: \"tabard-policyd.tabard-system.svc:15012\", node_id: n" ID
+     ", roots: roots.pem}",
+     NULL},
+    {"a name without its identity", "policy_agent: {address: \"policyd:1\"}",
+     "policy_agent.identity: missing"},
+    {"no such address", "policy_agent: {address: \"policyd\"}",
+     "policy_agent.address: neither unix:PATH nor IP:PORT nor HOST:PORT"},
+    {"half an address", "policy_agent: {address: \"10.1.2:15012\"}",
+     "policy_agent.address: neither unix:PATH nor IP:PORT nor HOST:PORT"},
+    {"a service account's token that isn't there yet", UNIX ", service_account_token: none}", NULL},
+    {"an identity that is kept",
+     UNIX ", keep_identity: true}\nidentity: {certificate: web.pem, key: "
+          "web.key}",
+     NULL},
+    {"no identity to be kept", UNIX ", keep_identity: true}",
+     "policy_agent.keep_identity: there is no identity"},
+    {"an identity that is kept, and a token for another",
+     UNIX ", keep_identity: true, service_account_token: token}\nidentity: {certificate: web.pem, "
+          "key: web.key}",
+     "policy_agent.keep_identity: a token asks for another"},
     {"an empty path", "policy_agent: {address: \"unix:\"}",
      "policy_agent.address: a socket's path"},
     {"tcp without identity", TCP ", roots: roots.pem}", "policy_agent.identity: missing"},
@@ -118,6 +138,54 @@ Test(pa_access, paths_and_tokens_are_those_of_mesh_yaml_s_folder, .timeout = 20)
     mesh_cleanup(&out);
     access = load(&folder, UNIX "}\n", &out);
     cr_expect_str_eq(access->state_folder, "/var/lib/tabard");
+    mesh_cleanup(&out);
+    folder_cleanup(&folder);
+}
+
+Test(pa_access, a_service_account_s_token_is_read_when_it_is_needed, .timeout = 20)
+{
+    static const struct {
+        const char *text; // NULL: no file
+        const char *token;
+        const char *words;
+    } tokens[] = {
+        {NULL, NULL, "/sa: No such file"},
+        {"secret", "secret", NULL},
+        {"secret\r\n", "secret", NULL},
+        {"", NULL, "/sa: one line"},
+        {"\n", NULL, "/sa: one line of 1 to 16384"},
+        {"a b", NULL, "/sa: one line"},
+        {"a\nb", NULL, "/sa: one line"},
+        {"a\x80", NULL, "/sa: one line"},
+    };
+    struct folder folder;
+    struct mesh out;
+    uint8_t digest[32];
+    folder_init(&folder);
+    const struct pa_access *access = load(&folder, UNIX ", service_account_token: sa}\n", &out);
+    memcpy(digest, access->digest, sizeof digest);
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
+        struct err err = {{0}, {0}};
+        if (tokens[i].text != NULL) {
+            folder_write(&folder, "sa", tokens[i].text);
+        }
+        char *token = pa_token_read(access->account_token_path, &err);
+        cr_assert_eq(token != NULL, tokens[i].token != NULL, "%zu: %s", i, err.text);
+        cr_expect(token == NULL || strcmp(token, tokens[i].token) == 0, "%zu: %s", i, token);
+        cr_expect(tokens[i].words == NULL || strstr(err.text, tokens[i].words) != NULL, "%s",
+                  err.text);
+        pa_token_free(token);
+    }
+    char *large = malloc(PA_TOKEN_LEN_MAX + 4);
+    struct err err = {{0}, {0}};
+    memset(large, 'a', PA_TOKEN_LEN_MAX + 3);
+    large[PA_TOKEN_LEN_MAX + 3] = '\0';
+    folder_write(&folder, "sa", large);
+    cr_expect_null(pa_token_read(access->account_token_path, &err));
+    free(large);
+    mesh_cleanup(&out);
+    access = load(&folder, UNIX ", service_account_token: sa}\n", &out);
+    cr_expect_eq(memcmp(digest, access->digest, sizeof digest), 0, "rotation changes nothing");
     mesh_cleanup(&out);
     folder_cleanup(&folder);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/sources/policy_agent/pa_response.h"
+#include "control/agent/sources/subscription/pa_response.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 #include "base/now.h"
-#include "control/agent/sources/policy_agent/pa_certificate.h"
+#include "control/agent/sources/subscription/pa_certificate.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 #define PA_CSR_ANSWER_MS_MAX 30000 // a policy agent that takes longer loses the stream

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/sources/policy_agent/subscription.h"
+#include "control/agent/sources/subscription/subscription_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,11 +8,11 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/must.h"
-#include "control/agent/sources/policy_agent/pa_response.h"
+#include "control/agent/sources/subscription/pa_response.h"
 
 void subscription_init(struct subscription *sub, const struct subscription_hooks *hooks)
 {
-    *sub = (struct subscription){.hooks = *hooks, .spiffe_id = ""};
+    *sub = (struct subscription){.hooks = *hooks, .config = {.spiffe_id = ""}};
 }
 
 static void forget_early(struct subscription *sub)
@@ -37,15 +37,12 @@ void subscription_cleanup(struct subscription *sub)
     try_clear(&sub->next);
     forget_early(sub);
     pa_csr_forget(&sub->csr);
-    *sub = (struct subscription){.hooks = sub->hooks, .spiffe_id = ""};
+    *sub = (struct subscription){.hooks = sub->hooks, .config = {.spiffe_id = ""}};
 }
 
-void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older,
-                            bool shows_certificate)
+void subscription_configure(struct subscription *sub, const struct subscription_config *config)
 {
-    sub->spiffe_id = spiffe_id;
-    sub->accepts_older = accepts_older;
-    sub->shows_certificate = shows_certificate;
+    sub->config = *config;
 }
 
 void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,
@@ -91,60 +88,10 @@ void subscription_ended(struct subscription *sub, const char *why, struct now no
     sub->hooks.failed(sub->hooks.ctx, why);
 }
 
-// Ends the stream from our side.
-static void give_up(struct subscription *sub, const char *why, struct now now)
+void subscription_give_up(struct subscription *sub, const char *why, struct now now)
 {
     sub->hooks.close(sub->hooks.ctx);
     subscription_ended(sub, why, now);
-}
-
-// The SPIFFE id that a certificate must have: the one asked for, or that of the one before.
-static const char *expected_id(const struct subscription *sub)
-{
-    return sub->spiffe_id[0] != '\0'       ? sub->spiffe_id
-           : sub->issued.spiffe_id != NULL ? sub->issued.spiffe_id
-                                           : "";
-}
-
-// Sends a request, with a certificate_request in it where one is due.
-static bool send_request(struct subscription *sub, Tabard__V1__SubscribeRequest *request,
-                         bool wants_certificate, struct now now)
-{
-    struct err err = {{0}, {0}};
-    Tabard__V1__CertificateRequest csr = TABARD__V1__CERTIFICATE_REQUEST__INIT;
-    if (wants_certificate) {
-        if (!pa_csr_ask(&sub->csr, &csr, expected_id(sub), now, &err)) {
-            give_up(sub, err.text, now);
-            return false;
-        }
-        request->certificate_request = &csr;
-    }
-    bool ok = sub->hooks.send(sub->hooks.ctx, request, &err);
-    free(csr.csr.data);
-    if (!ok) {
-        give_up(sub, err.text, now);
-    }
-    return ok;
-}
-
-static void connect(struct subscription *sub, struct now now)
-{
-    struct err err = {{0}, {0}};
-    if (!sub->hooks.open(sub->hooks.ctx, &err)) {
-        subscription_ended(sub, err.text, now);
-        return;
-    }
-    sub->is_open = true;
-    sub->opened_ms = now.ms;
-    sub->answer_by_ms = now.ms + SUBSCRIPTION_ANSWER_MS_MAX;
-    Tabard__V1__Node node = TABARD__V1__NODE__INIT;
-    Tabard__V1__SubscribeRequest request = TABARD__V1__SUBSCRIBE_REQUEST__INIT;
-    sub->hooks.fill_node(sub->hooks.ctx, &node);
-    request.node = &node;
-    request.version_in_force = sub->version;
-    // Where no certificate can be shown, only a certificate_request says which identity this is.
-    send_request(sub, &request,
-                 pa_csr_is_due(&sub->csr, &sub->issued, now) || !sub->shows_certificate, now);
 }
 
 void subscription_start(struct subscription *sub, struct now now)
@@ -153,7 +100,7 @@ void subscription_start(struct subscription *sub, struct now now)
     sub->is_started = true;
     sub->failures_in_a_row = 0;
     sub->csr.num_refused = 0;
-    connect(sub, now);
+    subscription_connect(sub, now);
 }
 
 void subscription_stop(struct subscription *sub, struct now now)
@@ -184,7 +131,7 @@ static bool answer(struct subscription *sub, const char *error, struct now now)
     result.nonce = sub->next.nonce;
     result.error = (char *)error;
     request.result = &result;
-    return send_request(sub, &request, false, now);
+    return subscription_send(sub, &request, now);
 }
 
 static void refuse(struct subscription *sub, const char *error, struct now now)
@@ -303,7 +250,7 @@ static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *res
                     struct err *err)
 {
     struct pa_expectation expected = {.version_in_force = sub->version,
-                                      .accepts_older = sub->accepts_older,
+                                      .accepts_older = sub->config.accepts_older,
                                       .has_base = sub->has_base,
                                       .has_request = sub->csr.key != NULL};
     struct subscription_try *next = &sub->next;
@@ -325,8 +272,8 @@ static bool prepare(struct subscription *sub, Tabard__V1__SubscribeResponse *res
         return true;
     }
     return response->certificate == NULL ||
-           pa_certificate_take(&next->issued, response->certificate, sub->csr.key, expected_id(sub),
-                               err);
+           pa_certificate_take(&next->issued, response->certificate, sub->csr.key,
+                               subscription_expected_id(sub), err);
 }
 
 void subscription_response(struct subscription *sub, const uint8_t *bytes, size_t len,
@@ -346,7 +293,7 @@ void subscription_response(struct subscription *sub, const uint8_t *bytes, size_
         snprintf(text, sizeof text, "a response that can't be answered: ");
         size_t at = strlen(text);
         err_text(&err, text + at, sizeof text - at);
-        give_up(sub, text, now);
+        subscription_give_up(sub, text, now);
         return;
     }
     sub->next = (struct subscription_try){.is_set = true, .nonce = must_strdup(response->nonce)};
@@ -425,19 +372,19 @@ void subscription_tick(struct subscription *sub, struct now now)
     expire(sub, now);
     if (!sub->is_open) {
         if (now.ms >= sub->retry_at_ms) {
-            connect(sub, now);
+            subscription_connect(sub, now);
         }
         return;
     }
     const char *why = overdue(sub, now);
     if (why != NULL) {
-        give_up(sub, why, now);
+        subscription_give_up(sub, why, now);
         return;
     }
     if (sub->has_response && !sub->next.is_set && sub->csr.key == NULL &&
-        now.ms >= sub->csr.ask_at_ms && pa_csr_is_due(&sub->csr, &sub->issued, now)) {
-        Tabard__V1__SubscribeRequest request = TABARD__V1__SUBSCRIBE_REQUEST__INIT;
-        send_request(sub, &request, true, now);
+        now.ms >= sub->csr.ask_at_ms && !sub->config.keeps_identity &&
+        pa_csr_is_due(&sub->csr, &sub->issued, now)) {
+        subscription_renew(sub, now);
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/sources/policy_agent/pa_csr.h"
+#include "control/agent/sources/subscription/pa_csr.h"
 
 #include <openssl/evp.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/sources/policy_agent/pa_certificate.h"
+#include "control/agent/sources/subscription/pa_certificate.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>

@@ -16,8 +16,8 @@
 
 #include "base/err.h"
 #include "base/now.h"
-#include "control/agent/sources/policy_agent/pa_certificate.h"
-#include "control/agent/sources/policy_agent/pa_csr.h"
+#include "control/agent/sources/subscription/pa_certificate.h"
+#include "control/agent/sources/subscription/pa_csr.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 // A stream is given up so long after
@@ -39,6 +39,10 @@ struct subscription_hooks {
     void (*close)(void *ctx); // ends the stream; subscription_ended is not called
     bool (*send)(void *ctx, const Tabard__V1__SubscribeRequest *request, struct err *err);
     void (*fill_node)(void *ctx, Tabard__V1__Node *out); // texts borrowed until the next call
+    // Reads the service account's token anew, for token_free. NULL is an error, which it sets; ""
+    // says that there is none to be sent.
+    char *(*token_read)(void *ctx, struct err *err);
+    void (*token_free)(void *ctx, char *token); // wipes it; NULL is allowed
     // Says whether the sidecar has a certificate of its own, beside what the stream brings.
     bool (*has_identity)(void *ctx);
     // Offers what a response brings; subscription_settled says later what became of it. false sets
@@ -63,11 +67,17 @@ struct subscription_try {
     char *certificate_error; // owned; NULL: none in it
 };
 
+// What the operator says of it. The text must outlive the subscription, or the next one.
+struct subscription_config {
+    const char *spiffe_id;  // to ask for; may be empty
+    bool accepts_older;     // than the version in force
+    bool shows_certificate; // over TLS; else each stream begins with a certificate_request
+    bool keeps_identity;    // asks for no certificate
+};
+
 struct subscription {
     struct subscription_hooks hooks;
-    const char *spiffe_id; // wanted; borrowed, may be empty
-    bool accepts_older;
-    bool shows_certificate; // over TLS; else each stream begins with a certificate_request
+    struct subscription_config config;
     bool is_started;
 
     struct part *state;       // counted; a State: the last that was accepted; NULL: none
@@ -99,8 +109,7 @@ void subscription_cleanup(struct subscription *sub);
 
 // subscription_configure says which id to ask for and how; subscription_restore hands over the
 // state from the disk, before the start.
-void subscription_configure(struct subscription *sub, const char *spiffe_id, bool accepts_older,
-                            bool shows_certificate);
+void subscription_configure(struct subscription *sub, const struct subscription_config *config);
 void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,
                           int64_t confirmed_unix_s);
 
