@@ -1,0 +1,3 @@
+module tabard.dev/tests/kubernetes/app
+
+go 1.26.0

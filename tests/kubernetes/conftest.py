@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What wants a cluster is marked `cluster`. One cluster serves a whole run; it is started for the run and ended after it, unless
+TABARD_CLUSTER names the folder of one that runs, or KUBECONFIG the cluster of somebody."""
+import os
+import re
+import secrets
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
+
+import programs  # noqa: E402
+from cluster import Cluster  # noqa: E402
+from kube import ExistingCluster, Kube, Refused, chosen_cluster  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--yes", action="store_true", help="Tabard may be installed in the cluster that KUBECONFIG names")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cluster: needs a Kubernetes cluster")
+
+
+@pytest.fixture(scope="session")
+def cluster(request):
+    """The cluster, ready."""
+    try:
+        chosen = chosen_cluster(yes=request.config.getoption("--yes"))
+    except Refused as refusal:
+        pytest.fail(str(refusal))
+    if isinstance(chosen, ExistingCluster):
+        yield chosen
+        return
+    reason = programs.why_not()
+    if reason:
+        pytest.skip(reason)
+    programs.build()
+    kept = bool(os.environ.get("TABARD_CLUSTER"))
+    if not kept:
+        chosen.stop()  # what a run that was killed may have left
+        chosen = Cluster(chosen.folder)
+    chosen.start()
+    yield chosen
+    if not kept:
+        chosen.stop()
+
+
+@pytest.fixture
+def own_cluster(cluster):
+    """The cluster, for a test that restarts its parts: one that somebody owns is left alone."""
+    if isinstance(cluster, ExistingCluster):
+        pytest.skip("the cluster that KUBECONFIG names is not restarted")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def kube(cluster):
+    return Kube(cluster)
+
+
+@pytest.fixture
+def namespace(kube, request):
+    """A namespace for one test, which ends with it; its name comes no second time."""
+    name = f"{re.sub('[^a-z0-9]+', '-', request.node.name.lower())[:40]}-{secrets.token_hex(3)}"
+    yield kube.make_namespace(name)
+    kube("delete", "namespace", name, "--wait=false", "--ignore-not-found")
