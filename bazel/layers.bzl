@@ -145,7 +145,7 @@ HEADERS = {
     "nghttp2/nghttp2.h": ["net/http2"],
     "microhttpd.h": ["control/host/http_impl"],
     "libmnl/libmnl.h": ["net/rtnl"],
-    "nftables/libnftables.h": ["control/ctl/intercept"],
+    "nftables/libnftables.h": ["control/ctl/nft"],
     "yaml.h": ["base/pb/pb_text"],
     "jansson.h": ["control/kube/..."],
 }

@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <errno.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/netlink.h>
-#include <nftables/libnftables.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
 
 #include "base/flags.h"
-#include "base/must.h"
 #include "control/ctl/ctl.h"
 #include "control/ctl/host.h"
+#include "control/ctl/nft.h"
 #include "control/ctl/routes.h"
 #include "control/ctl/ruleset.h"
+#include "control/ctl/verify.h"
 #include "proto/contract.h"
 
 const char ctl_intercept_usage[] =
-    "usage: tabardctl intercept print|up|down [flags]\n"
+    "usage: tabardctl intercept print|up|down|verify [flags]\n"
     "\n"
     "Redirects the TCP traffic of this network namespace, IPv4 and IPv6, to its sidecar: what "
     "comes\n"
@@ -28,9 +21,11 @@ const char ctl_intercept_usage[] =
     "and\n"
     "the routes of the addresses from which the sidecar calls the service (protocol 133). print "
     "shows\n"
-    "both and touches nothing; up loads them, whatever was there before; down removes them. "
-    "Loopback\n"
-    "and the proxy's own traffic are left alone; calls to IPv6 link-local addresses are refused.\n"
+    "both and touches nothing; up loads them, whatever was there before; down removes them; verify "
+    "shows\n"
+    "that the kernel has the rules of these flags, and that calls are redirected. Loopback and the "
+    "proxy's\n"
+    "own traffic are left alone; calls to IPv6 link-local addresses are refused.\n"
     "\n"
     "  --outbound-port N              where the sidecar takes what goes out "
     "(" CONTRACT_OUTBOUND_PORT_TEXT ")\n"
@@ -50,6 +45,7 @@ const char ctl_intercept_usage[] =
     "  --exclude-inbound-interfaces LIST  what comes in by them reaches the service directly\n"
     "  --service-sources LIST         addresses of settings.service_source, to make them this "
     "host's\n"
+    "  --verify                       up: verifies afterwards\n"
     "  --caller-addresses             for its mode CALLER: brings answers to callers' addresses "
     "back\n"
     "\n"
@@ -92,90 +88,6 @@ static bool add_addresses(void *list, const char *value, struct err *err)
     return ruleset_add_addresses(list, value, err);
 }
 
-// Asks nf_tables for its generation, which changes nothing, and returns the errno of the answer.
-static int probe(int fd)
-{
-    struct {
-        struct nlmsghdr header;
-        struct nfgenmsg message;
-    } request = {
-        .header = {.nlmsg_len = sizeof request,
-                   .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
-                   .nlmsg_flags = NLM_F_REQUEST},
-        .message = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0},
-    };
-    union {
-        struct nlmsghdr header;
-        char bytes[4096];
-    } answer;
-    if (send(fd, &request, sizeof request, 0) < 0) {
-        return errno;
-    }
-    ssize_t len = recv(fd, &answer, sizeof answer, 0);
-    if (len < (ssize_t)sizeof answer.header) {
-        return len < 0 ? errno : EPROTO;
-    }
-    if (answer.header.nlmsg_type != NLMSG_ERROR) {
-        return 0;
-    }
-    const struct nlmsgerr *error = NLMSG_DATA(&answer.header);
-    return len >= (ssize_t)NLMSG_LENGTH(sizeof *error) ? -error->error : EPROTO;
-}
-
-// Checks first what libnftables doesn't report: without the capability or without nf_tables it
-// writes to standard error or ends the process.
-static bool check_nf_tables(struct err *err)
-{
-    static const struct timeval patience = {.tv_sec = 5};
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-    if (fd < 0) {
-        return err_set(err, "this kernel has no nf_tables (netlink: %s)", strerror(errno));
-    }
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    int error = probe(fd);
-    close(fd);
-    if (error == EPERM) {
-        return err_set(err, "needs CAP_NET_ADMIN in this network namespace: %s", strerror(error));
-    }
-    return error == 0 || err_set(err, "this kernel has no nf_tables (%s)", strerror(error));
-}
-
-// The first line of what libnftables said, without its "Error: ".
-static const char *first_line(const char *said, char *buf, size_t buf_len)
-{
-    const char *at = strstr(said, "Error: ");
-    at = at == NULL ? said : at + strlen("Error: ");
-    snprintf(buf, buf_len, "%.*s", (int)strcspn(at, "\n"), at);
-    return buf;
-}
-
-static bool fail_nft(const char *said, struct err *err)
-{
-    char line[256];
-    first_line(said, line, sizeof line);
-    if (strstr(said, strerror(EOPNOTSUPP)) != NULL ||
-        strstr(said, strerror(EAFNOSUPPORT)) != NULL || strstr(said, strerror(ENOENT)) != NULL) {
-        return err_set(err,
-                       "this kernel lacks a part of nf_tables' NAT for IPv4 and IPv6 (nf_tables, "
-                       "nft_chain_nat, nft_redir, nft_ct): %s",
-                       line);
-    }
-    return err_set(err, "nftables: %s", line[0] == '\0' ? "refused without saying why" : line);
-}
-
-static bool load(const char *text, struct err *err)
-{
-    struct nft_ctx *nft = must_have(nft_ctx_new(NFT_CTX_DEFAULT));
-    bool is_buffered = nft_ctx_buffer_output(nft) == 0 && nft_ctx_buffer_error(nft) == 0;
-    must_have(is_buffered ? nft : NULL);
-    bool good = true;
-    if (nft_run_cmd_from_buffer(nft, text) != 0) {
-        good = fail_nft(nft_ctx_get_error_buffer(nft), err);
-    }
-    nft_ctx_free(nft);
-    return good;
-}
-
 // Reads this host and makes the routes that the ruleset wants, or removes all with is_down.
 static bool change_routes(bool is_down, const struct ruleset *ruleset, struct err *err)
 {
@@ -195,21 +107,30 @@ static bool change_routes(bool is_down, const struct ruleset *ruleset, struct er
 
 static bool up(const struct ruleset *ruleset, const char *text, struct err *err)
 {
-    return check_nf_tables(err) && change_routes(false, ruleset, err) && load(text, err);
+    return nft_check(err) && change_routes(false, ruleset, err) && nft_load(text, err);
 }
 
 static bool down(const char *text, struct err *err)
 {
-    return check_nf_tables(err) && load(text, err) && change_routes(true, NULL, err);
+    return nft_check(err) && nft_load(text, err) && change_routes(true, NULL, err);
 }
 
-static int run(const char *action, const struct ruleset *ruleset)
+// What was asked for.
+struct asked {
+    const char *action;
+    bool verifies; // after up
+};
+
+static int run(const struct asked *asked, const struct ruleset *ruleset)
 {
     struct err err = {{0}, {0}};
+    const char *action = asked->action;
     bool is_print = strcmp(action, "print") == 0;
     bool is_down = strcmp(action, "down") == 0;
-    if (!is_print && !is_down && strcmp(action, "up") != 0) {
-        err_set(&err, "intercept: \"%s\" is none of print, up, down", action);
+    bool is_up = strcmp(action, "up") == 0;
+    bool is_verify = strcmp(action, "verify") == 0;
+    if (!is_print && !is_down && !is_up && !is_verify) {
+        err_set(&err, "intercept: \"%s\" is none of print, up, down, verify", action);
         return ctl_fail(CTL_USAGE, &err);
     }
     char *text = is_down ? ruleset_down() : ruleset_up(ruleset);
@@ -217,17 +138,24 @@ static int run(const char *action, const struct ruleset *ruleset)
     if (is_print) {
         printf("%s", text);
         routes_print(stdout, ruleset);
-    } else {
-        good = (is_down ? down(text, &err) : up(ruleset, text, &err)) ||
-               err_prefix(&err, "intercept %s", action);
+    } else if (is_down) {
+        good = down(text, &err);
+    } else if (is_up) {
+        good = up(ruleset, text, &err);
     }
     free(text);
+    if (!good) {
+        err_prefix(&err, "intercept %s", action);
+    } else if (is_verify || (is_up && asked->verifies)) {
+        good = verify(ruleset, &err) || err_prefix(&err, "intercept verify");
+    }
     return good ? CTL_OK : ctl_fail(CTL_FAILED, &err);
 }
 
 int ctl_intercept(int argc, char **argv)
 {
     static struct ruleset ruleset; // large for a stack
+    struct asked asked = {0};
     ruleset_init(&ruleset);
     const struct flag flags[] = {
         {.name = "outbound-port", .set = set_port, .ctx = &ruleset.outbound_port},
@@ -253,20 +181,20 @@ int ctl_intercept(int argc, char **argv)
          .set = add_interfaces,
          .ctx = &ruleset.exclude_inbound_interfaces},
         {.name = "service-sources", .set = add_addresses, .ctx = &ruleset.service_sources},
+        {.name = "verify", .out_given = &asked.verifies},
         {.name = "caller-addresses", .out_given = &ruleset.has_caller_addresses},
     };
-    const char *action = NULL;
     size_t num_operands = 0;
     struct err err = {{0}, {0}};
-    if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, &action, 1, &num_operands,
-                     &err) ||
+    if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, &asked.action, 1,
+                     &num_operands, &err) ||
         !ruleset_check(&ruleset, &err)) {
         err_prefix(&err, "intercept");
         return ctl_fail(CTL_USAGE, &err);
     }
     if (num_operands == 0) {
-        err_set(&err, "intercept: one of print, up, down is missing");
+        err_set(&err, "intercept: one of print, up, down, verify is missing");
         return ctl_fail(CTL_USAGE, &err);
     }
-    return run(action, &ruleset);
+    return run(&asked, &ruleset);
 }

@@ -410,20 +410,30 @@ static void put_chains(FILE *out, const struct ruleset *ruleset)
     put_outbound(out, ruleset);
 }
 
-char *ruleset_up(const struct ruleset *ruleset)
+// The table is added, so that there is one to delete; deleted, so that nothing of an older one
+// stays; and added. nftables does all of one batch or nothing.
+static char *put_table(const struct ruleset *ruleset, const char *table, const char *flags)
 {
     char *text = NULL;
     size_t len = 0;
     FILE *out = must_have(open_memstream(&text, &len));
-    // The table is added, so that there is one to delete; deleted, so that nothing of an older one
-    // stays; and added. nftables does all of one batch or nothing.
-    fprintf(out, "table inet tabard\ndelete table inet tabard\ntable inet tabard {\n");
+    fprintf(out, "table %s\ndelete table %s\ntable %s {\n%s", table, table, table, flags);
     put_chains(out, ruleset);
     fprintf(out, "}\n");
     return must_have(fclose(out) == 0 ? text : NULL);
 }
 
+char *ruleset_up(const struct ruleset *ruleset)
+{
+    return put_table(ruleset, RULESET_TABLE, "");
+}
+
+char *ruleset_expected(const struct ruleset *ruleset)
+{
+    return put_table(ruleset, RULESET_EXPECTED_TABLE, "  " RULESET_DORMANT "\n");
+}
+
 char *ruleset_down(void)
 {
-    return must_strdup("table inet tabard\ndelete table inet tabard\n");
+    return must_strdup("table " RULESET_TABLE "\ndelete table " RULESET_TABLE "\n");
 }

@@ -14,6 +14,10 @@
 #include "base/addr.h"
 #include "base/err.h"
 
+#define RULESET_TABLE          "inet tabard"
+#define RULESET_EXPECTED_TABLE "inet tabard_expected"
+#define RULESET_DORMANT        "flags dormant"
+
 #define RULESET_ZONE 1337 // the conntrack zone of exempt users
 
 #define RULESET_RANGES_MAX 1024 // of one list
@@ -78,9 +82,16 @@ bool ruleset_check(const struct ruleset *ruleset, struct err *err);
 // ruleset_excludes_interface says whether what comes in by this interface is left alone.
 bool ruleset_excludes_interface(const struct ruleset *ruleset, const char *name);
 
+// ruleset_exempts_user says whether a user's calls are left alone, and ruleset_catches_outbound
+// whether others' calls to an address that isn't loopback are redirected.
+bool ruleset_exempts_user(const struct ruleset *ruleset, uint32_t uid);
+bool ruleset_catches_outbound(const struct ruleset *ruleset, const struct addr *to);
+
 // ruleset_up returns the batch that makes the table, in place of one that is there; ruleset_down
-// the one that deletes it. Both are malloc'd.
+// the one that deletes it. ruleset_expected makes a table of the same chains and another name that
+// does nothing, to be compared with what the kernel has. All are malloc'd.
 char *ruleset_up(const struct ruleset *ruleset);
+char *ruleset_expected(const struct ruleset *ruleset);
 char *ruleset_down(void);
 
 #endif

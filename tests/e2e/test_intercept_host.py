@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `tabardctl intercept` asks of a host and leaves on it. Root only."""
 import contextlib
+import socket
 import uuid
 
 import pytest
 
 import netns
-from mesh import run
+from mesh import PROGRAMS, run
 from netns import Namespace, ip
 
 
@@ -144,3 +145,83 @@ def test_a_wrong_list_is_named(host, flags, why):
     assert done.returncode == 2 and why in done.stderr
     with contextlib.suppress(ValueError):
         assert leftovers(host) == ("", [], [])
+
+def verify(host, *flags, as_user=()):
+    return host.run(*as_user, PROGRAMS["tabardctl"], "intercept", "verify", *flags, check=False)
+
+
+ROUTES = ["route add default via 10.1.2.1", "route add default via fd00::1"]
+CAUGHT = ("the rules in the kernel are those of these flags\n"
+          "IPv4: a call to 192.0.2.1:1 came to port 15001\n"
+          "IPv6: a call to [2001:db8::1]:1 came to port 15001\n")
+
+
+def test_verify_shows_that_the_rules_hold_and_that_calls_of_both_families_are_redirected(host):
+    prepare(host, *wire("eth0"), *BOTH, *ROUTES)
+    done = up(host, "--verify")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", CAUGHT)
+    assert "tabard_expected" not in leftovers(host)[0]
+    flags = ["--exclude-outbound-ports", "1-2000", "--include-outbound-cidrs", "10.9.0.0/16", "--exclude-inbound-ports", "22"]
+    done = up(host, "--verify", *flags)
+    assert done.stdout.splitlines()[1:] == ["IPv4: no call is to be redirected", "IPv6: no call is to be redirected"], done.stderr
+    flags = ["--include-outbound-ports", "8443", "--include-outbound-cidrs", "10.9.0.0/16"]
+    done = up(host, "--verify", *flags)
+    assert done.stdout.splitlines()[1:] == ["IPv4: a call to 10.9.0.1:8443 came to port 15001", "IPv6: no call is to be redirected"], done.stderr
+
+
+def test_verify_is_content_where_a_family_leads_nowhere(host):
+    prepare(host, *wire("eth0"), BOTH[0])
+    done = up(host, "--verify")
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (0, ["IPv4: no route leads out", "IPv6: this host has no address"])
+
+
+def test_verify_takes_the_sidecar_s_own_answer(host):
+    prepare(host, *wire("eth0"), *BOTH, *ROUTES)
+    up(host)
+    with host.entered(), socket.create_server(("127.0.0.1", 15001)), socket.create_server(("::1", 15001), family=socket.AF_INET6):
+        done = verify(host)
+    assert (done.returncode, done.stdout) == (0, CAUGHT), done.stderr
+
+
+BROKEN = {
+    "no table": ("delete table inet tabard", "there is no table inet tabard"),
+    "a rule is missing": ("flush chain inet tabard outbound", 'where "jump left_alone" is expected'),
+    "a rule more": ("insert rule inet tabard left_alone tcp dport 25 accept", 'it has "tcp dport 25 accept", where "meta l4proto != tcp accept"'),
+    "a chain more": ("add chain inet tabard z", "the rules in the kernel are not those of these flags"),
+    "another port": ("flush chain inet tabard outbound; add rule inet tabard outbound jump left_alone; "
+                     "add rule inet tabard outbound meta l4proto tcp counter redirect to :15002", 'counter redirect to :15002", where'),
+    "somebody else's redirection comes first": (
+        "add table inet other; add chain inet other out { type nat hook output priority -150; }; "
+        "add rule inet other out meta l4proto tcp redirect to :9", "a call to 192.0.2.1:1 was not redirected: Connection refused"),
+    "somebody else drops it": (
+        "add table inet other; add chain inet other out { type filter hook output priority 0; }; "
+        "add rule inet other out meta l4proto tcp ip6 daddr ::1 drop", "a call to [2001:db8::1]:1 was not redirected: Connection timed out"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_verify_fails_with_the_reason_where_interception_does_not_hold(host, case):
+    commands, why = BROKEN[case]
+    prepare(host, *wire("eth0"), *BOTH, *ROUTES)
+    up(host)
+    host.run("nft", commands)
+    done = verify(host)
+    assert done.returncode == 1 and why in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "tabard_expected" not in leftovers(host)[0]
+
+
+def test_verify_fails_with_other_flags_than_those_in_force_and_as_a_user_who_is_exempt(host):
+    prepare(host, *wire("eth0"), *BOTH, *ROUTES)
+    up(host)
+    assert "the rules in the kernel are not those of these flags" in verify(host, "--exclude-inbound-ports", "22").stderr
+    done = verify(host, as_user=["setpriv", "--reuid", "1337", "--clear-groups"])
+    assert done.returncode == 1 and "calls of user 1337 are not redirected: run this as another user" in done.stderr
+
+
+def test_up_and_verify_leave_the_rules_in_place_where_they_do_not_hold(host):
+    """So that a program which starts all the same gets nowhere, rather than out."""
+    prepare(host, *wire("eth0"), *BOTH, *ROUTES)
+    host.run("nft", BROKEN["somebody else's redirection comes first"][0])
+    done = up(host, "--verify")
+    assert done.returncode == 1 and "intercept verify: a call to 192.0.2.1:1 was not redirected" in done.stderr
+    assert "table inet tabard " in leftovers(host)[0]
