@@ -10,6 +10,7 @@
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
 #include "proto/contract.h"
+#include "proxy/inspect_result.h"
 #include "proxy/link/link.h"
 #include "proxy/trust/trust.h"
 #include "proxy/worker.h"
@@ -18,6 +19,7 @@
 struct inspection {
     uint64_t id;
     uint32_t num_connections_max;
+    bool wants_denials;
 };
 
 struct plane {
@@ -161,76 +163,12 @@ static void finish_publishing(struct plane *plane)
     }
 }
 
-static void add_limits(Tabard__V1__InspectResult *result, const struct plane *plane)
+// Answers with the figures, and with what the workers reported if they were asked.
+static void answer_inspect(struct plane *plane, uint64_t id, bool has_reports)
 {
-    const struct room *room = &plane->workers[0].env.room;
-    struct limits fit = *route_limits(plane->current->snapshot->routes);
-    room_fit(&fit, room);
-    Tabard__V1__LimitsInForce *limits = must_alloc(1, sizeof *limits);
-    tabard__v1__limits_in_force__init(limits);
-    limits->connections = fit.connections;
-    limits->identity_connections =
-        fit.identity_connections < fit.connections ? fit.identity_connections : fit.connections;
-    limits->hellos = fit.hellos;
-    limits->handshakes = fit.handshakes;
-    limits->buffer_bytes = fit.buffer_bytes;
-    limits->memory_bytes = room->memory_bytes == UINT64_MAX ? 0 : room->memory_bytes;
-    limits->descriptors = room->descriptors;
-    result->limits = limits;
-}
-
-static void add_listeners(Tabard__V1__InspectResult *result, const struct listen_plan *plan)
-{
-    result->listeners = must_alloc(plan->num, sizeof *result->listeners);
-    for (size_t i = 0; i < plan->num; i++) {
-        const struct listen_socket *sock = &plan->sockets[i];
-        Tabard__V1__Listener *listener = must_alloc(1, sizeof *listener);
-        char buf[ADDR_TEXT_MAX];
-        tabard__v1__listener__init(listener);
-        listener->kind = must_strdup(listen_kind_text(sock->spec.kind));
-        listener->configured = must_strdup(addr_text(&sock->configured, buf));
-        listener->address = must_strdup(addr_text(&sock->bound, buf));
-        result->listeners[result->n_listeners++] = listener;
-    }
-}
-
-// Moves the workers' answers into one list.
-static void add_connections(Tabard__V1__InspectResult *result, struct plane *plane)
-{
-    size_t num = 0;
-    for (unsigned i = 0; i < plane->num_workers; i++) {
-        num += plane->reports[i].num;
-    }
-    result->connections = must_alloc(num, sizeof *result->connections);
-    for (unsigned i = 0; i < plane->num_workers; i++) {
-        struct worker_report *report = &plane->reports[i];
-        for (size_t k = 0; k < report->num; k++) {
-            result->connections[result->n_connections++] = report->connections[k];
-        }
-        free(report->connections);
-        *report = (struct worker_report){0};
-    }
-}
-
-// Answers with the figures, and with the workers' connections if they were asked for them.
-static void answer_inspect(struct plane *plane, uint64_t id, bool has_connections)
-{
-    Tabard__V1__InspectResult *result = must_alloc(1, sizeof *result);
-    struct stats *sets[CONTRACT_WORKERS_MAX];
-    tabard__v1__inspect_result__init(result);
+    Tabard__V1__InspectResult *result = inspect_result_new(
+        plane->workers, plane->num_workers, plane->current, has_reports ? plane->reports : NULL);
     result->id = id;
-    for (unsigned i = 0; i < plane->num_workers; i++) {
-        sets[i] = &plane->workers[i].env.stats;
-    }
-    stats_report(result, sets, plane->num_workers);
-    if (plane->current != NULL) {
-        result->generation = plane->current->snapshot->generation;
-        add_listeners(result, &plane->current->plan);
-        add_limits(result, plane);
-    }
-    if (has_connections) {
-        add_connections(result, plane);
-    }
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
     message.inspect_result = result;
@@ -238,13 +176,16 @@ static void answer_inspect(struct plane *plane, uint64_t id, bool has_connection
     tabard__v1__inspect_result__free_unpacked(result, NULL);
 }
 
-// Asks the workers for the connections that the first inspection wants.
+// Asks the workers for what the first inspection wants.
 static void begin_inspect(struct plane *plane)
 {
+    const struct inspection *inspection = &plane->inspects[0];
+    size_t max = inspection->num_connections_max;
     plane->is_inspecting = true;
     for (unsigned i = 0; i < plane->num_workers; i++) {
-        plane->reports[i] = (struct worker_report){
-            .num_connections_max = plane->inspects[0].num_connections_max / plane->num_workers + 1};
+        plane->reports[i] = (struct worker_report){.num_connections_max =
+                                                       max > 0 ? max / plane->num_workers + 1 : 0,
+                                                   .wants_denials = inspection->wants_denials};
         if (!atomic_load(&plane->workers[i].is_done)) {
             worker_inspect(&plane->workers[i], &plane->reports[i]);
         }
@@ -288,7 +229,7 @@ static void finish_inspect(struct plane *plane)
 
 static void take_inspect(struct plane *plane, const Tabard__V1__Inspect *inspect)
 {
-    if (inspect->num_connections_max == 0) {
+    if (inspect->num_connections_max == 0 && !inspect->wants_denials) {
         answer_inspect(plane, inspect->id, false);
         return;
     }
@@ -296,7 +237,9 @@ static void take_inspect(struct plane *plane, const Tabard__V1__Inspect *inspect
         inspect_remove(plane, 1); // the agent waits for no more, and has given up on this one
     }
     plane->inspects[plane->num_inspects++] =
-        (struct inspection){.id = inspect->id, .num_connections_max = inspect->num_connections_max};
+        (struct inspection){.id = inspect->id,
+                            .num_connections_max = inspect->num_connections_max,
+                            .wants_denials = inspect->wants_denials};
     if (!plane->is_inspecting) {
         begin_inspect(plane);
     }

@@ -33,6 +33,8 @@ static void limit(struct conn_env *env, const struct limits *whole, unsigned num
     limits->identity_connections = share(limits->identity_connections, num_workers);
     limits->hellos = share(limits->hellos, num_workers);
     limits->handshakes = share(limits->handshakes, num_workers);
+    limits->denials = share(limits->denials, num_workers);
+    denials_limit(&env->denials, limits->denials);
     queue_limit(env);
 }
 
@@ -86,6 +88,7 @@ static Tabard__V1__Connection *conn_describe(const struct conn *conn)
         out->deciding_case = TABARD__V1__CONNECTION__DECIDING_RULE;
         out->rule = (uint32_t)conn->rule;
     }
+    out->would = must_strdup(conn->would != REASON_NONE ? reason_text(conn->would) : "");
     out->generation = conn->env->snapshot->generation;
     out->bytes_up = conn->up.num_bytes;
     out->bytes_down = conn->down.num_bytes;
@@ -100,6 +103,11 @@ static void answer_report(struct worker *worker, struct worker_report *report)
     for (const struct conn *conn = worker->env.conns; conn != NULL && report->num < max;
          conn = conn->next) {
         report->connections[report->num++] = conn_describe(conn);
+    }
+    if (report->wants_denials) {
+        const struct denials *denials = &worker->env.denials;
+        report->denials = must_alloc(denials->num, sizeof *report->denials);
+        denials_report(denials, report->denials, &report->num_denials);
     }
     atomic_store(&worker->answer, report);
 }

@@ -19,12 +19,15 @@
 #include "proxy/link/link.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
-// A question about a worker's connections: the main thread says how many it wants, and the worker
-// fills in the rest.
+// A question about a worker's connections: the main thread says what it wants, and the worker
+// fills in the rest, which the main thread owns then.
 struct worker_report {
     size_t num_connections_max;
-    Tabard__V1__Connection **connections; // owned by the main thread; NULL until answered
+    bool wants_denials;
+    Tabard__V1__Connection **connections; // NULL until answered
     size_t num;
+    Tabard__V1__Denial **denials; // NULL until answered, or not wanted
+    size_t num_denials;
 };
 
 struct worker {

@@ -218,6 +218,7 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .boringssl_api = BORINGSSL_API_VERSION,
                                  .generation = rollout_generation(rollout),
                                  .applied_unix_ms = rollout->applied_unix_ms,
+                                 .is_observing = what->is_observing,
                                  .spiffe_id = what->spiffe_id,
                                  .not_after_unix = what->not_after,
                                  .crls = what->crls,
@@ -236,13 +237,12 @@ static void on_fill(void *ctx, struct report_facts *out)
     }
 }
 
-static bool on_inspect(void *ctx, uint32_t num_connections_max,
+static bool on_inspect(void *ctx, const Tabard__V1__Inspect *wanted,
                        proxy_link_on_inspected *on_inspected, void *inspected_ctx)
 {
     struct agent *agent = ctx;
     return agent->supervise.link != NULL &&
-           proxy_link_inspect(agent->supervise.link, num_connections_max, on_inspected,
-                              inspected_ctx, NULL);
+           proxy_link_inspect(agent->supervise.link, wanted, on_inspected, inspected_ctx, NULL);
 }
 
 static void on_tick(uv_timer_t *timer)

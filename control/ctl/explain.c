@@ -21,8 +21,10 @@ const char ctl_explain_usage[] =
     "Says what a sidecar with this configuration would do: with a caller who proves SPIFFE-ID (or\n"
     "none), comes from IP and wants the service's port N; or with a call of the service to "
     "IP:PORT.\n"
-    "Policies and routes are decided by the same code as in the sidecar; no key is read.\n"
-    "Exit status: 0 allowed, 3 denied, 1 when the configuration is bad, 2 for a wrong flag.\n";
+    "Policies and routes are decided by the same code as in the sidecar; no key is read. What\n"
+    "enforcement ENFORCE denies is said first, then what OBSERVE makes of it.\n"
+    "Exit status: 0 allowed or served, 3 denied, 1 when the configuration is bad, 2 for a wrong "
+    "flag.\n";
 
 struct question {
     const char *config_path; // borrowed, as all of these
@@ -42,6 +44,8 @@ struct rules {
     Tabard__V1__MeshConfig *config; // owned
     struct policy_index *policies;  // owned
     struct route_index *routes;     // owned
+    struct route_index *observed;   // owned: as routes, where enforcement is OBSERVE
+    bool is_observing;              // so it is in the file
 };
 
 static void rules_cleanup(struct rules *rules)
@@ -49,6 +53,7 @@ static void rules_cleanup(struct rules *rules)
     tabard__v1__mesh_config__free_unpacked(rules->config, NULL);
     policy_index_free(rules->policies);
     route_index_free(rules->routes);
+    route_index_free(rules->observed);
 }
 
 // Refuses a mesh.yaml whose policies and destinations come from another source.
@@ -63,6 +68,22 @@ static bool check_whole(const Tabard__V1__MeshConfig *config, struct err *err)
         }
     }
     return true;
+}
+
+// Indexes the routes once for each enforcement.
+static bool index_routes(struct rules *rules, Tabard__V1__Snapshot *snapshot, struct err *err)
+{
+    Tabard__V1__Settings settings = TABARD__V1__SETTINGS__INIT;
+    if (snapshot->settings != NULL) {
+        settings = *snapshot->settings;
+    }
+    rules->is_observing = settings.enforcement == TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE;
+    snapshot->settings = &settings;
+    settings.enforcement = TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCE;
+    rules->routes = route_index_new(snapshot, err);
+    settings.enforcement = TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE;
+    rules->observed = rules->routes == NULL ? NULL : route_index_new(snapshot, err);
+    return rules->observed != NULL;
 }
 
 // Reads and indexes those parts. Keys and certificates are for `check`.
@@ -87,12 +108,12 @@ static bool rules_open(struct rules *rules, const char *path, struct err *err)
     if (check_whole(config, err)) {
         rules->policies = policy_index_new(snapshot.policies, snapshot.n_policies, err);
     }
-    rules->routes = rules->policies == NULL ? NULL : route_index_new(&snapshot, err);
-    if (rules->routes == NULL) {
+    bool ok = rules->policies != NULL && index_routes(rules, &snapshot, err);
+    if (!ok) {
         pb_text_marks_locate(marks, path, err);
     }
     pb_text_marks_free(marks);
-    return rules->routes != NULL;
+    return ok;
 }
 
 static void print_audit(void *ctx, const char *policy, int rule, bool would_deny)
@@ -113,24 +134,38 @@ static bool is_trusted(const struct rules *rules, const struct spiffe_id *peer)
     return false;
 }
 
-// Says whether the connection ends in the handshake, before any policy is asked, and prints why.
-static bool ends_in_handshake(const struct rules *rules, const struct question *question,
-                              enum inbound_mode mode)
+// Says why the connection ends in the handshake, before any policy is asked. false: it does not.
+static bool ends_in_handshake(char *why, size_t why_len, const struct rules *rules,
+                              const struct question *question, enum inbound_mode mode)
 {
     if (mode == INBOUND_MTLS && !question->has_peer) {
-        printf("denied: port %u is MTLS, and a caller without a certificate is refused in the "
-               "handshake\n",
-               question->port);
+        snprintf(why, why_len,
+                 "port %u is MTLS, and a caller without a certificate is refused in the handshake",
+                 question->port);
         return true;
     }
     if ((mode == INBOUND_MTLS || mode == INBOUND_PERMISSIVE) && question->has_peer &&
         !is_trusted(rules, &question->peer)) {
-        printf(
-            "denied: there is no trust bundle for the trust domain %.*s, so the handshake fails\n",
-            (int)question->peer.domain_len, question->peer.domain);
+        snprintf(why, why_len,
+                 "there is no trust bundle for the trust domain %.*s, so the handshake fails",
+                 (int)question->peer.domain_len, question->peer.domain);
         return true;
     }
     return false;
+}
+
+// Says what OBSERVE makes of what ENFORCE denies, and returns the exit status.
+static int explain_denial(const struct rules *rules, bool is_served_by_observe)
+{
+    if (!is_served_by_observe) {
+        printf("enforcement OBSERVE denies it, too\n");
+    } else if (rules->is_observing) {
+        printf("served all the same, and counted: settings.enforcement is OBSERVE\n");
+        return CTL_OK;
+    } else {
+        printf("with settings.enforcement OBSERVE it would be served, and counted\n");
+    }
+    return CTL_DENIED;
 }
 
 static int explain_inbound(const struct rules *rules, const struct question *question)
@@ -142,6 +177,7 @@ static int explain_inbound(const struct rules *rules, const struct question *que
         [INBOUND_TLS_PASSTHROUGH] = "TLS_PASSTHROUGH",
     };
     const struct inbound inbound = route_inbound(rules->routes, question->port);
+    const struct inbound observed = route_inbound(rules->observed, question->port);
     bool proves = inbound.mode == INBOUND_MTLS || inbound.mode == INBOUND_PERMISSIVE;
     const struct policy_request request = {
         .peer = question->has_peer && proves ? &question->peer : NULL,
@@ -153,8 +189,11 @@ static int explain_inbound(const struct rules *rules, const struct question *que
                "for none\n",
                question->port, modes[inbound.mode]);
     }
-    if (ends_in_handshake(rules, question, inbound.mode)) {
-        return CTL_DENIED;
+    char why[SPIFFE_TRUST_DOMAIN_LEN_MAX + 128];
+    bool is_served_by_observe = !ends_in_handshake(why, sizeof why, rules, question, observed.mode);
+    if (ends_in_handshake(why, sizeof why, rules, question, inbound.mode)) {
+        printf("denied: %s\n", why);
+        return explain_denial(rules, is_served_by_observe);
     }
     struct policy_decision decision = policy_decide(rules->policies, &request, print_audit, NULL);
     bool is_allowed = decision.verdict == POLICY_ALLOWED;
@@ -164,7 +203,7 @@ static int explain_inbound(const struct rules *rules, const struct question *que
         printf("%s: by policy %s, rule %d\n", is_allowed ? "allowed" : "denied", decision.policy,
                decision.rule);
     }
-    return is_allowed ? CTL_OK : CTL_DENIED;
+    return is_allowed ? CTL_OK : explain_denial(rules, is_served_by_observe);
 }
 
 static int explain_outbound(const struct rules *rules, const struct question *question)
@@ -176,7 +215,7 @@ static int explain_outbound(const struct rules *rules, const struct question *qu
     case ROUTE_DENY:
         printf("denied: no destination lists %s, and settings.unlisted_outbound is not PLAINTEXT\n",
                buf);
-        return CTL_DENIED;
+        return explain_denial(rules, true);
     case ROUTE_PLAINTEXT:
         if (route.name[0] == '\0') {
             printf("allowed: no destination lists %s; it goes in plaintext, as "

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tabardctl: the operator's program. The commands are in check.c, explain.c, intercept.c and
-// status.c.
+// tabardctl: the operator's program. The commands are in audit.c, check.c, explain.c,
+// intercept.c and status.c.
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +14,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *usage;
 } commands[] = {
+    {"audit", "lists what would be denied if policy were enforced", ctl_audit, ctl_audit_usage},
     {"check", "checks mesh.yaml and the files it names, as the agent would", ctl_check,
      ctl_check_usage},
     {"explain", "says which policy decides, or where a call would go", ctl_explain,
@@ -57,7 +58,7 @@ static int run(int argc, char **argv)
 {
     struct err err = {{0}, {0}};
     if (argc < 2) {
-        err_set(&err, "a command is missing: check, explain, intercept or status");
+        err_set(&err, "a command is missing: audit, check, explain, intercept or status");
         return ctl_fail(CTL_USAGE, &err);
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -77,7 +78,8 @@ static int run(int argc, char **argv)
         }
         return commands[i].run(argc - 1, argv + 1);
     }
-    err_set(&err, "%s: no such command; there are check, explain, intercept and status", argv[1]);
+    err_set(&err, "%s: no such command; there are audit, check, explain, intercept and status",
+            argv[1]);
     return ctl_fail(CTL_USAGE, &err);
 }
 

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <time.h>
 
 #include "base/flags.h"
 #include "base/pb/pb_text.h"
 #include "control/ctl/ask.h"
 #include "control/ctl/ctl.h"
+#include "control/ctl/when.h"
 #include "proto/contract.h"
 #include "tabard/v1/admin.pb-c.h"
 
@@ -23,30 +25,6 @@ const char ctl_status_usage[] =
     "  --json           the agent's answer as it is\n"
     "\n"
     "Exit status: 0 ready, 1 no agent or not ready, 2 for a wrong flag.\n";
-
-static const char *time_text(int64_t unix_ms, char *buf, size_t buf_len)
-{
-    struct tm utc;
-    time_t seconds = (time_t)(unix_ms / 1000);
-    if (unix_ms == 0 || gmtime_r(&seconds, &utc) == NULL) {
-        return "never";
-    }
-    strftime(buf, buf_len, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return buf;
-}
-
-// "in 3h", "2d ago": one figure is enough to see whether something is wrong.
-static const char *distance_text(int64_t seconds, char *buf, size_t buf_len)
-{
-    int64_t size = seconds < 0 ? -seconds : seconds;
-    int64_t value = size < 120      ? size
-                    : size < 7200   ? size / 60
-                    : size < 172800 ? size / 3600
-                                    : size / 86400;
-    const char *unit = size < 120 ? "s" : size < 7200 ? "min" : size < 172800 ? "h" : "d";
-    snprintf(buf, buf_len, seconds < 0 ? "%" PRId64 "%s ago" : "in %" PRId64 "%s", value, unit);
-    return buf;
-}
 
 static void print_connections(const Tabard__V1__Status *status)
 {
@@ -68,6 +46,9 @@ static void print_connections(const Tabard__V1__Status *status)
         }
         if (conn->deciding_case == TABARD__V1__CONNECTION__DECIDING_RULE) {
             printf("#%u", conn->rule);
+        }
+        if (conn->would[0] != '\0') {
+            printf(" (would be %s)", conn->would);
         }
         printf("\n");
     }
@@ -123,11 +104,15 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
     printf("identity:    %s\n", status->spiffe_id[0] == '\0' ? "none yet" : status->spiffe_id);
     if (status->certificate_not_after_unix != 0) {
         printf("certificate: ends %s (%s)\n",
-               time_text(status->certificate_not_after_unix * 1000, when, sizeof when),
-               distance_text(status->certificate_not_after_unix - now, distance, sizeof distance));
+               when_date(status->certificate_not_after_unix * 1000, when, sizeof when),
+               when_distance(status->certificate_not_after_unix - now, distance, sizeof distance));
     }
     printf("snapshot:    generation %" PRIu64 ", in force since %s\n", status->generation,
-           time_text(status->applied_unix_ms, when, sizeof when));
+           when_date(status->applied_unix_ms, when, sizeof when));
+    if (status->enforcement == TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE) {
+        printf(
+            "enforcement: OBSERVE: what policy denies is served and counted (tabardctl audit)\n");
+    }
     if (status->limits != NULL) {
         print_limits(status->limits);
     }
@@ -136,7 +121,7 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
     }
     if (status->last_error[0] != '\0') {
         printf("last error:  %s (%s)\n", status->last_error,
-               time_text(status->last_error_unix_ms, when, sizeof when));
+               when_date(status->last_error_unix_ms, when, sizeof when));
     }
     for (size_t i = 0; i < status->n_listeners; i++) {
         const Tabard__V1__Listener *listener = status->listeners[i];

@@ -70,7 +70,7 @@ static void log_end(struct conn *conn, enum step ended_in)
     char dst[ADDR_TEXT_MAX];
     char rule[160] = "-";
     char peer[SPIFFE_ID_LEN_MAX + 32];
-    char detail[544] = "";
+    char detail[576] = "";
     char quoted[480];
     if (conn->policy != NULL && conn->policy[0] != '\0') {
         int len = snprintf(rule, sizeof rule, "%s", conn->policy);
@@ -81,6 +81,10 @@ static void log_end(struct conn *conn, enum step ended_in)
     if (conn->detail != NULL) {
         snprintf(detail, sizeof detail, " detail=%s",
                  log_quote(quoted, sizeof quoted, conn->detail));
+    }
+    if (conn->would != REASON_NONE) {
+        size_t len = strlen(detail);
+        snprintf(detail + len, sizeof detail - len, " would=%s", reason_text(conn->would));
     }
     if (num_passed_over > 0) {
         size_t len = strlen(detail);

@@ -210,6 +210,7 @@ void conn_env_init(struct conn_env *env, uv_loop_t *loop)
     *env = (struct conn_env){.loop = loop};
     signer_init(&env->signer, NULL);
     room_read(&env->room, "/proc/self/cgroup", "/sys/fs/cgroup");
+    denials_init(&env->denials);
     queue_init(env);
 }
 
@@ -219,6 +220,7 @@ void conn_env_cleanup(struct conn_env *env)
     pool_cleanup(&env->pool);
     peers_cleanup(&env->peers);
     host_addrs_cleanup(&env->host_addrs);
+    denials_cleanup(&env->denials);
     queue_cleanup(env);
 }
 

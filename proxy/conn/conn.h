@@ -64,6 +64,9 @@ struct conn {
     enum direction direction : 8;
     enum listen_kind kind : 8;
     enum reason reason : 8; // REASON_NONE while it lives
+    // What would end it if enforcement weren't OBSERVE, by the newest decision; REASON_NONE:
+    // nothing.
+    enum reason would : 8;
     uint8_t num_port_waits;
     bool is_advancing : 1;
     bool wants_advance : 1; // something happened meanwhile

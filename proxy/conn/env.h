@@ -15,6 +15,7 @@
 #include "proxy/limits/room.h"
 #include "proxy/origin/host_addrs.h"
 #include "proxy/trust/peer.h"
+#include "proxy/link/denials.h"
 #include "proxy/link/stats.h"
 #include "proxy/conn/turns.h"
 #include "proxy/link/signer.h"
@@ -48,6 +49,7 @@ struct conn_env {
     struct turns turns;
     struct peers peers;
     struct stats stats;
+    struct denials denials;
     struct signer signer;
     struct host_addrs host_addrs;
     struct port_search search;

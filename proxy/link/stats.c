@@ -6,7 +6,7 @@
 
 #include "base/must.h"
 
-#define FIGURES_MAX 2 // of a family, by a label of their own
+#define FIGURES_MAX 3 // of a family, by a label of their own
 #define LABELS_MAX  3 // of a sample
 
 // One family of metrics. It has a sample for each of its figures; for each direction, if its
@@ -94,6 +94,17 @@ static const struct family families[] = {
      .label = "would",
      .figures = {{"allow", offsetof(struct stats, audit_would_allow)},
                  {"deny", offsetof(struct stats, audit_would_deny)}}},
+    {.name = "tabard_would_deny_total",
+     .type = COUNTER,
+     .help = "Connections served only because enforcement is OBSERVE, by why they would be denied.",
+     .label = "reason",
+     .figures = {{"policy_denied", offsetof(struct stats, would_deny_policy)},
+                 {"plaintext_on_mtls", offsetof(struct stats, would_deny_plaintext)},
+                 {"unlisted_destination", offsetof(struct stats, would_deny_unlisted)}}},
+    {.name = "tabard_denials_dropped_total",
+     .type = COUNTER,
+     .help = "Connections that tabardctl audit does not list, since its table was full.",
+     .figures = FIGURE(denials_dropped)},
     {.name = "tabard_accept_errors_total",
      .type = COUNTER,
      .help = "Connections that the kernel could not hand over.",
@@ -167,6 +178,9 @@ static Tabard__V1__MetricFamily *family_new(const struct family *row, struct sta
     family->samples = must_alloc(num_max, sizeof family->samples[0]);
     for (unsigned d = 0; d < num_directions; d++) {
         for (unsigned f = 0; f < num_figures; f++) {
+            if (row->label != NULL && row->figures[f].label_value == NULL) {
+                break; // it has fewer
+            }
             for (unsigned r = row->is_by_reason ? REASON_FINISHED : 0; r < num_reasons; r++) {
                 size_t offset = row->figures[f].offset +
                                 ((size_t)d * num_reasons + r) * sizeof(_Atomic uint64_t);
@@ -184,6 +198,7 @@ void stats_report(Tabard__V1__InspectResult *result, struct stats *const *sets, 
     for (size_t i = 0; i < NUM_FAMILIES; i++) {
         result->metrics[result->n_metrics++] = family_new(&families[i], sets, num_sets);
     }
+    result->denials_dropped = sum(sets, num_sets, offsetof(struct stats, denials_dropped));
     for (unsigned d = 0; d < NUM_DIRECTIONS; d++) {
         result->num_connections +=
             sum(sets, num_sets, offsetof(struct stats, open) + d * sizeof(_Atomic uint64_t));

@@ -31,6 +31,10 @@ struct stats {
     _Atomic uint64_t plaintext_connections;
     _Atomic uint64_t audit_would_allow;
     _Atomic uint64_t audit_would_deny;
+    _Atomic uint64_t would_deny_policy;
+    _Atomic uint64_t would_deny_plaintext;
+    _Atomic uint64_t would_deny_unlisted;
+    _Atomic uint64_t denials_dropped;
     _Atomic uint64_t chains_checked;
     _Atomic uint64_t chains_cached;
     _Atomic uint64_t accept_errors;

@@ -42,8 +42,10 @@ struct route route_outbound(const struct route_index *index, const struct addr *
     const uint32_t *found = destination->port == 0 ? NULL : find(index, destination);
     if (found == NULL) {
         return (struct route){
-            .mode = index->unlisted_is_plaintext ? ROUTE_PLAINTEXT : ROUTE_DENY,
+            .mode =
+                index->unlisted_is_plaintext || index->is_observing ? ROUTE_PLAINTEXT : ROUTE_DENY,
             .name = "",
+            .is_observed = !index->unlisted_is_plaintext && index->is_observing,
         };
     }
     const struct routed_destination *row =
@@ -75,12 +77,17 @@ struct inbound route_inbound(const struct route_index *index, uint16_t port)
 {
     const uint32_t *number = port_map_find(&index->inbound_ports, port);
     if (number == NULL) {
-        return (struct inbound){.mode = INBOUND_MTLS};
+        return index->unlisted_inbound;
     }
     const struct inbound_row *row = &index->inbound[*number];
     struct inbound inbound = row->inbound;
     inbound.alpn = row->alpn.len == 0 ? NULL : &row->alpn;
     return inbound;
+}
+
+bool route_is_observing(const struct route_index *index)
+{
+    return index->is_observing;
 }
 
 bool route_needs_binding(const struct route_index *index)

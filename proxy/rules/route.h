@@ -54,6 +54,7 @@ struct route {
     const struct alpn_list *alpn; // MTLS: to offer; borrowed from the index. NULL: the default
     bool is_bound;                // MTLS: the address called is offered, too
     bool needs_binding;           // MTLS: the server must confirm it
+    bool is_observed;             // PLAINTEXT: it would be DENY if enforcement weren't OBSERVE
 };
 
 // route_outbound returns how a connection to `destination` goes. Among the destinations that hold
@@ -75,13 +76,18 @@ enum inbound_mode {
 struct inbound {
     enum inbound_mode mode;
     bool foreign_tls_is_application; // PERMISSIVE only
-    uint32_t detect_ms;              // PERMISSIVE only; 0: that of the limits
-    const struct alpn_list *alpn;    // to select from; borrowed from the index. NULL: none
+    bool is_observed;   // PERMISSIVE only: it would be MTLS if enforcement weren't OBSERVE
+    uint32_t detect_ms; // PERMISSIVE only; 0: that of the limits
+    const struct alpn_list *alpn; // to select from; borrowed from the index. NULL: none
 };
 
 // route_inbound returns how `port` of the application is served, by the narrowest entry that has
-// it; a port that isn't listed is INBOUND_MTLS.
+// it; a port that isn't listed is INBOUND_MTLS. Where enforcement is OBSERVE it is PERMISSIVE, and
+// the application's own TLS is left to the application: nobody who is served today is turned away.
 struct inbound route_inbound(const struct route_index *index, uint16_t port);
+
+// route_is_observing says whether what policy denies is served and counted: enforcement is OBSERVE.
+bool route_is_observing(const struct route_index *index);
 
 // route_needs_binding says whether a sidecar that calls must say which address it called.
 bool route_needs_binding(const struct route_index *index);
@@ -123,6 +129,7 @@ struct limits {
     uint32_t stall_ms;
     uint32_t closing_ms;
     uint32_t key_records;
+    uint32_t denials;
     uint32_t peer_expiry_grace_ms;
     uint32_t drain_seconds;
 };

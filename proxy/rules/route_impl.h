@@ -11,8 +11,12 @@
 #include "proxy/rules/port_map.h"
 #include "proxy/rules/route.h"
 
-#define ROUTE_MS_MAX   86400000u // of a limit in milliseconds: a day
-#define ROUTE_KEYS_MAX 4000000u  // of one index: blocks times ports, summed over the destinations
+#define ROUTE_MS_MAX 86400000u // of a limit in milliseconds: a day
+// In OBSERVE, for a port that isn't listed, unless Limits.detect_ms is set: services that speak
+// first are among them, and nobody has told which.
+#define ROUTE_OBSERVED_DETECT_MS 1000u
+
+#define ROUTE_KEYS_MAX 4000000u // of one index: blocks times ports, summed over the destinations
 
 struct routed_destination {
     Tabard__V1__Destination *copy; // owned; every text borrows from it
@@ -52,6 +56,8 @@ struct route_index {
     uint16_t outbound_port;    // of interception; 0: none
     uint16_t inbound_port;
     bool unlisted_is_plaintext;
+    bool is_observing;
+    struct inbound unlisted_inbound;
     bool needs_binding;
     struct limits limits;
     struct ip source_ips[2][SERVICE_SOURCES_MAX]; // of IPv6, of IPv4

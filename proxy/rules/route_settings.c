@@ -41,6 +41,7 @@ static const struct limit_row {
     ROW(stall_ms, false, 60000, 1, ROUTE_MS_MAX),
     ROW(closing_ms, false, 5000, 1, ROUTE_MS_MAX),
     ROW(key_records, false, 1 << 22, 16, 1 << 24), // RFC 8446, section 5.5: 2^24.5 at most
+    ROW(denials, false, 1024, 1, 2048), // so that a report of the longest ids fits an answer
     ROW(peer_expiry_grace_ms, false, 30000, 1, ROUTE_MS_MAX),
 #undef ROW
 };
@@ -85,15 +86,31 @@ static bool take_port(uint16_t *out, uint32_t port, uint16_t port_default, const
     return true;
 }
 
+// How ports are served that aren't listed.
+static void observe(struct route_index *index, const Tabard__V1__Settings *settings)
+{
+    bool has_detect_ms = settings->limits != NULL && settings->limits->detect_ms != 0;
+    index->is_observing = true;
+    index->unlisted_inbound =
+        (struct inbound){.mode = INBOUND_PERMISSIVE,
+                         .is_observed = true,
+                         .foreign_tls_is_application = true,
+                         .detect_ms = has_detect_ms ? 0 : ROUTE_OBSERVED_DETECT_MS};
+}
+
 bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *settings,
                         struct err *err)
 {
+    index->unlisted_inbound = (struct inbound){.mode = INBOUND_MTLS};
     index->limits.drain_seconds = CONTRACT_DRAIN_SECONDS_DEFAULT;
     if (settings == NULL) {
         return add_limits(&index->limits, NULL, err);
     }
     index->unlisted_is_plaintext =
         settings->unlisted_outbound == TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__PLAINTEXT;
+    if (settings->enforcement == TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE) {
+        observe(index, settings);
+    }
     index->needs_binding = settings->require_bound_destinations;
     if (settings->drain_seconds > DRAIN_SECONDS_MAX) {
         return err_set_at(err, "settings.drain_seconds", "%u is out of range (1 to %u; 0 means %u)",

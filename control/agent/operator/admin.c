@@ -7,15 +7,18 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "control/agent/operator/audit.h"
 #include "control/host/listen.h"
 
 #define REFUSED_LOG_MS 60000 // between two lines about the proxy's metrics
+
+enum page { PAGE_METRICS, PAGE_STATUS, PAGE_AUDIT };
 
 // A request that waits for the proxy's figures.
 struct question {
     struct admin *admin;          // borrowed
     struct http_request *request; // borrowed until it is answered
-    bool is_for_metrics;          // or else for the status
+    enum page page;
 };
 
 static void log_refusals(struct admin *admin, uint64_t num_before)
@@ -45,18 +48,35 @@ static void fill(struct admin *admin, struct report_facts *out)
     }
 }
 
-static void answer(const struct question *question, const Tabard__V1__InspectResult *inspect)
+static void answer_metrics(const struct question *question, const struct report_facts *facts,
+                           const Tabard__V1__InspectResult *inspect)
 {
     struct admin *admin = question->admin;
+    uint64_t num_before = admin->refusals.num;
+    http_answer(question->request, 200, METRICS_CONTENT_TYPE,
+                report_metrics(facts, inspect, &admin->refusals));
+    log_refusals(admin, num_before);
+}
+
+static void answer(const struct question *question, const Tabard__V1__InspectResult *inspect)
+{
     struct report_facts facts = {0};
-    fill(admin, &facts);
-    if (question->is_for_metrics) {
-        uint64_t num_before = admin->refusals.num;
-        http_answer(question->request, 200, METRICS_CONTENT_TYPE,
-                    report_metrics(&facts, inspect, &admin->refusals));
-        log_refusals(admin, num_before);
-    } else {
+    fill(question->admin, &facts);
+    switch (question->page) {
+    case PAGE_METRICS:
+        answer_metrics(question, &facts, inspect);
+        break;
+    case PAGE_STATUS:
         http_answer(question->request, 200, HTTP_JSON, report_status(&facts, inspect));
+        break;
+    case PAGE_AUDIT:
+        if (inspect == NULL) { // an empty list would look as if nothing were denied
+            http_answer(question->request, 503, HTTP_TEXT,
+                        must_strdup("the proxy does not answer\n"));
+        } else {
+            http_answer(question->request, 200, HTTP_JSON, audit_text(&facts, inspect));
+        }
+        break;
     }
 }
 
@@ -67,11 +87,11 @@ static void on_inspected(void *ctx, const Tabard__V1__InspectResult *result)
     free(question);
 }
 
-static void ask(const struct question *question, uint32_t num_connections_max)
+static void ask(const struct question *question, const Tabard__V1__Inspect *wanted)
 {
     struct admin *admin = question->admin;
     struct question *kept = must_copy(question, sizeof *question);
-    if (!admin->hooks.inspect(admin->hooks.ctx, num_connections_max, on_inspected, kept)) {
+    if (!admin->hooks.inspect(admin->hooks.ctx, wanted, on_inspected, kept)) {
         on_inspected(kept, NULL);
     }
 }
@@ -82,17 +102,25 @@ static void on_metrics_request(void *ctx, struct http_request *request, const ch
         http_answer_not_found(request, "/metrics");
         return;
     }
-    ask(&(struct question){.admin = ctx, .request = request, .is_for_metrics = true}, 0);
+    const Tabard__V1__Inspect figures = TABARD__V1__INSPECT__INIT;
+    ask(&(struct question){.admin = ctx, .request = request, .page = PAGE_METRICS}, &figures);
 }
 
 static void on_status_request(void *ctx, struct http_request *request, const char *path)
 {
-    if (strcmp(path, "/status") != 0) {
-        http_answer_not_found(request, "/status, or /status?connections=N");
+    struct question question = {.admin = ctx, .request = request, .page = PAGE_STATUS};
+    Tabard__V1__Inspect wanted = TABARD__V1__INSPECT__INIT;
+    if (strcmp(path, "/status") == 0) {
+        wanted.num_connections_max =
+            http_query_number(request, "connections", ADMIN_CONNECTIONS_MAX, 0);
+    } else if (strcmp(path, "/audit") == 0) {
+        question.page = PAGE_AUDIT;
+        wanted.wants_denials = true;
+    } else {
+        http_answer_not_found(request, "/status, /status?connections=N and /audit");
         return;
     }
-    ask(&(struct question){.admin = ctx, .request = request},
-        http_query_number(request, "connections", ADMIN_CONNECTIONS_MAX, 0));
+    ask(&question, &wanted);
 }
 
 static void on_health_request(void *ctx, struct http_request *request, const char *path)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The agent's three HTTP servers and their pages: metrics (/metrics), health (/healthz/ready,
-// /healthz/live), and the operator's status on a Unix socket (/status). The agent embeds it, starts
-// it before the proxy and stops it last. What there is to show comes from two hooks; a page that
-// needs the proxy's figures waits for them as long as the inspect hook does.
+// /healthz/live), and the operator's status and audit on a Unix socket (/status, /audit). The agent
+// embeds it, starts it before the proxy and stops it last. What there is to show comes from two
+// hooks; a page that needs the proxy's figures waits for them as long as the inspect hook does.
 #ifndef TABARD_CONTROL_AGENT_OPERATOR_ADMIN_H
 #define TABARD_CONTROL_AGENT_OPERATOR_ADMIN_H
 
@@ -25,8 +25,8 @@ struct admin_hooks {
     void (*fill)(void *ctx, struct report_facts *out);
     // Asks the proxy for its figures: on_inspected is called once, with NULL if none came in time.
     // false: the proxy can't be asked, and on_inspected won't be called.
-    bool (*inspect)(void *ctx, uint32_t num_connections_max, proxy_link_on_inspected *on_inspected,
-                    void *inspected_ctx);
+    bool (*inspect)(void *ctx, const Tabard__V1__Inspect *wanted,
+                    proxy_link_on_inspected *on_inspected, void *inspected_ctx);
 };
 
 struct admin_spec {

@@ -83,6 +83,9 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
     metrics_family(page, "tabard_snapshot_applied_timestamp_seconds", METRICS_GAUGE,
                    "When a snapshot last came into force, in Unix time.");
     metrics_double(page, NULL, 0, (double)facts->applied_unix_ms / 1000, 3);
+    metrics_gauge(page, "tabard_observing",
+                  "Whether what policy denies is served and counted, since enforcement is OBSERVE.",
+                  facts->is_observing);
     metrics_counter(page, "tabard_snapshot_rejected_total", "Snapshots that the proxy refused.",
                     facts->num_rejected);
     metrics_counter(page, "tabard_source_errors_total",
@@ -131,6 +134,13 @@ static void fill_policy_agent(Tabard__V1__PolicyAgentStatus *out, const struct s
     out->last_error = (char *)facts->last_error;
 }
 
+Tabard__V1__Settings__Enforcement report_enforcement(const struct report_facts *facts)
+{
+    return facts->generation == 0 ? TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCEMENT_UNSPECIFIED
+           : facts->is_observing  ? TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE
+                                  : TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCE;
+}
+
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect)
 {
     Tabard__V1__Status status = TABARD__V1__STATUS__INIT;
@@ -139,6 +149,7 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     status.not_ready_because = (char *)facts->not_ready_because;
     status.generation = facts->generation;
     status.applied_unix_ms = facts->applied_unix_ms;
+    status.enforcement = report_enforcement(facts);
     status.spiffe_id = (char *)facts->spiffe_id;
     status.certificate_not_after_unix = facts->not_after_unix;
     status.last_error = (char *)facts->last_error;

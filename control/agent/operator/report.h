@@ -32,6 +32,7 @@ struct report_facts {
     char not_ready_because[1200]; // empty: ready
     uint64_t generation;
     int64_t applied_unix_ms;
+    bool is_observing;     // settings.enforcement is OBSERVE
     const char *spiffe_id; // "": no snapshot was ever in force
     int64_t not_after_unix;
     const struct assembly_crl *crls;
@@ -53,6 +54,9 @@ struct report_facts {
 // NULL: out of memory.
 char *report_metrics(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect,
                      struct proxy_metrics_refusals *refusals);
+
+// report_enforcement returns the enforcement in force: UNSPECIFIED before the first snapshot.
+Tabard__V1__Settings__Enforcement report_enforcement(const struct report_facts *facts);
 
 // report_status prints the Status of tabard/v1/admin.proto; inspect as above.
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect);

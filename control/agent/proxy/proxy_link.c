@@ -175,7 +175,7 @@ static void on_deadline(uv_timer_t *timer)
     }
 }
 
-bool proxy_link_inspect(struct proxy_link *link, uint32_t num_connections_max,
+bool proxy_link_inspect(struct proxy_link *link, const Tabard__V1__Inspect *wanted,
                         proxy_link_on_inspected *on_inspected, void *ctx, struct err *err)
 {
     struct inspect *inspect = NULL;
@@ -187,9 +187,8 @@ bool proxy_link_inspect(struct proxy_link *link, uint32_t num_connections_max,
     if (inspect == NULL) {
         return err_set(err, "%d questions to the proxy are under way", CONTRACT_INSPECTS_MAX);
     }
-    Tabard__V1__Inspect body = TABARD__V1__INSPECT__INIT;
+    Tabard__V1__Inspect body = *wanted;
     body.id = link->inspect_id_last + 1;
-    body.num_connections_max = num_connections_max;
     Tabard__V1__ToProxy message = TABARD__V1__TO_PROXY__INIT;
     message.kind_case = TABARD__V1__TO_PROXY__KIND_INSPECT;
     message.inspect = &body;

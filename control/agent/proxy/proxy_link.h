@@ -50,10 +50,10 @@ bool proxy_link_send_snapshot(struct proxy_link *link, const Tabard__V1__Snapsho
                               struct err *err);
 bool proxy_link_send_drain(struct proxy_link *link, uint32_t seconds, struct err *err);
 
-// proxy_link_inspect asks for figures, and for up to num_connections_max connections. on_inspected
-// is called once, later, within about PROXY_LINK_INSPECT_MS_MAX. false sets err: the proxy can't be
-// asked, and on_inspected won't be called.
-bool proxy_link_inspect(struct proxy_link *link, uint32_t num_connections_max,
+// proxy_link_inspect asks for figures, and for what else is `wanted`, whose id it chooses.
+// on_inspected is called once, later, within about PROXY_LINK_INSPECT_MS_MAX. false sets err: the
+// proxy can't be asked, and on_inspected won't be called.
+bool proxy_link_inspect(struct proxy_link *link, const Tabard__V1__Inspect *wanted,
                         proxy_link_on_inspected *on_inspected, void *ctx, struct err *err);
 
 #endif

@@ -183,6 +183,7 @@ static bool check_rules(struct assembly *out, struct err *err)
     if (routes == NULL) {
         return false;
     }
+    out->is_observing = route_is_observing(routes);
     out->drain_seconds = route_limits(routes)->drain_seconds;
     const struct listen_spec *listens = route_listens(routes);
     for (size_t i = 0; i < route_num_listens(routes); i++) {

@@ -40,6 +40,7 @@ struct assembly {
     time_t not_after;          // the earliest of the chain: from then on peers refuse it
     struct assembly_crl *crls; // owned; the bundles that have CRLs
     size_t num_crls;
+    bool is_observing;      // settings.enforcement is OBSERVE
     uint32_t drain_seconds; // defaults filled in
     uint16_t outbound_port; // 0: no interception
     uint16_t inbound_port;

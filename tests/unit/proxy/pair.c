@@ -227,6 +227,9 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
     limits.base.descriptor = &tabard__v1__limits__descriptor;
     Tabard__V1__Settings settings = TABARD__V1__SETTINGS__INIT;
     settings.limits = &limits;
+    if (options->is_observing) {
+        settings.enforcement = TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE;
+    }
     Tabard__V1__Snapshot message = TABARD__V1__SNAPSHOT__INIT;
     message.generation = ++end->generation;
     message.identity = &identity;
@@ -235,9 +238,9 @@ static struct snapshot *snapshot_make(struct pair *pair, struct pair_end *end,
     message.policies = policies;
     message.n_policies = 1;
     message.destinations = destinations;
-    message.n_destinations = 1;
+    message.n_destinations = options->is_destination_unlisted ? 0 : 1;
     message.inbound_ports = ports;
-    message.n_inbound_ports = 1;
+    message.n_inbound_ports = options->is_port_unlisted ? 0 : 1;
     message.settings = &settings;
 
     struct err err = {0};

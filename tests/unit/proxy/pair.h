@@ -55,6 +55,9 @@ struct pair_options {
     bool foreign_tls_is_application;
     bool is_outbound_plaintext; // the destination's mode, instead of MTLS
     bool has_policy_by_source;  // of an MTLS port too: everybody on this host
+    bool is_observing;          // enforcement, instead of ENFORCE
+    bool is_port_unlisted;      // the application's
+    bool is_destination_unlisted;
 };
 
 // pair_cleanup ends what lives and closes what is open; a second time it does nothing.

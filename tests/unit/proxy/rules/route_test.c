@@ -411,6 +411,8 @@ Test(route, what_is_refused_is_named)
          "86401 is out of range (1 to 86400; 0 means 30)"},
         {LIMIT("connections: 1000001"), "settings.limits.connections",
          "1000001 is out of range (1 to 1000000; 0 means 65536)"},
+        {LIMIT("denials: 2049"), "settings.limits.denials",
+         "2049 is out of range (1 to 2048; 0 means 1024)"},
         {LIMIT("identity_connections: 1000001"), "settings.limits.identity_connections",
          "1000001 is out of range (1 to 1000000; 0 means 1000000)"},
         {LIMIT("handshakes: 1000001"), "settings.limits.handshakes",
@@ -522,6 +524,7 @@ Test(route, limits_have_the_defaults_of_the_schema)
         cr_expect_eq(limits->stall_ms, 60000);
         cr_expect_eq(limits->closing_ms, 5000);
         cr_expect_eq(limits->key_records, 4194304);
+        cr_expect_eq(limits->denials, 1024);
         cr_expect_eq(limits->peer_expiry_grace_ms, 30000);
         cr_expect_eq(limits->drain_seconds, 30);
         route_index_free(index);
@@ -534,7 +537,8 @@ Test(route, limits_are_taken_as_written)
         "settings: {drain_seconds: 5, limits: {connections: 1, handshakes: 2, buffer_bytes: "
         "1099511627776, "
         "handshake_ms: 3, connect_ms: 4, detect_ms: 5, idle_ms: 6, half_closed_ms: 7, stall_ms: 8, "
-        "closing_ms: 9, key_records: 16, identity_connections: 10, peer_expiry_grace_ms: "
+        "closing_ms: 9, key_records: 16, denials: 11, identity_connections: 10, "
+        "peer_expiry_grace_ms: "
         "86400000}}");
     const struct limits *limits = route_limits(index);
     cr_expect_eq(limits->connections, 1);
@@ -549,6 +553,7 @@ Test(route, limits_are_taken_as_written)
     cr_expect_eq(limits->stall_ms, 8);
     cr_expect_eq(limits->closing_ms, 9);
     cr_expect_eq(limits->key_records, 16);
+    cr_expect_eq(limits->denials, 11);
     cr_expect_eq(limits->peer_expiry_grace_ms, 86400000);
     cr_expect_eq(limits->drain_seconds, 5);
     route_index_free(index);

@@ -28,6 +28,7 @@ struct stage {
     bool can_be_asked;
     unsigned num_inspects;
     uint32_t num_connections_max;
+    bool wants_denials;
     proxy_link_on_inspected *on_inspected;
     void *inspected_ctx;
 };
@@ -42,12 +43,13 @@ static void on_fill(void *ctx, struct report_facts *out)
     }
 }
 
-static bool on_inspect(void *ctx, uint32_t num_connections_max,
+static bool on_inspect(void *ctx, const Tabard__V1__Inspect *wanted,
                        proxy_link_on_inspected *on_inspected, void *inspected_ctx)
 {
     struct stage *stage = ctx;
     stage->num_inspects++;
-    stage->num_connections_max = num_connections_max;
+    stage->num_connections_max = wanted->num_connections_max;
+    stage->wants_denials = wanted->wants_denials;
     stage->on_inspected = on_inspected;
     stage->inspected_ctx = inspected_ctx;
     return stage->can_be_asked;
@@ -270,6 +272,24 @@ Test(admin, the_status_lists_as_many_connections_as_are_asked_for)
         const char *text = reply(&stage, fd);
         expect_has(text, "Content-Type: application/json\r\n");
         expect_has(text, "\"generation\": 7");
+    }
+    stage_cleanup(&stage);
+}
+
+Test(admin, the_audit_asks_for_denials_and_is_no_empty_list_where_the_proxy_is_silent)
+{
+    struct stage stage;
+    Tabard__V1__InspectResult result = TABARD__V1__INSPECT_RESULT__INIT;
+    stage_start(&stage);
+    for (unsigned i = 0; i < 2; i++) {
+        int fd = dial_unix(stage.path);
+        ask(fd, "/audit");
+        cr_assert(run_until(&stage, stage.num_inspects == i + 1, 5000));
+        cr_expect(stage.wants_denials);
+        cr_expect_eq(stage.num_connections_max, 0);
+        stage.on_inspected(stage.inspected_ctx, i == 0 ? &result : NULL);
+        const char *text = reply(&stage, fd);
+        expect_has(text, i == 0 ? "\"generation\": 7" : "HTTP/1.1 503 ");
     }
     stage_cleanup(&stage);
 }

@@ -17,6 +17,7 @@ static struct report_facts some_facts(void)
                                  .boringssl_api = 17,
                                  .generation = 7,
                                  .applied_unix_ms = 1790000000042,
+                                 .is_observing = true,
                                  .spiffe_id = "spiffe://demo.example/ns/shop/sa/web",
                                  .not_after_unix = 1800000000,
                                  .crls = &crl,
@@ -46,6 +47,10 @@ static const char agent_page[] =
     "Unix time.\n"
     "# TYPE tabard_snapshot_applied_timestamp_seconds gauge\n"
     "tabard_snapshot_applied_timestamp_seconds 1790000000.042\n"
+    "# HELP tabard_observing Whether what policy denies is served and counted, since enforcement "
+    "is OBSERVE.\n"
+    "# TYPE tabard_observing gauge\n"
+    "tabard_observing 1\n"
     "# HELP tabard_snapshot_rejected_total Snapshots that the proxy refused.\n"
     "# TYPE tabard_snapshot_rejected_total counter\n"
     "tabard_snapshot_rejected_total 2\n"

@@ -270,15 +270,22 @@ Test(proxy_link, a_proxy_that_reads_nothing_is_told_of_and_queues_a_bounded_amou
     stage_cleanup(&stage);
 }
 
+static const Tabard__V1__Inspect figures = TABARD__V1__INSPECT__INIT;
+static const Tabard__V1__Inspect five = {
+    .base = PROTOBUF_C_MESSAGE_INIT(&tabard__v1__inspect__descriptor),
+    .num_connections_max = 5,
+    .wants_denials = true};
+
 Test(proxy_link, an_inspection_is_answered_or_ends_in_time, .timeout = 20)
 {
     struct stage stage;
     stage_init(&stage);
-    cr_assert(proxy_link_inspect(stage.link, 5, on_inspected, &stage, NULL));
+    cr_assert(proxy_link_inspect(stage.link, &five, on_inspected, &stage, NULL));
     cr_assert(run_until(&stage, has_bytes(stage.control), 5000));
     Tabard__V1__ToProxy *question = read_message(stage.control);
     cr_assert_eq(question->kind_case, TABARD__V1__TO_PROXY__KIND_INSPECT);
     cr_expect_eq(question->inspect->num_connections_max, 5);
+    cr_expect(question->inspect->wants_denials);
     Tabard__V1__InspectResult result = TABARD__V1__INSPECT_RESULT__INIT;
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
@@ -289,12 +296,12 @@ Test(proxy_link, an_inspection_is_answered_or_ends_in_time, .timeout = 20)
     cr_expect(stage.has_result);
     // An answer of another id, and a second one of the same, are nobody's.
     frames_send(stage.control, &message.base);
-    cr_assert(proxy_link_inspect(stage.link, 5, on_inspected, &stage, NULL));
+    cr_assert(proxy_link_inspect(stage.link, &five, on_inspected, &stage, NULL));
     cr_expect(run_until(&stage, stage.num_inspected == 2, 2 * PROXY_LINK_INSPECT_MS_MAX));
     cr_expect(!stage.has_result);
     cr_expect_eq(stage.num_broken, 0);
     // What is asked when the link closes ends with it.
-    cr_assert(proxy_link_inspect(stage.link, 5, on_inspected, &stage, NULL));
+    cr_assert(proxy_link_inspect(stage.link, &five, on_inspected, &stage, NULL));
     tabard__v1__to_proxy__free_unpacked(question, NULL);
     stage_cleanup(&stage);
     cr_expect_eq(stage.num_inspected, 3);
@@ -305,9 +312,9 @@ Test(proxy_link, inspections_under_way_are_bounded, .timeout = 20)
     struct stage stage;
     stage_init(&stage);
     for (unsigned i = 0; i < CONTRACT_INSPECTS_MAX; i++) {
-        cr_assert(proxy_link_inspect(stage.link, 0, on_inspected, &stage, NULL));
+        cr_assert(proxy_link_inspect(stage.link, &figures, on_inspected, &stage, NULL));
     }
-    cr_expect(!proxy_link_inspect(stage.link, 0, on_inspected, &stage, NULL));
+    cr_expect(!proxy_link_inspect(stage.link, &figures, on_inspected, &stage, NULL));
     stage_cleanup(&stage);
     cr_expect_eq(stage.num_inspected, CONTRACT_INSPECTS_MAX);
 }
