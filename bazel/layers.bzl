@@ -93,7 +93,7 @@ LAYERS = {
         "control/policyd/world",
     ],
     "control/kube/inject": ["base", "proto", "certs", "proxy/rules"],
-    "control/kube/webhook": ["base", "proto", "control/host", "control/kube/inject"],
+    "control/kube/webhook": ["base", "control/kube/inject"],
     "control/policyd": ["base", "certs", "control/host", "control/policyd/folder", "control/policyd/stream"],
     "control/ctl": [
         "base",

@@ -11,9 +11,8 @@
 #include <uv.h>
 
 #include "base/process.h"
-#include "control/host/http.h"
 #include "control/host/listen.h"
-#include "control/host/metrics.h"
+#include "control/policyd/policyd_pages.h"
 #include "control/policyd/stream/service.h"
 #include "control/policyd/folder/source_folder.h"
 #include "control/policyd/stream/tls.h"
@@ -31,7 +30,8 @@ struct policyd {
     struct service service;
     struct source_folder *source;
     struct grpc_server *server;
-    struct http_server *http;
+    struct policyd_pages pages;
+    bool is_started;
     bool is_stopping;
 };
 
@@ -106,18 +106,28 @@ static void on_renew(uv_timer_t *timer)
     token_sweep(policyd->flags->dir, time(NULL));
 }
 
-static void on_metrics(void *ctx, struct http_request *request, const char *path)
+static struct service_page count_page(const struct http_server *page)
 {
-    struct policyd *policyd = ctx;
-    if (strcmp(path, "/metrics") != 0) {
-        http_answer_not_found(request, "/metrics");
-        return;
-    }
+    return page == NULL ? (struct service_page){0}
+                        : (struct service_page){http_num_late(page), http_num_room(page)};
+}
+
+static char *on_metrics(void *ctx)
+{
+    const struct policyd *policyd = ctx;
     const struct service_beside beside = {.num_files_held = source_folder_num_held(policyd->source),
-                                          .num_http_late = http_num_late(policyd->http),
-                                          .num_http_room = http_num_room(policyd->http)};
-    http_answer(request, 200, METRICS_CONTENT_TYPE,
-                service_metrics(&policyd->service, grpc_server_stats(policyd->server), &beside));
+                                          .metrics = count_page(policyd->pages.metrics),
+                                          .health = count_page(policyd->pages.health)};
+    return service_metrics(&policyd->service, grpc_server_stats(policyd->server), &beside);
+}
+
+static bool is_ready(void *ctx, struct err *why)
+{
+    const struct policyd *policyd = ctx;
+    if (policyd->is_stopping) {
+        return err_set(why, "it is stopping");
+    }
+    return policyd->is_started || err_set(why, "it is starting");
 }
 
 static bool listen_on_unix(struct policyd *policyd, struct err *err)
@@ -164,20 +174,10 @@ static bool listen_on_tcp(struct policyd *policyd, struct err *err)
     return true;
 }
 
-static bool listen_for_metrics(struct policyd *policyd, struct err *err)
-{
-    const struct policyd_flags *flags = policyd->flags;
-    const struct listen_addrs at = {.addrs = {flags->metrics}, .num = 1};
-    const struct http_config config = {
-        .loop = &policyd->loop, .on_request = on_metrics, .ctx = policyd};
-    policyd->http = flags->has_metrics ? http_new_tcp(&config, "metrics", &at, err) : NULL;
-    return policyd->http != NULL || !flags->has_metrics;
-}
-
 static void stop(struct policyd *policyd)
 {
     source_folder_close(policyd->source);
-    http_free(policyd->http);
+    policyd_pages_stop(&policyd->pages);
     grpc_server_free(policyd->server); // ends what is left as UNAVAILABLE, so sidecars come back
     service_stop(&policyd->service);
     registry_dir_close(policyd->service.registry);
@@ -260,6 +260,8 @@ static bool start(struct policyd *policyd, struct err *err)
                                               .on_fleet = on_fleet,
                                               .on_trust = on_trust,
                                               .on_failed = on_failed};
+    const struct policyd_pages_hooks pages = {
+        .ctx = policyd, .metrics = on_metrics, .is_ready = is_ready};
     struct grpc_server_config config = {.loop = &policyd->loop,
                                         .methods = &service_method,
                                         .num_methods = 1,
@@ -280,11 +282,11 @@ static bool start(struct policyd *policyd, struct err *err)
                                          service_permits, service, err);
     policyd->server = service->registry == NULL ? NULL : grpc_server_new(&config, err);
     if (policyd->server == NULL || !listen_on_unix(policyd, err) || !listen_on_tcp(policyd, err) ||
-        !listen_for_metrics(policyd, err)) {
+        !policyd_pages_start(&policyd->pages, &policyd->loop, policyd->flags, &pages, err)) {
         return false;
     }
     policyd->source = source_folder_new(&policyd->loop, dir, &hooks);
-    return true;
+    return policyd->is_started = true;
 }
 
 int policyd_run(const struct policyd_flags *flags)

@@ -21,6 +21,7 @@ const char *policyd_flags_usage(void)
            "  --unix PATH          Unix socket for sidecars (DIR/policyd.sock without --listen)\n"
            "  --listen ADDR:PORT   TCP for sidecars, TLS 1.3\n"
            "  --metrics ADDR:PORT  serves /metrics\n"
+           "  --health ADDR:PORT   serves /healthz/ready and /healthz/live\n"
            "  --log-level LEVEL    debug, info, warn or error (info)\n"
            "  --version            prints the version\n"
            "  --help               prints this\n"
@@ -62,6 +63,7 @@ static bool parse_run(struct policyd_flags *out, int argc, char **argv, struct e
         {.name = "unix", .value = &out->unix_path},
         {.name = "listen", .addr = &out->listen, .out_given = &out->has_listen},
         {.name = "metrics", .addr = &out->metrics, .out_given = &out->has_metrics},
+        {.name = "health", .addr = &out->health, .out_given = &out->has_health},
         {.name = "log-level", .log_level = &out->log_level},
         FLAGS_ASKED_ROWS(&out->asked),
     };

@@ -23,6 +23,8 @@ struct policyd_flags {
     bool has_listen;
     struct addr metrics;
     bool has_metrics;
+    struct addr health;
+    bool has_health;
     enum log_level log_level;
     const char *id;   // of `token`: the SPIFFE id that the token admits
     uint32_t minutes; // of `token`: for how long it admits

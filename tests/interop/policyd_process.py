@@ -55,7 +55,7 @@ class Policyd(Logged):
         self.log_path = self.folder / f"log-{self.num}"
         self.log_path.touch()
         self.arguments = ["--dir", self.folder, "--unix", self.unix, *(["--listen", listen] if listen else []),
-                          "--metrics", "127.0.0.1:0", *arguments]
+                          "--metrics", "127.0.0.1:0", "--health", "127.0.0.1:0", *arguments]
         self.has_tcp = listen is not None
         self.process = None
         Policyd.alive.append(self)
@@ -73,6 +73,7 @@ class Policyd(Logged):
         if self.has_tcp:
             self.tcp = split_address(self.wait_line(mark, msg="listening", what="tcp")["address"])
         self.metrics_at = split_address(self.wait_line(mark, msg="listening", what="metrics")["address"])
+        self.health_at = split_address(self.wait_line(mark, msg="listening", what="health")["address"])
         return self
 
     def write(self, name, fleet):
@@ -95,14 +96,19 @@ class Policyd(Logged):
             made / "key", *flags)
         return made / "pem", made / "key"
 
-    def metrics_page(self):
+    def get(self, at, path):
+        """A page: (status, text)."""
         with self.netns.entered() if self.netns else contextlib.nullcontext():
-            connection = http.client.HTTPConnection(*self.metrics_at, timeout=10)
+            connection = http.client.HTTPConnection(*at, timeout=10)
             connection.connect()
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
+        connection.request("GET", path)
+        response = connection.getresponse()
+        text = response.read().decode()
         connection.close()
-        return text
+        return response.status, text
+
+    def metrics_page(self):
+        return self.get(self.metrics_at, "/metrics")[1]
 
     def metrics(self):
         samples = (line.rsplit(" ", 1) for line in self.metrics_page().splitlines() if line and not line.startswith("#"))

@@ -310,6 +310,13 @@ def sidecar_of(policyd, name, **more):
     return Agent(name, {"policy_agent": access, "settings": {"drain_seconds": 1}, **more})
 
 
+def test_its_pages_of_health_are_asked_on_a_port_of_their_own(policyd):
+    assert policyd.get(policyd.health_at, "/healthz/ready") == (200, "ready\n")
+    assert policyd.get(policyd.health_at, "/healthz/live") == (200, "alive\n")
+    assert policyd.get(policyd.health_at, "/metrics") == (404, "there is /healthz/ready and /healthz/live\n")
+    assert policyd.get(policyd.metrics_at, "/healthz/ready")[0] == 404
+
+
 def test_the_metrics_are_those_that_are_listed(policyd):
     with contextlib.closing(sidecar_of(policyd, "caller")) as sidecar:
         assert shown(policyd.metrics_page()) == listed("tabard-policyd")

@@ -141,12 +141,17 @@ void service_disconnected(void *ctx, const struct h2_peer *peer, const char *why
 
 uint64_t service_now_us(void); // since 1970
 
-// What the page of metrics shows of the folder (source_folder_num_held) and of the page's own
-// server (http_num_late, http_num_room).
+// Connections to a page for operators that were ended (http_num_late, http_num_room).
+struct service_page {
+    uint64_t num_late;
+    uint64_t num_room;
+};
+
+// What the page of metrics shows of the folder (source_folder_num_held) and of the pages.
 struct service_beside {
     size_t num_files_held;
-    uint64_t num_http_late;
-    uint64_t num_http_room;
+    struct service_page metrics;
+    struct service_page health;
 };
 
 // service_metrics prints Prometheus text, malloc'd; NULL: out of memory.

@@ -114,6 +114,23 @@ static void server(struct metrics_page *page, const struct grpc_server_stats *st
     }
 }
 
+static void http_ended_by(struct metrics_page *page, const char *name, const char *why,
+                          uint64_t num)
+{
+    const struct metrics_label labels[] = {{"page", name}, {"why", why}};
+    metrics_uint(page, labels, 2, num);
+}
+
+static void http_ended(struct metrics_page *page, const struct service_beside *beside)
+{
+    metrics_family(page, NAME "http_connections_ended_total", METRICS_COUNTER,
+                   "Connections to policyd's pages that it ended: late, or for want of room.");
+    http_ended_by(page, "metrics", "late", beside->metrics.num_late);
+    http_ended_by(page, "metrics", "room", beside->metrics.num_room);
+    http_ended_by(page, "health", "late", beside->health.num_late);
+    http_ended_by(page, "health", "room", beside->health.num_room);
+}
+
 char *service_metrics(const struct service *service, const struct grpc_server_stats *stats,
                       const struct service_beside *beside)
 {
@@ -130,10 +147,7 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
     metrics_gauge(&page, NAME "files_held",
                   "Files that are still being written, so that what they held before counts.",
                   beside->num_files_held);
-    metrics_family(&page, NAME "http_connections_ended_total", METRICS_COUNTER,
-                   "Connections to this page that policyd ended: late, or for want of room.");
-    metrics_uint_by(&page, "why", "late", beside->num_http_late);
-    metrics_uint_by(&page, "why", "room", beside->num_http_room);
+    http_ended(&page, beside);
     server(&page, stats);
     return metrics_close(&page);
 }

@@ -121,11 +121,13 @@ static const char wanted[] =
     "before counts.\n"
     "# TYPE tabard_policyd_files_held gauge\n"
     "tabard_policyd_files_held 3\n"
-    "# HELP tabard_policyd_http_connections_ended_total Connections to this page that policyd "
-    "ended: late, or for want of room.\n"
+    "# HELP tabard_policyd_http_connections_ended_total Connections to policyd's pages "
+    "that it ended: late, or for want of room.\n"
     "# TYPE tabard_policyd_http_connections_ended_total counter\n"
-    "tabard_policyd_http_connections_ended_total{why=\"late\"} 23\n"
-    "tabard_policyd_http_connections_ended_total{why=\"room\"} 24\n"
+    "tabard_policyd_http_connections_ended_total{page=\"metrics\",why=\"late\"} 23\n"
+    "tabard_policyd_http_connections_ended_total{page=\"metrics\",why=\"room\"} 24\n"
+    "tabard_policyd_http_connections_ended_total{page=\"health\",why=\"late\"} 25\n"
+    "tabard_policyd_http_connections_ended_total{page=\"health\",why=\"room\"} 26\n"
     "# HELP tabard_policyd_connections Connections open now.\n"
     "# TYPE tabard_policyd_connections gauge\n"
     "tabard_policyd_connections 21\n"
@@ -187,7 +189,7 @@ Test(service_metrics, every_figure_stands_in_its_own_line, .timeout = 10)
     }
     char *text = service_metrics(
         &service, &server,
-        &(struct service_beside){.num_files_held = 3, .num_http_late = 23, .num_http_room = 24});
+        &(struct service_beside){.num_files_held = 3, .metrics = {23, 24}, .health = {25, 26}});
     cr_assert_eq(strncmp(text, wanted, strlen(wanted)), 0, "%s", text);
     const char *rest = text + strlen(wanted);
     for (unsigned i = 0; i < GRPC_LIMIT_NUM; i++) {
