@@ -94,6 +94,8 @@ LAYERS = {
     ],
     "control/kube/inject": ["base", "proto", "certs", "proxy/rules"],
     "control/kube/webhook": ["base", "control/kube/inject"],
+    # Pure: from Kubernetes' objects to a fleet.
+    "control/policyd/kubernetes/model": ["base", "proto", "certs", "proxy/rules", "control/policyd/fleet", "control/policyd/world"],
     "control/policyd": ["base", "certs", "control/host", "control/policyd/folder", "control/policyd/stream"],
     "control/ctl": [
         "base",
@@ -148,7 +150,7 @@ HEADERS = {
     "libmnl/libmnl.h": ["net/rtnl"],
     "nftables/libnftables.h": ["control/ctl/nft"],
     "yaml.h": ["base/pb/pb_text"],
-    "jansson.h": ["control/kube/..."],
+    "jansson.h": ["control/kube/...", "control/policyd/kubernetes/..."],
 }
 
 def sees(folder, other):
