@@ -35,8 +35,9 @@ struct kube_watch_hooks {
     // metadata: namespace, name, uid, and as resourceVersion the list's. A hook may close the watch
     // or ask for a list.
     void (*on_object)(void *ctx, enum kube_change change, json_t *object);
-    // A list is complete: all that is there was handed over, and all that has gone. For each list.
-    void (*on_synced)(void *ctx);
+    // A list is complete: all that is there was handed over, and all that has gone. For each list,
+    // with its resourceVersion, and whether it brought anything that was not known.
+    void (*on_synced)(void *ctx, const char *version, bool has_news);
 };
 
 struct kube_watch_options {

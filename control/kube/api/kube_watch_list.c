@@ -31,6 +31,7 @@ static bool take_items(struct kube_watch *watch, json_t *items, struct err *err)
         }
         kube_object_strip(object);
         if (kube_known_list(&watch->known, &meta)) {
+            watch->has_news = true;
             watch->hooks->on_object(watch->ctx, KUBE_PUT, object);
         }
         if (is_over(watch)) {
@@ -46,6 +47,7 @@ static bool on_gone(void *ctx, const struct kube_meta *meta)
     json_t *object =
         json_pack("{s:{s:s,s:s,s:s,s:s}}", "metadata", "namespace", meta->namespace, "name",
                   meta->name, "uid", meta->uid, "resourceVersion", meta->version);
+    watch->has_news = true;
     if (object != NULL) {
         watch->hooks->on_object(watch->ctx, KUBE_DELETE, object);
     }
@@ -67,7 +69,7 @@ static void end_list(struct kube_watch *watch)
     watch->stats.num_objects = kube_known_num(&watch->known);
     kube_watch_well(watch);
     if (watch->hooks->on_synced != NULL) {
-        watch->hooks->on_synced(watch->ctx);
+        watch->hooks->on_synced(watch->ctx, watch->version, watch->has_news);
     }
     if (!is_over(watch)) {
         kube_watch_step(watch);
@@ -98,6 +100,7 @@ static void on_page(void *ctx, const struct kube_answer *answer)
     }
     if (is_first) {
         kube_known_begin_list(&watch->known);
+        watch->has_news = false;
         kube_watch_replace(&watch->list_version, page.version);
     }
     bool ok = take_items(watch, page.items, &err);

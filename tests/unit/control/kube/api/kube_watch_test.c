@@ -17,7 +17,9 @@ static struct {
     struct fake_api api;
     struct kube_client *client;
     struct kube_watch *watch;
-    char told[4096]; // "+a/x:5 -a/y:9 ! " for a put, a deletion, and a completed list
+    // "+a/x:5 -a/y:9 !7 !8= " for a put, a deletion, and a list that brought news and one that
+    // brought none.
+    char told[4096];
     unsigned num_synced;
 } stage;
 
@@ -33,11 +35,12 @@ static void on_object(void *ctx, enum kube_change change, json_t *object)
              json_string_value(json_object_get(meta, "resourceVersion")));
 }
 
-static void on_synced(void *ctx)
+static void on_synced(void *ctx, const char *version, bool has_news)
 {
     (void)ctx;
+    size_t len = strlen(stage.told);
     stage.num_synced++;
-    strcat(stage.told, "! ");
+    snprintf(stage.told + len, sizeof stage.told - len, "!%s%s ", version, has_news ? "" : "=");
 }
 
 static const struct kube_watch_hooks hooks = {.on_object = on_object, .on_synced = on_synced};
@@ -110,7 +113,7 @@ static struct fake_call *synced(void)
     fake_answer(next_call(0), "200", LIST("10", "", OBJECT("x", "3") "," OBJECT("y", "4")));
     struct fake_call *watch = next_call(1);
     fake_begin(watch, "200");
-    cr_assert_str_eq(stage.told, "+a/x:3 +a/y:4 ! ");
+    cr_assert_str_eq(stage.told, "+a/x:3 +a/y:4 !10 ");
     stage.told[0] = '\0';
     return watch;
 }
@@ -132,7 +135,7 @@ Test(kube_watch, lists_in_pages_and_then_watches_from_the_lists_version)
     cr_expect(is_watch(watch));
     cr_expect_not_null(strstr(watch->path, "&resourceVersion=10&fieldSelector=a%3Db"));
     cr_expect_not_null(strstr(watch->path, "allowWatchBookmarks=true"));
-    cr_expect_str_eq(stage.told, "+a/x:3 +a/y:4 ! ");
+    cr_expect_str_eq(stage.told, "+a/x:3 +a/y:4 !10 ");
     cr_expect_eq(kube_watch_stats(stage.watch)->num_objects, 2);
 }
 
@@ -181,7 +184,7 @@ static void expect_relist(void)
     cr_expect_not(is_watch(list));
     cr_expect_str_eq(stage.told, "", "until then all stays as it was");
     fake_answer(list, "200", LIST("30", "", OBJECT("y", "25") "," OBJECT("z", "26")));
-    wait_told("+a/y:25 +a/z:26 -a/x:30 ! ");
+    wait_told("+a/y:25 +a/z:26 -a/x:30 !30 ");
     cr_expect_not_null(strstr(next_call(3)->path, "resourceVersion=30&"));
     cr_expect_eq(kube_watch_stats(stage.watch)->num_objects, 2);
 }
@@ -202,7 +205,7 @@ Test(kube_watch, lists_anew_when_the_answer_is_410_and_tells_what_has_gone)
     struct fake_call *list = next_call(3);
     cr_expect_not(is_watch(list));
     fake_answer(list, "200", LIST("30", "", OBJECT("x", "3")));
-    wait_told("-a/y:30 ! ");
+    wait_told("-a/y:30 !30 ");
 }
 
 Test(kube_watch, a_new_list_that_brings_nothing_new_tells_nothing)
@@ -210,7 +213,7 @@ Test(kube_watch, a_new_list_that_brings_nothing_new_tells_nothing)
     synced();
     kube_watch_relist(stage.watch);
     fake_answer(next_call(2), "200", LIST("30", "", OBJECT("x", "3") "," OBJECT("y", "4")));
-    wait_told("! ");
+    wait_told("!30= ");
 }
 
 Test(kube_watch, a_list_that_the_server_forgets_half_way_begins_anew_and_loses_nothing)
@@ -222,7 +225,7 @@ Test(kube_watch, a_list_that_the_server_forgets_half_way_begins_anew_and_loses_n
     struct fake_call *list = next_call(4);
     cr_expect_null(strstr(list->path, "continue="));
     fake_answer(list, "200", LIST("40", "", OBJECT("y", "4")));
-    wait_told("+a/z:25 -a/x:40 -a/z:40 ! ");
+    wait_told("+a/z:25 -a/x:40 -a/z:40 !40 ");
 }
 
 // What the server sends instead of an event, and what then is in the log and in the statistics.
