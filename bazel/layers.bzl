@@ -96,6 +96,7 @@ LAYERS = {
     "control/kube/webhook": ["base", "control/kube/inject"],
     # Pure: from Kubernetes' objects to a fleet.
     "control/policyd/kubernetes/model": ["base", "proto", "certs", "proxy/rules", "control/policyd/fleet", "control/policyd/world"],
+    "control/policyd/kubernetes": ["base", "certs", "certs/ca", "control/kube/api", "control/policyd/ca"],
     "control/policyd": ["base", "certs", "control/host", "control/policyd/folder", "control/policyd/stream"],
     "control/ctl": [
         "base",

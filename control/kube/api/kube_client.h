@@ -39,6 +39,12 @@ struct kube_client *kube_client_new(uv_loop_t *loop, const struct kube_config *c
 // with the loop's next turns.
 void kube_client_close(struct kube_client *client);
 
+// kube_client_loop returns the loop that a client was made on.
+uv_loop_t *kube_client_loop(const struct kube_client *client);
+
+// kube_client_random returns a random number, for jitter.
+uint32_t kube_client_random(void);
+
 const struct kube_client_stats *kube_client_stats(const struct kube_client *client);
 
 #endif

@@ -47,10 +47,4 @@ struct kube_exchange *kube_exchange_start(struct kube_client *client,
 // kube_exchange_cancel ends it without a hook.
 void kube_exchange_cancel(struct kube_exchange *exchange);
 
-// kube_client_loop returns the loop that a client was made on.
-uv_loop_t *kube_client_loop(const struct kube_client *client);
-
-// kube_client_random returns a random number, for jitter.
-uint32_t kube_client_random(void);
-
 #endif

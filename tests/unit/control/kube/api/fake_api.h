@@ -25,7 +25,7 @@ struct fake_call {
     char path[1024];
     char authorization[256];
     char content_type[64];
-    char body[4096];
+    char body[16384];
     size_t body_len;
     struct bytes out;
     size_t sent;

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <openssl/base64.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/must.h"
+#include "certs/ca/ca_store.h"
+#include "certs/cert.h"
+#include "control/policyd/kubernetes/ca_keeper.h"
+#include "control/policyd/kubernetes/ca_secret.h"
+#include "tests/unit/control/kube/api/fake_api.h"
+#include "tests/unit/support/loop.h"
+#include "tests/unit/support/temp.h"
+
+#define WAIT_MS      20000
+#define NUM_REPLICAS 2
+
+// One replica of policyd, as far as the CA goes.
+struct replica {
+    char dir[TEMP_PATH_BYTES];
+    struct kube_client *client;
+    struct ca_keeper *keeper;
+    struct ca_trust *trust;
+    unsigned num_trusts;
+    char failure[900];
+};
+
+// Two replicas, and an API server that keeps two Secrets and tells of one of them.
+static struct {
+    uv_loop_t loop;
+    struct fake_api api;
+    struct replica replicas[NUM_REPLICAS];
+    json_t *secrets; // by name
+    int version;
+    unsigned num_conflicts;
+} stage;
+
+static const struct ca_trust *in_force(void *ctx)
+{
+    return ((struct replica *)ctx)->trust;
+}
+
+static void on_trust(void *ctx, struct ca_trust *trust, uint64_t began_ns)
+{
+    struct replica *replica = ctx;
+    (void)began_ns;
+    ca_trust_free(replica->trust);
+    replica->trust = trust;
+    replica->num_trusts++;
+}
+
+static void on_failed(void *ctx, const char *text)
+{
+    struct replica *replica = ctx;
+    snprintf(replica->failure, sizeof replica->failure, "%s", text);
+}
+
+static const char *name_of(const json_t *secret)
+{
+    return json_string_value(json_object_get(json_object_get(secret, "metadata"), "name"));
+}
+
+static void stamp(json_t *secret)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", ++stage.version);
+    json_t *meta = json_object_get(secret, "metadata");
+    json_object_set_new(meta, "resourceVersion", json_string(text));
+    json_object_set_new(meta, "uid", json_string("u"));
+}
+
+// Tells every watch.
+static void tell(const char *type, const json_t *secret)
+{
+    for (unsigned i = 0; i < stage.api.num_calls; i++) {
+        struct fake_call *call = stage.api.calls[i];
+        if (strstr(call->path, "watch=1") != NULL && !call->is_gone && call->is_whole) {
+            char *text = json_dumps(secret, JSON_COMPACT);
+            char *event = malloc(strlen(text) + 100);
+            sprintf(event, "{\"type\":\"%s\",\"object\":%s}\n", type, text);
+            fake_send(call, event);
+            free(event);
+            free(text);
+        }
+    }
+}
+
+static void answer_json(struct fake_call *call, const char *status, const json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+    fake_answer(call, status, text);
+    free(text);
+}
+
+static void answer_conflict(struct fake_call *call)
+{
+    stage.num_conflicts++;
+    fake_answer(call, "409", "{\"code\":409,\"reason\":\"Conflict\",\"message\":\"no\"}");
+}
+
+static void take_post(struct fake_call *call)
+{
+    json_t *secret = json_loads(call->body, 0, NULL);
+    cr_assert_not_null(secret);
+    if (json_object_get(stage.secrets, name_of(secret)) != NULL) {
+        answer_conflict(call);
+    } else {
+        stamp(secret);
+        json_object_set(stage.secrets, name_of(secret), secret);
+        answer_json(call, "201", secret);
+        if (strcmp(name_of(secret), CA_SECRET_NAME) == 0) {
+            tell("ADDED", secret);
+        }
+    }
+    json_decref(secret);
+}
+
+static void take_patch(struct fake_call *call)
+{
+    json_t *patch = json_loads(call->body, 0, NULL);
+    json_t *secret = json_object_get(stage.secrets, CA_SECRET_NAME);
+    json_t *meta = json_object_get(secret, "metadata");
+    cr_expect_str_eq(call->content_type, "application/merge-patch+json");
+    if (!json_equal(json_object_get(json_object_get(patch, "metadata"), "resourceVersion"),
+                    json_object_get(meta, "resourceVersion"))) {
+        answer_conflict(call);
+    } else {
+        json_object_update(json_object_get(secret, "data"), json_object_get(patch, "data"));
+        stamp(secret);
+        answer_json(call, "200", secret);
+        tell("MODIFIED", secret);
+    }
+    json_decref(patch);
+}
+
+static void on_call(struct fake_call *call)
+{
+    if (strcmp(call->method, "POST") == 0) {
+        take_post(call);
+    } else if (strcmp(call->method, "PATCH") == 0) {
+        take_patch(call);
+    } else if (strstr(call->path, "watch=1") != NULL) {
+        fake_begin(call, "200");
+    } else {
+        json_t *secret = json_object_get(stage.secrets, CA_SECRET_NAME);
+        json_t *list =
+            json_pack("{s:{s:s}, s:[O*]}", "metadata", "resourceVersion", "1", "items", secret);
+        answer_json(call, "200", list);
+        json_decref(list);
+    }
+}
+
+static void set_up(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    memset(&stage, 0, sizeof stage);
+    temp_set_up();
+    uv_loop_init(&stage.loop);
+    fake_api_start(&stage.api, &stage.loop, temp_folder);
+    stage.api.on_call = on_call;
+    stage.secrets = json_object();
+}
+
+static struct replica *start(unsigned number)
+{
+    struct replica *replica = &stage.replicas[number];
+    struct err err = {{0}, {0}};
+    temp_make(replica->dir);
+    replica->client = kube_client_new(&stage.loop, &stage.api.config, &err);
+    cr_assert_not_null(replica->client, "%s", err.text);
+    replica->keeper = ca_keeper_new(&(struct ca_keeper_config){.client = replica->client,
+                                                               .dir = replica->dir,
+                                                               .namespace = "mesh",
+                                                               .ctx = replica,
+                                                               .in_force = in_force,
+                                                               .on_trust = on_trust,
+                                                               .on_failed = on_failed});
+    return replica;
+}
+
+static void stop(struct replica *replica)
+{
+    if (replica->keeper != NULL) {
+        ca_keeper_close(replica->keeper);
+        kube_client_close(replica->client);
+        ca_trust_free(replica->trust);
+        temp_remove(replica->dir);
+        *replica = (struct replica){.keeper = NULL};
+    }
+}
+
+static void tear_down(void)
+{
+    for (unsigned i = 0; i < NUM_REPLICAS; i++) {
+        stop(&stage.replicas[i]);
+    }
+    fake_api_stop(&stage.api);
+    loop_end(&stage.loop);
+    json_decref(stage.secrets);
+    temp_tear_down();
+}
+
+TestSuite(ca_keeper, .init = set_up, .fini = tear_down, .timeout = 120);
+
+#define wait_for(cond) cr_assert(run_until(&stage, (cond), WAIT_MS), "%s", #cond)
+
+static struct replica *started(unsigned number)
+{
+    struct replica *replica = start(number);
+    ca_keeper_set_domain(replica->keeper, "prod.example");
+    wait_for(replica->trust != NULL);
+    return replica;
+}
+
+// A value of the Secret's data, decoded.
+static char *value_of(const char *name, const char *key)
+{
+    static char text[65536];
+    const char *value = json_string_value(
+        json_object_get(json_object_get(json_object_get(stage.secrets, name), "data"), key));
+    size_t len = 0;
+    text[0] = '\0';
+    if (value != NULL) {
+        cr_assert(EVP_DecodeBase64((uint8_t *)text, &len, sizeof text - 1, (const uint8_t *)value,
+                                   strlen(value)) == 1);
+        text[len] = '\0';
+    }
+    return text;
+}
+
+static void ask_to_revoke(const char *serial)
+{
+    char key[80];
+    json_t *secret = json_object_get(stage.secrets, CA_SECRET_NAME);
+    snprintf(key, sizeof key, "revoked.%s", serial);
+    json_object_set_new(json_object_get(secret, "data"), key, json_string(""));
+    stamp(secret);
+    tell("MODIFIED", secret);
+}
+
+// The CRL that lies in a replica's folder, or NULL.
+static X509_CRL *crl_of(const struct replica *replica)
+{
+    struct ca_store store;
+    struct err err = {{0}, {0}};
+    char path[200];
+    snprintf(path, sizeof path, "%s/ca", replica->dir);
+    cr_assert(ca_store_open(&store, path, &err), "%s", err.text);
+    snprintf(path, sizeof path, "%s/ca/crl.pem", replica->dir);
+    X509_CRL *crl = ca_store_own_crl(&store, path, &err);
+    ca_store_close(&store);
+    return crl;
+}
+
+static bool has_revoked(const struct replica *replica, const char *serial)
+{
+    X509_CRL *crl = crl_of(replica);
+    X509_REVOKED *entry = NULL;
+    ASN1_INTEGER *number = mint_serial_parse(serial, NULL);
+    bool has = crl != NULL && X509_CRL_get0_by_serial(crl, &entry, number) == 1;
+    ASN1_INTEGER_free(number);
+    X509_CRL_free(crl);
+    return has;
+}
+
+Test(ca_keeper, makes_a_ca_where_there_is_none_once_it_knows_the_trust_domain)
+{
+    struct replica *replica = start(0);
+    wait_for(fake_last(&stage.api, "watch=1") != NULL);
+    cr_expect_eq(json_object_size(stage.secrets), 0, "nobody has named the trust domain");
+    ca_keeper_set_domain(replica->keeper, "prod.example");
+    wait_for(replica->trust != NULL && json_object_size(stage.secrets) == 2);
+    cr_expect_str_eq(replica->trust->domain, "prod.example");
+    cr_expect_eq(ca_keeper_stats(replica->keeper)->num_made, 1);
+    // An intermediate signs, and the root's key is nowhere but in a Secret of its own.
+    char *root = must_strdup(value_of(CA_SECRET_ROOT_NAME, "ca.pem"));
+    char *root_key = must_strdup(value_of(CA_SECRET_ROOT_NAME, "ca.key"));
+    cr_expect_str_eq(value_of(CA_SECRET_NAME, "roots.pem"), root);
+    cr_expect_not_null(strstr(value_of(CA_SECRET_NAME, "ca.pem"), root));
+    cr_expect_str_neq(value_of(CA_SECRET_NAME, "ca.pem"), root);
+    cr_expect_str_neq(value_of(CA_SECRET_NAME, "ca.key"), root_key);
+    cr_expect_null(strstr(value_of(CA_SECRET_NAME, "ca.key"), root_key));
+    free(root);
+    free(root_key);
+    // The folder works for the code that signs, and nothing is left of the making.
+    struct ca_store store;
+    struct err err = {{0}, {0}};
+    char path[200], scratch[10];
+    snprintf(path, sizeof path, "%s/ca", replica->dir);
+    cr_expect(ca_store_open(&store, path, &err), "%s", err.text);
+    cr_expect_eq(store.num_above, 1, "a leaf is sent with the intermediate, and no root");
+    ca_store_close(&store);
+    temp_read(replica->dir, "scratch/root/ca.key", scratch, sizeof scratch);
+    cr_expect_str_eq(scratch, "");
+}
+
+Test(ca_keeper, two_replicas_that_start_at_once_make_one_ca)
+{
+    struct replica *one = start(0);
+    struct replica *two = start(1);
+    ca_keeper_set_domain(one->keeper, "prod.example");
+    ca_keeper_set_domain(two->keeper, "prod.example");
+    wait_for(one->trust != NULL && two->trust != NULL && json_object_size(stage.secrets) == 2);
+    cr_expect_eq(ca_keeper_stats(one->keeper)->num_made + ca_keeper_stats(two->keeper)->num_made,
+                 1);
+    cr_expect_eq(memcmp(trust_bundle_digest(one->trust->bundle),
+                        trust_bundle_digest(two->trust->bundle), 32),
+                 0);
+}
+
+Test(ca_keeper, the_loser_of_the_race_takes_the_other_ones_ca)
+{
+    struct replica *one = started(0);
+    // Two's list is older than one's Secret, as far as two can tell.
+    json_t *secret = json_incref(json_object_get(stage.secrets, CA_SECRET_NAME));
+    json_object_del(stage.secrets, CA_SECRET_NAME);
+    struct replica *two = start(1);
+    wait_for(stage.api.num_calls >= 5 &&
+             strstr(stage.api.calls[stage.api.num_calls - 1]->path, "watch=1") != NULL);
+    json_object_set(stage.secrets, CA_SECRET_NAME, secret);
+    ca_keeper_set_domain(two->keeper, "prod.example");
+    wait_for(ca_keeper_stats(two->keeper)->num_outraced == 1);
+    tell("ADDED", secret);
+    wait_for(two->trust != NULL);
+    cr_expect_eq(memcmp(trust_bundle_digest(one->trust->bundle),
+                        trust_bundle_digest(two->trust->bundle), 32),
+                 0);
+    cr_expect_eq(json_object_size(stage.secrets), 2);
+    json_decref(secret);
+}
+
+Test(ca_keeper, the_root_of_an_earlier_mesh_is_left_alone)
+{
+    json_object_set_new(stage.secrets, CA_SECRET_ROOT_NAME, json_pack("{s:s}", "kind", "Secret"));
+    struct replica *replica = started(0);
+    wait_for(json_object_size(stage.secrets) == 3);
+    cr_expect_not_null(replica->trust);
+    const char *key;
+    json_t *value;
+    unsigned num_named = 0;
+    json_object_foreach(stage.secrets, key, value)
+    {
+        num_named += strncmp(key, CA_SECRET_ROOT_NAME "-", 12) == 0;
+    }
+    cr_expect_eq(num_named, 1);
+}
+
+Test(ca_keeper, a_serial_that_is_asked_for_is_in_the_crl_of_both_replicas_and_written_once)
+{
+    struct replica *one = started(0);
+    struct replica *two = started(1);
+    cr_expect_null(crl_of(one), "nothing was revoked yet");
+    ask_to_revoke("0a1b2c");
+    wait_for(has_revoked(one, "0a1b2c") && has_revoked(two, "0a1b2c"));
+    ask_to_revoke("77");
+    wait_for(has_revoked(one, "77") && has_revoked(two, "77"));
+    cr_expect(has_revoked(one, "0a1b2c"), "what was revoked stays revoked");
+    cr_expect_str_eq(value_of(CA_SECRET_NAME, "crl-number"), "2\n");
+    cr_expect_eq(ca_keeper_stats(one->keeper)->num_crls + ca_keeper_stats(two->keeper)->num_crls,
+                 2);
+    cr_expect_eq(one->trust->crls.num, 1);
+    cr_expect_str_eq(one->failure, "");
+}
+
+Test(ca_keeper, a_serial_that_is_none_is_named_and_holds_up_no_other)
+{
+    struct replica *one = started(0);
+    ask_to_revoke("not-a-number");
+    ask_to_revoke("77");
+    wait_for(has_revoked(one, "77"));
+    cr_expect_not_null(strstr(one->failure, "revoked.not-a-number: no certificate has such"), "%s",
+                       one->failure);
+}
+
+Test(ca_keeper, a_secret_that_was_deleted_is_put_back_by_one)
+{
+    struct replica *one = started(0);
+    struct replica *two = started(1);
+    char *key = must_strdup(value_of(CA_SECRET_NAME, "ca.key"));
+    json_t *secret = json_incref(json_object_get(stage.secrets, CA_SECRET_NAME));
+    json_object_del(stage.secrets, CA_SECRET_NAME);
+    tell("DELETED", secret);
+    json_decref(secret);
+    wait_for(json_object_get(stage.secrets, CA_SECRET_NAME) != NULL);
+    cr_expect_str_eq(value_of(CA_SECRET_NAME, "ca.key"), key);
+    cr_expect_not_null(strstr(one->failure, "was deleted; its CA stays in force"));
+    wait_for(stage.num_conflicts >= 1 || ca_keeper_stats(one->keeper)->num_put_back +
+                                                 ca_keeper_stats(two->keeper)->num_put_back ==
+                                             1);
+    free(key);
+}
+
+// What somebody writes into the Secret.
+static void write_secret(const char *key, const char *text)
+{
+    json_t *secret = json_object_get(stage.secrets, CA_SECRET_NAME);
+    uint8_t encoded[1000];
+    EVP_EncodeBlock(encoded, (const uint8_t *)text, strlen(text));
+    json_object_set_new(json_object_get(secret, "data"), key, json_string((char *)encoded));
+    stamp(secret);
+    tell("MODIFIED", secret);
+}
+
+Test(ca_keeper, a_secret_that_cannot_be_used_is_named_and_changes_nothing)
+{
+    struct replica *one = started(0);
+    unsigned num = one->num_trusts;
+    write_secret("ca.pem", "nonsense");
+    wait_for(strstr(one->failure, "the Secret tabard-ca: ca/ca.pem") != NULL);
+    write_secret("roots.pem", "");
+    cr_expect_eq(one->num_trusts, num);
+    struct ca_store store;
+    struct err err = {{0}, {0}};
+    char path[200];
+    snprintf(path, sizeof path, "%s/ca", one->dir);
+    cr_expect(ca_store_open(&store, path, &err), "the good one still lies there: %s", err.text);
+    ca_store_close(&store);
+}
+
+Test(ca_keeper, the_ca_of_another_trust_domain_is_refused)
+{
+    stop(started(0));
+    struct replica *two = start(1);
+    ca_keeper_set_domain(two->keeper, "other.example");
+    wait_for(two->failure[0] != '\0');
+    cr_expect_not_null(strstr(two->failure, "its CA is one of the trust domain prod.example, and "
+                                            "MeshSettings says other.example"),
+                       "%s", two->failure);
+    cr_expect_null(two->trust);
+}
