@@ -98,6 +98,7 @@ LAYERS = {
     "control/policyd/kubernetes/model": ["base", "proto", "certs", "proxy/rules", "control/policyd/fleet", "control/policyd/world"],
     "control/policyd/kubernetes": ["base", "certs", "certs/ca", "control/kube/api", "control/policyd/ca"],
     "control/policyd": ["base", "certs", "control/host", "control/policyd/folder", "control/policyd/stream"],
+    "control/ctl/kube": ["base"],
     "control/ctl": [
         "base",
         "proto",
@@ -107,6 +108,7 @@ LAYERS = {
         "control/agent/snapshot",
         "control/agent/sources",
         "control/agent/sources/files",
+        "control/ctl/kube",
     ],
 }
 
@@ -151,7 +153,7 @@ HEADERS = {
     "libmnl/libmnl.h": ["net/rtnl"],
     "nftables/libnftables.h": ["control/ctl/nft"],
     "yaml.h": ["base/pb/pb_text"],
-    "jansson.h": ["control/kube/...", "control/policyd/kubernetes/..."],
+    "jansson.h": ["control/ctl/kube", "control/kube/...", "control/policyd/kubernetes/..."],
 }
 
 def sees(folder, other):

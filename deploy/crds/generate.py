@@ -5,6 +5,8 @@ A structural schema (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-r
 API server drops fields that it doesn't know, and kubectl refuses them.
 """
 import argparse
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import resources
 
 GROUP, VERSION = "tabard.dev", "v1alpha1"
 FOLDER = proto.TREE / "deploy/chart/files/crds"
+HEADER = proto.TREE / "control/ctl/kube/definitions.h"
+MARK = f"{GROUP}/definition"  # the annotation by which `tabardctl check` sees whether a cluster's definition is this one
 CONDITION = {
     "type": "object", "required": ["type", "status", "lastTransitionTime", "reason", "message"], "properties": {
         "type": {"type": "string", "maxLength": 316}, "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
@@ -74,7 +78,7 @@ def definition(messages, resource):
             "rule": f"self.metadata.name == '{resource['name']}'",
             "message": f"the only {resource['kind']} is called {resource['name']}"}]
     kind = resource["kind"]
-    return {
+    made = {
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{resource['plural']}.{GROUP}",
                      "labels": {"app.kubernetes.io/name": "tabard", "app.kubernetes.io/part-of": "tabard"}},
@@ -83,6 +87,9 @@ def definition(messages, resource):
                            "shortNames": [resource["short"]], "categories": ["tabard"]},
                  "versions": [{"name": VERSION, "served": True, "storage": True, "subresources": {"status": {}},
                                "additionalPrinterColumns": resource["columns"], "schema": {"openAPIV3Schema": schema}}]}}
+    mark = hashlib.sha256(json.dumps(made["spec"], sort_keys=True).encode()).hexdigest()[:16]
+    made["metadata"]["annotations"] = {MARK: mark}
+    return made
 
 
 class _Dumper(yaml.SafeDumper):
@@ -92,21 +99,43 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _header(definitions):
+    """The C header by which tabardctl knows the definitions of its own version."""
+    lines = [f'X("{one["metadata"]["name"]}", "{one["metadata"]["annotations"][MARK]}")' for one in definitions]
+    width = max(map(len, ["#define DEFINITIONS(X)", *(f"    {line}" for line in lines)])) + 1
+    table = "\n".join(f"    {line}".ljust(width) + "\\" for line in lines[:-1]) + f"\n    {lines[-1]}"
+    return f"""// SPDX-License-Identifier: Apache-2.0
+//
+// The definitions of tabard.dev that belong to this version, by name and mark. Made by deploy/crds/generate.py; a change by hand
+// is lost.
+#ifndef TABARD_CONTROL_CTL_KUBE_DEFINITIONS_H
+#define TABARD_CONTROL_CTL_KUBE_DEFINITIONS_H
+
+// clang-format off
+// X(name, mark): the mark is the annotation {MARK} of the object.
+{"#define DEFINITIONS(X)".ljust(width)}\\
+{table}
+// clang-format on
+
+#endif
+"""
+
+
 def texts():
-    """{file name: text} of what the folder must hold."""
+    """{path: text} of what this makes."""
     messages = proto.compiled("tabard/v1/mesh.proto")
+    definitions = [definition(messages, resource) for resource in resources.RESOURCES]
     head = "# SPDX-License-Identifier: Apache-2.0\n# Made by deploy/crds/generate.py; a change by hand is lost.\n"
-    return {resource["plural"] + ".yaml": head + yaml.dump(definition(messages, resource), Dumper=_Dumper, sort_keys=False,
-                                                           width=120, allow_unicode=True)
-            for resource in resources.RESOURCES}
+    made = {FOLDER / f"{one['spec']['names']['plural']}.yaml": head + yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=120,
+                                                                               allow_unicode=True) for one in definitions}
+    return {**made, HEADER: _header(definitions)}
 
 
-def stale(folder=FOLDER):
-    """The names of the files that are not what they must be, those among them that must not be there."""
+def stale():
+    """The files that are not what they must be, and those beside them that must not be there."""
     wanted = texts()
-    names = {path.name for path in folder.iterdir()} | set(wanted)
-    return sorted(name for name in names
-                  if not (folder / name).exists() or (folder / name).read_text() != wanted.get(name))
+    return sorted(path for path in {*FOLDER.iterdir(), *wanted}
+                  if not path.exists() or path.read_text() != wanted.get(path))
 
 
 if __name__ == "__main__":
@@ -114,7 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--check", action="store_true", help="writes nothing; exit 1 if a file is not up to date")
     if parser.parse_args().check:
         found = stale()
-        print("\n".join(f"crds: {FOLDER / name} is not up to date: run deploy/crds/generate.py" for name in found))
+        print("\n".join(f"crds: {path} is not up to date: run deploy/crds/generate.py" for path in found))
         sys.exit(bool(found))
-    for name, text in texts().items():
-        (FOLDER / name).write_text(text)
+    for path, text in texts().items():
+        path.write_text(text)

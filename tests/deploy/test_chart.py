@@ -151,8 +151,9 @@ def test_what_can_be_left_out_is_left_out(render):
     alone = render(policyd={"replicas": 1}, podMonitor={"enabled": True, "labels": {"release": "x"}}, crds={"keep": True})
     assert ("PodDisruptionBudget", "tabard-policyd") not in alone
     assert alone["PodMonitor", "tabard"]["metadata"]["labels"]["release"] == "x"
-    kept = [one["metadata"]["annotations"] for (kind, _), one in alone.items() if kind == "CustomResourceDefinition"]
-    assert kept == [{"helm.sh/resource-policy": "keep"}] * 3
+    kept = [one["metadata"]["annotations"]["helm.sh/resource-policy"] for (kind, _), one in alone.items()
+            if kind == "CustomResourceDefinition"]
+    assert kept == ["keep"] * 3
 
 
 def test_policyd_takes_every_setting_of_its_pods(render):

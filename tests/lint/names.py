@@ -11,7 +11,7 @@ SYSTEM = ["/usr/include/*.h", "/usr/include/{sys,bits}/*.h", "/usr/include/*-lin
           "/usr/include/{arpa,libmnl,linux,linux/netfilter,net,netinet,nftables,nghttp2,protobuf-c,uv}/*.h",
           "/usr/include/{criterion,criterion/internal,android/openssl}/*.h"]
 PLANNED = ["proxy/tunnel", "proxy/http", "control/kube", "control/agent/sources/workload_api",
-           "control/agent/sources/sds", "control/agent/sources/kubernetes", "deploy"]  # places of wings to come
+           "control/agent/sources/sds", "control/agent/sources/kubernetes"]  # places of wings to come
 OUTSIDE = {"supported_versions", "UV_ENOBUFS"}  # a name of RFC 8446; one that libuv's header puts together
 SOURCES = ("c", "h", "proto", "py", "sh", "bzl")
 

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is said of namespaces, pods and objects of the mesh, by the lines that kubectl prints of
+// them.
+#include "control/ctl/kube/members.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "tests/unit/control/ctl/kube/said.h"
+
+TestSuite(members, .timeout = 10, .init = said_begin, .fini = said_end);
+
+#define STATUS "{\"version\":\"1.2.3\"}"
+
+static const char *of_pods(const char *lines)
+{
+    char text[2048];
+    snprintf(text, sizeof text, "%s", lines);
+    members_check_pods(&said, text, "shop\nlobby\n", "1.2.3");
+    return said_take();
+}
+
+Test(members, pods_with_a_sidecar_that_is_ready_are_good)
+{
+    cr_expect_str_eq(
+        of_pods("shop\tweb\tRunning\t\t\ttrue\t" STATUS "\n"
+                "shop\tdb\tRunning\t\tdisabled\t\t\n"
+                "shop\tnet\tRunning\ttrue\t\t\t\n"
+                "shop\tjob\tSucceeded\t\t\tfalse\t" STATUS "\n"
+                "shop\tnew\tPending\t\t\t\t" STATUS "\n"
+                "shopping\tx\tRunning\t\t\t\t\n"
+                "kube-system\tdns\tRunning\t\t\t\t\n"),
+        "√ 2 pods have a sidecar that is ready and of version 1.2.3; 2 stand outside on purpose\n");
+}
+
+Test(members, a_pod_that_was_not_restarted_since_the_label_is_named)
+{
+    cr_expect_str_eq(of_pods("shop\tweb\tRunning\t\t\t\t\nlobby\ta\tRunning\t\tenabled\t\t\n"),
+                     "! 2 pods of the mesh's namespaces have no sidecar: shop/web, lobby/a; "
+                     "kubectl rollout restart their "
+                     "controllers\n");
+}
+
+Test(members, sidecars_of_another_version_or_of_none_are_behind)
+{
+    cr_expect_str_eq(
+        of_pods(
+            "shop\ta\tRunning\t\t\ttrue\t{\"version\":\"1.2.2\"}\nother\tb\tRunning\t\t\ttrue\t{}\n"
+            "shop\tc\tRunning\t\t\ttrue\tx\nshop\td\tRunning\t\t\ttrue\t" STATUS "\n"
+            "shop\te\tRunning\t\t\ttrue\t{\"version\":1}\n"),
+        "! 4 sidecars are not of policyd's version 1.2.3: shop/a, other/b, shop/c and 1 more; "
+        "kubectl rollout restart "
+        "their controllers\n");
+}
+
+Test(members, a_sidecar_that_is_not_ready_is_a_fault)
+{
+    cr_expect_not_null(strstr(of_pods("shop\ta\tRunning\t\t\tfalse\t" STATUS "\n"),
+                              "× 1 sidecars are not ready: shop/a; "));
+    cr_expect_not_null(strstr(of_pods("shop\ta\tRunning\t\t\t\t" STATUS "\n"),
+                              "× 1 sidecars are not ready: shop/a; "));
+}
+
+Test(members, objects_that_are_refused_or_not_in_force_are_named_with_the_reason)
+{
+    char text[] = "MeshPolicy\tshop\ta\tTrue\tTrue\ttaken\t3 of 3\n"
+                  "MeshPolicy\tshop\tb\tFalse\tFalse\trules[0]: bits are set\t\n"
+                  "MeshDestination\tshop\tc\tTrue\tFalse\ttaken\t1 of 3 sidecars\n"
+                  "MeshPolicy\tshop\td\t\t\t\t\n";
+    members_check_objects(&said, text);
+    cr_expect_str_eq(said_take(),
+                     "× MeshPolicy shop/b is not accepted: rules[0]: bits are set\n"
+                     "! MeshDestination shop/c is not in force everywhere: 1 of 3 sidecars\n"
+                     "! MeshPolicy shop/d has no status: policyd has not seen it yet\n"
+                     "√ 1 MeshPolicies and MeshDestinations are accepted and in force\n");
+}
+
+Test(members, lines_that_lack_fields_have_empty_ones)
+{
+    char text[] = "a\tb\n\nnever";
+    char *rest = text;
+    char *fields[3];
+    cr_assert(members_next(&rest, fields, 3));
+    cr_expect_str_eq(fields[0], "a");
+    cr_expect_str_eq(fields[1], "b");
+    cr_expect_str_eq(fields[2], "");
+    cr_expect_not(members_next(&rest, fields, 3));
+}
+
+Test(members, the_pod_of_a_trial_is_json)
+{
+    json_t *pod = json_loads(members_trial_pod, 0, NULL);
+    cr_expect_not_null(pod);
+    json_decref(pod);
+}
