@@ -200,12 +200,18 @@ void acceptor_init(struct acceptor *acceptor, struct conn_env *env)
     acceptor->again.data = acceptor;
 }
 
-void acceptor_close(struct acceptor *acceptor)
+void acceptor_close(struct acceptor *acceptor, enum direction direction)
+{
+    for (struct listener *at = acceptor->listeners; at != NULL; at = at->next) {
+        at->is_wanted &= listen_direction(at->spec.kind) != direction;
+    }
+    close_unwanted(acceptor);
+}
+
+void acceptor_cleanup(struct acceptor *acceptor)
 {
     want_none(acceptor);
     close_unwanted(acceptor);
-    if (!uv_is_closing((const uv_handle_t *)&acceptor->again)) {
-        uv_close((uv_handle_t *)&acceptor->again, NULL);
-    }
+    uv_close((uv_handle_t *)&acceptor->again, NULL);
     acceptor->env->is_full = false;
 }

@@ -4,8 +4,8 @@
 // wait in the kernel's queue, and beyond it by the repeats of their SYN, and are served later
 // instead of refused. A turn of the loop accepts no longer than TURN_MS, so that those who are
 // there go on. The worker calls acceptor_adopt for each generation, acceptor_resume after each
-// env->wake, and acceptor_close when it drains. Its thread; one listener for each address of the
-// plan.
+// env->wake, and acceptor_close when it drains, for each direction. Its thread; one listener for
+// each address of the plan.
 #ifndef TABARD_PROXY_ACCEPTOR_H
 #define TABARD_PROXY_ACCEPTOR_H
 
@@ -34,7 +34,10 @@ void acceptor_adopt(struct acceptor *acceptor, struct listen_plan *plan, unsigne
 // acceptor_resume lets the paused listeners accept again as far as there is room.
 void acceptor_resume(struct acceptor *acceptor);
 
-// acceptor_close closes all listeners, and with them who waits in their queues.
-void acceptor_close(struct acceptor *acceptor);
+// acceptor_close closes all listeners of a direction, and with them who waits in their queues.
+void acceptor_close(struct acceptor *acceptor, enum direction direction);
+
+// acceptor_cleanup closes what is left.
+void acceptor_cleanup(struct acceptor *acceptor);
 
 #endif

@@ -38,6 +38,7 @@ struct plane {
     struct worker_report *reports; // owned: one for each worker, about the first inspection
     bool is_inspecting;            // the workers are writing their reports
     bool is_draining;
+    bool is_outbound_draining;
     bool is_ending;
 };
 
@@ -252,6 +253,28 @@ static int drain_seconds(const struct plane *plane)
                : CONTRACT_DRAIN_SECONDS_DEFAULT;
 }
 
+static bool has_inbound(const struct plane *plane)
+{
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        if (atomic_load(&plane->workers[i].has_inbound) &&
+            !atomic_load(&plane->workers[i].is_done)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Accepts no calls of the service any more.
+static void drain_outbound(struct plane *plane)
+{
+    if (!plane->is_outbound_draining) {
+        plane->is_outbound_draining = true;
+        for (unsigned i = 0; i < plane->num_workers; i++) {
+            worker_drain_outbound(&plane->workers[i]);
+        }
+    }
+}
+
 static void drain(struct plane *plane, int seconds)
 {
     if (!plane->is_draining) {
@@ -291,6 +314,7 @@ static void on_link_gone(void *ctx)
 {
     struct plane *plane = ctx;
     drain(plane, drain_seconds(plane)); // nobody is left to sign: what is open may finish
+    drain_outbound(plane);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -315,6 +339,9 @@ static void on_event(uv_async_t *async)
     struct plane *plane = async->data;
     finish_publishing(plane);
     finish_inspect(plane);
+    if (plane->is_draining && !has_inbound(plane)) {
+        drain_outbound(plane);
+    }
     if (are_workers_done(plane) && !plane->is_ending) {
         plane->is_ending = true;
         link_close(&plane->link);

@@ -63,7 +63,7 @@ static void take_generation(struct worker *worker, struct generation *generation
 {
     uint64_t number = generation->snapshot->generation;
     worker_adopt(&worker->env, generation->snapshot, worker->num_workers);
-    if (!worker->is_draining) {
+    if (!worker->env.is_draining) {
         acceptor_adopt(&worker->acceptor, &generation->plan, worker->index);
     }
     generation_unref(generation);
@@ -134,16 +134,32 @@ static void wake(void *ctx)
     }
 }
 
-static void end_if_drained(struct worker *worker)
+// Goes on in a drain as far as connections have ended.
+static void drain_on(struct worker *worker)
 {
-    if (worker->is_draining && worker->env.num_conns == 0 &&
-        !uv_is_closing((const uv_handle_t *)&worker->wake)) {
+    struct conn_env *env = &worker->env;
+    if (!env->is_draining || uv_is_closing((const uv_handle_t *)&worker->wake)) {
+        return;
+    }
+    if (env->num_open[DIRECTION_INBOUND] == 0 && atomic_exchange(&worker->has_inbound, false)) {
+        uv_async_send(worker->on_event);
+    }
+    if (worker->is_outbound_drained && env->num_conns == 0) {
         link_close(&worker->link);
-        turns_close(&worker->env);
+        turns_close(env);
         heap_close(&worker->heap);
+        acceptor_cleanup(&worker->acceptor);
         uv_close((uv_handle_t *)&worker->wake, NULL);
         uv_close((uv_handle_t *)&worker->drain_timer, NULL);
         uv_close((uv_handle_t *)&worker->turn, NULL);
+    }
+}
+
+static void drain_outbound(struct worker *worker)
+{
+    if (!worker->is_outbound_drained) {
+        worker->is_outbound_drained = true;
+        acceptor_close(&worker->acceptor, DIRECTION_OUTBOUND);
     }
 }
 
@@ -151,20 +167,25 @@ static void on_drain_over(uv_timer_t *timer)
 {
     struct worker *worker = timer->data;
     struct conn *next;
+    drain_outbound(worker);
     for (struct conn *conn = worker->env.conns; conn != NULL; conn = next) {
         next = conn->next;
         conn_end(conn, REASON_DRAINING, NULL);
     }
+    drain_on(worker);
 }
 
 static void drain(struct worker *worker, int seconds)
 {
-    if (!worker->is_draining) {
-        worker->is_draining = true;
-        acceptor_close(&worker->acceptor);
+    struct conn_env *env = &worker->env;
+    if (!env->is_draining) {
+        env->is_draining = true;
+        acceptor_close(&worker->acceptor, DIRECTION_INBOUND);
+        for (struct conn *conn = env->conns; conn != NULL; conn = conn->next) {
+            conn_sync_deadline(conn);
+        }
     }
     uv_timer_start(&worker->drain_timer, on_drain_over, (uint64_t)seconds * 1000, 0);
-    end_if_drained(worker);
 }
 
 static void on_wake(uv_async_t *async)
@@ -182,6 +203,10 @@ static void on_wake(uv_async_t *async)
     if (seconds >= 0) {
         drain(worker, seconds);
     }
+    if (atomic_exchange(&worker->drains_outbound, false)) {
+        drain_outbound(worker);
+    }
+    drain_on(worker);
     uv_async_send(worker->on_event);
 }
 
@@ -189,7 +214,7 @@ static void on_conn_gone(void *ctx)
 {
     struct worker *worker = ctx;
     heap_conn_gone(&worker->heap, worker->env.num_conns);
-    end_if_drained(worker);
+    drain_on(worker);
 }
 
 static void on_message(void *ctx, const Tabard__V1__ToProxy *message)
@@ -224,6 +249,7 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
 {
     *worker = (struct worker){.index = index, .num_workers = num_workers, .on_event = on_event};
     atomic_init(&worker->drain_seconds, -1);
+    atomic_init(&worker->has_inbound, true);
     int error = uv_loop_init(&worker->loop);
     if (error != 0) {
         return err_set(err, "no event loop: %s", uv_strerror(error));
@@ -277,6 +303,14 @@ void worker_drain(struct worker *worker, int seconds)
 {
     if (!atomic_load(&worker->is_done)) {
         atomic_store(&worker->drain_seconds, seconds);
+        uv_async_send(&worker->wake);
+    }
+}
+
+void worker_drain_outbound(struct worker *worker)
+{
+    if (!atomic_load(&worker->is_done)) {
+        atomic_store(&worker->drains_outbound, true);
         uv_async_send(&worker->wake);
     }
 }

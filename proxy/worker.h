@@ -42,12 +42,14 @@ struct worker {
     struct heap heap;
     uv_idle_t turn; // active while somebody may go on in the loop's next turn
     struct acceptor acceptor;
-    bool is_draining;
+    bool is_outbound_drained; // its listeners are closed, too
 
     // The mailbox: one thread writes, the other takes.
     _Atomic(struct generation *) incoming;   // owned by whoever exchanges it out
     _Atomic(struct worker_report *) request; // borrowed from the main thread until answered
     atomic_int drain_seconds;                // -1: not asked
+    atomic_bool drains_outbound;             // asked
+    atomic_bool has_inbound;                 // it is not drained of them
     atomic_uint_fast64_t adopted_generation;
     _Atomic(struct worker_report *) answer;
     atomic_bool is_done; // the loop has ended
@@ -73,9 +75,13 @@ void worker_publish(struct worker *worker, struct generation *generation);
 // stands in worker->answer, which the main thread then empties.
 void worker_inspect(struct worker *worker, struct worker_report *report);
 
-// worker_drain makes the worker accept no more connections, and end after `seconds` those that are
-// still open; the thread ends with its last connection. A later call changes the time.
+// worker_drain makes the worker accept no more inbound connections, and end after `seconds` all
+// that are still open. A later call changes the time. While the service finishes its requests it
+// may still call others: outbound connections are accepted until worker_drain_outbound. The main
+// thread calls that once no worker has an inbound connection (has_inbound). The thread ends with
+// its last connection.
 void worker_drain(struct worker *worker, int seconds);
+void worker_drain_outbound(struct worker *worker);
 
 // worker_join waits for the thread, whose loop has ended, and frees what it held.
 void worker_join(struct worker *worker);

@@ -17,6 +17,7 @@
 #include "control/agent/operator/admin.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/host/listen.h"
+#include "control/host/reaper.h"
 #include "control/agent/snapshot/rollout.h"
 #include "control/agent/proxy/supervise.h"
 
@@ -40,6 +41,7 @@ struct agent {
     struct netns_lock lock;      // of the snapshot in force
     struct netns_lock lock_next; // of the one that is being tried
     uv_signal_t signals[3];
+    struct reaper reaper;
     uv_timer_t tick;
     uv_timer_t stop; // ends the agent from outside of whatever callback found the cause
     int exit_status;
@@ -71,6 +73,7 @@ static void on_stop(uv_timer_t *timer)
     for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
         uv_close((uv_handle_t *)&agent->signals[i], on_handle_closed);
     }
+    reaper_stop(&agent->reaper);
     uv_close((uv_handle_t *)&agent->tick, on_handle_closed);
     uv_close((uv_handle_t *)&agent->stop, on_handle_closed);
 }
@@ -280,6 +283,12 @@ static void on_reload_signal(uv_signal_t *handle, int number)
     }
 }
 
+static pid_t own_child(void *ctx)
+{
+    const struct agent *agent = ctx;
+    return supervise_pid(&agent->supervise);
+}
+
 static void init_handles(struct agent *agent)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
@@ -289,6 +298,7 @@ static void init_handles(struct agent *agent)
         uv_signal_start(&agent->signals[i], numbers[i] == SIGHUP ? on_reload_signal : on_end_signal,
                         numbers[i]);
     }
+    reaper_start(&agent->reaper, &agent->loop, own_child, agent);
     uv_timer_init(&agent->loop, &agent->tick);
     uv_timer_init(&agent->loop, &agent->stop);
     agent->tick.data = agent->stop.data = agent;

@@ -268,3 +268,10 @@ void conn_recheck(struct conn *conn)
         deadline_sync(conn, true); // the limits may have changed, too
     }
 }
+
+void conn_sync_deadline(struct conn *conn)
+{
+    if (conn->reason == REASON_NONE) {
+        deadline_sync(conn, true);
+    }
+}

@@ -125,6 +125,10 @@ static inline enum direction listen_direction(enum listen_kind kind)
 // Call peers_recheck first.
 void conn_recheck(struct conn *conn);
 
+// conn_sync_deadline sets the deadline of a connection anew, since something has changed what it
+// is.
+void conn_sync_deadline(struct conn *conn);
+
 // conn_end ends a connection that lives; the first reason stands. detail may be NULL and is copied.
 void conn_end(struct conn *conn, enum reason reason, const char *detail);
 

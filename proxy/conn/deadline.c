@@ -13,6 +13,8 @@ enum {
     // How long one direction has ended, and the other is silent, before the side that ended is
     // watched for a reset. Most connections are over by then.
     HALF_CLOSED_LOOK_MS = 1000,
+    // How long a peer may be silent, in a drain, whom the service has left.
+    DRAIN_LEFT_MS = 2000,
 };
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -166,12 +168,24 @@ static uint64_t stall_left(const struct conn *conn, const struct side *side)
 
 const char *deadline_detail(const struct conn *conn, enum reason reason)
 {
+    if (reason == REASON_FINISHED) {
+        return "the service has ended, and its peer takes no notice";
+    }
     if (reason != REASON_STALLED) {
         return NULL;
     }
     return stall_left(conn, conn->plain) <= stall_left(conn, conn->mesh)
                ? "the service does not read"
                : "the peer does not read";
+}
+
+// Says whether only the peer keeps the connection open, in a drain: the service has answered and
+// ended, and in a pod it has gone. A peer's application that takes no notice must not hold up the
+// sidecar's own end.
+static bool is_left_by_service(const struct conn *conn)
+{
+    return conn->env->is_draining && conn->direction == DIRECTION_INBOUND && conn->down.is_ending &&
+           !conn->up.is_ending && conn->mesh->writing_len == 0;
 }
 
 uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
@@ -183,6 +197,10 @@ uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
     if (is_half_closed(conn) && limits->half_closed_ms < limits->idle_ms) {
         left = left_of(moved_ms(conn), limits->half_closed_ms, now_ms);
         *out_reason = REASON_HALF_CLOSED;
+    }
+    if (is_left_by_service(conn) && left_of(moved_ms(conn), DRAIN_LEFT_MS, now_ms) < left) {
+        left = left_of(moved_ms(conn), DRAIN_LEFT_MS, now_ms);
+        *out_reason = REASON_FINISHED; // no reset: the answer's last bytes may be on their way
     }
     uint64_t stall = least(stall_left(conn, conn->plain), stall_left(conn, conn->mesh));
     if (stall < left) {

@@ -59,6 +59,7 @@ struct conn_env {
     uint32_t num_conns;
     uint32_t num_open[NUM_DIRECTIONS]; // of num_conns
     struct gate gates[NUM_DIRECTIONS];
+    bool is_draining;                    // no more inbound connections are accepted
     bool is_full;                        // callers wait for room: the worker accepts nobody
     struct thinned thinned[NUM_REASONS]; // of ends whose lines a stranger can bring
     uint64_t next_id; // the newest; workers count in steps, each from its own index

@@ -107,6 +107,7 @@ class Logged:
 class Agent(Logged):
     """One sidecar: tabard-agent with its mesh.yaml in a folder of its own."""
 
+    programs = PROGRAMS
     alive = []  # every one that isn't closed, for whoever prints logs
     reports = []  # what sanitizers, or broken invariants, said in those that are
 
@@ -134,8 +135,8 @@ class Agent(Logged):
         # In a namespace of its own the sidecar takes the ports that everybody expects there.
         where = [] if self.netns else ["--metrics", "127.0.0.1:0", "--health", "127.0.0.1:0"]
         # A test run that is killed takes its sidecars with it.
-        command = ["setpriv", "--pdeathsig", "KILL", *self.prefix, str(PROGRAMS["tabard-agent"]), "--config", str(self.folder / "mesh.yaml"),
-                   "--proxy", str(PROGRAMS["tabard-proxy"]), "--admin", str(self.folder / "admin.sock"),
+        command = ["setpriv", "--pdeathsig", "KILL", *self.prefix, str(self.programs["tabard-agent"]), "--config", str(self.folder / "mesh.yaml"),
+                   "--proxy", str(self.programs["tabard-proxy"]), "--admin", str(self.folder / "admin.sock"),
                    *where, *self.arguments]
         if self.netns:
             command = self.netns.command(command)

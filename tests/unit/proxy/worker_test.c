@@ -224,29 +224,63 @@ Test(worker, a_connection_that_stays_allowed_notices_no_generation, .timeout = 3
     stage_cleanup(&stage);
 }
 
-Test(worker, a_drain_accepts_nobody_and_lets_what_is_open_finish, .timeout = 30)
+// Waits until the worker has taken what was said to it before.
+static void expect_open(struct stage *stage, size_t num)
+{
+    for (size_t i = 0; i < 2; i++) { // at the latest before the second answer
+        struct worker_report report = {.num_connections_max = 10};
+        inspect(stage, &report);
+        cr_expect(report.num == num);
+        report_free(&report);
+    }
+}
+
+Test(worker, a_drain_accepts_no_callers_and_lets_what_is_open_finish, .timeout = 30)
 {
     struct stage stage;
     int caller;
     int app;
     stage_init(&stage, 1);
-    put_in_force(&stage, one_forward(&stage));
+    put_in_force(&stage, one_inbound_port(&stage));
     uint16_t port = port_in_force(&stage);
     call(&stage, &caller, &app);
     worker_drain(&stage.worker, 60);
-    for (size_t i = 0; i < 2; i++) { // the drain is taken before the second answer at the latest
-        struct worker_report report = {.num_connections_max = 1};
-        inspect(&stage, &report);
-        cr_expect(report.num == 1);
-        report_free(&report);
-    }
+    expect_open(&stage, 1);
     cr_expect(tcp_connect(port) < 0);
     cr_assert(tcp_passes(caller, app));
-    cr_expect(!atomic_load(&stage.worker.is_done));
+    cr_expect(atomic_load(&stage.worker.has_inbound));
     close(caller);
     close(app);
+    cr_expect(run_until(&stage, !atomic_load(&stage.worker.has_inbound), WAIT_MS));
+    cr_expect(!atomic_load(&stage.worker.is_done));
+    worker_drain_outbound(&stage.worker);
     cr_expect(run_until(&stage, atomic_load(&stage.worker.is_done), WAIT_MS));
-    cr_expect(num_closed(&stage, DIRECTION_OUTBOUND, REASON_DRAINING) == 0);
+    cr_expect(num_closed(&stage, DIRECTION_INBOUND, REASON_DRAINING) == 0);
+    stage_cleanup(&stage);
+}
+
+Test(worker, in_a_drain_the_service_may_call_others_until_that_is_drained_too, .timeout = 30)
+{
+    struct stage stage;
+    int callers[2];
+    int apps[2];
+    stage_init(&stage, 1);
+    put_in_force(&stage, one_forward(&stage));
+    uint16_t port = port_in_force(&stage);
+    call(&stage, &callers[0], &apps[0]);
+    worker_drain(&stage.worker, 60);
+    cr_expect(run_until(&stage, !atomic_load(&stage.worker.has_inbound), WAIT_MS));
+    call(&stage, &callers[1], &apps[1]);
+    cr_assert(tcp_passes(callers[1], apps[1]));
+    worker_drain_outbound(&stage.worker);
+    expect_open(&stage, 2);
+    cr_expect(tcp_connect(port) < 0);
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert(tcp_passes(callers[i], apps[i]));
+        close(callers[i]);
+        close(apps[i]);
+    }
+    cr_expect(run_until(&stage, atomic_load(&stage.worker.is_done), WAIT_MS));
     stage_cleanup(&stage);
 }
 

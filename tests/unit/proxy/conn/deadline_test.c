@@ -163,3 +163,47 @@ Test(deadline, a_call_that_waits_for_a_port_is_tried_again_and_ends_for_that, .t
     cr_expect_eq(connect_left(true, NOW_MS + 10, NOW_MS + 2000, &reason), 0);
     cr_expect_eq(reason, REASON_NO_LOCAL_PORT);
 }
+
+// In a drain: whom the service has left. Silent for 500 ms so far.
+Test(deadline, in_a_drain_a_caller_that_the_service_has_left_has_two_seconds, .timeout = 20)
+{
+    static const struct {
+        const char *name;
+        bool is_draining;
+        enum direction direction;
+        bool is_up_ending;
+        bool is_down_ending;
+        bool is_writing; // what the service said is still being written
+        uint64_t left;
+        enum reason reason;
+    } rows[] = {
+        {"left", true, DIRECTION_INBOUND, false, true, false, 1500, REASON_FINISHED},
+        {"not in a drain", false, DIRECTION_INBOUND, false, true, false, 8500, REASON_HALF_CLOSED},
+        {"the caller ended", true, DIRECTION_INBOUND, true, false, false, 8500, REASON_HALF_CLOSED},
+        {"nobody ended", true, DIRECTION_INBOUND, false, false, false, 19500, REASON_IDLE},
+        {"the service calls", true, DIRECTION_OUTBOUND, false, true, false, 8500,
+         REASON_HALF_CLOSED},
+        {"an answer not taken", true, DIRECTION_INBOUND, false, true, true, 8500,
+         REASON_HALF_CLOSED},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uv_loop_t loop = {.time = NOW_MS};
+        struct conn_env env = {.loop = &loop, .is_draining = rows[i].is_draining};
+        struct conn conn = {.env = &env, .step_ms = NOW_MS, .direction = rows[i].direction};
+        conn.plain = &conn.plain_socket.side;
+        conn.mesh = &conn.mesh_socket.side;
+        env.limits.idle_ms = 20000;
+        env.limits.half_closed_ms = 9000;
+        env.limits.stall_ms = 30000;
+        conn.plain->moved_ms = conn.mesh->moved_ms = NOW_MS - 500;
+        conn.mesh->writing_len = rows[i].is_writing;
+        conn.mesh->waiting_ms = NOW_MS;
+        conn.plain->is_watched = conn.mesh->is_watched = true;
+        conn.up = (struct flow){.source = conn.mesh, .is_ending = rows[i].is_up_ending};
+        conn.down = (struct flow){.source = conn.plain, .is_ending = rows[i].is_down_ending};
+        enum reason reason;
+        uint64_t left = deadline_relay(&conn, &reason);
+        cr_expect(left == rows[i].left && reason == rows[i].reason, "%s: %llu ms, then %s",
+                  rows[i].name, (unsigned long long)left, reason_text(reason));
+    }
+}
