@@ -155,6 +155,10 @@ bool service_make_room(struct service *service)
 
 static void check_deadline(struct session *session, uint64_t now)
 {
+    if (session->is_unequal && !session->is_over) {
+        session_compare(session);
+        session_advance(session);
+    }
     if (session->due_ms != 0 && now >= session->due_ms) {
         session_finish(session, SERVICE_END_SILENT, GRPC_DEADLINE_EXCEEDED,
                        session->id == NULL ? "no first request came in time"
@@ -181,6 +185,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct service *service = timer->data;
     uint64_t now = uv_now(service->loop);
+    version_tick(&service->version, service_now_us());
     LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);
         check_deadline(session, now);

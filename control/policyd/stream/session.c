@@ -50,8 +50,9 @@ static void leave_push(struct session *session)
 
 // Returns the version to send, drawn anew if the world has changed since the last draw, so that
 // newer content always has a higher version.
-static uint64_t version_now(struct service *service)
+static uint64_t version_now(const struct session *session)
 {
+    struct service *service = session->service;
     struct err err = {{0}, {0}};
     if (service->drawn_at != service->world.num_changes) {
         service->drawn_at = service->world.num_changes;
@@ -59,7 +60,27 @@ static uint64_t version_now(struct service *service)
             log_error("msg=\"version not shared\" error=\"%s\"", err.text);
         }
     }
-    return service->version.last;
+    uint64_t least = version_least(&service->version, session->held);
+    return service->version.last > least ? service->version.last : least;
+}
+
+void session_compare(struct session *session)
+{
+    struct service *service = session->service;
+    bool was_unequal = session->is_unequal;
+    enum version_reach reach =
+        version_reach(&service->version, session->held, &session->ticket, service_now_us());
+    session->is_unequal = reach == VERSION_LATER;
+    if (session->is_unequal && !was_unequal) {
+        log_info("msg=\"sidecar holds what this replica may not have yet\" stream=%" PRIu64
+                 " held=%" PRIu64 " complete=%" PRIu64,
+                 session->number, session->held, service->version.complete);
+    } else if (reach == VERSION_FOREIGN) {
+        log_error("msg=\"sidecar holds a version that was never given here%s\" stream=%" PRIu64
+                  " held=%" PRIu64 " last=%" PRIu64,
+                  version_least(&service->version, session->held) > 0 ? "" : "; it will refuse",
+                  session->number, session->held, service->version.last);
+    }
 }
 
 static void join_push(struct session *session)
@@ -79,9 +100,10 @@ void session_advance(struct session *session)
     char nonce[NONCE_MAX];
     bool is_state = false;
     // What it refused may have waited for the certificate.
-    bool is_behind = viewer_is_behind(&session->viewer) ||
-                     (session->viewer.wants_all && session->has_certificate) ||
-                     session->is_due_again;
+    bool is_behind =
+        !session->is_unequal &&
+        (viewer_is_behind(&session->viewer) ||
+         (session->viewer.wants_all && session->has_certificate) || session->is_due_again);
     if (session->id == NULL || session->is_over || session->is_waiting ||
         (session->job != NULL && !session->has_sent) || (!is_behind && session->answer.len == 0) ||
         !grpc_call_can_send(session->call)) {
@@ -91,7 +113,7 @@ void session_advance(struct session *session)
         is_behind ? viewer_take_update(&service->world, &session->viewer, &is_state) : NULL;
     int nonce_len = snprintf(nonce, sizeof nonce, "%" PRIu64, ++session->nonce);
     pb_wire_put_field(&out, RESPONSE_NONCE, nonce, (size_t)nonce_len);
-    pb_wire_put_number(&out, RESPONSE_VERSION, version_now(service));
+    pb_wire_put_number(&out, RESPONSE_VERSION, version_now(session));
     if (update != NULL) {
         bytes_push(&out, update->at, update->len);
     }

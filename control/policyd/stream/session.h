@@ -48,6 +48,9 @@ struct session {
     bool loses_claim;  // its addresses don't stay when it is gone
     uint64_t due_ms;   // until when a first request or a result may come; 0: none is awaited
     struct push *push; // that the awaited result belongs to, or NULL
+    uint64_t held;     // the version that it held when it came
+    uint64_t ticket;   // of version_reach
+    bool is_unequal;   // what we have may be older than what it holds, so no state is sent yet
     time_t admitted_unix;
     struct cert_serial issued; // of the last certificate that it got here; empty: none
     X509 *issuer;              // counted: that certificate's; NULL: none
@@ -59,6 +62,9 @@ void session_finish(struct session *session, enum service_end end, enum grpc_cod
 
 // session_advance sends the next response if one is due and no other awaits its result.
 void session_advance(struct session *session);
+
+// session_compare says whether the sidecar may be sent a state: whether ours is as new as its own.
+void session_compare(struct session *session);
 
 // session_first takes a stream's first request, session_sign a signing request.
 void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request);

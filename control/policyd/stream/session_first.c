@@ -224,11 +224,8 @@ void session_first(struct session *session, const Tabard__V1__SubscribeRequest *
     }
     session->viewer.wants_deltas = has_deltas(request->node);
     session->due_ms = 0;
-    if (!version_reach(&service->version, request->version_in_force, service_now_us())) {
-        log_error("msg=\"sidecar holds a version that this folder never gave; it will refuse\" "
-                  "stream=%" PRIu64 " held=%" PRIu64 " last=%" PRIu64,
-                  session->number, request->version_in_force, service->version.last);
-    }
+    session->held = request->version_in_force;
+    session_compare(session);
     log_info("msg=admitted stream=%" PRIu64 " id=%s by=%s node=%s held=%" PRIu64, session->number,
              session->id, admit_proof_text(session->proof),
              log_quote(node, sizeof node, session->node), request->version_in_force);

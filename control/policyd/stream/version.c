@@ -1,29 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/policyd/stream/version.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
-#define TEXT_LEN 21 // 20 digits, always all of them, and a line feed: a write never leaves a tail
-
-bool version_open(struct version *out, const char *dir, uint64_t now_us, struct err *err)
-{
-    char path[PATH_MAX];
-    *out = (struct version){.fd = -1};
-    snprintf(path, sizeof path, "%s/version", dir);
-    out->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (out->fd < 0) {
-        return err_set(err, "%s: %s", path, strerror(errno));
-    }
-    return version_draw(out, now_us, err) || err_prefix(err, "%s", path);
-}
+#include "control/policyd/stream/version_impl.h"
 
 void version_cleanup(struct version *version)
 {
@@ -33,68 +13,18 @@ void version_cleanup(struct version *version)
     *version = (struct version){.fd = -1};
 }
 
-// Reads the last version drawn by anybody; 0 from an empty file.
-static bool read_last(int fd, uint64_t *out, struct err *err)
-{
-    char text[TEXT_LEN + 1] = "";
-    char *end = text;
-    ssize_t len = pread(fd, text, TEXT_LEN, 0);
-    if (len < 0) {
-        return err_set(err, "%s", strerror(errno));
-    }
-    *out = 0;
-    if (len == 0) {
-        return true;
-    }
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return (len == TEXT_LEN && end == text + TEXT_LEN - 1 && errno == 0) ||
-           err_set(err, "is not a version (20 digits and a line feed)");
-}
-
-static bool draw_shared(struct version *version, uint64_t at_least, struct err *err)
-{
-    char text[TEXT_LEN + 1];
-    uint64_t shared = 0;
-    if (version->fd < 0) {
-        return err_set(err, "the file is not open");
-    }
-    if (flock(version->fd, LOCK_EX) != 0) {
-        return err_set(err, "can't be locked: %s", strerror(errno));
-    }
-    bool ok = read_last(version->fd, &shared, err);
-    if (ok) {
-        version->last = shared >= at_least ? shared + 1 : at_least;
-        snprintf(text, sizeof text, "%020" PRIu64 "\n", version->last);
-        ok = pwrite(version->fd, text, TEXT_LEN, 0) == TEXT_LEN ||
-             err_set(err, "can't be written: %s", strerror(errno));
-    }
-    flock(version->fd, LOCK_UN);
-    return ok;
-}
-
 bool version_draw(struct version *version, uint64_t now_us, struct err *err)
 {
-    uint64_t at_least = now_us > version->last ? now_us : version->last + 1;
-    if (draw_shared(version, at_least, err)) {
-        return true;
-    }
-    if (version->last < at_least) {
-        version->last = at_least;
-    }
-    return false;
+    return version->kind->draw(version, now_us, err);
 }
 
-bool version_reach(struct version *version, uint64_t held, uint64_t now_us)
+enum version_reach version_reach(struct version *version, uint64_t held, uint64_t *ticket,
+                                 uint64_t now_us)
 {
-    uint64_t shared = 0;
-    if (held <= version->last) {
-        return true;
-    }
-    bool is_ours = held <= now_us ||
-                   (version->fd >= 0 && read_last(version->fd, &shared, NULL) && held <= shared);
-    if (is_ours) {
-        version_draw(version, now_us, NULL);
-    }
-    return is_ours && held <= version->last;
+    return version->kind->reach(version, held, ticket, now_us);
+}
+
+uint64_t version_least(const struct version *version, uint64_t held)
+{
+    return version->kind->is_floored ? held : 0;
 }

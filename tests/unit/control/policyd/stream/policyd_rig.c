@@ -187,6 +187,7 @@ void sidecar_ask(struct sidecar *sidecar, const char *id, const char *address, c
     node.capabilities = capabilities;
     node.n_capabilities = 1;
     request.node = &node;
+    request.version_in_force = sidecar->held;
     if (csr_len > 0) {
         signing.csr = (ProtobufCBinaryData){.len = csr_len, .data = (uint8_t *)csr};
         request.certificate_request = &signing;

@@ -72,12 +72,15 @@ VERSION_TEST(is_never_below_what_another_policyd_gave_a_sidecar)
         cr_assert(version_draw(&a, 1000, &err));
     }
     cr_assert_lt(b.last, a.last);
-    cr_expect(version_reach(&b, a.last, 1000));
+    uint64_t ticket = 0;
+    cr_expect_eq(version_reach(&b, a.last, &ticket, 1000), VERSION_REACHED);
     cr_expect_gt(b.last, a.last);
     uint64_t last = b.last;
-    cr_expect(version_reach(&b, a.last, 1000));
+    cr_expect_eq(version_reach(&b, a.last, &ticket, 1000), VERSION_REACHED);
     cr_expect_eq(b.last, last, "a second sidecar costs no draw");
-    cr_expect_not(version_reach(&b, 1u << 30, 1000), "nobody drew that here");
+    cr_expect_eq(version_reach(&b, 1u << 30, &ticket, 1000), VERSION_FOREIGN,
+                 "nobody drew that here");
+    cr_expect_eq(version_least(&b, 1u << 30), 0);
     cr_expect_eq(b.last, last, "a sidecar can't drive the counter up");
     version_cleanup(&a);
     version_cleanup(&b);
@@ -94,5 +97,87 @@ VERSION_TEST(goes_on_by_the_clock_where_the_file_is_no_version)
     cr_expect_not(version_draw(&version, 1000, &err));
     cr_expect_not_null(strstr(err.text, "not a version"), "%s", err.text);
     cr_expect_gt(version.last, last);
+    version_cleanup(&version);
+}
+
+// Kubernetes' revisions.
+
+static unsigned num_relists;
+
+static void on_relist(void *ctx)
+{
+    (void)ctx;
+    num_relists++;
+}
+
+static uint64_t at(uint64_t revision, uint64_t counter)
+{
+    return (revision << VERSION_COUNTER_BITS) + counter;
+}
+
+Test(version, by_revision_grows_with_each_draw_and_leaps_to_what_is_newer, .timeout = TIMEOUT)
+{
+    struct version version;
+    struct err err = {{0}, {0}};
+    version_open_revision(&version, on_relist, NULL);
+    version_revise(&version, 100, 90);
+    cr_assert(version_draw(&version, 1, &err));
+    cr_expect_eq(version.last, at(100, 0));
+    cr_assert(version_draw(&version, 1, &err));
+    cr_expect_eq(version.last, at(100, 1));
+    version_revise(&version, 99, 80);
+    cr_assert(version_draw(&version, 1, &err));
+    cr_expect_eq(version.last, at(100, 2), "an older object makes nothing older");
+    version_revise(&version, 120, 120);
+    cr_assert(version_draw(&version, 1, &err));
+    cr_expect_eq(version.last, at(120, 0));
+    version_cleanup(&version);
+}
+
+Test(version, a_sidecar_that_holds_more_waits_until_all_of_that_is_here, .timeout = TIMEOUT)
+{
+    struct version version;
+    uint64_t ticket = 0;
+    num_relists = 0;
+    version_open_revision(&version, on_relist, NULL);
+    version_revise(&version, 100, 90);
+    cr_expect_eq(version_reach(&version, at(90, 65535), &ticket, 0), VERSION_REACHED);
+    cr_expect_eq(num_relists, 0);
+    cr_expect_eq(version_reach(&version, at(91, 0), &ticket, 0), VERSION_LATER,
+                 "something of 91 may be missing, though there is something of 100");
+    cr_expect_eq(num_relists, 1);
+    cr_expect_eq(version_reach(&version, at(91, 0), &ticket, 0), VERSION_LATER);
+    version_revise(&version, 100, 91);
+    cr_expect_eq(version_reach(&version, at(91, 0), &ticket, 0), VERSION_REACHED);
+    cr_expect_eq(version_least(&version, at(91, 7)), at(91, 7),
+                 "another replica may have drawn more of this revision");
+    version_cleanup(&version);
+}
+
+Test(version, many_that_wait_cost_one_list_in_a_while, .timeout = TIMEOUT)
+{
+    struct version version;
+    uint64_t tickets[3] = {0};
+    num_relists = 0;
+    version_open_revision(&version, on_relist, NULL);
+    cr_expect_eq(version_reach(&version, at(5, 0), &tickets[0], 1000), VERSION_LATER);
+    cr_expect_eq(version_reach(&version, at(6, 0), &tickets[1], 2000), VERSION_LATER);
+    cr_expect_eq(version_reach(&version, at(6, 0), &tickets[2], 2000), VERSION_LATER);
+    cr_expect_eq(num_relists, 1);
+    version_relisted(&version);
+    cr_expect_eq(version_reach(&version, at(5, 0), &tickets[0], 3000), VERSION_FOREIGN,
+                 "nothing in the API server is newer than what is here now");
+    cr_expect_eq(version_reach(&version, at(6, 0), &tickets[1], 3000), VERSION_LATER,
+                 "the list had begun before this one came");
+    version_tick(&version, 1000 + VERSION_RELIST_US - 1);
+    cr_expect_eq(num_relists, 1, "too soon");
+    version_tick(&version, 1000 + VERSION_RELIST_US);
+    version_tick(&version, 1000 + 3 * VERSION_RELIST_US);
+    cr_expect_eq(num_relists, 2, "one at a time");
+    version_relisted(&version);
+    cr_expect_eq(version_reach(&version, at(6, 0), &tickets[1], 3000), VERSION_FOREIGN);
+    cr_expect_eq(version_reach(&version, at(6, 0), &tickets[2], 3000), VERSION_FOREIGN);
+    version_tick(&version, 1000 + 9 * VERSION_RELIST_US);
+    cr_expect_eq(num_relists, 2, "nobody waits");
     version_cleanup(&version);
 }
