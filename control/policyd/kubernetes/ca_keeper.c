@@ -32,6 +32,7 @@ struct ca_keeper {
     struct kube_watch *watch;
     struct ca_secret secret;      // as it was read last; no version: there is none
     bool is_listed;               // what `secret` says is so
+    bool was_listed;              // a Secret was seen, be it one that can't be used
     bool is_laid;                 // and lies in the folder
     bool is_gone;                 // the Secret was deleted since
     struct kube_request *request; // that writes the Secret
@@ -328,6 +329,7 @@ static void take_secret(struct ca_keeper *keeper, const json_t *object)
 static void on_object(void *ctx, enum kube_change change, json_t *object)
 {
     struct ca_keeper *keeper = ctx;
+    keeper->was_listed = true;
     if (change == KUBE_PUT) {
         take_secret(keeper, object);
         return;
@@ -344,6 +346,9 @@ static void on_synced(void *ctx, const char *version, bool has_news)
     (void)has_news;
     if (!keeper->is_listed) {
         keeper->is_listed = true;
+        if (keeper->config.on_listed != NULL) {
+            keeper->config.on_listed(keeper->config.ctx, keeper->was_listed);
+        }
         look(keeper);
     }
 }

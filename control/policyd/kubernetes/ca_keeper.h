@@ -28,6 +28,8 @@ struct ca_keeper_config {
     const struct ca_trust *(*in_force)(void *ctx);
     // Another trust is there, and the CA lies in the folder; taken over.
     void (*on_trust)(void *ctx, struct ca_trust *trust, uint64_t began_ns);
+    // The first list is in: whether the Secret is there. NULL: nobody wants to know.
+    void (*on_listed)(void *ctx, bool is_there);
     // The Secret can't be used, or nothing can be written. Once while the text stays the same.
     void (*on_failed)(void *ctx, const char *text);
 };

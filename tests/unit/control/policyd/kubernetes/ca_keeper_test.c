@@ -25,6 +25,8 @@ struct replica {
     struct ca_keeper *keeper;
     struct ca_trust *trust;
     unsigned num_trusts;
+    unsigned num_listed; // calls of on_listed
+    bool was_there;      // what the last one said
     char failure[900];
 };
 
@@ -50,6 +52,13 @@ static void on_trust(void *ctx, struct ca_trust *trust, uint64_t began_ns)
     ca_trust_free(replica->trust);
     replica->trust = trust;
     replica->num_trusts++;
+}
+
+static void on_listed(void *ctx, bool is_there)
+{
+    struct replica *replica = ctx;
+    replica->num_listed++;
+    replica->was_there = is_there;
 }
 
 static void on_failed(void *ctx, const char *text)
@@ -177,6 +186,7 @@ static struct replica *start(unsigned number)
                                                                .ctx = replica,
                                                                .in_force = in_force,
                                                                .on_trust = on_trust,
+                                                               .on_listed = on_listed,
                                                                .on_failed = on_failed});
     return replica;
 }
@@ -295,6 +305,21 @@ Test(ca_keeper, makes_a_ca_where_there_is_none_once_it_knows_the_trust_domain)
     ca_store_close(&store);
     temp_read(replica->dir, "scratch/root/ca.key", scratch, sizeof scratch);
     cr_expect_str_eq(scratch, "");
+}
+
+Test(ca_keeper, says_once_whether_the_first_list_holds_a_secret)
+{
+    struct replica *one = start(0);
+    wait_for(one->num_listed == 1);
+    cr_expect_not(one->was_there);
+    ca_keeper_set_domain(one->keeper, "prod.example");
+    wait_for(one->trust != NULL);
+    cr_expect_eq(one->num_listed, 1);
+    // One that nobody can use is there all the same.
+    json_object_clear(json_object_get(json_object_get(stage.secrets, CA_SECRET_NAME), "data"));
+    struct replica *two = start(1);
+    wait_for(two->num_listed == 1);
+    cr_expect(two->was_there);
 }
 
 Test(ca_keeper, two_replicas_that_start_at_once_make_one_ca)
