@@ -106,8 +106,8 @@ def _header(definitions):
     table = "\n".join(f"    {line}".ljust(width) + "\\" for line in lines[:-1]) + f"\n    {lines[-1]}"
     return f"""// SPDX-License-Identifier: Apache-2.0
 //
-// The definitions of tabard.dev that belong to this version, by name and mark. Made by deploy/crds/generate.py; a change by hand
-// is lost.
+// The definitions of tabard.dev that belong to this version, by name and mark. Made by
+// deploy/crds/generate.py; a change by hand is lost.
 #ifndef TABARD_CONTROL_CTL_KUBE_DEFINITIONS_H
 #define TABARD_CONTROL_CTL_KUBE_DEFINITIONS_H
 

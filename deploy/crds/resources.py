@@ -51,7 +51,7 @@ SELECTOR = {
                         "additionalProperties": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE}}}}
 CALLING = {
     "type": "object", "minProperties": 1, "required": ["serviceAccounts"],
-    "description": "Which pods of the object's namespace may call; absent: all. In policyd's own namespace: pods of every "
+    "description": "Which pods of the object's namespace may call; absent: all, and in policyd's own namespace those of every "
                    "namespace.",
     "properties": {"serviceAccounts": ACCOUNTS}}
 SERVICES = {

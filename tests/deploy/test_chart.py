@@ -141,7 +141,7 @@ def test_the_configuration_of_the_webhook_follows_the_values(render):
         "image": "localhost/tabard@sha256:" + "a" * 64, "image_pull_policy": "IfNotPresent",
         "policy_agent": "tabard-policyd.mesh.svc:15012", "log_level": "debug", "workers": 2, "cpu_request": "10m", "cpu_limit": "2",
         "memory_request": "32Mi", "memory_limit": "256Mi"}
-    assert yaml.safe_load(data["settings.yaml"]) == {"trustDomain": "cluster.local", "mode": "enforce", "unlistedOutbound": "DENY"}
+    assert json.loads(data["settings.json"]) == {"trustDomain": "cluster.local", "mode": "enforce", "unlistedOutbound": "DENY"}
 
 
 def test_what_can_be_left_out_is_left_out(render):

@@ -9,7 +9,7 @@
 // X(name, mark): the mark is the annotation tabard.dev/definition of the object.
 #define DEFINITIONS(X)                                   \
     X("meshpolicies.tabard.dev", "8f2f43da9c328763")     \
-    X("meshdestinations.tabard.dev", "4616f850fb85f26d") \
+    X("meshdestinations.tabard.dev", "cc31f8c6c04a646c") \
     X("meshsettings.tabard.dev", "3929fbe789e4780d")
 // clang-format on
 
