@@ -11,6 +11,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
+import install  # noqa: E402
 import programs  # noqa: E402
 from cluster import Cluster  # noqa: E402
 from kube import ExistingCluster, Kube, Refused, chosen_cluster  # noqa: E402
@@ -46,6 +47,12 @@ def cluster(request):
     yield chosen
     if not kept:
         chosen.stop()
+
+
+@pytest.fixture(scope="session")
+def tabard_image(cluster):
+    """The image of this tree's programs, in the cluster."""
+    return install.load_image(cluster)
 
 
 @pytest.fixture

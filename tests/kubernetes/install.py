@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tabard in a cluster, as a user installs it: the image, and deploy/install.yaml."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from daemon import Failed
+
+ROOT = Path(__file__).resolve().parents[2]
+ARCHIVE = ROOT / "out/image/tabard.tar"
+
+
+def load_image(cluster, tag="localhost/tabard:dev"):
+    """Makes the image of what Bazel built and gives it to the cluster. Returns its tag."""
+    if os.environ.get("TABARD_IMAGES_LOADED"):
+        return tag
+    done = subprocess.run([sys.executable, "-B", ROOT / "deploy/image/build.py", "--tag", tag], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failed(f"deploy/image/build.py: {done.stderr.strip()}")
+    cluster.load(ARCHIVE)
+    return tag
