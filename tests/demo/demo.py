@@ -6,7 +6,6 @@ Every line is a claim that was just tried, with its figure. The exit code is 0 o
 """
 import contextlib
 import http.client
-import os
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "e2e")]
 
 import netns  # noqa: E402
 from ca import Authority  # noqa: E402
+from claims import Claims, expect  # noqa: E402
 from mesh import API, DOMAIN, PROGRAMS, STRANGER, WEB, Agent, connect, is_reset_or_closed, wait_until  # noqa: E402
 from pair import allow, bundles, identity  # noqa: E402
 from wire import Capture, num_tls_1_3  # noqa: E402
@@ -27,43 +27,10 @@ from wire import Capture, num_tls_1_3  # noqa: E402
 SECRET = "four-thousand-doubloons"
 NUM_ROTATIONS = 50
 FAMILIES = {"IPv4": "ipv4", "IPv6": "ipv6"}
-IS_TERMINAL = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
-def paint(code, text):
-    return f"\x1b[{code}m{text}\x1b[0m" if IS_TERMINAL else text
 
 
 def url(host, path="/"):
     return f"http://{host if ':' not in host else f'[{host}]'}:8080{path}"
-
-
-class Claims:
-    """What is shown to hold, line by line."""
-
-    def __init__(self):
-        self.num_held = self.num_failed = 0
-
-    def section(self, text):
-        print(f"\n{paint(1, text)}", flush=True)
-
-    @contextlib.contextmanager
-    def claim(self, text):
-        """The block appends its figures to the list it is given; an exception in it is the claim's failure."""
-        figures = []
-        try:
-            yield figures
-        except Exception as error:  # whatever it was, the claim did not hold, and the next ones are still worth trying
-            self.num_failed += 1
-            print(f"  {paint(31, '✘')} {text}\n      {paint(31, str(error).strip() or repr(error))}", flush=True)
-        else:
-            self.num_held += 1
-            print(f"  {paint(32, '✔')} {text:<50} {paint(36, ', '.join(figures))}", flush=True)
-
-
-def expect(condition, why):
-    if not condition:
-        raise AssertionError(why)
 
 
 class Load:

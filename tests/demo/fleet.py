@@ -17,7 +17,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("e2e", "interop", "demo")]
 
 import netns  # noqa: E402
-from demo import Claims, Load, SECRET, begin, expect  # noqa: E402
+from claims import Claims, expect  # noqa: E402
+from demo import Load, SECRET, begin  # noqa: E402
 from mesh import DOMAIN, PROGRAMS, Agent, connect, is_reset_or_closed, run, wait_until  # noqa: E402
 from policyd_process import Policyd, allow, spiffe, workload  # noqa: E402
 

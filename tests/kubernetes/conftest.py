@@ -55,6 +55,15 @@ def tabard_image(cluster):
     return install.load_image(cluster)
 
 
+@pytest.fixture(scope="session")
+def mesh(kube, tabard_image):
+    """Tabard, installed and ready. What is installed already is the tree's own, of a run before: it is brought up to date."""
+    install.install(kube)
+    yield kube.within(install.SYSTEM)
+    if not os.environ.get("TABARD_CLUSTER"):
+        install.uninstall(kube)
+
+
 @pytest.fixture
 def own_cluster(cluster):
     """The cluster, for a test that restarts its parts: one that somebody owns is left alone."""
@@ -68,9 +77,21 @@ def kube(cluster):
     return Kube(cluster)
 
 
+def _namespace_name(request):
+    return f"{re.sub('[^a-z0-9]+', '-', request.node.name.lower())[:40]}-{secrets.token_hex(3)}"
+
+
 @pytest.fixture
 def namespace(kube, request):
     """A namespace for one test, which ends with it; its name comes no second time."""
-    name = f"{re.sub('[^a-z0-9]+', '-', request.node.name.lower())[:40]}-{secrets.token_hex(3)}"
+    name = _namespace_name(request)
     yield kube.make_namespace(name)
+    kube("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture
+def meshed(kube, mesh, request):
+    """A namespace in the mesh, for one test."""
+    name = _namespace_name(request)
+    yield kube.make_namespace(name, **{"tabard.dev/inject": "enabled"})
     kube("delete", "namespace", name, "--wait=false", "--ignore-not-found")

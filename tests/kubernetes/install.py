@@ -20,3 +20,22 @@ def load_image(cluster, tag="localhost/tabard:dev"):
         raise Failed(f"deploy/image/build.py: {done.stderr.strip()}")
     cluster.load(ARCHIVE)
     return tag
+
+
+SYSTEM = "tabard-system"
+MANIFEST = ROOT / "deploy/install.yaml"
+
+
+def install(kube, *, seconds=120):
+    """As README says; returns when both replicas are ready."""
+    kube("apply", "-f", MANIFEST)
+    kube.within(SYSTEM).rolled_out("deployment/tabard-policyd", seconds=seconds)
+
+
+def uninstall(kube):
+    """Deletes what install made. The namespace that was labelled last should be gone by then: its pods lose their policy agent."""
+    kube("delete", "-f", MANIFEST, "--ignore-not-found", "--wait=true", timeout=180)
+
+
+def is_installed(kube):
+    return bool(kube("get", "mutatingwebhookconfiguration", "tabard", "--ignore-not-found"))

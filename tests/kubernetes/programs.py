@@ -35,7 +35,7 @@ IMAGES = {
     "localhost/app:1": ["/bin/app"],
 }
 BUSYBOX = Path("/bin/busybox")
-APPLETS = ("sh", "sleep", "wget", "nc", "cat", "kill", "ls", "ps", "id", "grep")
+APPLETS = ("sh", "sleep", "wget", "nc", "cat", "kill", "ls", "ps", "id", "grep", "pidof", "tr")
 DEBIAN = {"containerd": "containerd", "ctr": "containerd", "runc": "runc", "nft": "nftables"}
 
 

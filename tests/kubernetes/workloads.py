@@ -45,5 +45,29 @@ def server(name, *, replicas=1, account_name=None, **more):
 def caller(name, *command, account_name=None, **more):
     """A pod that calls, with its account: two objects. Without a command it waits for `kubectl exec`."""
     who = account_name or name
-    does = container(*command) if command else container(command=["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000000 & wait"])
+    does = container(*(command or ["wait"]))
     return [account(who), deployment(name, pod_spec(does, account=who), **more)]
+
+
+def policy(name, namespace, *accounts, to=None, action="ALLOW"):
+    """A MeshPolicy: which accounts of `namespace` may call the pods of account `to`, or all of theirs."""
+    spec = {"action": action, "rules": [{"from": [{"namespace": namespace, "serviceAccount": one} for one in accounts]}]}
+    if to:
+        spec["selector"] = {"serviceAccounts": [to]}
+    return {"apiVersion": "tabard.dev/v1alpha1", "kind": "MeshPolicy", "metadata": {"name": name}, "spec": spec}
+
+
+def job(name, spec, **more):
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {
+        "backoffLimit": 0, "template": {"spec": {**spec, "restartPolicy": "Never"}}, **more}}
+
+
+def cron_job(name, spec):
+    return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": {
+        "schedule": "* * * * *", "jobTemplate": {"spec": job(name, spec)["spec"]}}}
+
+
+def stateful_set(name, spec, *, replicas=2):
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name}, "spec": {
+        "replicas": replicas, "serviceName": name, "podManagementPolicy": "Parallel", "selector": {"matchLabels": {"app": name}},
+        "template": {"metadata": {"labels": {"app": name}}, "spec": spec}}}

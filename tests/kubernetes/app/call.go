@@ -152,6 +152,10 @@ func hold(arguments []string) error {
 		}
 	}
 	fmt.Printf("%d connections are open\n", *connections)
+	return wait(nil)
+}
+
+func wait([]string) error {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
 	<-asked

@@ -16,12 +16,14 @@ app call URL [--times N] [--timeout MS] [--until]
 app load URL [--rate N] [--seconds S] [--timeout MS] [--keep]
     calls N times a second until S are over or SIGTERM comes; with --keep over connections that stay open.
     Says at the end, in a line of JSON, how many calls there were, and which failed and how.
+app wait
+    does nothing until SIGTERM, for who calls from within by kubectl exec.
 app hold ADDRESS --connections N
     opens N connections, says so, and keeps them until SIGTERM.
 `
 
 func main() {
-	commands := map[string]func([]string) error{"serve": serve, "call": call, "load": load, "hold": hold}
+	commands := map[string]func([]string) error{"serve": serve, "call": call, "load": load, "hold": hold, "wait": wait}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)

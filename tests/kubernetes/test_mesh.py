@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A namespace is labelled, and ordinary Deployments in it are in the mesh."""
+import json
+
+import pytest
+
+import workloads
+
+pytestmark = pytest.mark.cluster
+
+
+def rolled_out_all(kube):
+    for one in kube.json("get", "deployments")["items"]:
+        kube.rolled_out(f"deployment/{one['metadata']['name']}")
+
+
+def refused(kube, what, url):
+    """What a call says that must fail."""
+    done = kube.run(*kube.words("exec", what, "-c", "app", "--", "/bin/app", "call", url))
+    assert done.returncode == 1, f"{what} was answered: {done.stdout}"
+    return done.stderr
+
+
+def test_pods_of_a_labelled_namespace_talk_by_mutual_tls_and_policy_decides_by_account(meshed):
+    name = meshed.namespace
+    meshed.apply(*workloads.server("web"), *workloads.caller("client"), *workloads.caller("stranger"),
+                 workloads.policy("web", name, "client", to="web"))
+    rolled_out_all(meshed)
+
+    said = json.loads(meshed.exec("deployment/client", "/bin/app", "call", "http://web"))
+    assert said["name"] == "web"
+    refused(meshed, "deployment/stranger", "http://web")
+    log = meshed("logs", "deployment/web", "-c", "tabard")
+    assert f"peer=spiffe://cluster.local/ns/{name}/sa/client " in log
+    assert any(f"/ns/{name}/sa/stranger " in line and "reason=policy_denied" in line for line in log.splitlines())
+
+
+def test_a_changed_policy_counts_for_pods_that_run(meshed):
+    meshed.apply(*workloads.server("web"), *workloads.caller("client"))
+    rolled_out_all(meshed)
+    refused(meshed, "deployment/client", "http://web")
+    meshed.apply(workloads.policy("web", meshed.namespace, "client", to="web"))
+    meshed.exec("deployment/client", "/bin/app", "call", "http://web")
+    meshed("delete", "meshpolicy", "web")
+    wait = meshed.run(*meshed.words("exec", "deployment/client", "-c", "app", "--", "/bin/sh", "-c",
+                                    "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/app call http://web || exit 0; sleep 1; done; exit 1"))
+    assert wait.returncode == 0, "the deleted policy still lets the client in after 10 s"
+
+
+def test_a_pod_outside_the_mesh_reaches_none_inside(meshed, namespace):
+    name = meshed.namespace
+    meshed.apply(*workloads.server("web"), workloads.policy("web", name, "client", to="web"))
+    namespace.apply(*workloads.caller("client"))
+    rolled_out_all(meshed)
+    rolled_out_all(namespace)
+    refused(namespace, "deployment/client", f"http://web.{name}")
+    address = meshed.json("get", "pods")["items"][0]["status"]["podIP"]
+    refused(namespace, "deployment/client", f"http://{address}:8080")
