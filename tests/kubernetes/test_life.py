@@ -6,6 +6,7 @@ import pytest
 
 import workloads
 from daemon import wait_until
+from load import Load
 from workloads import container, pod_spec
 
 pytestmark = pytest.mark.cluster
@@ -73,22 +74,16 @@ def test_each_pod_of_a_stateful_set_is_called_by_its_own_name(web):
         assert said["pod"] == pod
 
 
-def rollouts_under_load(kube, number):
-    """Rolls the server out `number` times while it is called, and returns what the caller says."""
-    kube.apply(workloads.job("load", pod_spec(container("load", "http://web", "--rate", 50), account="client")))
-    wait_until(lambda: "load begins" in kube("logs", "job/load", "-c", "app", check=False), "the load runs", seconds=60, every=0.5)
-    for turn in range(number):
-        patch = {"spec": {"template": {"metadata": {"annotations": {"turn": str(turn)}}}}}
-        kube("patch", "deployment/web", "-p", json.dumps(patch))
-        kube.rolled_out("deployment/web")
-    pod = kube("get", "pods", "-l", "job-name=load", "-o", "name").strip()
-    kube("exec", pod, "-c", "app", "--", "/bin/kill", "-TERM", "1")
-    wait_until(lambda: is_complete(kube, "job/load"), "the load has ended", seconds=60, every=0.5)
-    log = kube("logs", "job/load", "-c", "app")
-    return json.loads(log.splitlines()[-1]), log
+def roll_out(kube, turn):
+    """Gives the server's pods successors, and returns when these serve alone."""
+    kube("patch", "deployment/web", "-p", json.dumps({"spec": {"template": {"metadata": {"annotations": {"turn": str(turn)}}}}}))
+    kube.rolled_out("deployment/web")
 
 
 def test_rolling_updates_under_load_fail_no_request(web):
-    said, log = rollouts_under_load(web, 2)
-    assert said["failed"] == 0, log
+    load = Load(web, rate=50)
+    for turn in range(2):
+        roll_out(web, turn)
+    said = load.end()
+    assert said["failed"] == 0, load.log
     assert said["calls"] > 200

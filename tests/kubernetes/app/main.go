@@ -16,6 +16,8 @@ app call URL [--times N] [--timeout MS] [--until]
 app load URL [--rate N] [--seconds S] [--timeout MS] [--keep]
     calls N times a second until S are over or SIGTERM comes; with --keep over connections that stay open.
     Says at the end, in a line of JSON, how many calls there were, and which failed and how.
+app flips URL...
+    calls each all the time, and says in a line whenever one's calls begin to be answered, or to fail: "MICROSECONDS answered URL".
 app wait
     does nothing until SIGTERM, for who calls from within by kubectl exec.
 app hold ADDRESS --connections N
@@ -23,7 +25,7 @@ app hold ADDRESS --connections N
 `
 
 func main() {
-	commands := map[string]func([]string) error{"serve": serve, "call": call, "load": load, "hold": hold, "wait": wait}
+	commands := map[string]func([]string) error{"serve": serve, "call": call, "load": load, "hold": hold, "wait": wait, "flips": flips}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
