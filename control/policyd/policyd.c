@@ -13,6 +13,7 @@
 #include "base/process.h"
 #include "control/host/listen.h"
 #include "control/policyd/policyd_pages.h"
+#include "control/policyd/policyd_webhook.h"
 #include "control/policyd/stream/service.h"
 #include "control/policyd/folder/source_folder.h"
 #include "control/policyd/stream/tls.h"
@@ -31,8 +32,13 @@ struct policyd {
     struct source_folder *source;
     struct grpc_server *server;
     struct policyd_pages pages;
+    struct policyd_webhook webhook;
+    uv_timer_t drain;
+    bool has_tcp;
     bool is_started;
     bool is_stopping;
+    bool is_over_streams; // while it stops: no stream is left
+    bool is_drained;      // and nobody is led to the webhook any more
 };
 
 static void on_fleet(void *ctx, struct fleet *fleet, uint64_t began_ns)
@@ -43,22 +49,51 @@ static void on_fleet(void *ctx, struct fleet *fleet, uint64_t began_ns)
              fleet->workloads.num, fleet->policies.num, fleet->destinations.num);
 }
 
+// Listens with this certificate, or has the listener that is there show it.
+static bool listen_on_tcp(struct policyd *policyd, SSL_CTX *tls, struct err *err)
+{
+    char text[ADDR_TEXT_MAX];
+    struct addr bound;
+    if (policyd->has_tcp) {
+        grpc_server_set_tls(policyd->server, tls);
+        return true;
+    }
+    int fd = listen_tcp(&policyd->flags->listen, &bound, err);
+    if (fd < 0 || !grpc_server_listen(policyd->server, fd, tls, err)) {
+        return err_prefix(err, "--listen");
+    }
+    policyd->has_tcp = true;
+    log_info("msg=listening what=tcp address=%s", addr_text(&bound, text));
+    return true;
+}
+
+// Has the listeners show a certificate of the CA in force. Those that don't listen yet begin to.
+static bool use_own_certificate(struct policyd *policyd, struct err *err)
+{
+    const struct policyd_flags *flags = policyd->flags;
+    const struct ca_trust *trust = policyd->service.world.trust;
+    struct tls_own own;
+    if (!flags->has_listen && !flags->has_webhook) {
+        return true;
+    }
+    bool ok = tls_own_init(&own, policyd->ca_dir, trust->domain, flags->namespace, time(NULL), err);
+    if (ok && flags->has_listen) {
+        ok = listen_on_tcp(policyd, own.grpc, err);
+    }
+    ok = ok &&
+         policyd_webhook_trust(&policyd->webhook, own.https, trust->domain, trust->roots_pem, err);
+    tls_own_cleanup(&own);
+    return ok;
+}
+
 static void renew_own(struct policyd *policyd)
 {
     struct err err = {{0}, {0}};
     char quoted[1024];
-    if (!policyd->flags->has_listen || policyd->server == NULL) {
-        return;
-    }
-    SSL_CTX *ctx =
-        tls_context(policyd->ca_dir, policyd->service.world.trust->domain, time(NULL), &err);
-    if (ctx == NULL) {
+    if (policyd->is_started && !policyd->is_stopping && !use_own_certificate(policyd, &err)) {
         log_error("msg=\"own certificate not renewed\" error=%s",
                   log_quote(quoted, sizeof quoted, err.text));
-        return;
     }
-    grpc_server_set_tls(policyd->server, ctx);
-    SSL_CTX_free(ctx);
 }
 
 static const struct ca_trust *on_in_force(void *ctx)
@@ -112,10 +147,19 @@ static struct service_page count_page(const struct http_server *page)
                         : (struct service_page){http_num_late(page), http_num_room(page)};
 }
 
+static void add_metrics(const void *ctx, struct metrics_page *page)
+{
+    policyd_webhook_metrics(ctx, page);
+}
+
 static char *on_metrics(void *ctx)
 {
     const struct policyd *policyd = ctx;
-    const struct service_beside beside = {.num_files_held = source_folder_num_held(policyd->source),
+    const struct service_beside beside = {.num_files_held =
+                                              source_folder_num_held(policyd->source) +
+                                              policyd_webhook_num_held(&policyd->webhook),
+                                          .ctx = &policyd->webhook,
+                                          .more = add_metrics,
                                           .metrics = count_page(policyd->pages.metrics),
                                           .health = count_page(policyd->pages.health)};
     return service_metrics(&policyd->service, grpc_server_stats(policyd->server), &beside);
@@ -127,7 +171,8 @@ static bool is_ready(void *ctx, struct err *why)
     if (policyd->is_stopping) {
         return err_set(why, "it is stopping");
     }
-    return policyd->is_started || err_set(why, "it is starting");
+    return (policyd->is_started || err_set(why, "it is starting")) &&
+           policyd_webhook_is_ready(&policyd->webhook, why);
 }
 
 static bool listen_on_unix(struct policyd *policyd, struct err *err)
@@ -155,29 +200,11 @@ static bool listen_on_unix(struct policyd *policyd, struct err *err)
     return true;
 }
 
-static bool listen_on_tcp(struct policyd *policyd, struct err *err)
-{
-    if (!policyd->flags->has_listen) {
-        return true;
-    }
-    char text[ADDR_TEXT_MAX];
-    struct addr bound;
-    SSL_CTX *ctx =
-        tls_context(policyd->ca_dir, policyd->service.world.trust->domain, time(NULL), err);
-    int fd = ctx == NULL ? -1 : listen_tcp(&policyd->flags->listen, &bound, err);
-    bool ok = fd >= 0 && grpc_server_listen(policyd->server, fd, ctx, err);
-    SSL_CTX_free(ctx);
-    if (!ok) {
-        return err_prefix(err, "--listen");
-    }
-    log_info("msg=listening what=tcp address=%s", addr_text(&bound, text));
-    return true;
-}
-
 static void stop(struct policyd *policyd)
 {
     source_folder_close(policyd->source);
     policyd_pages_stop(&policyd->pages);
+    policyd_webhook_stop(&policyd->webhook);
     grpc_server_free(policyd->server); // ends what is left as UNAVAILABLE, so sidecars come back
     service_stop(&policyd->service);
     registry_dir_close(policyd->service.registry);
@@ -189,17 +216,39 @@ static void stop(struct policyd *policyd)
         uv_close((uv_handle_t *)&policyd->signals[i], NULL);
     }
     uv_close((uv_handle_t *)&policyd->renew, NULL);
+    uv_close((uv_handle_t *)&policyd->drain, NULL);
+}
+
+static void stop_if_over(struct policyd *policyd)
+{
+    if (policyd->is_over_streams && policyd->is_drained) {
+        stop(policyd);
+    }
 }
 
 static void on_streams_over(void *ctx)
 {
-    stop(ctx);
+    struct policyd *policyd = ctx;
+    policyd->is_over_streams = true;
+    stop_if_over(policyd);
+}
+
+static void on_drained(uv_timer_t *timer)
+{
+    struct policyd *policyd = timer->data;
+    policyd->is_drained = true;
+    stop_if_over(policyd);
 }
 
 // Ends the streams in good order first, so that each sidecar hears why and goes to another policyd.
+// The webhook is served for a while: an API server may be led here until all have heard that this
+// pod ends, and a pod that it could not ask about would not be made. A second signal ends that.
 static void begin_stop(struct policyd *policyd)
 {
+    bool waits = policyd->flags->has_webhook && !policyd->is_stopping;
+    uv_timer_start(&policyd->drain, on_drained, waits ? POLICYD_DRAIN_MS : 0, 0);
     if (!policyd->is_stopping) {
+        policyd_webhook_drain(&policyd->webhook);
         policyd->is_stopping = true;
         source_folder_close(policyd->source);
         policyd->source = NULL;
@@ -231,7 +280,8 @@ static void start_handles(struct policyd *policyd)
         uv_signal_start(&policyd->signals[i], on_signal, numbers[i]);
     }
     uv_timer_init(&policyd->loop, &policyd->renew);
-    policyd->renew.data = policyd;
+    uv_timer_init(&policyd->loop, &policyd->drain);
+    policyd->renew.data = policyd->drain.data = policyd;
     uv_timer_start(&policyd->renew, on_renew, 0, POLICYD_RENEW_MS);
 }
 
@@ -281,8 +331,12 @@ static bool start(struct policyd *policyd, struct err *err)
     service->registry = registry_dir_new(&policyd->loop, dir, &service->world.registry,
                                          service_permits, service, err);
     policyd->server = service->registry == NULL ? NULL : grpc_server_new(&config, err);
-    if (policyd->server == NULL || !listen_on_unix(policyd, err) || !listen_on_tcp(policyd, err) ||
+    if (policyd->server == NULL || !listen_on_unix(policyd, err) ||
         !policyd_pages_start(&policyd->pages, &policyd->loop, policyd->flags, &pages, err)) {
+        return false;
+    }
+    policyd_webhook_start(&policyd->webhook, &policyd->loop, policyd->flags);
+    if (!use_own_certificate(policyd, err)) {
         return false;
     }
     policyd->source = source_folder_new(&policyd->loop, dir, &hooks);

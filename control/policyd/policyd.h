@@ -8,6 +8,8 @@
 #include "control/policyd/policyd_flags.h"
 
 #define POLICYD_GRACE_MS 200 // that a stop leaves the streams to end
+// For how long the webhook is served after a signal, until nobody is led here any more.
+#define POLICYD_DRAIN_MS 5000
 // Between renewals of its own certificate; the CRL and old tokens are looked at then, too.
 #define POLICYD_RENEW_MS   1800000
 #define POLICYD_CALLS_MAX  200 // streams of one connection

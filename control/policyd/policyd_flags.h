@@ -25,6 +25,12 @@ struct policyd_flags {
     bool has_metrics;
     struct addr health;
     bool has_health;
+    bool is_kubernetes;         // the API server is the source, and not dir/fleet
+    const char *first_settings; // the mesh's first settings (a file); NULL: not given
+    struct addr webhook;
+    bool has_webhook;
+    const char *inject_config; // how pods are injected (a file); NULL: not given
+    const char *namespace;     // of the Service that leads here; NULL: not given
     enum log_level log_level;
     const char *id;   // of `token`: the SPIFFE id that the token admits
     uint32_t minutes; // of `token`: for how long it admits

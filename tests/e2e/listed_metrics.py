@@ -22,7 +22,7 @@ def shown(text):
     for family in re.split(r"^(?=# HELP )", text, flags=re.M)[1:]:
         name, kind = re.search(r"^# TYPE (\S+) (\S+)$", family, re.M).groups()
         samples = [line for line in family.splitlines() if not line.startswith("#")]
-        labels = {frozenset(LABEL.findall(line)) for line in samples}
+        labels = {frozenset(LABEL.findall(line)) - ({"le"} if kind == "histogram" else set()) for line in samples}
         assert len(labels) == 1 and name not in made, family
         assert all(re.match(name + r"(_sum|_count|_bucket)?[ {]", line) for line in samples), family
         made[name] = (kind, labels.pop())

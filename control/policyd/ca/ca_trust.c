@@ -39,6 +39,7 @@ void ca_trust_free(struct ca_trust *trust)
     trust_bundles_free(trust->bundles);
     bytes_cleanup(&trust->packed);
     free(trust->domain);
+    free(trust->roots_pem);
     free(trust);
 }
 
@@ -287,6 +288,21 @@ static bool list_crls(struct ca_trust *trust, struct sources *sources,
     return ok;
 }
 
+static char *roots_pem(const Tabard__V1__TrustBundle *bundle)
+{
+    struct bytes text = {.len = 0};
+    for (size_t i = 0; i < bundle->n_roots; i++) {
+        const uint8_t *at = bundle->roots[i].data;
+        X509 *root = d2i_X509(NULL, &at, (long)bundle->roots[i].len);
+        invariant(root != NULL); // the bundle was checked
+        char *pem = mint_cert_pem(root);
+        bytes_push_text(&text, pem);
+        free(pem);
+        X509_free(root);
+    }
+    return bytes_take_text(&text);
+}
+
 static bool build(struct ca_trust *trust, struct sources *sources, const struct ca_trust *in_force,
                   time_t now, struct err *err)
 {
@@ -317,6 +333,7 @@ static bool build(struct ca_trust *trust, struct sources *sources, const struct 
         return err_prefix(err, "ca/ca.pem, roots.pem, ca/crl.pem and crls.pem together");
     }
     pb_wire_put_message(&trust->packed, STATE_TRUST_BUNDLES, &bundle->base);
+    trust->roots_pem = roots_pem(bundle);
     trust->bundle = trust_bundles_find(trust->bundles, trust->domain, strlen(trust->domain));
     trust->next_update = trust_bundle_next_update(trust->bundle);
     for (size_t i = 0; trust_bundle_unproved(trust->bundle, i, issuer) != NULL; i++) {

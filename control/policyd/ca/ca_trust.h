@@ -34,6 +34,7 @@ struct ca_trust {
     struct trust_bundles *bundles;                   // owned
     const struct trust_bundle *bundle;               // the one in it
     struct bytes packed;                             // a State's field trust_bundles
+    char *roots_pem;                                 // owned; the roots in it
     struct der_list crls;                            // owned; those that are sent
     char notes[CA_TRUST_NOTES][CA_TRUST_NOTE_BYTES]; // what the operator must know
     size_t num_notes;

@@ -88,6 +88,7 @@ struct service_stats {
     uint64_t push_ns_max;
 };
 
+struct metrics_page;
 struct session;
 
 struct service {
@@ -152,6 +153,8 @@ struct service_beside {
     size_t num_files_held;
     struct service_page metrics;
     struct service_page health;
+    void (*more)(const void *ctx, struct metrics_page *page); // adds families; NULL: none
+    const void *ctx;
 };
 
 // service_metrics prints Prometheus text, malloc'd; NULL: out of memory.

@@ -149,5 +149,8 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
                   beside->num_files_held);
     http_ended(&page, beside);
     server(&page, stats);
+    if (beside->more != NULL) {
+        beside->more(beside->ctx, &page);
+    }
     return metrics_close(&page);
 }

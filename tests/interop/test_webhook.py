@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The webhook in tabard-policyd, called by curl, by Python's ssl, and by Go's net/http as a Kubernetes API server calls it."""
+import base64
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from policyd_process import ROOT, Policyd, run, split_address, wait_until
+
+from listed_metrics import listed, shown
+
+NAME = "tabard-policyd.tabard-system.svc"
+REVIEWS = [line for line in (ROOT / "tests/unit/control/kube/webhook/reviews.jsonl").read_text().splitlines() if line]
+INJECT = "image: localhost/tabard:dev\npolicy_agent: tabard-policyd.tabard-system.svc:15012\n"
+
+
+class Webhook(Policyd):
+    """A policyd that serves the webhook beside its folder."""
+
+    def __init__(self, *arguments, inject=INJECT, waits=True):
+        self.waits = waits
+        folder = Path(tempfile.mkdtemp(prefix="tabard-webhook-"))
+        run("tabard-ca", "init", "--dir", folder / "ca", "--trust-domain", "demo.example")
+        (folder / "fleet").mkdir()
+        (folder / "fleet" / "none.yaml").write_text("workloads: []\n")
+        self.inject = folder / "inject.yaml"
+        self.inject.write_text(inject)
+        super().__init__(folder=folder, arguments=["--webhook", "127.0.0.1:0", "--inject-config", self.inject, "--namespace",
+                                                   "tabard-system", *arguments])
+        self.owns = True
+
+    def start(self):
+        mark = self.mark()
+        super().start()
+        self.at = split_address(self.wait_line(mark, msg="listening", what="webhook")["address"])
+        if self.waits:
+            self.wait_line(mark, msg="injection in force")
+        return self
+
+    def stop_now(self):
+        """Without waiting until nobody is led here any more."""
+        self.process.send_signal(signal.SIGTERM)
+        self.wait_line(0, msg="stopping")
+        return self.stop()
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.stop_now()
+        super().close()
+
+    @property
+    def roots(self):
+        return self.folder / "ca" / "ca.pem"
+
+    def connect(self, alpn=None):
+        context = ssl.create_default_context(cafile=self.roots)
+        if alpn:
+            context.set_alpn_protocols(alpn)
+        return context.wrap_socket(socket.create_connection(self.at, timeout=10), server_hostname=NAME)
+
+    def ask(self, body, path="/inject?timeout=10s", method="POST", kind="application/json"):
+        """What curl gets: (status, text)."""
+        given = self.folder / "request"
+        given.write_bytes(body if isinstance(body, bytes) else body.encode())
+        done = subprocess.run(["curl", "-sS", "--cacert", self.roots, "--connect-to", f"{NAME}:443:127.0.0.1:{self.at[1]}",
+                               "-X", method, "-H", f"Content-Type: {kind}", *(["--data-binary", f"@{given}"] if body else []),
+                               "-w", "\n%{http_code}", f"https://{NAME}{path}"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        text, code = done.stdout.rsplit("\n", 1)
+        return int(code), text
+
+    def reviews(self, result):
+        return self.metrics()[f'webhook_reviews_total{{result="{result}"}}']
+
+
+@pytest.fixture(scope="module")
+def webhook():
+    with contextlib.closing(Webhook()) as made:
+        yield made
+
+
+def review_of(pod, **more):
+    request = {"uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "namespace": "shop", "operation": "CREATE",
+               "object": pod}
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request | more})
+
+
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
+
+
+def response_of(answer):
+    assert answer[0] == 200, answer
+    return json.loads(answer[1])["response"]
+
+
+def patch_of(answer):
+    response = response_of(answer)
+    assert response["allowed"] and response["patchType"] == "JSONPatch", response
+    return json.loads(base64.b64decode(response["patch"]))
+
+
+@pytest.fixture(scope="module")
+def caller():
+    if shutil.which("go") is None:
+        pytest.skip("go is not installed")
+    with tempfile.TemporaryDirectory(prefix="tabard-caller-") as folder:
+        subprocess.run(["go", "build", "-o", f"{folder}/caller", ROOT / "tests/interop/webhook_caller.go"], check=True)
+        yield f"{folder}/caller"
+
+
+def call(caller, webhook, rate, seconds):
+    review = webhook.folder / "review"
+    review.write_text(REVIEWS[0])
+    done = subprocess.run([caller, "%s:%d" % webhook.at, webhook.roots, NAME, review, str(rate), str(seconds)],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_each_recorded_review_gets_the_answer_that_an_api_server_takes(webhook):
+    patched = webhook.reviews("patched")
+    for line in REVIEWS:
+        request = json.loads(line)["request"]
+        response = response_of(webhook.ask(line))
+        assert response["uid"] == request["uid"]
+        if "hostNetwork" in request["object"]["spec"]:
+            assert not response["allowed"] and "hostNetwork" in response["status"]["message"]
+    assert webhook.reviews("patched") == patched + 7
+
+
+def test_a_patch_carries_the_roots_in_force(webhook):
+    values = {operation["path"]: operation["value"] for operation in patch_of(webhook.ask(review_of(POD)))}
+    assert values["/metadata/annotations/tabard.dev~1roots.pem"] == webhook.roots.read_text()
+    assert "spiffe://demo.example/tabard/policyd" in values["/metadata/annotations/tabard.dev~1mesh.yaml"]
+
+
+@pytest.mark.parametrize("path, method, kind, code, text", [
+    ("/inject", "GET", "application/json", 405, "only POST\n"), ("/inject", "PUT", "application/json", 405, "only GET, HEAD, POST\n"),
+    ("/", "POST", "application/json", 404, "there is POST /inject\n"),
+    ("/inject", "POST", "application/yaml", 415, "only application/json\n"),
+    ("/inject", "POST", "application/json; charset=utf-8", 200, None), ("/inject", "POST", "text/json", 415, None)])
+def test_what_is_no_review_gets_its_status(webhook, path, method, kind, code, text):
+    got = webhook.ask(review_of(POD) if method == "POST" else "", path, method, kind)
+    assert got[0] == code and text in (None, got[1]), got
+
+
+def test_a_request_of_ten_megabytes_is_taken_and_a_longer_one_refused_before_it_is_sent(webhook):
+    long = POD | {"metadata": {"name": "a", "annotations": {"long": "x" * (10 * 2**20 - 1000)}}}
+    assert patch_of(webhook.ask(review_of(long)))
+    long["metadata"]["annotations"]["long"] += "x" * 1000
+    assert webhook.ask(review_of(long)) == (413, "a request has at most 10485760 bytes\n")
+
+
+def test_a_cut_request_is_refused_with_the_place(webhook):
+    code, text = webhook.ask(REVIEWS[0][:-1])
+    assert code == 400 and text.startswith("the request is not one JSON document: line 1, column")
+
+
+def test_it_speaks_http_1_1_under_tls_1_3_alone(webhook):
+    with webhook.connect(["h2", "http/1.1"]) as connection:
+        assert (connection.version(), connection.selected_alpn_protocol()) == ("TLSv1.3", "http/1.1")
+    with pytest.raises(ssl.SSLError, match="NO_APPLICATION_PROTOCOL|no application protocol"):
+        webhook.connect(["h2"])
+    context = ssl.create_default_context(cafile=webhook.roots)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError, match="(?i)protocol.version"), socket.create_connection(webhook.at) as plain:
+        context.wrap_socket(plain, server_hostname=NAME)
+
+
+@pytest.mark.parametrize("name", ["tabard-policyd", "tabard-policyd.tabard-system", NAME, NAME + ".cluster.local"])
+def test_its_certificate_has_each_name_of_the_service(webhook, name):
+    context = ssl.create_default_context(cafile=webhook.roots)
+    with socket.create_connection(webhook.at) as plain, context.wrap_socket(plain, server_hostname=name):
+        pass
+
+
+def test_it_serves_an_api_server_over_kept_connections(webhook, caller):
+    got = call(caller, webhook, 100, 2)
+    assert got["failed"] == {} and got["protocol"] == "HTTP/1.1" and got["asked"] >= 150, got
+    assert got["connections"] < got["asked"] / 2, got
+
+
+def test_it_learns_a_new_configuration_and_keeps_the_last_good_one(webhook):
+    mark = webhook.mark()
+    webhook.inject.with_suffix(".new").write_text(INJECT.replace(":dev", ":2"))
+    webhook.inject.with_suffix(".new").rename(webhook.inject)
+    webhook.wait_line(mark, msg="injection in force", image="localhost/tabard:2")
+    assert "localhost/tabard:2" in json.dumps(patch_of(webhook.ask(review_of(POD))))
+    mark = webhook.mark()
+    webhook.inject.with_suffix(".new").write_text(INJECT + "proxy_uid: no\n")
+    webhook.inject.with_suffix(".new").rename(webhook.inject)
+    assert "inject.yaml:3:12: proxy_uid" in webhook.wait_line(mark, msg="update refused", what="injection")["error"]
+    assert "localhost/tabard:2" in json.dumps(patch_of(webhook.ask(review_of(POD))))
+    assert webhook.get(webhook.health_at, "/healthz/ready") == (200, "ready\n")
+
+
+def test_without_a_usable_configuration_it_is_not_ready_and_puts_reviews_off():
+    with contextlib.closing(Webhook(inject="image: 7\n", waits=False)) as webhook:
+        wait_until("it says why", lambda: "inject.yaml" in webhook.get(webhook.health_at, "/healthz/ready")[1])
+        code, text = webhook.get(webhook.health_at, "/healthz/ready")
+        assert code == 503 and "policy_agent" in text, text
+        assert webhook.ask(review_of(POD))[0] == 503
+        assert webhook.reviews("not_ready") == 1
+        webhook.inject.with_suffix(".new").write_text(INJECT)
+        webhook.inject.with_suffix(".new").rename(webhook.inject)
+        webhook.wait_line(0, msg="injection in force")
+        assert webhook.get(webhook.health_at, "/healthz/ready") == (200, "ready\n")
+        assert patch_of(webhook.ask(review_of(POD)))
+
+
+def test_one_that_stops_answers_what_comes_until_nobody_is_led_there_any_more(caller):
+    with contextlib.closing(Webhook()) as webhook:
+        results = []
+        thread = threading.Thread(target=lambda: results.append(call(caller, webhook, 100, 3)))
+        thread.start()
+        wait_until("it is called", lambda: webhook.reviews("patched") > 50)
+        webhook.process.send_signal(signal.SIGTERM)
+        webhook.wait_line(0, msg="stopping")
+        assert webhook.get(webhook.health_at, "/healthz/ready") == (503, "not ready: it is stopping\n")
+        thread.join()
+        assert results[0]["failed"] == {} and results[0]["asked"] > 250, results
+        assert webhook.process.wait(timeout=20) == 0
+
+
+def test_the_metrics_are_those_that_are_listed(webhook):
+    assert shown(webhook.metrics_page()) == listed("tabard-policyd", "tabard-policyd with a webhook")
+
+
+def test_wrong_flags_are_named():
+    for arguments, words in ((["--webhook", "127.0.0.1:0"], "--webhook needs --inject-config"),
+                             (["--inject-config", "x"], "--inject-config needs --webhook"),
+                             (["--namespace", "Shop"], "--namespace: Shop is not the name of a namespace"),
+                             (["--kubernetes"], "--kubernetes needs --listen"),
+                             (["--kubernetes", "--listen", "127.0.0.1:0", "--unix", "x"], "--unix can't be used with --kubernetes"),
+                             (["--first-settings", "x"], "--first-settings needs --kubernetes")):
+        done = run("tabard-policyd", "--dir", "x", *arguments, check=False)
+        assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
