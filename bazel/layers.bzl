@@ -78,6 +78,7 @@ LAYERS = {
         "control/policyd/fleet",
     ],
     "control/policyd/folder": ["base", "control/host", "control/policyd/ca", "control/policyd/fleet"],
+    "control/policyd/review": ["base", "net/http2"],
     "control/policyd/stream": [
         "base",
         "proto",
@@ -90,13 +91,14 @@ LAYERS = {
         "control/host",
         "control/policyd/ca",
         "control/policyd/fleet",
+        "control/policyd/review",
         "control/policyd/world",
     ],
     "control/kube/inject": ["base", "proto", "certs", "proxy/rules"],
     "control/kube/webhook": ["base", "control/host", "control/kube/inject"],
     # Pure: from Kubernetes' objects to a fleet.
     "control/policyd/kubernetes/model": ["base", "proto", "certs", "proxy/rules", "control/policyd/fleet", "control/policyd/world"],
-    "control/policyd/kubernetes": ["base", "certs", "certs/ca", "control/kube/api", "control/policyd/ca"],
+    "control/policyd/kubernetes": ["base", "certs", "certs/ca", "control/kube/api", "control/policyd/ca", "control/policyd/review"],
     "control/policyd": [
         "base",
         "certs",
@@ -155,6 +157,8 @@ HEADERS = {
         "control/policyd",
         "control/policyd/ca/issue",
         "control/policyd/folder",
+        "control/policyd/kubernetes",
+        "control/policyd/review",
         "control/policyd/stream",
         "control/policyd/world/registry_dir",
     ],

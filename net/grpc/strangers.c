@@ -27,12 +27,8 @@ void strangers_cleanup(struct strangers *strangers)
 
 static struct strangers_slot *slot_of(struct strangers *strangers, const struct h2_peer *peer)
 {
-    uint8_t source[17] = {peer->is_unix};
-    if (peer->is_unix) {
-        memcpy(source + 1, &peer->uid, sizeof peer->uid);
-    } else {
-        memcpy(source + 1, peer->addr.ip.bytes, ip_is_v4(&peer->addr.ip) ? 16 : 8);
-    }
+    uint8_t source[H2_SOURCE_BYTES];
+    h2_peer_source(peer, source);
     uint64_t hash = SIPHASH_24(strangers->key, source, sizeof source);
     return &strangers->slots[hash % STRANGERS_SLOTS];
 }

@@ -12,6 +12,17 @@
 
 #define READ_BYTES 65536
 
+void h2_peer_source(const struct h2_peer *peer, uint8_t out[H2_SOURCE_BYTES])
+{
+    memset(out, 0, H2_SOURCE_BYTES);
+    out[0] = peer->is_unix;
+    if (peer->is_unix) {
+        memcpy(out + 1, &peer->uid, sizeof peer->uid);
+    } else {
+        memcpy(out + 1, peer->addr.ip.bytes, ip_is_v4(&peer->addr.ip) ? 16 : 8);
+    }
+}
+
 void transport_end(struct transport *transport, const char *why)
 {
     if (!transport->is_ended && !transport->is_closing) {

@@ -38,6 +38,11 @@ struct h2_peer {
     SSL *ssl;         // borrowed, as long as the connection; NULL in the clear
 };
 
+// h2_peer_source writes what counts as one source of peers: a Unix user, an IPv4 address, or an
+// IPv6 /64, since a host has all of it.
+#define H2_SOURCE_BYTES 17
+void h2_peer_source(const struct h2_peer *peer, uint8_t out[H2_SOURCE_BYTES]);
+
 struct transport_hooks {
     void (*on_open)(void *ctx); // connected, TLS is done
     void (*on_bytes)(void *ctx, const uint8_t *bytes, size_t len);

@@ -47,6 +47,9 @@ static void free_exchange(struct kube_exchange *exchange)
     bytes_cleanup(&exchange->in);
     free(exchange->path);
     free(exchange->content_type);
+    if (exchange->body != NULL) {
+        OPENSSL_cleanse(exchange->body, exchange->body_len); // it may hold a secret
+    }
     free(exchange->body);
     free(exchange);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/kube/api/kube_request.h"
 
+#include <openssl/mem.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,9 @@ static void on_freed(uv_handle_t *handle)
     bytes_cleanup(&request->in);
     free(request->path);
     free(request->content_type);
+    if (request->body != NULL) {
+        OPENSSL_cleanse(request->body, strlen(request->body)); // it may hold a secret
+    }
     free(request->body);
     free(request);
 }

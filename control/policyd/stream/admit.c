@@ -16,7 +16,7 @@ const char *admit_result_text(enum admit_result result)
 
 const char *admit_proof_text(enum admit_proof proof)
 {
-    static const char *const texts[] = {"certificate", "unix_uid", "join_token"};
+    static const char *const texts[] = {"certificate", "unix_uid", "join_token", "service_account"};
     return texts[proof];
 }
 
@@ -133,6 +133,57 @@ static enum admit_result by_token(struct admission *out, const struct fleet *fle
     return grant_proved(out, fleet, id, ADMIT_BY_JOIN_TOKEN, err);
 }
 
+enum admit_result admit_review_result(enum account_result result)
+{
+    static const enum admit_result results[] = {
+        [ACCOUNT_OK] = ADMIT_OK,
+        [ACCOUNT_MALFORMED] = ADMIT_ACCOUNT_MALFORMED,
+        [ACCOUNT_EXPIRED] = ADMIT_ACCOUNT_EXPIRED,
+        [ACCOUNT_OTHER_AUDIENCE] = ADMIT_ACCOUNT_AUDIENCE,
+        [ACCOUNT_GONE] = ADMIT_ACCOUNT_GONE,
+        [ACCOUNT_POD_GONE] = ADMIT_POD_GONE,
+        [ACCOUNT_REFUSED] = ADMIT_ACCOUNT_REFUSED,
+        [ACCOUNT_NO_ACCOUNT] = ADMIT_NO_ACCOUNT,
+        [ACCOUNT_NO_POD] = ADMIT_NO_POD,
+        [ACCOUNT_UNAVAILABLE] = ADMIT_UNREVIEWED,
+    };
+    _Static_assert(sizeof results / sizeof results[0] == ACCOUNT_NUM_RESULTS, "one is missing");
+    return results[result];
+}
+
+bool admit_account_id(char out[SPIFFE_ID_LEN_MAX + 1], const char *trust_domain,
+                      const struct account_pod *pod, struct err *err)
+{
+    struct spiffe_id id;
+    int len = snprintf(out, SPIFFE_ID_LEN_MAX + 1, "spiffe://%s/ns/%s/sa/%s", trust_domain, pod->ns,
+                       pod->account);
+    return (len <= SPIFFE_ID_LEN_MAX && spiffe_workload_parse(&id, out, (size_t)len, err)) ||
+           err_prefix(err, "the service account %s/%s has no identity", pod->ns, pod->account);
+}
+
+static enum admit_result by_account(struct admission *out, const struct fleet *fleet,
+                                    const struct admit_request *request, struct err *err)
+{
+    char id[SPIFFE_ID_LEN_MAX + 1];
+    const struct account_answer *review = request->review;
+    if (review->result != ACCOUNT_OK) {
+        err_set(err, "%s", review->words);
+        return admit_review_result(review->result);
+    }
+    if (!admit_account_id(id, request->trust_domain, &review->pod, err)) {
+        return ADMIT_NOT_NAMED;
+    }
+    if (!is_wanted(request, id)) {
+        err_set(err, "the token proves %s, which may not become %s", id, request->wanted_id);
+        return ADMIT_ACCOUNT_OTHER;
+    }
+    if (request->certificate_id != NULL && strcmp(request->certificate_id, id) != 0) {
+        err_set(err, "the token proves %s, and the certificate %s", id, request->certificate_id);
+        return ADMIT_ACCOUNT_OTHER;
+    }
+    return grant_proved(out, fleet, id, ADMIT_BY_SERVICE_ACCOUNT, err);
+}
+
 // Refuses a sidecar that showed no certificate, or one that proves nothing.
 static enum admit_result no_certificate(const struct admit_request *request, struct err *err)
 {
@@ -140,7 +191,10 @@ static enum admit_result no_certificate(const struct admit_request *request, str
         err_set(err, "the certificate proves no identity: %s", request->certificate_error);
         return ADMIT_CERTIFICATE;
     }
-    err_set(err, "nothing proves who this is; a certificate or a join token would");
+    err_set(err, "nothing proves who this is; a certificate or a join token would%s",
+            request->has_vain_token
+                ? ", and the token of a service account where there is an API server to ask"
+                : "");
     return ADMIT_NO_PROOF;
 }
 
@@ -148,6 +202,9 @@ enum admit_result admit(struct admission *out, const struct fleet *fleet,
                         const struct admit_request *request, struct err *err)
 {
     *out = (struct admission){.id = ""};
+    if (request->review != NULL) {
+        return by_account(out, fleet, request, err);
+    }
     enum admit_result result = request->certificate_id != NULL
                                    ? by_certificate(out, fleet, request, err)
                                    : no_certificate(request, err);
@@ -182,7 +239,10 @@ bool admit_still(const struct fleet *fleet, const char *id, enum admit_proof pro
         return workload->by_certificate;
     case ADMIT_BY_UNIX_UID:
         return has_uid(workload, uid);
-    default:
+    case ADMIT_BY_SERVICE_ACCOUNT:
+        return workload->by_service_account;
+    case ADMIT_BY_JOIN_TOKEN:
         return workload->by_join_token;
     }
+    return false;
 }

@@ -153,6 +153,25 @@ bool service_make_room(struct service *service)
            service->stats.num_streams < SERVICE_STREAMS_MAX + SERVICE_STREAMS_OVER;
 }
 
+void service_set_cluster(struct service *service, struct reviews *reviews, const struct pods *pods)
+{
+    service->reviews = reviews;
+    service->pods = *pods;
+}
+
+void service_check_pods(struct service *service)
+{
+    if (service->reviews == NULL) {
+        return;
+    }
+    LIST_EACH_SAFE(link, &service->sessions) {
+        struct session *session = LIST_OF(link, struct session, link);
+        if (!session->is_over) {
+            session_check_pod(session);
+        }
+    }
+}
+
 static void check_deadline(struct session *session, uint64_t now)
 {
     if (session->is_unequal && !session->is_over) {
@@ -166,7 +185,7 @@ static void check_deadline(struct session *session, uint64_t now)
     } else if (session->again_ms != 0 && now >= session->again_ms) {
         session->is_due_again = true;
         session_advance(session);
-    } else if (session->job != NULL && !session->has_sent &&
+    } else if (session_signs(session) && !session->has_sent &&
                now - session->job_since_ms >= SERVICE_ISSUE_MS) {
         // The state doesn't wait for a CA that somebody keeps locked.
         session->has_sent = true;
@@ -194,6 +213,7 @@ static void on_tick(uv_timer_t *timer)
                            "another identity was at one of the addresses before");
         }
     }
+    service_check_pods(service);
     if (now - service->swept_ms >= SERVICE_SWEEP_MS) {
         service->swept_ms = now;
         share_sweep(&service->shares, now);

@@ -15,6 +15,8 @@
 #include "control/policyd/stream/admit.h"
 #include "control/policyd/stream/share.h"
 #include "control/policyd/ca/issue.h"
+#include "control/policyd/review/pods.h"
+#include "control/policyd/review/reviews.h"
 #include "control/policyd/world/registry_dir.h"
 #include "control/policyd/stream/version.h"
 #include "control/policyd/world/world.h"
@@ -35,6 +37,7 @@
 #define SERVICE_CSR_REFUSED_MAX  20 // after that the stream ends
 #define SERVICE_CSR_PATIENCE_MS                                                                    \
     1000 // a request that comes sooner after a wait was told counts as refused
+#define SERVICE_POD_WAIT_MS  5000  // that a pod may be unknown whose token is good: the watch lags
 #define SERVICE_AGAIN_MS_MIN 10000 // from a refusal to the same once more: time too makes right
 #define SERVICE_AGAIN_MS_MAX 300000
 #define SERVICE_LOG_MS       10000 // between two lines on connections that ended
@@ -48,6 +51,7 @@
     X(SERVICE_END_ADDRESS, "address")                                                              \
     X(SERVICE_END_NO_LONGER_GRANTED, "no_longer_granted")                                          \
     X(SERVICE_END_REVOKED, "revoked")                                                              \
+    X(SERVICE_END_POD_GONE, "pod_gone")                                                            \
     X(SERVICE_END_SILENT, "silent")                                                                \
     X(SERVICE_END_CSR_FLOOD, "csr_flood")                                                          \
     X(SERVICE_END_LIMIT, "streams_max")                                                            \
@@ -80,6 +84,7 @@ struct service_stats {
     uint64_t num_fleets_refused; // updates that can't be used, counted by policyd.c
     uint64_t num_trusts_refused;
     uint64_t num_csr_limited;             // by a stream's own limit
+    uint64_t num_csr_unproved;            // without a good token of the pod
     uint64_t admitted[ADMIT_NUM_RESULTS]; // decisions, by result
     uint64_t ends[SERVICE_NUM_ENDS];
     uint64_t num_pushes; // those that every sidecar has answered
@@ -97,6 +102,8 @@ struct service {
     struct world world;
     struct issuer *issuer;         // borrowed
     struct registry_dir *registry; // borrowed
+    struct reviews *reviews;       // borrowed; NULL: there is no API server to ask
+    struct pods pods;              // with it
     struct version version;
     uint64_t drawn_at; // world.num_changes when a version was last drawn
     uv_timer_t coalesce;
@@ -118,6 +125,16 @@ struct service {
 // service_init needs the folder's first fleet and trust, which it takes over.
 void service_init(struct service *service, uv_loop_t *loop, const char *dir, struct fleet *fleet,
                   struct ca_trust *trust);
+// service_set_cluster has service accounts admitted by their tokens. The addresses of sidecars are
+// then not theirs to say: whoever knows the pods puts them into world.registry. Before the first
+// stream; the pods' ctx and the reviews must outlive the streams.
+void service_set_cluster(struct service *service, struct reviews *reviews, const struct pods *pods);
+
+// service_check_pods ends the streams whose pod is gone, and moves those whose pod is another
+// workload now. To be called when pods have changed, after the fleet and the addresses that belong
+// to it were set; each tick does so, too.
+void service_check_pods(struct service *service);
+
 // service_finish ends every stream as UNAVAILABLE, since policyd stops.
 void service_finish(struct service *service);
 // service_stop drops the addresses of lost sidecars and closes the timers; every call must have

@@ -60,7 +60,7 @@ static void pushes(struct metrics_page *page, const struct service_stats *stats,
 }
 
 static void certificates(struct metrics_page *page, const struct issuer_stats *stats,
-                         uint64_t num_csr_limited)
+                         uint64_t num_csr_limited, uint64_t num_csr_unproved)
 {
     metrics_counter(page, NAME "certificates_issued_total", "Certificates that were signed.",
                     stats->num_issued);
@@ -70,8 +70,29 @@ static void certificates(struct metrics_page *page, const struct issuer_stats *s
     metrics_uint_by(page, "reason", "limit_all", stats->num_limited);
     metrics_uint_by(page, "reason", "limit_identity", stats->num_limited_asker);
     metrics_uint_by(page, "reason", "limit_stream", num_csr_limited);
+    metrics_uint_by(page, "reason", "unproved", num_csr_unproved);
     metrics_counter(page, NAME "crls_written_total", "CRLs that were written anew in time.",
                     stats->num_crls);
+}
+
+static void reviews(struct metrics_page *page, const struct reviews *shown)
+{
+    static const struct reviews_stats none;
+    const struct reviews_stats *stats = shown != NULL ? reviews_stats(shown) : &none;
+    metrics_family(page, NAME "reviews_total", METRICS_COUNTER,
+                   "Tokens of service accounts that were reviewed, by result.");
+    for (int i = 0; i < ACCOUNT_NUM_RESULTS; i++) {
+        metrics_uint_by(page, "result", account_result_text((enum account_result)i), stats->num[i]);
+    }
+    metrics_counter(page, NAME "reviews_asked_total", "Reviews that the API server was asked for.",
+                    stats->num_asked);
+    metrics_family(page, NAME "reviews_put_off_total", METRICS_COUNTER,
+                   "Tokens whose sidecar was told to come again, by what they waited for in vain.");
+    metrics_uint_by(page, "why", "late", stats->num_late);
+    metrics_uint_by(page, "why", "crowded", stats->num_crowded);
+    metrics_gauge(page, NAME "reviews_waiting", "Tokens that wait for their turn now.",
+                  stats->num_waiting);
+    metrics_gauge(page, NAME "reviews_running", "Reviews under way now.", stats->num_running);
 }
 
 static void world(struct metrics_page *page, const struct world *shown)
@@ -141,7 +162,9 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
     metrics_uint_by(&page, "version", TABARD_VERSION, 1);
     streams(&page, &service->stats);
     pushes(&page, &service->stats, service->version.last);
-    certificates(&page, issuer_stats(service->issuer), service->stats.num_csr_limited);
+    certificates(&page, issuer_stats(service->issuer), service->stats.num_csr_limited,
+                 service->stats.num_csr_unproved);
+    reviews(&page, service->reviews);
     folder(&page, service);
     world(&page, &service->world);
     metrics_gauge(&page, NAME "files_held",

@@ -2,6 +2,7 @@
 #include "control/policyd/stream/session.h"
 
 #include <inttypes.h>
+#include <openssl/mem.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,8 +106,8 @@ void session_advance(struct session *session)
         (viewer_is_behind(&session->viewer) ||
          (session->viewer.wants_all && session->has_certificate) || session->is_due_again);
     if (session->id == NULL || session->is_over || session->is_waiting ||
-        (session->job != NULL && !session->has_sent) || (!is_behind && session->answer.len == 0) ||
-        !grpc_call_can_send(session->call)) {
+        (session_signs(session) && !session->has_sent) ||
+        (!is_behind && session->answer.len == 0) || !grpc_call_can_send(session->call)) {
         return;
     }
     const struct bytes *update =
@@ -180,22 +181,38 @@ static void take_result(struct session *session, const Tabard__V1__Result *resul
 
 static void take_request(struct session *session, const Tabard__V1__SubscribeRequest *request)
 {
-    if (session->id == NULL) {
-        session_first(session, request);
-    } else if (request->node != NULL) {
+    if (request->node != NULL) {
         session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
                        "node belongs in a stream's first request only");
     } else if (request->result == NULL && request->certificate_request == NULL) {
         session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
                        "neither a result nor a certificate_request");
     }
-    if (session->id != NULL && !session->is_over && request->result != NULL) {
+    if (!session->is_over && request->result != NULL) {
         take_result(session, request->result);
     }
-    if (session->id != NULL && !session->is_over && request->certificate_request != NULL) {
-        session_sign(session, request->certificate_request);
+    if (!session->is_over && request->certificate_request != NULL) {
+        session_sign(session, request->certificate_request, false);
     }
     session_advance(session);
+}
+
+void session_free_request(Tabard__V1__SubscribeRequest *request)
+{
+    if (request == NULL) {
+        return;
+    }
+    char *const tokens[] = {request->node != NULL ? request->node->service_account_token : NULL,
+                            request->node != NULL ? request->node->join_token : NULL,
+                            request->certificate_request != NULL
+                                ? request->certificate_request->service_account_token
+                                : NULL};
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
+        if (tokens[i] != NULL && tokens[i][0] != '\0') { // "" may be protobuf-c's own
+            OPENSSL_cleanse(tokens[i], strlen(tokens[i]));
+        }
+    }
+    tabard__v1__subscribe_request__free_unpacked(request, NULL);
 }
 
 static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
@@ -210,8 +227,12 @@ static void on_message(struct grpc_call *call, const uint8_t *bytes, size_t len)
                        "not a SubscribeRequest");
         return;
     }
+    if (session->id == NULL) {
+        session_first(session, request);
+        return;
+    }
     take_request(session, request);
-    tabard__v1__subscribe_request__free_unpacked(request, NULL);
+    session_free_request(request);
 }
 
 static void on_start(void *ctx, struct grpc_call *call)
@@ -267,6 +288,7 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
               log_quote(quoted, sizeof quoted, status->message));
     leave_push(session);
     issue_forget(session->job);
+    reviews_forget(session->review);
     session_give_token_back(session);
     list_remove(&session->stranger_link);
     share_leave(&session->in_share);
@@ -275,7 +297,12 @@ static void on_end(struct grpc_call *call, const struct grpc_status *status)
     list_remove(&session->link);
     service->stats.num_streams--;
     bytes_cleanup(&session->answer);
+    bytes_cleanup(&session->csr);
+    session_free_request(session->first);
     X509_free(session->issuer);
+    free(session->reviewed);
+    free(session->pod);
+    free(session->key);
     free(session->id);
     free(session);
 }

@@ -23,6 +23,16 @@ struct session {
     struct share_stream in_share; // of its identity
     uint64_t number;              // in the log, and of its file in the registry
     char *id;                     // owned; NULL: not admitted yet
+    char *key;                    // owned; of its workload (fleet_key); NULL with id
+    // Its first request, owned, until it was decided about; what the review of its token said,
+    // owned, while its pod is still unknown, and how long that may last.
+    Tabard__V1__SubscribeRequest *first;
+    struct account_answer *reviewed;
+    uint64_t pod_due_ms;
+    bool is_paused;              // the call, while the first request waits
+    struct reviews_item *review; // under way: of the first request's token, or a signing request's
+    struct account_pod *pod;     // owned; NULL: no token has said which pod it is
+    struct bytes csr;            // that waits for the review of its token
     uid_t uid;
     enum admit_proof proof;
     char node[SESSION_NODE_MAX];
@@ -66,9 +76,37 @@ void session_advance(struct session *session);
 // session_compare says whether the sidecar may be sent a state: whether ours is as new as its own.
 void session_compare(struct session *session);
 
-// session_first takes a stream's first request, session_sign a signing request.
-void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request);
-void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request);
+// session_first takes over a stream's first request, and goes on with it at once or once its token
+// is reviewed.
+void session_first(struct session *session, Tabard__V1__SubscribeRequest *request);
+
+// session_sign takes a signing request; is_reviewed: the token in it was, just now.
+void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request,
+                  bool is_reviewed);
+
+// session_signs says whether a signing request is under way.
+bool session_signs(const struct session *session);
+
+// session_check_pod ends the stream if its pod is gone, moves it to the view of the workload that
+// its pod is now, and goes on with a first request whose pod has come to be known.
+void session_check_pod(struct session *session);
+
+// session_first_again goes on with a first request whose pod was unknown.
+void session_first_again(struct session *session);
+
+// session_find_pod returns the key of the workload that a pod is, borrowed; NULL: it isn't there.
+const char *session_find_pod(const struct session *session, const struct account_pod *pod);
+
+// session_bind notes which pod a token was given to. false sets err: the stream is another pod's.
+bool session_bind(struct session *session, const struct account_pod *pod, struct err *err);
+
+// session_pod_text writes " pod=NS/NAME uid=UID" for the log, or nothing, and returns buf.
+#define SESSION_POD_TEXT_BYTES                                                                     \
+    (ACCOUNT_NAMESPACE_BYTES + ACCOUNT_NAME_BYTES + ACCOUNT_UID_BYTES + 16)
+const char *session_pod_text(const struct session *session, char buf[SESSION_POD_TEXT_BYTES]);
+
+// session_free_request wipes the tokens of a request and frees it; NULL is allowed.
+void session_free_request(Tabard__V1__SubscribeRequest *request);
 
 // session_give_token_back lets a join token admit again, if the stream that it admitted ends before
 // the certificate that was asked for could be issued: the sidecar would be locked out.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A stream's first request (who it is, where it is) and its signing requests.
+// A stream's first request: who it is, where it is.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,10 @@ static enum grpc_code code_of(enum admit_result result)
     case ADMIT_NOT_NAMED:
     case ADMIT_AMBIGUOUS:
     case ADMIT_TOKEN_OTHER:
+    case ADMIT_ACCOUNT_OTHER:
         return GRPC_PERMISSION_DENIED;
+    case ADMIT_UNREVIEWED:
+        return GRPC_UNAVAILABLE;
     case ADMIT_TOKEN_BROKEN:
         return GRPC_INTERNAL;
     default:
@@ -101,9 +104,66 @@ bool session_end_oldest(struct share *share)
     return false;
 }
 
-static bool admit_session(struct session *session, const Tabard__V1__SubscribeRequest *request)
+static bool has_account_token(const Tabard__V1__SubscribeRequest *request)
+{
+    return request->node->service_account_token[0] != '\0';
+}
+
+// Returns the key of the workload that a pod is, where the fleet names it already; NULL: not yet,
+// or not any more.
+static const char *key_of_pod(const struct session *session, const struct account_pod *pod)
+{
+    const struct fleet *fleet = session->service->world.fleet;
+    const char *key = session_find_pod(session, pod);
+    return key != NULL && fleet_find_key(fleet, key, strlen(key)) != FLEET_NONE ? key : NULL;
+}
+
+// Says by its address which workload a sidecar is that showed no token; NULL: that can't be told.
+static const char *key_by_address(struct session *session)
+{
+    const struct h2_peer *peer = grpc_call_peer(session->call);
+    return peer->is_unix ? NULL : registry_owner(&session->service->world.registry, &peer->addr.ip);
+}
+
+// Chooses the workload that the sidecar is, of those that have its identity. false sets err.
+static bool choose_key(struct session *session, const struct account_answer *review, const char *id,
+                       struct err *err)
+{
+    const struct fleet *fleet = session->service->world.fleet;
+    size_t len = strlen(id);
+    uint32_t first = fleet_find(fleet, id, len);
+    bool is_only = first + 1 >= fleet->workloads.num ||
+                   strcmp(fleet_workload(fleet, first + 1)->spec->spiffe_id, id) != 0;
+    const char *key = review != NULL ? key_of_pod(session, &review->pod)
+                      : is_only      ? fleet_workload(fleet, first)->key
+                                     : key_by_address(session);
+    if (key == NULL || fleet_key_id_len(key) != len || memcmp(key, id, len) != 0) {
+        return err_set(err, "nothing tells which of the workloads that are %s this is", id);
+    }
+    session->key = must_strdup(key);
+    return true;
+}
+
+// Says what a sidecar's certificate proves: fills what admit is asked.
+static void judge_certificate(const struct session *session, struct admit_request *asked,
+                              struct verified_peer *verified, struct err *err)
+{
+    const struct h2_peer *peer = grpc_call_peer(session->call);
+    const struct ca_trust *trust = session->service->world.trust;
+    if (!tls_has_certificate(peer)) {
+        return;
+    }
+    if (tls_peer(verified, peer, trust->bundles, asked->now, err) == VERIFY_OK) {
+        asked->certificate_id = verified->id;
+    } else {
+        asked->certificate_error = err->text;
+    }
+}
+
+static bool admit_session(struct session *session, const struct account_answer *review)
 {
     struct service *service = session->service;
+    const Tabard__V1__SubscribeRequest *request = session->first;
     const struct h2_peer *peer = grpc_call_peer(session->call);
     struct verified_peer verified;
     struct admission admission;
@@ -115,16 +175,15 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
                                   .uid = peer->uid,
                                   .token = request->node->join_token,
                                   .wanted_id = wanted_of(request),
+                                  .review = review,
+                                  .has_vain_token = review == NULL && has_account_token(request),
+                                  .trust_domain = service->world.trust->domain,
                                   .now = time(NULL)};
-    if (tls_has_certificate(peer)) {
-        if (tls_peer(&verified, peer, service->world.trust->bundles, asked.now, &tls_err) ==
-            VERIFY_OK) {
-            asked.certificate_id = verified.id;
-        } else {
-            asked.certificate_error = tls_err.text;
-        }
-    }
+    judge_certificate(session, &asked, &verified, &tls_err);
     enum admit_result result = admit(&admission, service->world.fleet, &asked, &err);
+    if (result == ADMIT_OK && !choose_key(session, review, admission.id, &err)) {
+        result = ADMIT_AMBIGUOUS;
+    }
     if (result != ADMIT_OK) {
         refuse_admission(session, result, &err);
         return false;
@@ -134,7 +193,7 @@ static bool admit_session(struct session *session, const Tabard__V1__SubscribeRe
     session->token = admission.token;
     session->uid = peer->uid;
     session->id = must_strdup(admission.id);
-    return true;
+    return review == NULL || session_bind(session, &review->pod, &err);
 }
 
 // Claims those addresses of the node that the fleet gives this identity. A host may have others,
@@ -147,8 +206,9 @@ static bool claim_addresses_of(struct session *session, const Tabard__V1__Node *
     struct claim_spec spec = {
         .id = session->id, .addresses = addresses, .since_us = service_now_us()};
     uint32_t number = fleet_find(service->world.fleet, session->id, strlen(session->id));
-    if (fleet_workload(service->world.fleet, number)->spec->n_ports == 0) {
-        return true; // nobody calls it, so its addresses don't matter
+    if (fleet_workload(service->world.fleet, number)->spec->n_ports == 0 ||
+        service->reviews != NULL) {
+        return true; // nobody calls it, or its addresses are not its own to say
     }
     for (size_t i = 0; i < node->n_addresses; i++) {
         struct ip ip;
@@ -186,23 +246,14 @@ static bool has_deltas(const Tabard__V1__Node *node)
     return false;
 }
 
-void session_first(struct session *session, const Tabard__V1__SubscribeRequest *request)
+// Goes on with the first request of a stream. review: of its token; NULL: it needs none.
+static void join(struct session *session, const struct account_answer *review)
 {
     struct service *service = session->service;
+    const Tabard__V1__SubscribeRequest *request = session->first;
     struct err err = {{0}, {0}};
-    char node[SESSION_NODE_MAX * 4 + 3];
-    if (request->node == NULL || request->node->id[0] == '\0') {
-        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
-                       "a stream's first request says who asks: node, with an id");
-        return;
-    }
-    if (request->result != NULL) {
-        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT,
-                       "a result before any response");
-        return;
-    }
-    snprintf(session->node, sizeof session->node, "%s", request->node->id);
-    if (!admit_session(session, request)) {
+    char node[SESSION_NODE_MAX * 4 + 3], pod[SESSION_POD_TEXT_BYTES];
+    if (!admit_session(session, review)) {
         return;
     }
     if (!claim_addresses_of(session, request->node, &err)) {
@@ -218,121 +269,104 @@ void session_first(struct session *session, const Tabard__V1__SubscribeRequest *
     grpc_call_prove(session->call);
     share_join(&service->shares, &session->in_share, session->id);
     make_room(session->in_share.share);
-    if (!world_join(&service->world, &session->viewer, session->id, &err)) {
+    if (!world_join(&service->world, &session->viewer, session->key, &err)) {
         session_finish(session, SERVICE_END_OURS, GRPC_INTERNAL, err.text);
         return;
     }
     session->viewer.wants_deltas = has_deltas(request->node);
-    session->due_ms = 0;
     session->held = request->version_in_force;
     session_compare(session);
-    log_info("msg=admitted stream=%" PRIu64 " id=%s by=%s node=%s held=%" PRIu64, session->number,
-             session->id, admit_proof_text(session->proof),
-             log_quote(node, sizeof node, session->node), request->version_in_force);
-}
-
-static void answer_csr(struct session *session, const char *text)
-{
-    char quoted[1024];
-    log_warn("msg=\"certificate refused\" stream=%" PRIu64 " id=%s error=%s", session->number,
-             session->id, log_quote(quoted, sizeof quoted, text));
-    bytes_cleanup(&session->answer);
-    pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE_ERROR, text, strlen(text));
-}
-
-static void refuse_csr(struct session *session, const char *text)
-{
-    answer_csr(session, text);
-    if (++session->num_csrs_refused > SERVICE_CSR_REFUSED_MAX) {
-        session_finish(session, SERVICE_END_CSR_FLOOD, GRPC_RESOURCE_EXHAUSTED,
-                       "too many signing requests that had to be refused");
+    log_info("msg=admitted stream=%" PRIu64 " id=%s by=%s node=%s held=%" PRIu64 "%s",
+             session->number, session->id, admit_proof_text(session->proof),
+             log_quote(node, sizeof node, session->node), request->version_in_force,
+             session_pod_text(session, pod));
+    if (request->certificate_request != NULL) {
+        session_sign(session, request->certificate_request, review != NULL);
     }
 }
 
-// Tells the sidecar to ask again later. That ends no stream, however often, unless the sidecar asks
-// again at once each time.
-static void limit_csr(struct session *session, const char *text)
+// Ends the wait for a first request: what it was is decided.
+static void decide(struct session *session, const struct account_answer *review)
 {
-    uint64_t now = uv_now(session->service->loop);
-    bool is_patient =
-        session->limited_ms == 0 || now - session->limited_ms >= SERVICE_CSR_PATIENCE_MS;
-    session->limited_ms = now;
-    if (is_patient) {
-        answer_csr(session, text);
-    } else {
-        refuse_csr(session, text);
-    }
-}
-
-static void on_issued(void *ctx, const struct issue_result *result)
-{
-    struct session *session = ctx;
-    struct bytes chain = {0};
-    session->job = NULL;
-    if (session->is_over) {
-        return;
-    }
-    if (result->error != NULL) {
-        refuse_csr(session, result->error);
-    } else {
-        for (size_t i = 0; i < result->num_certs; i++) {
-            pb_wire_put_field(&chain, ISSUED_CHAIN, result->chain[i], result->chain_lens[i]);
-        }
-        bytes_cleanup(&session->answer);
-        pb_wire_put_field(&session->answer, RESPONSE_CERTIFICATE, chain.at, chain.len);
-        session->has_certificate = true;
-        session->service->stats.num_certificates++;
-        session->issued = result->serial;
-        X509_free(session->issuer);
-        X509_up_ref(result->issuer);
-        session->issuer = result->issuer;
-        log_info("msg=issued stream=%" PRIu64 " id=%s not_after=%" PRId64, session->number,
-                 session->id, result->not_after);
-        bytes_cleanup(&chain);
+    join(session, review);
+    session_free_request(session->first);
+    session->first = NULL;
+    if (session->is_paused) {
+        session->is_paused = false;
+        grpc_call_resume(session->call);
     }
     session_advance(session);
 }
 
-void session_sign(struct session *session, const Tabard__V1__CertificateRequest *request)
+// Goes on once the token is reviewed, unless the pod has still to become known.
+static void on_reviewed(void *ctx, const struct account_answer *answer)
+{
+    struct session *session = ctx;
+    session->review = NULL;
+    if (session->is_over) {
+        return;
+    }
+    if (answer->result == ACCOUNT_OK && key_of_pod(session, &answer->pod) == NULL) {
+        session->reviewed = must_alloc(1, sizeof *answer);
+        *session->reviewed = *answer;
+        session->pod_due_ms = uv_now(session->service->loop) + SERVICE_POD_WAIT_MS;
+        return;
+    }
+    decide(session, answer);
+}
+
+void session_first_again(struct session *session)
+{
+    struct account_answer *reviewed = session->reviewed;
+    const struct account_answer gone = {.result = ACCOUNT_POD_GONE,
+                                        .words = "there is no such pod in the mesh (any more)"};
+    bool is_there = key_of_pod(session, &reviewed->pod) != NULL;
+    if (!is_there && uv_now(session->service->loop) < session->pod_due_ms) {
+        return;
+    }
+    session->reviewed = NULL;
+    decide(session, is_there ? reviewed : &gone);
+    free(reviewed);
+}
+
+// Asks about the token of the first request.
+static void ask_review(struct session *session)
 {
     struct service *service = session->service;
+    struct verified_peer verified;
+    struct account_answer answer;
     struct err err = {{0}, {0}};
-    uint32_t number = fleet_find(service->world.fleet, session->id, strlen(session->id));
-    session->num_csrs++;
-    if (session->job != NULL || session->answer.len > 0) {
-        session_finish(session, SERVICE_END_CSR_FLOOD, GRPC_RESOURCE_EXHAUSTED,
-                       "a signing request before the last one was answered");
+    struct admit_request asked = {.now = time(NULL)};
+    judge_certificate(session, &asked, &verified, &err);
+    session->is_paused = true;
+    grpc_call_pause(session->call);
+    session->review = reviews_ask(service->reviews, session->first->node->service_account_token,
+                                  grpc_call_peer(session->call), asked.certificate_id != NULL,
+                                  &answer, on_reviewed, session);
+    if (session->review == NULL) {
+        on_reviewed(session, &answer);
+    }
+}
+
+void session_first(struct session *session, Tabard__V1__SubscribeRequest *request)
+{
+    bool is_second = session->first != NULL;
+    const char *wrong = is_second ? "a request before the first one was answered"
+                        : request->node == NULL || request->node->id[0] == '\0'
+                            ? "a stream's first request says who asks: node, with an id"
+                        : request->result != NULL ? "a result before any response"
+                                                  : NULL;
+    if (wrong != NULL) {
+        session_free_request(request);
+        session_finish(session, SERVICE_END_MALFORMED, GRPC_INVALID_ARGUMENT, wrong);
         return;
     }
-    if (request->spiffe_id[0] != '\0' && strcmp(request->spiffe_id, session->id) != 0) {
-        err_set(&err, "this stream was admitted as %s", session->id);
-        refuse_csr(session, err.text);
-        return;
-    }
-    if (!bucket_take(&session->csrs, uv_now(service->loop))) {
-        service->stats.num_csr_limited++;
-        limit_csr(session, "too many signing requests on this stream: ask again later");
-        return;
-    }
-    if (number == FLEET_NONE) {
-        return; // the stream is about to end
-    }
-    const Tabard__V1__Workload *workload = fleet_workload(service->world.fleet, number)->spec;
-    const struct issue_request asked = {.csr = request->csr.data,
-                                        .csr_len = request->csr.len,
-                                        .spiffe_id = session->id,
-                                        .dns_names = workload->dns_names,
-                                        .num_dns_names = workload->n_dns_names,
-                                        .seconds = workload->certificate_seconds != 0
-                                                       ? workload->certificate_seconds
-                                                       : FLEET_CERTIFICATE_SECONDS};
-    bool is_limited = false;
-    session->job = issue(service->issuer, &session->in_share.share->queue, &asked, on_issued,
-                         session, &is_limited, &err);
-    session->job_since_ms = uv_now(service->loop);
-    if (session->job == NULL && is_limited) {
-        limit_csr(session, err.text);
-    } else if (session->job == NULL) {
-        refuse_csr(session, err.text);
+    session->first = request;
+    session->due_ms = 0;
+    snprintf(session->node, sizeof session->node, "%s", request->node->id);
+    if (session->service->reviews != NULL && has_account_token(request)) {
+        ask_review(session);
+    } else {
+        decide(session, NULL);
     }
 }

@@ -192,3 +192,71 @@ Test(token, two_processes_never_both_use_one, .init = temp_set_up, .fini = temp_
     }
     cr_expect_eq(sum, NUM);
 }
+
+// What the API server says of a token decides alone.
+Test(admit, a_service_account_is_what_its_review_says_and_nothing_else, .timeout = TIMEOUT)
+{
+    static const char text[] =
+        "workloads:\n"
+        "- {spiffe_id: 'spiffe://demo.example/ns/shop/sa/web', by_service_account: true}\n"
+        "- {spiffe_id: 'spiffe://demo.example/ns/shop/sa/old', by_certificate: true}\n";
+    static const struct {
+        enum account_result review;
+        const char *ns, *account, *certificate, *wanted;
+        enum admit_result result;
+    } rows[] = {
+        {ACCOUNT_OK, "shop", "web", NULL, "", ADMIT_OK},
+        {ACCOUNT_OK, "shop", "web", NULL, "spiffe://demo.example/ns/shop/sa/web", ADMIT_OK},
+        {ACCOUNT_OK, "shop", "web", "spiffe://demo.example/ns/shop/sa/web", "", ADMIT_OK},
+        {ACCOUNT_OK, "shop", "web", NULL, "spiffe://demo.example/ns/bank/sa/web",
+         ADMIT_ACCOUNT_OTHER},
+        {ACCOUNT_OK, "shop", "web", "spiffe://demo.example/ns/shop/sa/old", "",
+         ADMIT_ACCOUNT_OTHER},
+        {ACCOUNT_OK, "shop", "old", "spiffe://demo.example/ns/shop/sa/old", "", ADMIT_NOT_NAMED},
+        {ACCOUNT_OK, "shop", "none", NULL, "", ADMIT_NOT_NAMED},
+        {ACCOUNT_OK, "bank", "web", NULL, "", ADMIT_NOT_NAMED},
+        {ACCOUNT_OK, "..", "web", NULL, "", ADMIT_NOT_NAMED},
+        {ACCOUNT_EXPIRED, "shop", "web", NULL, "", ADMIT_ACCOUNT_EXPIRED},
+        {ACCOUNT_MALFORMED, "shop", "web", NULL, "", ADMIT_ACCOUNT_MALFORMED},
+        {ACCOUNT_OTHER_AUDIENCE, "shop", "web", NULL, "", ADMIT_ACCOUNT_AUDIENCE},
+        {ACCOUNT_GONE, "shop", "web", NULL, "", ADMIT_ACCOUNT_GONE},
+        {ACCOUNT_POD_GONE, "shop", "web", NULL, "", ADMIT_POD_GONE},
+        {ACCOUNT_REFUSED, "shop", "web", NULL, "", ADMIT_ACCOUNT_REFUSED},
+        {ACCOUNT_NO_ACCOUNT, "shop", "web", NULL, "", ADMIT_NO_ACCOUNT},
+        {ACCOUNT_NO_POD, "shop", "web", NULL, "", ADMIT_NO_POD},
+        // Not even a certificate helps while the token can't be reviewed.
+        {ACCOUNT_UNAVAILABLE, "shop", "old", "spiffe://demo.example/ns/shop/sa/old", "",
+         ADMIT_UNREVIEWED},
+    };
+    const struct fleet_piece piece = {.name = "a", .text = text, .len = strlen(text)};
+    struct err err = {{0}, {0}};
+    struct fleet *fleet = fleet_new(&piece, 1, "demo.example", &err);
+    cr_assert_not_null(fleet, "%s", err.text);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct admission got;
+        struct account_answer review = {.result = rows[i].review, .words = "the reason"};
+        snprintf(review.pod.ns, sizeof review.pod.ns, "%s", rows[i].ns);
+        snprintf(review.pod.account, sizeof review.pod.account, "%s", rows[i].account);
+        const struct admit_request request = {.dir = "/nowhere",
+                                              .certificate_id = rows[i].certificate,
+                                              .certificate_error = "",
+                                              .token = "",
+                                              .wanted_id = rows[i].wanted,
+                                              .review = &review,
+                                              .trust_domain = "demo.example",
+                                              .now = NOW};
+        enum admit_result result = admit(&got, fleet, &request, &err);
+        cr_expect_eq(result, rows[i].result, "%zu: %s: %s", i, admit_result_text(result), err.text);
+        if (result == ADMIT_OK) {
+            cr_expect_str_eq(got.id, "spiffe://demo.example/ns/shop/sa/web");
+            cr_expect_eq(got.proof, ADMIT_BY_SERVICE_ACCOUNT);
+        }
+    }
+    cr_expect(
+        admit_still(fleet, "spiffe://demo.example/ns/shop/sa/web", ADMIT_BY_SERVICE_ACCOUNT, 0));
+    cr_expect_not(
+        admit_still(fleet, "spiffe://demo.example/ns/shop/sa/old", ADMIT_BY_SERVICE_ACCOUNT, 0));
+    cr_expect_not(
+        admit_still(fleet, "spiffe://demo.example/ns/shop/sa/web", ADMIT_BY_CERTIFICATE, 0));
+    fleet_free(fleet);
+}

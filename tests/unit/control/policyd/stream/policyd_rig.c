@@ -90,6 +90,7 @@ void policyd_rig_stop(struct policyd_rig *rig)
     grpc_channel_free(rig->channel);
     grpc_server_free(rig->server);
     service_stop(service);
+    reviews_close(service->reviews);
     registry_dir_close(service->registry);
     issuer_close(service->issuer);
     loop_end(&rig->loop);

@@ -58,6 +58,8 @@ struct sidecar {
 
 // In a fleet's text, @ stands for the test's own user.
 void policyd_rig_start(struct policyd_rig *rig, const char *fleet);
+
+// policyd_rig_stop closes the reviews, too, if the test has set some (service_set_cluster).
 void policyd_rig_stop(struct policyd_rig *rig);
 void policyd_rig_set_fleet(struct policyd_rig *rig, const char *fleet);
 
