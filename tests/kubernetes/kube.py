@@ -40,8 +40,7 @@ def chosen_cluster(*, yes=False, ask=input):
         return Cluster(os.environ["TABARD_CLUSTER"]) if os.environ.get("TABARD_CLUSTER") else Cluster()
     existing = ExistingCluster(named)
     if not yes:
-        context = Kube(existing)("config", "current-context").strip()
-        question = f"KUBECONFIG={named} is set. May Tabard, its CRDs and its webhook be installed in the cluster of context {context}?"
+        question = f"KUBECONFIG={named} is set. May Tabard, its CRDs and its webhook be installed in that cluster?"
         if not sys.stdin.isatty():
             raise Refused(f"{question} Nobody is here to answer; --yes says yes, and without KUBECONFIG a cluster is started here")
         if ask(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
