@@ -26,6 +26,13 @@ def _setns(descriptor):
         raise OSError(ctypes.get_errno(), "setns")
 
 
+def _pass_controllers_on(group):
+    """Lets the groups below have what kubelet wants: with cgroup v2, controllers are handed down."""
+    for name in ("cpu", "cpuset", "memory", "pids", "io", "hugetlb"):
+        with contextlib.suppress(OSError):  # which kubelet names, if it is one that it needs
+            (group / "cgroup.subtree_control").write_text(f"+{name}")
+
+
 class Node:
     """The place. `folder` is the cluster's; it is a mount point in the mount namespace alone."""
 
@@ -57,6 +64,8 @@ class Node:
         if not Path(f"/run/netns/{self.name}").exists():
             self._make_network()
         for group in self.groups():
+            if (CGROUPS / "cgroup.controllers").exists():
+                _pass_controllers_on(CGROUPS)
             group.mkdir(exist_ok=True)
         self.holder.start()
         wait_until(lambda: "made" in self.holder.log_path.read_text() or not self.holder.pid, "the node's mounts", seconds=10)
@@ -85,7 +94,7 @@ class Node:
         if (CGROUPS / "cgroup.controllers").exists():
             return [CGROUPS / self.name]
         return [entry / self.name for entry in CGROUPS.iterdir()
-                if entry.is_dir() and not entry.is_symlink() and (entry / "cgroup.procs").exists() and entry.name != "unified"]
+                if entry.is_dir() and not entry.is_symlink() and (entry / "cgroup.procs").exists()]
 
     def processes(self):
         """Every process of the node: those of the pods by their control group, the others by the network that they are in."""
