@@ -15,6 +15,7 @@
 #include "base/version.h"
 #include "control/agent/feed.h"
 #include "control/agent/operator/admin.h"
+#include "control/agent/probes/probes.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/host/listen.h"
 #include "control/host/reaper.h"
@@ -37,6 +38,7 @@ struct agent {
     struct rollout rollout;
     struct supervise supervise;
     struct admin admin;
+    struct probes *probes; // owned; NULL: none
     struct feed feed;
     struct netns_lock lock;      // of the snapshot in force
     struct netns_lock lock_next; // of the one that is being tried
@@ -69,6 +71,8 @@ static void on_stop(uv_timer_t *timer)
     agent->is_stopping = true;
     feed_close(&agent->feed);
     supervise_stop(&agent->supervise);
+    probes_free(agent->probes); // which answers requests of the admin
+    agent->probes = NULL;
     admin_stop(&agent->admin);
     for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
         uv_close((uv_handle_t *)&agent->signals[i], on_handle_closed);
@@ -235,6 +239,9 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .num_files_held = feed_num_files_held(&agent->feed)};
     not_ready_because(agent, out->not_ready_because, sizeof out->not_ready_because);
     feed_facts(&agent->feed, &out->policy_agent);
+    for (int i = 0; i < 2 && agent->probes != NULL; i++) {
+        out->num_probes[i] = probes_num(agent->probes, i == 1);
+    }
     for (int i = 0; i < KEYRING_NUM_RESULTS; i++) {
         out->signatures[i] = keyring_count(agent->keyring, (enum keyring_result)i);
     }
@@ -246,6 +253,13 @@ static bool on_inspect(void *ctx, const Tabard__V1__Inspect *wanted,
     struct agent *agent = ctx;
     return agent->supervise.link != NULL &&
            proxy_link_inspect(agent->supervise.link, wanted, on_inspected, inspected_ctx, NULL);
+}
+
+static bool on_probe(void *ctx, const char *page, const struct ip *ip, admin_on_probed *on_probed,
+                     void *probed_ctx)
+{
+    struct agent *agent = ctx;
+    return agent->probes != NULL && probes_ask(agent->probes, page, ip, on_probed, probed_ctx);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -313,11 +327,20 @@ static bool start(struct agent *agent, struct err *err)
     rollout_init(&agent->rollout, agent->keyring,
                  &(struct rollout_hooks){
                      .ctx = agent, .send = on_send, .claim = on_claim, .settled = on_settled});
+    if (bootstrap->probes_path != NULL) {
+        agent->probes = probes_load(&agent->loop, bootstrap->probes_path, err);
+        if (agent->probes == NULL) {
+            return err_prefix(err, "--probes");
+        }
+    }
     struct admin_spec admin = {.metrics = bootstrap->metrics,
                                .health = bootstrap->health,
-                               .admin_path = bootstrap->admin_path};
+                               .admin_path = bootstrap->admin_path,
+                               .probe_seconds =
+                                   agent->probes != NULL ? probes_timeout_max(agent->probes) : 0};
     if (!admin_start(&agent->admin, &agent->loop, &admin,
-                     &(struct admin_hooks){.ctx = agent, .fill = on_fill, .inspect = on_inspect},
+                     &(struct admin_hooks){
+                         .ctx = agent, .fill = on_fill, .inspect = on_inspect, .probe = on_probe},
                      err)) {
         return false;
     }

@@ -33,6 +33,8 @@ const char *bootstrap_usage(void)
            "  --health ADDR:PORT   serves /healthz/ready and /healthz/live (the same addresses, "
            "port\n"
            "                       " CONTRACT_HEALTH_PORT_TEXT ")\n"
+           "  --probes PATH        probes.yaml: the application's probes, served as pages of "
+           "--health\n"
            "  --admin PATH         socket of the operator's status (" CONTRACT_ADMIN_PATH ")\n"
            "  --log-level LEVEL    debug, info, warn or error (info)\n"
            "  --version            prints the version\n"
@@ -97,6 +99,7 @@ bool bootstrap_parse(struct bootstrap *out, int argc, char **argv, struct err *e
         {.name = "caller-addresses", .out_given = &out->has_caller_addresses},
         {.name = "metrics", .addr = &metrics, .out_given = &has_metrics},
         {.name = "health", .addr = &health, .out_given = &has_health},
+        {.name = "probes", .value = &out->probes_path},
         {.name = "admin", .value = &out->admin_path},
         {.name = "log-level", .log_level = &out->log_level, .value = &out->log_level_text},
         FLAGS_ASKED_ROWS(&out->asked),

@@ -23,7 +23,8 @@ struct bootstrap {
     bool has_caller_addresses;
     struct listen_addrs metrics; // the host's own (listen_own), or the one that was given
     struct listen_addrs health;
-    const char *admin_path; // borrowed
+    const char *probes_path; // of probes.yaml; NULL: none
+    const char *admin_path;  // borrowed
     enum log_level log_level;
     const char *log_level_text; // borrowed; NULL: not given
     struct flags_asked asked;

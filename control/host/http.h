@@ -71,6 +71,10 @@ const char *http_method(const struct http_request *request);
 const char *http_header(const struct http_request *request, const char *name); // NULL: none
 const uint8_t *http_body(const struct http_request *request, size_t *out_len);
 
+// http_local_ip gives the address of this host at which the request came; false: it came by a Unix
+// socket.
+bool http_local_ip(const struct http_request *request, struct ip *out);
+
 // http_query_number returns the number that the query gives as `name`, cut at `max`, or `otherwise`
 // if it gives none.
 uint32_t http_query_number(const struct http_request *request, const char *name, uint32_t max,

@@ -266,3 +266,18 @@ uint32_t http_query_number(const struct http_request *request, const char *name,
     unsigned long long number = strtoull(text, NULL, 10);
     return number < max ? (uint32_t)number : max;
 }
+
+bool http_local_ip(const struct http_request *request, struct ip *out)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    struct addr addr = {.port = 0};
+    int fd =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0 ||
+        !addr_from_sockaddr(&addr, (struct sockaddr *)&sa)) {
+        return false;
+    }
+    *out = addr.ip;
+    return true;
+}

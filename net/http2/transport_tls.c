@@ -74,7 +74,7 @@ bool transport_tls_start(struct transport *transport, SSL_CTX *ctx, bool is_serv
     }
     SSL_set_connect_state(ssl);
     static const uint8_t h2[] = {2, 'h', '2'};
-    if (SSL_set_alpn_protos(ssl, h2, sizeof h2) != 0 ||
+    if ((!transport->is_any_protocol && SSL_set_alpn_protos(ssl, h2, sizeof h2) != 0) ||
         (server_name != NULL && SSL_set_tlsext_host_name(ssl, server_name) != 1)) {
         return err_set(err, "the TLS server name can't be used");
     }

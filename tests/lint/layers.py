@@ -7,7 +7,7 @@ import tree
 
 TABLE = "bazel/layers.bzl"
 INCLUDE = re.compile(r'^#include ([<"])([^>"]+)[>"]', re.M)
-GENERATED = {"tabard/v1": "proto"}
+GENERATED = {"tabard/v1": "proto", "grpc/health/v1": "proto"}
 
 
 def read_tables():

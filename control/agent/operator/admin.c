@@ -123,6 +123,13 @@ static void on_status_request(void *ctx, struct http_request *request, const cha
     ask(&question, &wanted);
 }
 
+static void on_probed(void *ctx, bool is_good, const char *why)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "%s\n", why);
+    http_answer(ctx, is_good ? 200 : 503, HTTP_TEXT, must_strdup(text));
+}
+
 static void on_health_request(void *ctx, struct http_request *request, const char *path)
 {
     struct admin *admin = ctx;
@@ -130,8 +137,12 @@ static void on_health_request(void *ctx, struct http_request *request, const cha
         http_answer(request, 200, HTTP_TEXT, must_strdup("alive\n"));
         return;
     }
+    struct ip ip;
     if (strcmp(path, "/healthz/ready") != 0) {
-        http_answer_not_found(request, "/healthz/ready and /healthz/live");
+        if (!http_local_ip(request, &ip) ||
+            !admin->hooks.probe(admin->hooks.ctx, path, &ip, on_probed, request)) {
+            http_answer_not_found(request, "/healthz/ready and /healthz/live");
+        }
         return;
     }
     struct report_facts facts = {0};
@@ -164,6 +175,10 @@ bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *
              log_quote(quoted, sizeof quoted, spec->admin_path));
     config.on_request = on_metrics_request;
     admin->metrics = http_new_tcp(&config, "metrics", &spec->metrics, err);
+    // A probe of the application may take longer than a page of our own.
+    admin->health_limits = http_limits_pages;
+    admin->health_limits.answer_ms += spec->probe_seconds * 1000;
+    config.limits = &admin->health_limits;
     config.on_request = on_health_request;
     admin->health =
         admin->metrics == NULL ? NULL : http_new_tcp(&config, "health", &spec->health, err);

@@ -94,6 +94,10 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
     metrics_gauge(page, "tabard_files_held",
                   "Files that are still being written, so that what they held before counts.",
                   facts->num_files_held);
+    metrics_family(page, "tabard_application_probes_total", METRICS_COUNTER,
+                   "The application's probes that were made in the kubelet's place.");
+    metrics_uint_by(page, "result", "good", facts->num_probes[1]);
+    metrics_uint_by(page, "result", "bad", facts->num_probes[0]);
     http_metrics(page, facts->http);
     certificate_metrics(page, facts);
     metrics_family(page, "tabard_signatures_total", METRICS_COUNTER,

@@ -7,6 +7,7 @@
 
 #include "base/must.h"
 #include "base/version.h"
+#include "control/kube/inject/app_probes.h"
 #include "control/kube/inject/json_patch.h"
 #include "control/kube/inject/pod_check.h"
 #include "control/kube/inject/settings.h"
@@ -162,6 +163,11 @@ static void add_annotations(const struct work *work, const struct sidecar_plan *
     char *mesh_yaml = sidecar_mesh_yaml(plan);
     add_annotation(work, "tabard.dev/mesh.yaml", json_string(mesh_yaml));
     free(mesh_yaml);
+    if (json_array_size(plan->probes) > 0) {
+        char *probes_yaml = sidecar_probes_yaml(plan);
+        add_annotation(work, "tabard.dev/probes.yaml", json_string(probes_yaml));
+        free(probes_yaml);
+    }
     add_annotation(work, "tabard.dev/roots.pem", json_string(work->roots));
     add_annotation(work, INJECT_STATUS_ANNOTATION, status_json(work));
     if (json_object_get(work->annotations, CONTAINER_ANNOTATION) == NULL) {
@@ -196,6 +202,14 @@ static void warn(const struct work *work)
                         "the sidecar's user can reach into the sidecar"));
         must_have(json_array_append_new(work->out->warnings, text) == 0 ? text : NULL);
     }
+    app_probes_warn(work->out->warnings, work->pod);
+}
+
+// Whether the application's probes are to become pages of the sidecar's.
+static bool wants_probes(const struct work *work)
+{
+    const char *wanted = work->settings.values[SETTING_REWRITE_PROBES];
+    return wanted == NULL || strcmp(wanted, "true") == 0;
 }
 
 // Makes the patch of a pod that passed the checks.
@@ -210,19 +224,25 @@ static bool make_patch(struct work *work)
         snprintf(identity, sizeof identity, "spiffe://%.255s/tabard/policyd", work->trust_domain);
         plan.policy_agent_identity = identity;
     }
+    json_t *patch = must_have(json_array());
+    json_t *probes = must_have(json_array());
     json_t *resources = settings_resources(&work->settings, work->config, err);
     json_t *inbound_ports = resources == NULL ? NULL : settings_inbound_ports(&work->settings, err);
     plan.resources = resources;
     plan.inbound_ports = inbound_ports;
+    plan.probes = probes;
     bool good = inbound_ports != NULL && check_certificate_volume(work, err) &&
-                read_drain_seconds(work, &plan.drain_seconds, err);
+                read_drain_seconds(work, &plan.drain_seconds, err) &&
+                (!wants_probes(work) || app_probes_rewrite(patch, probes, work->pod, err));
     if (good) {
         work->out->outcome = INJECT_PATCHED;
-        work->out->patch = must_have(json_array());
+        work->out->patch = json_incref(patch);
         add_annotations(work, &plan);
         add_parts(work, &plan);
         warn(work);
     }
+    json_decref(patch);
+    json_decref(probes);
     json_decref(resources);
     json_decref(inbound_ports);
     return good;

@@ -91,7 +91,7 @@ static json_t *agent_args(const struct sidecar_plan *plan)
     snprintf(workers, sizeof workers, "%u", plan->config->workers);
     append_flag(args, "--workers", given == NULL ? workers : given);
     append_flag(args, "--log-level", level == NULL ? plan->config->log_level : level);
-    if (plan->has_probes) {
+    if (json_array_size(plan->probes) > 0) {
         append_flag(args, "--probes", CONFIG_FOLDER "/probes.yaml");
     }
     return args;
@@ -157,7 +157,7 @@ json_t *sidecar_config_volume(const struct sidecar_plan *plan)
     json_t *items = must_have(json_array());
     append(items, annotation_item("mesh.yaml"));
     append(items, annotation_item("roots.pem"));
-    if (plan->has_probes) {
+    if (json_array_size(plan->probes) > 0) {
         append(items, annotation_item("probes.yaml"));
     }
     return must_have(json_pack("{s:s, s:{s:[{s:{s:s, s:I, s:s}}, {s:{s:o}}]}}", "name",
@@ -176,6 +176,7 @@ char *sidecar_mesh_yaml(const struct sidecar_plan *plan)
         must_have(json_pack("{s:o, s:{s:{}, s:I}}", "policy_agent", access, "settings",
                             "interception", "drain_seconds", (json_int_t)plan->drain_seconds));
     if (plan->settings->values[SETTING_CERTIFICATE_VOLUME] != NULL) {
+        set(access, "keep_identity", json_true());
         set(mesh, "identity",
             json_pack("{s:s, s:s}", "certificate", CERTIFICATE_FOLDER "/tls.crt", "key",
                       CERTIFICATE_FOLDER "/tls.key"));
@@ -185,5 +186,13 @@ char *sidecar_mesh_yaml(const struct sidecar_plan *plan)
     }
     char *text = must_have(json_dumps(mesh, JSON_INDENT(1)));
     json_decref(mesh);
+    return text;
+}
+
+char *sidecar_probes_yaml(const struct sidecar_plan *plan)
+{
+    json_t *probes = must_have(json_pack("{s:O}", "probes", plan->probes));
+    char *text = must_have(json_dumps(probes, JSON_INDENT(1)));
+    json_decref(probes);
     return text;
 }

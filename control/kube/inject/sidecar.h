@@ -19,7 +19,7 @@ struct sidecar_plan {
     const json_t *resources;     // of both containers
     const json_t *inbound_ports; // of mesh.yaml
     uint32_t drain_seconds;
-    bool has_probes; // the application's are rewritten
+    const json_t *probes; // of the application, that the sidecar makes; may be empty
 };
 
 // Each returns a new tree, the caller's.
@@ -28,7 +28,9 @@ json_t *sidecar_container(const struct sidecar_plan *plan);
 json_t *sidecar_run_volume(void);
 json_t *sidecar_config_volume(const struct sidecar_plan *plan);
 
-// sidecar_mesh_yaml returns the sidecar's mesh.yaml. Malloc'd, the caller's.
+// sidecar_mesh_yaml and sidecar_probes_yaml return the sidecar's files of these names. Malloc'd,
+// the caller's.
 char *sidecar_mesh_yaml(const struct sidecar_plan *plan);
+char *sidecar_probes_yaml(const struct sidecar_plan *plan);
 
 #endif

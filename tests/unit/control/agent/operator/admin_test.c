@@ -31,6 +31,9 @@ struct stage {
     bool wants_denials;
     proxy_link_on_inspected *on_inspected;
     void *inspected_ctx;
+    struct ip probed_ip;
+    admin_on_probed *on_probed;
+    void *probed_ctx;
 };
 
 static void on_fill(void *ctx, struct report_facts *out)
@@ -53,6 +56,16 @@ static bool on_inspect(void *ctx, const Tabard__V1__Inspect *wanted,
     stage->on_inspected = on_inspected;
     stage->inspected_ctx = inspected_ctx;
     return stage->can_be_asked;
+}
+
+static bool on_probe(void *ctx, const char *page, const struct ip *ip, admin_on_probed *on_probed,
+                     void *probed_ctx)
+{
+    struct stage *stage = ctx;
+    stage->probed_ip = *ip;
+    stage->on_probed = on_probed;
+    stage->probed_ctx = probed_ctx;
+    return strcmp(page, "/app-health/web/livez") == 0;
 }
 
 // What was logged since the last call.
@@ -82,7 +95,8 @@ static bool start(struct stage *stage, const struct addr *health, struct err *er
     if (health != NULL) {
         spec.health.addrs[0] = *health;
     }
-    const struct admin_hooks hooks = {.ctx = stage, .fill = on_fill, .inspect = on_inspect};
+    const struct admin_hooks hooks = {
+        .ctx = stage, .fill = on_fill, .inspect = on_inspect, .probe = on_probe};
     return admin_start(&stage->admin, &stage->loop, &spec, &hooks, err);
 }
 
@@ -291,6 +305,42 @@ Test(admin, the_audit_asks_for_denials_and_is_no_empty_list_where_the_proxy_is_s
         const char *text = reply(&stage, fd);
         expect_has(text, i == 0 ? "\"generation\": 7" : "HTTP/1.1 503 ");
     }
+    stage_cleanup(&stage);
+}
+
+Test(admin, a_probe_is_answered_by_what_the_application_at_the_called_address_said)
+{
+    static const struct {
+        bool is_good;
+        const char *status;
+    } rows[] = {{true, "HTTP/1.1 200 "}, {false, "HTTP/1.1 503 "}};
+    struct stage stage;
+    stage_start(&stage);
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char ip[ADDR_TEXT_MAX];
+        int fd = tcp_connect(stage.health.port);
+        stage.on_probed = NULL;
+        ask(fd, "/app-health/web/livez");
+        cr_assert(run_until(&stage, stage.on_probed != NULL, 5000));
+        cr_expect_str_eq(ip_text(&stage.probed_ip, ip), "127.0.0.1");
+        stage.on_probed(stage.probed_ctx, rows[i].is_good, "because of that");
+        const char *text = reply(&stage, fd);
+        expect_has(text, rows[i].status);
+        expect_has(text, "\r\n\r\nbecause of that\n");
+    }
+    stage_cleanup(&stage);
+}
+
+Test(admin, who_asks_for_a_probe_and_goes_away_is_forgotten)
+{
+    struct stage stage;
+    stage_start(&stage);
+    int fd = tcp_connect(stage.health.port);
+    ask(fd, "/app-health/web/livez");
+    cr_assert(run_until(&stage, stage.on_probed != NULL, 5000));
+    close(fd);
+    run_until(&stage, false, 50);
+    stage.on_probed(stage.probed_ctx, true, "too late");
     stage_cleanup(&stage);
 }
 

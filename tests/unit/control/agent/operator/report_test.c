@@ -28,6 +28,7 @@ static struct report_facts some_facts(void)
                                  .num_rejected = 2,
                                  .num_source_errors = 1,
                                  .num_files_held = 5,
+                                 .num_probes = {11, 12},
                                  .http = {{"metrics", 6, 7}, {"health", 8, 9}},
                                  .signatures = {11, 12, 13, 14, 15}};
 }
@@ -61,6 +62,11 @@ static const char agent_page[] =
     "counts.\n"
     "# TYPE tabard_files_held gauge\n"
     "tabard_files_held 5\n"
+    "# HELP tabard_application_probes_total The application's probes that were made in the "
+    "kubelet's place.\n"
+    "# TYPE tabard_application_probes_total counter\n"
+    "tabard_application_probes_total{result=\"good\"} 12\n"
+    "tabard_application_probes_total{result=\"bad\"} 11\n"
     "# HELP tabard_http_connections_ended_total Connections to the agent's pages that it ended: "
     "late, or for want of room.\n"
     "# TYPE tabard_http_connections_ended_total counter\n"

@@ -269,12 +269,110 @@ Test(inject, a_certificate_that_the_pod_brings_is_mounted_and_named)
         json_pack("{s:s, s:{s:s}}", "name", "tls", "csi", "driver", "csi.cert-manager.io"));
     inject(pod);
     json_t *mesh = json_loads(annotation(pod, "tabard.dev/mesh.yaml"), 0, NULL);
+    expect(mesh, "policy_agent.keep_identity", "true");
     expect(mesh, "identity",
            "{\"certificate\":\"/etc/tabard-certificate/tls.crt\","
            "\"key\":\"/etc/tabard-certificate/tls.key\"}");
     json_decref(mesh);
     expect(pod, "spec.initContainers.1.volumeMounts.4",
            "{\"mountPath\":\"/etc/tabard-certificate\",\"name\":\"tls\",\"readOnly\":true}");
+    json_decref(pod);
+}
+
+// A pod of one container, with more of it and of the spec.
+static json_t *pod_of(const char *container, const char *spec)
+{
+    char text[2048];
+    snprintf(text, sizeof text,
+             "{\"metadata\":{},\"spec\":{\"containers\":[{\"name\":\"web\"%s}]%s}}", container,
+             spec);
+    json_t *pod = json_loads(text, 0, NULL);
+    cr_assert(pod != NULL, "%s", text);
+    return pod;
+}
+
+static void expect_probes(const json_t *pod, const char *json)
+{
+    json_t *probes = json_loads(annotation(pod, "tabard.dev/probes.yaml"), 0, NULL);
+    expect(probes, "probes", json);
+    json_decref(probes);
+}
+
+Test(inject, probes_over_http_tcp_and_grpc_become_pages_of_the_sidecar)
+{
+    json_t *pod = pod_of(
+        ",\"ports\":[{\"name\":\"http\",\"containerPort\":8080}],"
+        "\"startupProbe\":{\"grpc\":{\"port\":50051,\"service\":\"shop\"},\"failureThreshold\":30},"
+        "\"livenessProbe\":{\"httpGet\":{\"path\":\"/h?a\",\"port\":\"http\",\"scheme\":\"HTTPS\","
+        "\"httpHeaders\":[{\"name\":\"Host\",\"value\":\"shop\"},{\"name\":\"X\",\"value\":\"\"}]},"
+        "\"timeoutSeconds\":5,\"periodSeconds\":7},"
+        "\"readinessProbe\":{\"tcpSocket\":{\"port\":\"8081\"},\"successThreshold\":2}",
+        "");
+    inject(pod);
+    expect(pod, "spec.containers.0.startupProbe",
+           "{\"failureThreshold\":30,\"httpGet\":{\"path\":\"/app-health/web/startupz\","
+           "\"port\":15021,\"scheme\":\"HTTP\"},\"timeoutSeconds\":2}");
+    expect(pod, "spec.containers.0.livenessProbe",
+           "{\"httpGet\":{\"path\":\"/app-health/web/livez\",\"port\":15021,\"scheme\":\"HTTP\"},"
+           "\"periodSeconds\":7,\"timeoutSeconds\":6}");
+    expect(pod, "spec.containers.0.readinessProbe",
+           "{\"httpGet\":{\"path\":\"/app-health/web/readyz\",\"port\":15021,\"scheme\":\"HTTP\"},"
+           "\"successThreshold\":2,\"timeoutSeconds\":2}");
+    expect_probes(
+        pod,
+        "[{\"grpc\":{\"port\":50051,\"service\":\"shop\"},\"page\":\"/app-health/web/startupz\"},"
+        "{\"http\":{\"headers\":[{\"name\":\"Host\",\"value\":\"shop\"},{\"name\":\"X\"}],"
+        "\"https\":true,\"path\":\"/h?a\",\"port\":8080},\"page\":\"/app-health/web/livez\","
+        "\"timeout_seconds\":5},"
+        "{\"page\":\"/app-health/web/readyz\",\"tcp\":{\"port\":8081}}]");
+    expect(pod, "spec.initContainers.1.args.6", "\"--probes\"");
+    expect(pod, "spec.volumes.1.projected.sources.1.downwardAPI.items.2.path", "\"probes.yaml\"");
+    json_decref(pod);
+}
+
+Test(inject, probes_of_native_sidecars_are_rewritten_where_they_stood)
+{
+    json_t *pod =
+        pod_of("", ",\"initContainers\":[{\"name\":\"once\"},{\"name\":\"log\","
+                   "\"restartPolicy\":\"Always\",\"startupProbe\":{\"tcpSocket\":{\"port\":9}}}]");
+    inject(pod);
+    expect(pod, "spec.initContainers.3.name", "\"log\"");
+    expect(pod, "spec.initContainers.3.startupProbe.httpGet.path", "\"/app-health/log/startupz\"");
+    json_decref(pod);
+}
+
+Test(inject, probes_that_run_a_program_or_lead_elsewhere_stay_and_so_do_all_if_asked_for)
+{
+    static const char exec[] = "{\"exec\":{\"command\":[\"true\"]}}";
+    static const char host[] = "{\"httpGet\":{\"host\":\"10.1.2.3\",\"port\":80}}";
+    static const char http[] = "{\"httpGet\":{\"port\":80}}";
+    char text[300];
+    snprintf(text, sizeof text, ",\"livenessProbe\":%s,\"readinessProbe\":%s", exec, host);
+    json_t *pod = pod_of(text, "");
+    inject(pod);
+    expect(pod, "spec.containers.0.livenessProbe", exec);
+    expect(pod, "spec.containers.0.readinessProbe", host);
+    cr_expect_str_eq(annotation(pod, "tabard.dev/probes.yaml"), "nothing");
+    json_decref(pod);
+    snprintf(text, sizeof text, ",\"livenessProbe\":%s", http);
+    pod = pod_of(text, "");
+    annotate(pod, "config.tabard.dev/rewrite-probes", "false");
+    inject(pod);
+    expect(pod, "spec.containers.0.livenessProbe", http);
+    json_decref(pod);
+}
+
+Test(inject, a_handler_of_the_life_cycle_over_http_is_left_alone_with_a_warning)
+{
+    struct inject_result result;
+    json_t *pod = pod_of(",\"lifecycle\":{\"preStop\":{\"httpGet\":{\"port\":80}},"
+                         "\"postStart\":{\"exec\":{}}}",
+                         "");
+    run(&result, pod);
+    cr_assert_eq(json_array_size(result.warnings), 1);
+    const char *text = json_string_value(json_array_get(result.warnings, 0));
+    cr_expect_eq(strncmp(text, "container web: lifecycle.preStop.httpGet: ", 42), 0, "%s", text);
+    inject_result_cleanup(&result);
     json_decref(pod);
 }
 
@@ -398,6 +496,15 @@ ParameterizedTestParameters(inject, says_why_a_pod_is_not_injected)
          "annotation config.tabard.dev/workers: \"0\" is no number from 1 to 256"},
         {ANNOTATION("config.tabard.dev/certificate-volume", "tls"), CONTAINER(""), INJECT_REFUSED,
          "annotation config.tabard.dev/certificate-volume: the pod has no volume \"tls\""},
+        {"", CONTAINER(",\"livenessProbe\":{\"httpGet\":{\"port\":\"http\"}}"), INJECT_REFUSED,
+         "container app: livenessProbe: the container has no port named \"http\""},
+        {"", CONTAINER(",\"readinessProbe\":{\"tcpSocket\":{\"port\":0}}"), INJECT_REFUSED,
+         "container app: readinessProbe: there is no port from 1 to 65535"},
+        {"",
+         CONTAINER(",\"startupProbe\":{\"httpGet\":{\"port\":1,\"httpHeaders\":[{\"name\":\"a\","
+                   "\"value\":\"b\\r\\nc: d\"}]}}"),
+         INJECT_REFUSED,
+         "container app: startupProbe: probes[0].http.headers[0]: the value of a has a control"},
         {"", "\"containers\":[]", INJECT_REFUSED, "spec.containers: the pod has no container"},
         {"", "\"containers\":{}", INJECT_REFUSED, "spec.containers is no list"},
         {"", "\"containers\":[7]", INJECT_REFUSED, "spec.containers[0] is no object"},
