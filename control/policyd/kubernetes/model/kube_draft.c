@@ -89,7 +89,8 @@ static void add_services(struct draft *draft)
     for (uint32_t i = 0; i < draft->of->services.num; i++) {
         struct kube_place_row *const *places = services[i]->places.items;
         const struct ip *outside = services[i]->outside.items;
-        uint32_t num_outside = services[i]->places.num == 0 ? services[i]->outside.num : 0;
+        bool is_headless = services[i]->is_known && services[i]->places.num == 0;
+        uint32_t num_outside = is_headless ? services[i]->outside.num : 0;
         for (uint32_t p = 0; p < services[i]->places.num; p++) {
             add_address(destination, &places[p]->ip);
         }

@@ -141,15 +141,18 @@ static void to_camel(char *text)
 bool kube_json_place(struct err *err, const char *message)
 {
     size_t len = strlen(message);
-    if (strncmp(err->where, message, len) == 0 &&
-        (err->where[len] == '.' || err->where[len] == 0)) {
-        memmove(err->where, err->where + len + (err->where[len] == '.'), strlen(err->where) - len);
+    if (len > 0 && strncmp(err->where, message, len) == 0 &&
+        (err->where[len] == '.' || err->where[len] == '\0')) {
+        const char *rest = err->where + len + (err->where[len] == '.');
+        memmove(err->where, rest, strlen(rest) + 1);
     }
     if (strcmp(err->where, "name") == 0) {
         snprintf(err->where, sizeof err->where, "metadata.name");
         return false;
     }
-    to_camel(err->where);
+    if (len > 0) {
+        to_camel(err->where);
+    }
     return err_prefix_where(err, "spec");
 }
 
@@ -212,6 +215,9 @@ static void take_apart(struct err *err)
                                    "[].");
     bool has_path = path_len > 0 && rest[path_len] == ':' && rest[path_len + 1] == ' ';
     err_set(err, "%s", has_path ? rest + path_len + 2 : rest);
+    if (strncmp(err->text, "unknown key", 11) == 0) {
+        to_camel(err->text); // it names those that are known
+    }
     if (has_path) {
         snprintf(err->where, sizeof err->where, "%.*s", (int)path_len, rest);
     }

@@ -37,7 +37,8 @@ void *kube_json_message(const ProtobufCMessageDescriptor *descriptor, const json
                         struct err *err);
 
 // kube_json_place turns an err.where about a field of `message` ("policy.rules[0].source_ips") into
-// what the author of a resource knows it by ("spec.rules[0].sourceIps"). Returns false.
+// what the author of a resource knows it by ("spec.rules[0].sourceIps"); "": it is of
+// kube_json_message, which names fields so already. Returns false.
 bool kube_json_place(struct err *err, const char *message);
 
 #endif

@@ -169,6 +169,7 @@ void kube_service_put(struct kube_model *model, const char *ns, const char *name
     struct kube_service *service = make_service(model, ns, name);
     struct array ports = {0};
     struct array ips = {0};
+    model->is_fleet_dirty = model->is_fleet_dirty || (!service->is_known && service->num_named > 0);
     service->is_known = true;
     read_ports(&ports, json_object_get(spec, "ports"));
     read_cluster_ips(&ips, spec);
@@ -179,6 +180,7 @@ void kube_service_put(struct kube_model *model, const char *ns, const char *name
 void kube_service_delete(struct kube_model *model, struct kube_service *service)
 {
     struct array none = {0};
+    model->is_fleet_dirty = model->is_fleet_dirty || service->num_named > 0;
     service->is_known = false;
     set_service(model, service, &none, &none);
     release(model, service);

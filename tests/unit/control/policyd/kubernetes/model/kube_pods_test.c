@@ -94,6 +94,19 @@ POD_TEST(an_address_goes_to_the_next_pod_when_the_last_one_ends)
     cr_expect_str_eq(objects_owner(&objects, "10.0.0.1"), "");
 }
 
+POD_TEST(an_address_leaves_the_older_pod_when_that_begins_to_end)
+{
+    objects_pod(&objects, "shop", "api-1", "api", "10.0.0.1", "");
+    objects_pod(&objects, "shop", "web-1", "web", "10.0.0.1", "");
+    objects_take(&objects);
+    cr_expect_str_eq(objects_owner(&objects, "10.0.0.1"), API, "of one age the first by name");
+    objects_pod(&objects, "shop", "api-1", "api", "10.0.0.1",
+                ", 'deletionTimestamp': '2026-11-28T00:00:09Z'");
+    objects_take(&objects);
+    cr_expect_str_eq(objects_owner(&objects, "10.0.0.1"), WEB);
+    cr_expect_str_eq(objects.moved, "", "each is what it was");
+}
+
 POD_TEST(a_pod_of_the_same_name_is_another_one)
 {
     objects_pod(&objects, "shop", "db-0", "web", "10.0.0.1", "");

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MeshPolicy: what it becomes, and the reason why not.
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/unit/control/policyd/kubernetes/model/objects.h"
+
+#define TIMEOUT 20
+
+static struct objects objects;
+
+static void start(void)
+{
+    objects_start(&objects);
+}
+
+static void end(void)
+{
+    objects_end(&objects);
+}
+
+#define POLICY_TEST(name) Test(kube_policies, name, .init = start, .fini = end, .timeout = TIMEOUT)
+
+static void put_policy(const char *ns, const char *spec)
+{
+    objects_put(&objects, KUBE_MESH_POLICY,
+                "{'metadata': {'namespace': '%s', 'name': 'p', 'generation': 3}, 'spec': {%s}, "
+                "'status': {'conditions': []}}",
+                ns, spec);
+}
+
+#define FROM_SHOP "'rules': [{'from': [{'namespace': 'shop'}]}]"
+#define ALLOW     "'action': 'ALLOW', "
+
+POLICY_TEST(every_field_becomes_that_of_a_policy)
+{
+    put_policy("shop",
+               "'action': 'DENY', 'mode': 'AUDIT', 'ports': [8080, '9000-9999'], 'selector': "
+               "{'serviceAccounts': ['web', 'api.v2']}, 'rules': [{'from': [{'namespace': 'a', "
+               "'serviceAccount': 'b'}, {'namespace': 'c'}], 'notFrom': [{'namespace': 'c', "
+               "'serviceAccount': 'd'}], 'principals': ['spiffe://other.example'], 'sourceIps': "
+               "['10.0.0.0/8'], 'notSourceIps': ['10.1.0.0/16']}]");
+    objects_take(&objects);
+    cr_expect_str_eq(objects_policy(&objects, "shop/p"),
+                     "{'targets':['" TD "/ns/shop/sa/web','" TD "/ns/shop/sa/api.v2'],'policy':{"
+                     "'name':'shop/p','action':'DENY','mode':'AUDIT','ports':[8080,'9000-9999'],"
+                     "'rules':[{'principals':['spiffe://other.example','" TD "/ns/a/sa/b','" TD
+                     "/ns/c/'],'not_principals':['" TD "/ns/c/sa/d'],'source_ips':['10.0.0.0/8'],"
+                     "'not_source_ips':['10.1.0.0/16']}]}}");
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_POLICY, "p"), "Accepted: ");
+}
+
+POLICY_TEST(two_of_one_name_in_two_namespaces_don_t_meet)
+{
+    put_policy("shop", ALLOW FROM_SHOP);
+    put_policy("bank", ALLOW FROM_SHOP);
+    objects_take(&objects);
+    cr_expect_not_null(strstr(objects_policy(&objects, "shop/p"), "'" TD "/ns/shop/'],'policy'"));
+    cr_expect_not_null(strstr(objects_policy(&objects, "bank/p"), "'" TD "/ns/bank/'],'policy'"));
+}
+
+struct refused {
+    const char *spec;
+    const char *verdict;
+};
+
+POLICY_TEST(what_is_refused_says_where_and_what_was_in_force_stays)
+{
+    static const struct refused rows[] = {
+        {FROM_SHOP, "spec.action: the action must be written: ALLOW or DENY"},
+        {ALLOW "'rules': []", "spec.rules: a policy without rules matches nothing"},
+        {ALLOW "'rules': [{}]", "spec.rules[0]: "},
+        {ALLOW "'rules': [{'from': []}]", "spec.rules[0].from: is no list, or an empty one"},
+        {ALLOW "'rules': [{'from': [{}]}]", "spec.rules[0].from[0].namespace: missing"},
+        {ALLOW "'rules': [{'from': [{'serviceAccount': 'web'}]}]",
+         "spec.rules[0].from[0].namespace: missing"},
+        {ALLOW "'rules': [{'from': [{'namespace': 'shop'}, {'namespace': 'a/b'}]}]",
+         "spec.rules[0].from[1].namespace: is no name of a namespace"},
+        {ALLOW "'rules': [{'from': [{'namespace': 'shop', 'serviceAccount': ''}]}]",
+         "spec.rules[0].from[0].serviceAccount: is no name of a service account"},
+        {ALLOW "'rules': [{'from': [{'namespace': 'shop', 'labels': {}}]}]",
+         "spec.rules[0].from[0].labels: there is no such field"},
+        {ALLOW "'rules': [{'from': [{'namespace': 'shop'}], 'notFrom': [{'namespace': 'SHOP'}]}]",
+         "spec.rules[0].notFrom[0].namespace: is no name of a namespace"},
+        {ALLOW "'rules': [{'principals': ["
+               "'spiffe://a.example/x', 'a.example']}]",
+         "spec.rules[0].principals[1]: "},
+        {ALLOW "'rules': [{'from': [{'namespace': 'shop'}], 'principals': []}]",
+         "spec.rules[0].principals: is no list, or an empty one"},
+        {ALLOW "'rules': [{'notPrincipals': ['spiffe://a.example/x']}]", "spec.rules[0]: "},
+        {ALLOW "'rules': [{'sourceIps': ['10.0.0.1/8']}]", "spec.rules[0].sourceIps[0]: "},
+        {ALLOW "'rules': [{'source_ips': ['10.0.0.0/8']}]",
+         "spec.rules[0].source_ips: there is no such field"},
+        {ALLOW "'rules': [{'from': [{'namespace': 'shop'}], 'sourceIp': ['10.0.0.0/8']}]",
+         "spec.rules[0]: unknown key \"sourceIp\", did you mean sourceIps?"},
+        {ALLOW FROM_SHOP ", 'ports': [70000]", "spec.ports[0]: "},
+        {ALLOW FROM_SHOP ", 'ports': ['80']", "spec.ports[0]: "},
+        {ALLOW FROM_SHOP ", 'ports': []", "spec.ports: the list is empty"},
+        {ALLOW FROM_SHOP ", 'mode': 'LAX'", "spec.mode: \"LAX\" is not one of ENFORCE, AUDIT"},
+        {ALLOW FROM_SHOP ", 'mode': null", "spec.mode: "},
+        {ALLOW FROM_SHOP ", 'name': 'x'", "spec.name: there is no such field"},
+        {ALLOW FROM_SHOP ", 'selector': {}", "spec.selector: selects nothing"},
+        {ALLOW FROM_SHOP ", 'selector': {'serviceAccounts': []}",
+         "spec.selector.serviceAccounts: is no list of names, or an empty one"},
+        {ALLOW FROM_SHOP ", 'selector': {'serviceAccounts': ['a', 'B']}",
+         "spec.selector.serviceAccounts[1]: is no name of a service account"},
+        {ALLOW FROM_SHOP ", 'selector': {'matchLabels': {}}",
+         "spec.selector.matchLabels: has no labels"},
+        {ALLOW FROM_SHOP ", 'selector': {'matchExpressions': []}",
+         "spec.selector.matchExpressions: there is no such field"},
+        {ALLOW FROM_SHOP ", 'selector': null", "spec.selector: is no object"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char good[512];
+        put_policy("shop", "'action': 'DENY', 'rules': [{}]");
+        objects_take(&objects);
+        snprintf(good, sizeof good, "%s", objects_policy(&objects, "shop/p"));
+        cr_expect_str_neq(good, "");
+        put_policy("shop", rows[i].spec);
+        objects_take(&objects);
+        const char *verdict = objects_verdict(&objects, KUBE_MESH_POLICY, "p");
+        cr_expect_eq(strncmp(verdict, "Refused: ", 9), 0, "row %zu: %s", i, verdict);
+        cr_expect_eq(strncmp(verdict + 9, rows[i].verdict, strlen(rows[i].verdict)), 0,
+                     "row %zu: %s", i, verdict);
+        cr_expect_not_null(strstr(verdict, "what was in force before stays"), "row %zu", i);
+        cr_expect_str_eq(objects_policy(&objects, "shop/p"), good, "row %zu", i);
+        put_policy("bank", rows[i].spec);
+        put_policy("other", ALLOW FROM_SHOP);
+        objects_take(&objects);
+        cr_expect_str_eq(objects_policy(&objects, "bank/p"), "", "row %zu", i);
+        cr_expect_str_neq(objects_policy(&objects, "other/p"), "", "one that is bad holds up none");
+        kube_model_delete(objects.model, KUBE_MESH_POLICY, "other", "p");
+    }
+}
+
+POLICY_TEST(a_name_that_is_too_long_for_a_policy_is_refused)
+{
+    char name[140];
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    objects_put(&objects, KUBE_MESH_POLICY,
+                "{'metadata': {'namespace': 'shop', 'name': '%s'}, 'spec': {" ALLOW FROM_SHOP "}}",
+                name);
+    cr_expect_eq(
+        strncmp(objects_verdict(&objects, KUBE_MESH_POLICY, name), "Refused: metadata.name: ", 24),
+        0);
+}
+
+POLICY_TEST(a_status_that_changes_is_no_news_and_a_new_generation_is)
+{
+    put_policy("shop", ALLOW FROM_SHOP);
+    objects_take(&objects);
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_POLICY, "p"), "Accepted: ");
+    unsigned num_configs = objects.num_configs;
+    put_policy("shop", FROM_SHOP ", 'action': 'ALLOW'");
+    objects_take(&objects);
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_POLICY, "p"), "");
+    objects_put(&objects, KUBE_MESH_POLICY,
+                "{'metadata': {'namespace': 'shop', 'name': 'p', 'generation': 4}, 'spec': "
+                "{" ALLOW FROM_SHOP "}}");
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_POLICY, "p"), "Accepted: ");
+    objects_take(&objects);
+    cr_expect_eq(objects.num_configs, num_configs);
+}
+
+POLICY_TEST(a_namespace_that_ends_keeps_what_denies_to_its_end)
+{
+    objects_put(&objects, KUBE_NAMESPACE, "{'metadata': {'name': 'shop'}}");
+    objects_pod(&objects, "shop", "one", "web", "10.0.0.1", "");
+    put_policy("shop", "'action': 'DENY', " FROM_SHOP);
+    objects_put(&objects, KUBE_MESH_POLICY,
+                "{'metadata': {'namespace': 'shop', 'name': 'q'}, 'spec': {" ALLOW FROM_SHOP "}}");
+    objects_put(&objects, KUBE_NAMESPACE,
+                "{'metadata': {'name': 'shop', 'deletionTimestamp': '2026-11-28T00:00:00Z'}}");
+    kube_model_delete(objects.model, KUBE_MESH_POLICY, "shop", "p");
+    objects_take(&objects);
+    cr_expect_str_neq(objects_policy(&objects, "shop/p"), "", "the pod still serves");
+    cr_expect_str_neq(objects_policy(&objects, "shop/q"), "");
+    kube_model_delete(objects.model, KUBE_MESH_POLICY, "shop", "q");
+    objects_take(&objects);
+    cr_expect_str_eq(objects_policy(&objects, "shop/q"), "", "what allows goes at once");
+    kube_model_delete(objects.model, KUBE_POD, "shop", "one");
+    kube_model_delete(objects.model, KUBE_NAMESPACE, "", "shop");
+    objects_take(&objects);
+    cr_expect_str_eq(objects_policy(&objects, "shop/p"), "");
+    cr_expect_eq(objects.config->n_workloads + objects.config->n_policies, 0);
+}
+
+POLICY_TEST(the_settings_are_judged_too_and_the_trust_domain_stays)
+{
+    static const struct refused rows[] = {
+        {"'trustDomain': 'other.example'",
+         "spec.trustDomain: can't be changed: it is demo.example in every identity"},
+        {"'trustDomain': 'demo.example', 'mode': 'OBSERVE'",
+         "spec.mode: is neither observe nor enforce"},
+        {"'trustDomain': 'demo.example', 'mode': null", "spec.mode: is neither"},
+        {"'trustDomain': 'demo.example', 'unlistedOutbound': 'plaintext'",
+         "spec.unlistedOutbound: is neither DENY nor PLAINTEXT"},
+        {"'trustDomain': 'demo.example', 'unlisted': 'PLAINTEXT'",
+         "spec.unlisted: there is no such field"},
+        {"'mode': 'observe'", "spec.trustDomain: "},
+    };
+    objects_put(&objects, KUBE_NAMESPACE, "{'metadata': {'name': 'shop'}}");
+    objects_pod(&objects, "shop", "one", "web", "10.0.0.1", "");
+    objects_take(&objects);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        objects_put(&objects, KUBE_MESH_SETTINGS,
+                    "{'metadata': {'name': 'default'}, 'spec': {'trustDomain': 'demo.example'}}");
+        objects_put(&objects, KUBE_MESH_SETTINGS, "{'metadata': {'name': 'default'}, 'spec': {%s}}",
+                    rows[i].spec);
+        objects_take(&objects);
+        const char *verdict = objects_verdict(&objects, KUBE_MESH_SETTINGS, "default");
+        cr_expect_not_null(strstr(verdict, rows[i].verdict), "row %zu: %s", i, verdict);
+        cr_expect_not_null(strstr(objects_workload(&objects, TD "/ns/shop/sa/web", ""),
+                                  "'enforcement':'ENFORCE','unlisted_outbound':'DENY'"),
+                           "row %zu", i);
+    }
+    kube_model_delete(objects.model, KUBE_MESH_SETTINGS, "", "default");
+    objects_pod(&objects, "shop", "two", "api", "10.0.0.2", "");
+    objects_take(&objects);
+    cr_expect_str_neq(objects_workload(&objects, TD "/ns/shop/sa/api", ""), "",
+                      "what they said stays");
+}
