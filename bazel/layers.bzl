@@ -100,7 +100,17 @@ LAYERS = {
     "control/kube/webhook": ["base", "control/host", "control/kube/inject"],
     # Pure: from Kubernetes' objects to a fleet.
     "control/policyd/kubernetes/model": ["base", "proto", "certs", "proxy/rules", "control/policyd/fleet", "control/policyd/world"],
-    "control/policyd/kubernetes": ["base", "certs", "certs/ca", "control/kube/api", "control/policyd/ca", "control/policyd/review"],
+    "control/policyd/kubernetes": [
+        "base",
+        "certs",
+        "certs/ca",
+        "control/host",
+        "control/kube/api",
+        "control/policyd/ca",
+        "control/policyd/fleet",
+        "control/policyd/kubernetes/model",
+        "control/policyd/review",
+    ],
     "control/policyd": [
         "base",
         "certs",

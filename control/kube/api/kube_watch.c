@@ -271,6 +271,11 @@ void kube_watch_relist(struct kube_watch *watch)
     kube_watch_step(watch);
 }
 
+const char *kube_watch_version(const struct kube_watch *watch)
+{
+    return watch->version;
+}
+
 const struct kube_watch_stats *kube_watch_stats(const struct kube_watch *watch)
 {
     return &watch->stats;

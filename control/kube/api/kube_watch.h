@@ -69,6 +69,10 @@ void kube_watch_close(struct kube_watch *watch); // NULL is allowed; no hook com
 // done.
 void kube_watch_relist(struct kube_watch *watch);
 
+// kube_watch_version returns the resourceVersion up to which everything was handed over; NULL: a
+// list is under way. Borrowed until the next event.
+const char *kube_watch_version(const struct kube_watch *watch);
+
 const struct kube_watch_stats *kube_watch_stats(const struct kube_watch *watch);
 
 #endif

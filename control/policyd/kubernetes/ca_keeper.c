@@ -2,7 +2,6 @@
 #include "control/policyd/kubernetes/ca_keeper.h"
 
 #include <limits.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,17 +9,16 @@
 #include <unistd.h>
 
 #include "base/backoff.h"
-#include "base/data/hex.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "control/kube/api/kube_request.h"
+#include "control/policyd/kubernetes/ca_root.h"
 #include "control/policyd/kubernetes/ca_secret.h"
 
-#define CONFLICT   409
-#define HASH_BYTES 4 // of a root, that tell its Secret from an older one's
+#define CONFLICT 409
 
 // What a timer is for.
-enum { TIMER_WRITE, TIMER_ROOT, TIMER_CHECK, NUM_TIMERS };
+enum { TIMER_WRITE, TIMER_CHECK, NUM_TIMERS };
 
 struct ca_keeper {
     uv_timer_t timers[NUM_TIMERS];
@@ -30,25 +28,21 @@ struct ca_keeper {
     char *path;                     // of the Secrets of the namespace
     char *domain;                   // NULL: not named yet
     struct kube_watch *watch;
-    struct ca_secret secret;      // as it was read last; no version: there is none
-    bool is_listed;               // what `secret` says is so
-    bool was_listed;              // a Secret was seen, be it one that can't be used
-    bool is_laid;                 // and lies in the folder
-    bool is_gone;                 // the Secret was deleted since
-    struct kube_request *request; // that writes the Secret
-    json_t *made_root;            // of the Secret that is being made
-    json_t *root;                 // owned: not stored yet; NULL: none
-    bool is_root_renamed;         // there is a Secret of the usual name already
-    struct kube_request *root_request;
+    struct ca_secret secret;           // as it was read last; no version: there is none
+    bool is_listed;                    // what `secret` says is so
+    bool was_listed;                   // a Secret was seen, be it one that can't be used
+    bool is_laid;                      // and lies in the folder
+    bool is_gone;                      // the Secret was deleted since
+    struct kube_request *request;      // that writes the Secret
+    json_t *made_root;                 // of the Secret that is being made
+    struct ca_root *root;              // that we made; NULL: none
     uint32_t num_failures;             // of writes, in a row
-    uint32_t num_root_failures;        // likewise
     char reported[sizeof(struct err)]; // the failure passed on; empty: none
     struct ca_keeper_stats stats;
 };
 
 static void look(struct ca_keeper *keeper);
 static void on_write(uv_timer_t *timer);
-static void on_root(uv_timer_t *timer);
 
 static void report(struct ca_keeper *keeper, const char *text)
 {
@@ -74,55 +68,6 @@ static void write_again(struct ca_keeper *keeper)
     uv_timer_start(&keeper->timers[TIMER_WRITE], on_write, wait_after(++keeper->num_failures), 0);
 }
 
-// The root's key: if this process ends before it is stored, it is lost, and the next intermediate
-// needs a new root (docs/kubernetes.md says how).
-static void on_root_answer(void *ctx, const struct kube_answer *answer)
-{
-    struct ca_keeper *keeper = ctx;
-    struct err err = {{0}, {0}};
-    keeper->root_request = NULL;
-    if (answer->error == NULL) {
-        log_info(
-            "msg=\"the root's key is stored\" secret=%s",
-            json_string_value(json_object_get(json_object_get(keeper->root, "metadata"), "name")));
-        json_decref(keeper->root);
-        keeper->root = NULL;
-        return;
-    }
-    if (answer->status == CONFLICT && !keeper->is_root_renamed) {
-        keeper->is_root_renamed = true; // a root of an earlier mesh: it is left alone
-        on_root(&keeper->timers[TIMER_ROOT]);
-        return;
-    }
-    err_set(&err, "the root's key is not stored yet: %s", answer->error);
-    report(keeper, err.text);
-    uv_timer_start(&keeper->timers[TIMER_ROOT], on_root, wait_after(++keeper->num_root_failures),
-                   0);
-}
-
-// Names the root's Secret by the root, beside one of the usual name.
-static void rename_root(json_t *root)
-{
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    char hash[HEX_TEXT_LEN(HASH_BYTES)];
-    char name[64];
-    const char *pem = json_string_value(json_object_get(json_object_get(root, "data"), "ca.pem"));
-    SHA256((const uint8_t *)pem, strlen(pem), digest);
-    snprintf(name, sizeof name, CA_SECRET_ROOT_NAME "-%s", hex_text(digest, HASH_BYTES, hash));
-    json_object_set_new(json_object_get(root, "metadata"), "name", must_have(json_string(name)));
-}
-
-static void on_root(uv_timer_t *timer)
-{
-    struct ca_keeper *keeper = timer->data;
-    if (keeper->is_root_renamed) {
-        rename_root(keeper->root);
-    }
-    const struct kube_request_options options = {
-        .method = "POST", .path = keeper->path, .body = keeper->root};
-    keeper->root_request = kube_request(keeper->config.client, &options, on_root_answer, keeper);
-}
-
 static void on_made(void *ctx, const struct kube_answer *answer)
 {
     struct ca_keeper *keeper = ctx;
@@ -134,8 +79,7 @@ static void on_made(void *ctx, const struct kube_answer *answer)
         log_info("msg=\"made a CA\" secret=" CA_SECRET_NAME " trust_domain=%s", keeper->domain);
         keeper->stats.num_made++;
         keeper->num_failures = 0;
-        keeper->root = root;
-        on_root(&keeper->timers[TIMER_ROOT]);
+        keeper->root = ca_root_store(keeper->config.client, keeper->path, root);
         return; // the watch brings the Secret
     }
     json_decref(root);
@@ -298,9 +242,11 @@ static void look(struct ca_keeper *keeper)
     if (keeper->domain == NULL || !keeper->is_listed) {
         return;
     }
-    if (keeper->secret.version != NULL) {
-        take(keeper, false);
+    if (keeper->secret.version == NULL) {
+        on_write(&keeper->timers[TIMER_WRITE]); // at once: the API server decides who was first
+        return;
     }
+    take(keeper, false);
     write_soon(keeper);
 }
 
@@ -329,6 +275,11 @@ static void take_secret(struct ca_keeper *keeper, const json_t *object)
 static void on_object(void *ctx, enum kube_change change, json_t *object)
 {
     struct ca_keeper *keeper = ctx;
+    const char *name =
+        json_string_value(json_object_get(json_object_get(object, "metadata"), "name"));
+    if (strcmp(name, CA_SECRET_NAME) != 0) {
+        return; // the server knows no selectors
+    }
     keeper->was_listed = true;
     if (change == KUBE_PUT) {
         take_secret(keeper, object);
@@ -407,7 +358,6 @@ static void on_closed(uv_handle_t *handle)
         return;
     }
     ca_secret_cleanup(&keeper->secret);
-    json_decref(keeper->root);
     json_decref(keeper->made_root);
     free((char *)keeper->config.dir);
     free((char *)keeper->config.namespace);
@@ -424,7 +374,7 @@ void ca_keeper_close(struct ca_keeper *keeper)
     }
     kube_watch_close(keeper->watch);
     kube_request_cancel(keeper->request);
-    kube_request_cancel(keeper->root_request);
+    ca_root_close(keeper->root);
     for (size_t i = 0; i < NUM_TIMERS; i++) {
         uv_close((uv_handle_t *)&keeper->timers[i], on_closed);
     }

@@ -206,6 +206,11 @@ static void take_moved(struct kube_model *model, struct kube_update *out)
     out->num_moved = model->told_moved.num;
 }
 
+const char *kube_model_trust_domain(const struct kube_model *model)
+{
+    return model->trust_domain;
+}
+
 void kube_model_take(struct kube_model *model, struct kube_update *out)
 {
     struct list *link;

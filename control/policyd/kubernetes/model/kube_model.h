@@ -49,6 +49,9 @@ bool kube_model_put(struct kube_model *model, enum kube_kind kind, const json_t 
 void kube_model_delete(struct kube_model *model, enum kube_kind kind, const char *ns,
                        const char *name);
 
+// kube_model_trust_domain returns what the settings say, NULL: they have not come yet.
+const char *kube_model_trust_domain(const struct kube_model *model);
+
 // An address and whose it is now. Put into the registry in the order given.
 struct kube_place {
     struct ip ip;

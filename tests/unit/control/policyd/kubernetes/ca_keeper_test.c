@@ -11,7 +11,7 @@
 #include "certs/cert.h"
 #include "control/policyd/kubernetes/ca_keeper.h"
 #include "control/policyd/kubernetes/ca_secret.h"
-#include "tests/unit/control/kube/api/fake_api.h"
+#include "tests/unit/control/kube/api/fake_store.h"
 #include "tests/unit/support/loop.h"
 #include "tests/unit/support/temp.h"
 
@@ -30,14 +30,11 @@ struct replica {
     char failure[900];
 };
 
-// Two replicas, and an API server that keeps two Secrets and tells of one of them.
+// Two replicas and an API server.
 static struct {
     uv_loop_t loop;
-    struct fake_api api;
+    struct fake_store store;
     struct replica replicas[NUM_REPLICAS];
-    json_t *secrets; // by name
-    int version;
-    unsigned num_conflicts;
 } stage;
 
 static const struct ca_trust *in_force(void *ctx)
@@ -67,99 +64,19 @@ static void on_failed(void *ctx, const char *text)
     snprintf(replica->failure, sizeof replica->failure, "%s", text);
 }
 
-static const char *name_of(const json_t *secret)
+#define SECRETS "/api/v1/namespaces/mesh/secrets"
+
+// The Secret of this name in our namespace.
+static json_t *secret_of(const char *name)
 {
-    return json_string_value(json_object_get(json_object_get(secret, "metadata"), "name"));
+    char path[100];
+    snprintf(path, sizeof path, "mesh/%s", name);
+    return fake_store_get(&stage.store, SECRETS, path);
 }
 
-static void stamp(json_t *secret)
+static size_t num_secrets(void)
 {
-    char text[16];
-    snprintf(text, sizeof text, "%d", ++stage.version);
-    json_t *meta = json_object_get(secret, "metadata");
-    json_object_set_new(meta, "resourceVersion", json_string(text));
-    json_object_set_new(meta, "uid", json_string("u"));
-}
-
-// Tells every watch.
-static void tell(const char *type, const json_t *secret)
-{
-    for (unsigned i = 0; i < stage.api.num_calls; i++) {
-        struct fake_call *call = stage.api.calls[i];
-        if (strstr(call->path, "watch=1") != NULL && !call->is_gone && call->is_whole) {
-            char *text = json_dumps(secret, JSON_COMPACT);
-            char *event = malloc(strlen(text) + 100);
-            sprintf(event, "{\"type\":\"%s\",\"object\":%s}\n", type, text);
-            fake_send(call, event);
-            free(event);
-            free(text);
-        }
-    }
-}
-
-static void answer_json(struct fake_call *call, const char *status, const json_t *body)
-{
-    char *text = json_dumps(body, JSON_COMPACT);
-    fake_answer(call, status, text);
-    free(text);
-}
-
-static void answer_conflict(struct fake_call *call)
-{
-    stage.num_conflicts++;
-    fake_answer(call, "409", "{\"code\":409,\"reason\":\"Conflict\",\"message\":\"no\"}");
-}
-
-static void take_post(struct fake_call *call)
-{
-    json_t *secret = json_loads(call->body, 0, NULL);
-    cr_assert_not_null(secret);
-    if (json_object_get(stage.secrets, name_of(secret)) != NULL) {
-        answer_conflict(call);
-    } else {
-        stamp(secret);
-        json_object_set(stage.secrets, name_of(secret), secret);
-        answer_json(call, "201", secret);
-        if (strcmp(name_of(secret), CA_SECRET_NAME) == 0) {
-            tell("ADDED", secret);
-        }
-    }
-    json_decref(secret);
-}
-
-static void take_patch(struct fake_call *call)
-{
-    json_t *patch = json_loads(call->body, 0, NULL);
-    json_t *secret = json_object_get(stage.secrets, CA_SECRET_NAME);
-    json_t *meta = json_object_get(secret, "metadata");
-    cr_expect_str_eq(call->content_type, "application/merge-patch+json");
-    if (!json_equal(json_object_get(json_object_get(patch, "metadata"), "resourceVersion"),
-                    json_object_get(meta, "resourceVersion"))) {
-        answer_conflict(call);
-    } else {
-        json_object_update(json_object_get(secret, "data"), json_object_get(patch, "data"));
-        stamp(secret);
-        answer_json(call, "200", secret);
-        tell("MODIFIED", secret);
-    }
-    json_decref(patch);
-}
-
-static void on_call(struct fake_call *call)
-{
-    if (strcmp(call->method, "POST") == 0) {
-        take_post(call);
-    } else if (strcmp(call->method, "PATCH") == 0) {
-        take_patch(call);
-    } else if (strstr(call->path, "watch=1") != NULL) {
-        fake_begin(call, "200");
-    } else {
-        json_t *secret = json_object_get(stage.secrets, CA_SECRET_NAME);
-        json_t *list =
-            json_pack("{s:{s:s}, s:[O*]}", "metadata", "resourceVersion", "1", "items", secret);
-        answer_json(call, "200", list);
-        json_decref(list);
-    }
+    return json_object_size(json_object_get(stage.store.collections, "/api/v1/secrets"));
 }
 
 static void set_up(void)
@@ -168,9 +85,7 @@ static void set_up(void)
     memset(&stage, 0, sizeof stage);
     temp_set_up();
     uv_loop_init(&stage.loop);
-    fake_api_start(&stage.api, &stage.loop, temp_folder);
-    stage.api.on_call = on_call;
-    stage.secrets = json_object();
+    fake_store_start(&stage.store, &stage.loop, temp_folder);
 }
 
 static struct replica *start(unsigned number)
@@ -178,7 +93,7 @@ static struct replica *start(unsigned number)
     struct replica *replica = &stage.replicas[number];
     struct err err = {{0}, {0}};
     temp_make(replica->dir);
-    replica->client = kube_client_new(&stage.loop, &stage.api.config, &err);
+    replica->client = kube_client_new(&stage.loop, &stage.store.api.config, &err);
     cr_assert_not_null(replica->client, "%s", err.text);
     replica->keeper = ca_keeper_new(&(struct ca_keeper_config){.client = replica->client,
                                                                .dir = replica->dir,
@@ -207,9 +122,8 @@ static void tear_down(void)
     for (unsigned i = 0; i < NUM_REPLICAS; i++) {
         stop(&stage.replicas[i]);
     }
-    fake_api_stop(&stage.api);
+    fake_store_stop(&stage.store);
     loop_end(&stage.loop);
-    json_decref(stage.secrets);
     temp_tear_down();
 }
 
@@ -229,8 +143,8 @@ static struct replica *started(unsigned number)
 static char *value_of(const char *name, const char *key)
 {
     static char text[65536];
-    const char *value = json_string_value(
-        json_object_get(json_object_get(json_object_get(stage.secrets, name), "data"), key));
+    const char *value =
+        json_string_value(json_object_get(json_object_get(secret_of(name), "data"), key));
     size_t len = 0;
     text[0] = '\0';
     if (value != NULL) {
@@ -244,11 +158,10 @@ static char *value_of(const char *name, const char *key)
 static void ask_to_revoke(const char *serial)
 {
     char key[80];
-    json_t *secret = json_object_get(stage.secrets, CA_SECRET_NAME);
+    json_t *secret = secret_of(CA_SECRET_NAME);
     snprintf(key, sizeof key, "revoked.%s", serial);
     json_object_set_new(json_object_get(secret, "data"), key, json_string(""));
-    stamp(secret);
-    tell("MODIFIED", secret);
+    fake_store_touch(&stage.store, SECRETS, secret);
 }
 
 // The CRL that lies in a replica's folder, or NULL.
@@ -279,10 +192,10 @@ static bool has_revoked(const struct replica *replica, const char *serial)
 Test(ca_keeper, makes_a_ca_where_there_is_none_once_it_knows_the_trust_domain)
 {
     struct replica *replica = start(0);
-    wait_for(fake_last(&stage.api, "watch=1") != NULL);
-    cr_expect_eq(json_object_size(stage.secrets), 0, "nobody has named the trust domain");
+    wait_for(fake_last(&stage.store.api, "watch=1") != NULL);
+    cr_expect_eq(num_secrets(), 0, "nobody has named the trust domain");
     ca_keeper_set_domain(replica->keeper, "prod.example");
-    wait_for(replica->trust != NULL && json_object_size(stage.secrets) == 2);
+    wait_for(replica->trust != NULL && num_secrets() == 2);
     cr_expect_str_eq(replica->trust->domain, "prod.example");
     cr_expect_eq(ca_keeper_stats(replica->keeper)->num_made, 1);
     // An intermediate signs, and the root's key is nowhere but in a Secret of its own.
@@ -316,7 +229,7 @@ Test(ca_keeper, says_once_whether_the_first_list_holds_a_secret)
     wait_for(one->trust != NULL);
     cr_expect_eq(one->num_listed, 1);
     // One that nobody can use is there all the same.
-    json_object_clear(json_object_get(json_object_get(stage.secrets, CA_SECRET_NAME), "data"));
+    json_object_clear(json_object_get(secret_of(CA_SECRET_NAME), "data"));
     struct replica *two = start(1);
     wait_for(two->num_listed == 1);
     cr_expect(two->was_there);
@@ -328,7 +241,7 @@ Test(ca_keeper, two_replicas_that_start_at_once_make_one_ca)
     struct replica *two = start(1);
     ca_keeper_set_domain(one->keeper, "prod.example");
     ca_keeper_set_domain(two->keeper, "prod.example");
-    wait_for(one->trust != NULL && two->trust != NULL && json_object_size(stage.secrets) == 2);
+    wait_for(one->trust != NULL && two->trust != NULL && num_secrets() == 2);
     cr_expect_eq(ca_keeper_stats(one->keeper)->num_made + ca_keeper_stats(two->keeper)->num_made,
                  1);
     cr_expect_eq(memcmp(trust_bundle_digest(one->trust->bundle),
@@ -338,37 +251,37 @@ Test(ca_keeper, two_replicas_that_start_at_once_make_one_ca)
 
 Test(ca_keeper, the_loser_of_the_race_takes_the_other_ones_ca)
 {
-    struct replica *one = started(0);
-    // Two's list is older than one's Secret, as far as two can tell.
-    json_t *secret = json_incref(json_object_get(stage.secrets, CA_SECRET_NAME));
-    json_object_del(stage.secrets, CA_SECRET_NAME);
     struct replica *two = start(1);
-    wait_for(stage.api.num_calls >= 5 &&
-             strstr(stage.api.calls[stage.api.num_calls - 1]->path, "watch=1") != NULL);
-    json_object_set(stage.secrets, CA_SECRET_NAME, secret);
+    wait_for(fake_last(&stage.store.api, "watch=1") != NULL);
+    // The watches lag: two doesn't know of the Secret that one has made.
+    stage.store.is_quiet = true;
+    struct replica *one = start(0);
+    ca_keeper_set_domain(one->keeper, "prod.example");
+    wait_for(ca_keeper_stats(one->keeper)->num_made == 1);
     ca_keeper_set_domain(two->keeper, "prod.example");
     wait_for(ca_keeper_stats(two->keeper)->num_outraced == 1);
-    tell("ADDED", secret);
-    wait_for(two->trust != NULL);
+    cr_expect_null(two->trust);
+    stage.store.is_quiet = false;
+    fake_store_tell(&stage.store, SECRETS, "ADDED", secret_of(CA_SECRET_NAME));
+    wait_for(one->trust != NULL && two->trust != NULL && num_secrets() == 2);
     cr_expect_eq(memcmp(trust_bundle_digest(one->trust->bundle),
                         trust_bundle_digest(two->trust->bundle), 32),
                  0);
-    cr_expect_eq(json_object_size(stage.secrets), 2);
-    json_decref(secret);
 }
 
 Test(ca_keeper, the_root_of_an_earlier_mesh_is_left_alone)
 {
-    json_object_set_new(stage.secrets, CA_SECRET_ROOT_NAME, json_pack("{s:s}", "kind", "Secret"));
+    fake_store_put(&stage.store, SECRETS,
+                   "{\"metadata\": {\"namespace\": \"mesh\", \"name\": \"tabard-root\"}}");
     struct replica *replica = started(0);
-    wait_for(json_object_size(stage.secrets) == 3);
+    wait_for(num_secrets() == 3);
     cr_expect_not_null(replica->trust);
     const char *key;
     json_t *value;
     unsigned num_named = 0;
-    json_object_foreach(stage.secrets, key, value)
+    json_object_foreach(json_object_get(stage.store.collections, "/api/v1/secrets"), key, value)
     {
-        num_named += strncmp(key, CA_SECRET_ROOT_NAME "-", 12) == 0;
+        num_named += strncmp(key, "mesh/" CA_SECRET_ROOT_NAME "-", 17) == 0;
     }
     cr_expect_eq(num_named, 1);
 }
@@ -405,28 +318,24 @@ Test(ca_keeper, a_secret_that_was_deleted_is_put_back_by_one)
     struct replica *one = started(0);
     struct replica *two = started(1);
     char *key = must_strdup(value_of(CA_SECRET_NAME, "ca.key"));
-    json_t *secret = json_incref(json_object_get(stage.secrets, CA_SECRET_NAME));
-    json_object_del(stage.secrets, CA_SECRET_NAME);
-    tell("DELETED", secret);
-    json_decref(secret);
-    wait_for(json_object_get(stage.secrets, CA_SECRET_NAME) != NULL);
+    fake_store_delete(&stage.store, SECRETS, "mesh/" CA_SECRET_NAME);
+    wait_for(secret_of(CA_SECRET_NAME) != NULL);
     cr_expect_str_eq(value_of(CA_SECRET_NAME, "ca.key"), key);
     cr_expect_not_null(strstr(one->failure, "was deleted; its CA stays in force"));
-    wait_for(stage.num_conflicts >= 1 || ca_keeper_stats(one->keeper)->num_put_back +
-                                                 ca_keeper_stats(two->keeper)->num_put_back ==
-                                             1);
+    wait_for(stage.store.num_conflicts >= 1 || ca_keeper_stats(one->keeper)->num_put_back +
+                                                       ca_keeper_stats(two->keeper)->num_put_back ==
+                                                   1);
     free(key);
 }
 
 // What somebody writes into the Secret.
 static void write_secret(const char *key, const char *text)
 {
-    json_t *secret = json_object_get(stage.secrets, CA_SECRET_NAME);
+    json_t *secret = secret_of(CA_SECRET_NAME);
     uint8_t encoded[1000];
     EVP_EncodeBlock(encoded, (const uint8_t *)text, strlen(text));
     json_object_set_new(json_object_get(secret, "data"), key, json_string((char *)encoded));
-    stamp(secret);
-    tell("MODIFIED", secret);
+    fake_store_touch(&stage.store, SECRETS, secret);
 }
 
 Test(ca_keeper, a_secret_that_cannot_be_used_is_named_and_changes_nothing)
