@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
 from policyd import API, CALLER, Policyd, Refused, Sidecar, allow, fleet, refusal  # noqa: E402
-from mesh import DOMAIN, run, wait_until  # noqa: E402
+from mesh import DOMAIN, Agent, run, wait_until  # noqa: E402
 
 
 @pytest.fixture
@@ -97,6 +97,59 @@ def test_a_root_rotation_takes_no_revocation_back(policyd):
     mark = policyd.mark()
     (ca / "crl.pem").write_text(kept)
     assert "older than the CRL" in policyd.wait_line(mark, msg="update refused")["error"]
+
+
+def test_a_new_root_reaches_a_sidecar_whose_mesh_yaml_knows_only_the_old_one(policyd):
+    """As a pod's, which says what it said when the pod was made."""
+    ca, roots = policyd.folder / "ca", policyd.folder / "roots.pem"
+    old = (ca / "ca.pem").read_text()
+    run("tabard-ca", "init", "--dir", policyd.folder / "new", "--trust-domain", DOMAIN)
+    new = (policyd.folder / "new/ca.pem").read_text()
+    token = policyd.folder / "join.token"
+    token.write_text(policyd.token("caller") + "\n")
+    (policyd.folder / "old.pem").write_text(old)
+    access = {"address": "127.0.0.1:%d" % policyd.tcp[1], "identity": f"spiffe://{DOMAIN}/tabard/policyd",
+              "roots": str(policyd.folder / "old.pem"), "join_token": str(token), "spiffe_id": CALLER, "node_id": "caller",
+              "state": str(policyd.folder / "caller.state")}
+    policyd.arguments[policyd.arguments.index("--listen") + 1] = access["address"]  # again after each restart
+    sidecar = Agent("caller", {"policy_agent": access, "settings": {"drain_seconds": 1}})
+
+    def restart():
+        """Another policyd, whose certificate the sidecar has to accept anew."""
+        policyd.stop()
+        mark = policyd.mark()
+        policyd.start()
+        line = policyd.wait_line(mark, seconds=40, msg="admitted", by="certificate")
+        assert line["id"] == CALLER
+        wait_until("the sidecar follows it", lambda: policyd.metrics()['results_total{result="ack"}'] >= 1)
+
+    def trust(text):
+        mark, heard = policyd.mark(), sidecar.mark()
+        roots.write_text(text)
+        policyd.wait_line(mark, msg="trust in force")
+        sidecar.wait_line(heard, msg="policy agent's state in force", new_state="yes")
+
+    try:
+        # Both roots first; then a CA of the new one signs, also what policyd shows; then the old one leaves.
+        trust(old + new)
+        for name in ("ca.key", "ca.pem"):
+            (policyd.folder / "new" / name).rename(ca / name)
+        restart()
+        # A sidecar that starts anew has it from its disk, and gets a certificate of the new CA.
+        sidecar.stop()
+        token.write_text(policyd.token("caller") + "\n")
+        sidecar.start()
+        assert policyd.lines(msg="admitted", by="join_token")[-1]["id"] == CALLER
+        trust(new)
+        restart()
+        # Without it only mesh.yaml counts.
+        sidecar.stop()
+        shutil.rmtree(policyd.folder / "caller.state")
+        heard = sidecar.mark()
+        sidecar.start(wait=False)
+        assert "the policy agent's certificate: " in sidecar.wait_line(heard, msg="no stream to the policy agent")["error"]
+    finally:
+        sidecar.close()
 
 
 def test_a_crl_that_goes_stale_holds_up_no_change_of_the_fleet_and_no_start(policyd):

@@ -10,7 +10,6 @@
 
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
-#include "certs/der_list.h"
 #include "certs/identity.h"
 #include "control/agent/sources/policy_agent/pa_token.h"
 
@@ -22,28 +21,13 @@
 static bool read_roots(struct pa_access *access, const struct files_entry *file,
                        const struct spiffe_id *identity, time_t now, struct err *err)
 {
-    struct der_list list = {0};
     char domain[SPIFFE_TRUST_DOMAIN_LEN_MAX + 1];
-    ProtobufCBinaryData roots[TRUST_BUNDLE_ROOTS_MAX];
     snprintf(domain, sizeof domain, "%.*s", (int)identity->domain_len, identity->domain);
-    bool ok = der_list_from_pem(&list, "CERTIFICATE", file->file.bytes, file->file.len,
-                                TRUST_BUNDLE_ROOTS_MAX, file->name, err);
-    if (ok) {
-        for (size_t i = 0; i < list.num; i++) {
-            roots[i] = (ProtobufCBinaryData){.len = list.lens[i], .data = list.items[i]};
-        }
-        Tabard__V1__TrustBundle bundle = TABARD__V1__TRUST_BUNDLE__INIT;
-        bundle.trust_domain = domain;
-        bundle.n_roots = list.num;
-        bundle.roots = roots;
-        access->bundles = trust_bundles_new((Tabard__V1__TrustBundle *[]){&bundle}, 1, now, err);
-        ok = access->bundles != NULL || err_prefix(err, "%s", file->name);
-    }
-    der_list_cleanup(&list);
-    if (!ok) {
+    access->roots = pa_roots_new(domain, file->file.bytes, file->file.len, file->name, now, err);
+    if (access->roots == NULL) {
         snprintf(err->where, sizeof err->where, "policy_agent.roots");
     }
-    return ok;
+    return access->roots != NULL;
 }
 
 static bool read_tcp(struct pa_access *access, const struct mesh_files *files, time_t now,
@@ -245,7 +229,7 @@ void pa_access_free(struct pa_access *access)
         protobuf_c_message_free_unpacked(&access->config->base, NULL);
     }
     pa_token_free(access->join_token);
-    trust_bundles_free(access->bundles);
+    pa_roots_free(access->roots);
     free(access->unix_path);
     free(access->host);
     free(access->account_token_path);

@@ -13,8 +13,8 @@
 
 #include "base/addr.h"
 #include "base/err.h"
-#include "certs/bundle.h"
 #include "control/agent/sources/files/mesh_files.h"
+#include "control/agent/sources/policy_agent/pa_roots.h"
 #include "tabard/v1/mesh.pb-c.h"
 
 #define PA_ACCESS_ADDRESSES_MAX     64
@@ -28,12 +28,12 @@ struct pa_access {
     char *unix_path;                                   // owned; NULL: TCP
     struct host_port *host;                            // owned; TCP by name; NULL: addr
     struct addr addr;
-    struct trust_bundles *bundles; // owned; TCP: what proves the policy agent
-    char *join_token;              // owned; NULL: none
-    bool is_token_missing;         // a file was named and isn't there
-    char *account_token_path;      // owned; a service account's token; NULL: none
-    char *state_folder;            // owned
-    char *node_id;                 // owned
+    struct pa_roots *roots;   // owned; TCP: what proves the policy agent
+    char *join_token;         // owned; NULL: none
+    bool is_token_missing;    // a file was named and isn't there
+    char *account_token_path; // owned; a service account's token; NULL: none
+    char *state_folder;       // owned
+    char *node_id;            // owned
     char *owner;        // owned; names this sidecar in the stored state, among those of one host
     uint8_t digest[32]; // of all of it: equal digests mean nothing changed
 };

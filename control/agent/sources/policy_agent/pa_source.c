@@ -32,6 +32,7 @@ struct pa_source {
     struct part *identity;    // counted; mesh.yaml's own; NULL: none
     struct pa_stream *stream; // owned; NULL: it could not be made
     struct subscription sub;
+    struct part *learned; // counted; the state whose bundle proves the policy agent; NULL: none
     struct store_writer *writer; // owned
     char last_error[1024];
     struct log_limit failed_log;
@@ -64,9 +65,26 @@ static void on_leaving(void *ctx)
     subscription_leaving(&source->sub, time_now(source));
 }
 
+// Shows the stream the state that is held, if it was not shown it yet.
+static void learn(struct pa_source *source)
+{
+    struct err err = {{0}, {0}};
+    char quoted[2048];
+    if (source->learned == source->sub.state) {
+        return;
+    }
+    part_unref(source->learned);
+    source->learned = source->sub.state != NULL ? part_ref(source->sub.state) : NULL;
+    if (!pa_stream_learn(source->stream, subscription_state(&source->sub), &err)) {
+        log_warn("msg=\"the state's bundle can't prove the policy agent\" error=%s",
+                 log_quote(quoted, sizeof quoted, err.text));
+    }
+}
+
 static bool on_open(void *ctx, struct err *err)
 {
     struct pa_source *source = ctx;
+    learn(source);
     const struct part *part =
         source->sub.issued.part != NULL ? source->sub.issued.part : source->identity;
     bool ok =
@@ -233,6 +251,7 @@ static void release(struct pa_source *source)
         subscription_cleanup(&source->sub);
         pa_access_free(source->access);
         part_unref(source->identity);
+        part_unref(source->learned);
         free(source);
     }
 }
@@ -293,6 +312,8 @@ static void connect_anew(struct pa_source *source)
     struct err err = {{0}, {0}};
     const struct pa_stream_hooks hooks = {
         .ctx = source, .on_message = on_message, .on_leaving = on_leaving, .on_end = on_end};
+    part_unref(source->learned);
+    source->learned = NULL;
     source->stream = pa_stream_new(source->loop, source->access, &hooks, &err);
     if (source->stream == NULL) {
         on_failed(source, err.text);

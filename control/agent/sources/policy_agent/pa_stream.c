@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/must.h"
 #include "control/agent/sources/subscription/pa_response.h"
@@ -66,8 +67,8 @@ struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
     if (access->unix_path == NULL) {
         // A host that is gone without a word is noticed by nothing else.
         config.limits.h2.keepalive_ms = GRPC_CHANNEL_KEEPALIVE_MS_MIN;
-        stream->verifier = pa_verifier_new(access->bundles, access->config->identity);
-        access->bundles = NULL;
+        stream->verifier = pa_verifier_new(access->roots, access->config->identity);
+        access->roots = NULL;
         config.ssl_ctx = pa_tls_new(stream->verifier, NULL, NULL, err);
         if (config.ssl_ctx == NULL) {
             goto out;
@@ -114,6 +115,12 @@ bool pa_stream_open(struct pa_stream *stream, const Tabard__V1__Identity *identi
         stream->call = grpc_channel_call(stream->channel, &start, err);
     }
     return stream->call != NULL;
+}
+
+bool pa_stream_learn(struct pa_stream *stream, const Tabard__V1__State *state, struct err *err)
+{
+    return stream->verifier == NULL ||
+           pa_roots_learn(pa_verifier_roots(stream->verifier), state, time(NULL), err);
 }
 
 void pa_stream_close(struct pa_stream *stream)

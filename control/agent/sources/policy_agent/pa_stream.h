@@ -14,7 +14,7 @@
 
 #include "base/err.h"
 #include "control/agent/sources/policy_agent/pa_access.h"
-#include "tabard/v1/mesh.pb-c.h"
+#include "tabard/v1/policy_agent.pb-c.h"
 
 struct grpc_call;
 struct pa_stream; // opaque
@@ -26,10 +26,14 @@ struct pa_stream_hooks {
     void (*on_end)(void *ctx, const char *why); // foreign text: log it quoted
 };
 
-// pa_stream_new takes over access->bundles. NULL sets err.
+// pa_stream_new takes over access->roots. NULL sets err.
 struct pa_stream *pa_stream_new(uv_loop_t *loop, struct pa_access *access,
                                 const struct pa_stream_hooks *hooks, struct err *err);
 void pa_stream_free(struct pa_stream *stream); // NULL is allowed; no hook is called
+
+// pa_stream_learn has what the last state in force says (NULL: there is none) prove the policy
+// agent from the next pa_stream_open on (pa_roots_learn).
+bool pa_stream_learn(struct pa_stream *stream, const Tabard__V1__State *state, struct err *err);
 
 // pa_stream_open begins a call on a connection of its own, over TCP with this certificate
 // (identity may be NULL). false sets err.

@@ -5,30 +5,28 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
 #include "base/must.h"
 #include "certs/chain.h"
 #include "certs/tls/context.h"
-#include "certs/path/verify.h"
 #include "net/grpc/client.h" // and with it openssl/ssl.h
 
 struct pa_verifier {
     unsigned num_refs;
-    struct trust_bundles *bundles; // owned
-    char *spiffe_id;               // owned
+    struct pa_roots *roots; // owned
+    char *spiffe_id;        // owned
     struct err why;
 };
 
 static int verifier_index; // of an SSL_CTX's verifier
 
-struct pa_verifier *pa_verifier_new(struct trust_bundles *bundles, const char *spiffe_id)
+struct pa_verifier *pa_verifier_new(struct pa_roots *roots, const char *spiffe_id)
 {
     struct pa_verifier *verifier = must_alloc(1, sizeof *verifier);
-    *verifier = (struct pa_verifier){
-        .num_refs = 1, .bundles = bundles, .spiffe_id = must_strdup(spiffe_id)};
+    *verifier =
+        (struct pa_verifier){.num_refs = 1, .roots = roots, .spiffe_id = must_strdup(spiffe_id)};
     return verifier;
 }
 
@@ -37,9 +35,14 @@ void pa_verifier_unref(struct pa_verifier *verifier)
     if (verifier == NULL || --verifier->num_refs > 0) {
         return;
     }
-    trust_bundles_free(verifier->bundles);
+    pa_roots_free(verifier->roots);
     free(verifier->spiffe_id);
     free(verifier);
+}
+
+struct pa_roots *pa_verifier_roots(struct pa_verifier *verifier)
+{
+    return verifier->roots;
 }
 
 const char *pa_verifier_why(const struct pa_verifier *verifier)
@@ -64,27 +67,13 @@ static void make_index(void)
     invariant(verifier_index >= 0);
 }
 
-static bool is_the_one(struct pa_verifier *verifier, SSL *ssl, struct verified_peer *peer)
-{
-    struct chain chain = chain_lent(SSL_get0_peer_certificates(ssl));
-    if (verify_peer(peer, chain.certs, chain.num, verifier->bundles, time(NULL), &verifier->why) !=
-        VERIFY_OK) {
-        return err_prefix(&verifier->why, "the policy agent's certificate");
-    }
-    return strcmp(peer->id, verifier->spiffe_id) == 0 ||
-           err_set(&verifier->why, "the policy agent proves %s, and policy_agent.identity is %s",
-                   peer->id, verifier->spiffe_id);
-}
-
 static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
 {
     struct pa_verifier *verifier = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), verifier_index);
-    struct verified_peer *peer = must_alloc(1, sizeof *peer);
-    bool ok = is_the_one(verifier, ssl, peer);
-    if (ok) {
-        verifier->why = (struct err){{0}, {0}};
-    }
-    free(peer);
+    struct chain chain = chain_lent(SSL_get0_peer_certificates(ssl));
+    struct err err = {{0}, {0}};
+    bool ok = pa_roots_prove(verifier->roots, &chain, verifier->spiffe_id, time(NULL), &err);
+    verifier->why = ok ? (struct err){{0}, {0}} : err;
     ERR_clear_error();
     *out_alert = SSL_AD_CERTIFICATE_UNKNOWN;
     return ok ? ssl_verify_ok : ssl_verify_invalid;
