@@ -97,7 +97,7 @@ LAYERS = {
         "control/policyd/world",
     ],
     "control/kube/inject": ["base", "proto", "certs", "proxy/rules", "control/agent/probes"],
-    "control/kube/webhook": ["base", "control/host", "control/kube/inject"],
+    "control/kube/webhook": ["base", "control/host", "control/kube/api", "control/kube/inject"],
     # Pure: from Kubernetes' objects to a fleet.
     "control/policyd/kubernetes/model": ["base", "proto", "certs", "proxy/rules", "control/policyd/fleet", "control/policyd/world"],
     "control/policyd/kubernetes": [
