@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One tar that is an OCI image layout and a docker-archive at once, and the same bytes for the same input.
 
-containerd (`ctr image import`, and so kind) and skopeo read oci-layout and index.json; `docker load`, `podman load` and kind,
-for the names alone, read manifest.json, which names the same blobs.
+containerd (`ctr image import`, and so kind and minikube on containerd) reads oci-layout and index.json; `docker load`, `podman load`
+and minikube on those read manifest.json, which names the same blobs.
 """
 import gzip
 import hashlib

@@ -44,7 +44,7 @@ def build(out, name, programs=None):
     architecture = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
     found = root.entries(programs)
     packages = sbom.packages(found)
-    sbom.add_copyrights(found, packages)
+    sbom.add_papers(found, packages)
     found = root.in_folders(found)
     layer = archive.layer(found, epoch)
     config = {"User": f"{root.USER}:{root.USER}", "Entrypoint": ["/usr/bin/tabard-agent"], "WorkingDir": "/",

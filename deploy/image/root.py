@@ -49,11 +49,12 @@ def _place(library):
 
 
 def entries(programs=None):
-    """What is in the image, {path: Entry}, but for the folders that only hold others and Debian's copyright files."""
+    """What is in the image, {path: Entry}, but for the folders that only hold others and what goes with Debian's packages."""
     found = {folder: Entry(0o755) for folder in FOLDERS}
     found["tmp"] = Entry(0o1777)
     for path, text in TEXTS.items():
         found[path] = Entry(0o644, text.encode())
+    found["etc/os-release"] = Entry(0o644, Path("/etc/os-release").read_bytes())  # for scanners, as dpkg's entries
     found["usr/share/doc/tabard/LICENSE"] = Entry(0o644, (TREE / "LICENSE").read_bytes(), origin=TREE / "LICENSE")
     for program in programs or [TREE / program for program in PROGRAMS]:
         if not program.exists():

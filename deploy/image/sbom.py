@@ -49,12 +49,15 @@ def packages(entries):
     return {path: known[owners[origin]] for path, origin in origins.items() if origin in owners}
 
 
-def add_copyrights(entries, owners):
-    """Puts each package's copyright file into the image: most of the licences ask whoever passes on the library to do so."""
+def add_papers(entries, owners):
+    """Puts in what belongs to each package: its copyright file, which most licences ask whoever passes on the library to pass on
+    too, and its entry of dpkg's, by which scanners look up known faults."""
     for package in list(owners.values()):
-        path = f"usr/share/doc/{package.name}/copyright"
-        owners[path] = package
+        path, status = f"usr/share/doc/{package.name}/copyright", f"var/lib/dpkg/status.d/{package.name}"
+        said = subprocess.check_output(["dpkg-query", "--status", f"{package.name}:{package.architecture}"])
+        owners[path] = owners[status] = package
         entries[path] = root.Entry(0o644, package.copyright.read_bytes(), origin=package.copyright)
+        entries[status] = root.Entry(0o644, said)
 
 
 def _file(path, content):

@@ -112,6 +112,7 @@ def test_what_is_in_it_is_listed_with_package_licence_and_checksum(image, layer)
     assert owned == {file["SPDXID"] for file in listed["files"]}
     libc = subprocess.check_output(["dpkg-query", "-W", "-f", "${Version}", "libc6"], text=True)
     assert packages["libc6"]["versionInfo"] == libc
+    assert f"\nVersion: {libc}\n".encode() in tar.extractfile("var/lib/dpkg/status.d/libc6").read()
     assert packages["tabard"]["licenseDeclared"] == "Apache-2.0"
     assert packages["libjansson4"]["licenseDeclared"] == "MIT"
     refs = set(re.findall(r"LicenseRef-[A-Za-z0-9.-]+", " ".join(package["licenseDeclared"] for package in packages.values())))
