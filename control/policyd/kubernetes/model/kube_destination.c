@@ -208,9 +208,12 @@ void kube_destination_put(struct kube_model *model, const char *ns, const char *
     destination->judgement.kind = KUBE_MESH_DESTINATION;
     destination->judgement.ns = destination->object.ns->name;
     destination->judgement.name = destination->object.name;
-    free(destination->created);
-    destination->created =
-        must_strdup(kube_json_text(object, "metadata", "creationTimestamp", NULL));
+    const char *created = kube_json_text(object, "metadata", "creationTimestamp", NULL);
+    if (destination->created == NULL || strcmp(destination->created, created) != 0) {
+        free(destination->created);
+        destination->created = must_strdup(created);
+        model->is_fleet_dirty = true; // it may stand before others now
+    }
     kube_judge_generation(model, &destination->judgement, object);
     if (is_same) {
         free(spec);

@@ -47,26 +47,18 @@ static void sort_out(struct array *items, size_t size, int (*compare)(const void
     items->num = num;
 }
 
-// An endpoint is a member by its address alone. One that says that it is a pod which has not come,
-// or has no address yet, or none any more, is nobody for now rather than a stranger.
-static void add_endpoint(struct crowd *crowd, const struct kube_model *model,
-                         const struct kube_slice *slice, const struct kube_endpoint *endpoint)
+// An endpoint is a member by its address alone. One that says that it is a pod, while no pod has
+// the address yet or any more, is nobody for now rather than a stranger.
+static void add_endpoint(struct crowd *crowd, const struct kube_endpoint *endpoint)
 {
-    struct kube_workload *owner = endpoint->place == NULL ? NULL : endpoint->place->owner;
-    if (owner != NULL) {
-        *(struct kube_workload **)array_add(&crowd->members, sizeof owner) = owner;
-        return;
-    }
-    if (endpoint->pod != NULL) {
-        const struct kube_pod *pod = (const struct kube_pod *)kube_object_find(
-            model, KUBE_POD, slice->object.ns->name, endpoint->pod);
-        if (pod == NULL || pod->is_over || pod->is_in_mesh) {
-            return;
-        }
-    }
-    crowd->has_strangers = true;
-    if (endpoint->place != NULL) {
-        *(struct ip *)array_add(&crowd->outside, sizeof(struct ip)) = endpoint->place->ip;
+    const struct kube_place_row *place = endpoint->place;
+    if (place != NULL && place->owner != NULL) {
+        *(struct kube_workload **)array_add(&crowd->members, sizeof(void *)) = place->owner;
+    } else if (place == NULL) {
+        crowd->has_strangers = true;
+    } else if (!endpoint->is_pod || place->pods.num > 0) {
+        crowd->has_strangers = true;
+        *(struct ip *)array_add(&crowd->outside, sizeof(struct ip)) = place->ip;
     }
 }
 
@@ -97,7 +89,7 @@ void kube_service_settle(struct kube_model *model, struct kube_service *service)
     for (struct list *link = head->next; link != head; link = link->next) {
         const struct kube_slice *slice = LIST_OF(link, struct kube_slice, in_service);
         for (uint32_t i = 0; i < slice->num_endpoints; i++) {
-            add_endpoint(&crowd, model, slice, &slice->endpoints[i]);
+            add_endpoint(&crowd, &slice->endpoints[i]);
         }
         add_targets(&crowd, service, slice);
     }

@@ -123,7 +123,7 @@ struct kube_target {
 
 struct kube_endpoint {
     struct kube_place_row *place; // NULL: no IP address, so it is a stranger
-    char *pod;                    // owned: the pod of the namespace that it says it is, or NULL
+    bool is_pod;                  // it says so
 };
 
 struct kube_slice {

@@ -190,7 +190,6 @@ static void free_endpoints(struct kube_model *model, const struct kube_slice *sl
                            struct kube_endpoint *endpoints, uint32_t num)
 {
     for (uint32_t i = 0; i < num; i++) {
-        free(endpoints[i].pod);
         if (endpoints[i].place != NULL) {
             kube_place_remove(&endpoints[i].place->slices, slice);
             kube_place_settle(model, endpoints[i].place);
@@ -217,12 +216,11 @@ static void read_endpoint(struct kube_model *model, struct kube_slice *slice, co
     const json_t *item;
     size_t i;
     bool is_pod = strcmp(kube_json_text(object, "targetRef", "kind", NULL), "Pod") == 0;
-    const char *pod = is_pod ? kube_json_text(object, "targetRef", "name", NULL) : "";
     json_array_foreach((json_t *)json_object_get(object, "addresses"), i, item)
     {
         struct kube_endpoint *endpoint = &slice->endpoints[slice->num_endpoints++];
         struct ip ip;
-        endpoint->pod = pod[0] == '\0' ? NULL : must_strdup(pod);
+        endpoint->is_pod = is_pod;
         if (json_string_value(item) != NULL && ip_parse(&ip, json_string_value(item), NULL)) {
             endpoint->place = kube_place_find(model, &ip);
             kube_place_add(&endpoint->place->slices, slice);

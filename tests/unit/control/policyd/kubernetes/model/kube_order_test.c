@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/pb/pb_text.h"
+#include "tests/support/fleet_states.h"
 #include "tests/unit/control/policyd/kubernetes/model/objects.h"
 
 #define TIMEOUT   60
@@ -97,6 +98,8 @@ static void make_policy(FILE *out, const struct slot *slot, unsigned *seed)
 static void make_destination(FILE *out, const struct slot *slot, unsigned *seed)
 {
     static const char *const selectors[] = {"", "'selector': {'serviceAccounts': ['sa0']}, "};
+    static const char *const ports[] = {"", "'ports': [80], ", "'ports': ['1-65535'], ",
+                                        "'ports': ['70-85'], "};
     fprintf(out,
             "{'metadata': {'namespace': '%s', 'name': '%s', 'creationTimestamp': "
             "'2026-11-28T00:00:0%uZ'}, 'spec': {%s'addresses': ['10.0.0.%u', '10.9.0.%u'], ",
@@ -105,7 +108,7 @@ static void make_destination(FILE *out, const struct slot *slot, unsigned *seed)
     if (pick(seed, 2) == 0) {
         fprintf(out, "'services': [{'namespace': 'a', 'name': 's%u'}], ", pick(seed, 3));
     }
-    fprintf(out, "'mode': 'PLAINTEXT'}}");
+    fprintf(out, "%s'mode': 'PLAINTEXT'}}", one_of(seed, ports, 4));
 }
 
 static char *make_text(const struct slot *slot, unsigned *seed)
@@ -263,7 +266,8 @@ static void expect_same(const struct objects *grown, const struct objects *fresh
     list(&was, grown->config, fresh->config);
     list(&is, fresh->config, fresh->config);
     for (size_t i = 0; i < was.num && i < is.num; i++) {
-        cr_assert_str_eq(was.texts[i], is.texts[i], "step %u", step);
+        cr_assert_str_eq(was.texts[i], is.texts[i], "step %u: %s is not %s", step, was.texts[i],
+                         is.texts[i]);
     }
     cr_assert_eq(was.num, is.num, "step %u: %zu lines, not %zu", step, was.num, is.num);
     free_lines(&was);
@@ -274,6 +278,22 @@ static void expect_same(const struct objects *grown, const struct objects *fresh
         snprintf(owner, sizeof owner, "%s", objects_owner(grown, ip));
         cr_assert_str_eq(owner, objects_owner(fresh, ip), "step %u: %s", step, ip);
     }
+}
+
+// Every sidecar takes what it would be sent.
+static void expect_good_states(const struct objects *objects, unsigned step)
+{
+    struct fleet_states_place places[512];
+    struct err err = {{0}, {0}};
+    size_t num = 0;
+    for (unsigned i = 0; i < objects->num_places; i++) {
+        if (objects->places[i].owner[0] != '\0') {
+            places[num++] =
+                (struct fleet_states_place){objects->places[i].ip, objects->places[i].owner};
+        }
+    }
+    cr_assert(fleet_states_check(objects->config, "demo.example", places, num, &err),
+              "step %u: %s: %s", step, err.where, err.text);
 }
 
 static void compare_with_fresh(const struct objects *grown, unsigned *seed, unsigned step)
@@ -318,6 +338,7 @@ Test(kube_order, what_the_model_says_depends_on_the_objects_that_are_left_alone,
         if (pick(&seed, 3) == 0) {
             objects_take(&grown);
             compare_with_fresh(&grown, &seed, step);
+            expect_good_states(&grown, step);
             num_takes++;
         }
     }
