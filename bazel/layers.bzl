@@ -40,10 +40,11 @@ LAYERS = {
     "proxy": ["base", "proto", "proxy/rules", "proxy/link", "proxy/carry", "proxy/trust", "proxy/conn"],
     "control/host": ["base", "net/http2"],
     "control/kube/api": ["base", "certs", "certs/tls", "net/http2"],
+    "control/denials": ["proto"],
     "control/agent/proxy": ["base", "proto", "net/pipe"],
     "control/agent/probes": ["base", "proto", "net/grpc", "net/http2"],
     "control/agent/snapshot": ["base", "proto", "certs", "certs/path", "proxy/rules", "control/agent/proxy"],
-    "control/agent/operator": ["base", "proto", "control/host", "control/agent/proxy", "control/agent/snapshot"],
+    "control/agent/operator": ["base", "proto", "control/host", "control/denials", "control/agent/proxy", "control/agent/snapshot"],
     "control/agent/sources/files": ["base", "proto", "certs", "proxy/rules", "control/host", "control/agent/snapshot"],
     "control/agent/sources/subscription": ["base", "proto", "certs", "certs/ca", "control/agent/snapshot"],
     "control/agent/sources/policy_agent": [
@@ -121,6 +122,7 @@ LAYERS = {
         "control/policyd/stream",
     ],
     "control/ctl/kube": ["base"],
+    "control/ctl/show": ["base", "proto", "control/denials", "control/ctl/kube"],
     "control/ctl": [
         "base",
         "proto",
@@ -130,6 +132,7 @@ LAYERS = {
         "control/agent/snapshot",
         "control/agent/sources",
         "control/agent/sources/files",
+        "control/ctl/show",
         "control/ctl/kube",
     ],
 }

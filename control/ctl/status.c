@@ -10,7 +10,7 @@
 #include "base/pb/pb_text.h"
 #include "control/ctl/ask.h"
 #include "control/ctl/ctl.h"
-#include "control/ctl/when.h"
+#include "control/ctl/show/when.h"
 #include "proto/contract.h"
 #include "tabard/v1/admin.pb-c.h"
 

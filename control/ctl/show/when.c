@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/when.h"
+#include "control/ctl/show/when.h"
 
 #include <inttypes.h>
 #include <stdio.h>

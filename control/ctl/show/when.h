@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Dates as an operator reads them.
-#ifndef TABARD_CONTROL_CTL_WHEN_H
-#define TABARD_CONTROL_CTL_WHEN_H
+#ifndef TABARD_CONTROL_CTL_SHOW_WHEN_H
+#define TABARD_CONTROL_CTL_SHOW_WHEN_H
 
 #include <stddef.h>
 #include <stdint.h>
