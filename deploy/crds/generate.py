@@ -73,10 +73,7 @@ def definition(messages, resource):
     schema = {"description": resource["description"], "type": "object", "required": ["spec"],
               "properties": {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"},
                              "spec": spec, "status": STATUS}}
-    if "name" in resource:
-        schema["x-kubernetes-validations"] = [{
-            "rule": f"self.metadata.name == '{resource['name']}'",
-            "message": f"the only {resource['kind']} is called {resource['name']}"}]
+    schema["x-kubernetes-validations"] = [dict(zip(["rule", "message"], resource["name"]))]
     kind = resource["kind"]
     made = {
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

@@ -85,6 +85,8 @@ STATUS_COLUMNS = [
     _column("In force", CONDITION % ("InForce", "message"), "How many of the sidecars that it concerns have it"),
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}]
 
+# `name`: a rule for the object's name, and what is said where it is broken. In the mesh a policy is called NAMESPACE/NAME in up to
+# 128 bytes, a destination in up to 253 (proxy/rules).
 # `message`: the one that spec is made of, without the fields of `without`; `more`: fields before those, by the message that
 # they stand in.
 RESOURCES = [
@@ -92,6 +94,7 @@ RESOURCES = [
      "description": "One row of the inbound allowlist of some pods. A connection that no ALLOW admits is refused; a DENY wins "
                     "over every ALLOW. Rules are OR-ed; the fields of a rule are AND-ed, the values of a field OR-ed; `from` and "
                     "`principals` of one rule are one field.",
+     "name": ("self.metadata.name.size() <= 64", "the name of a MeshPolicy has 64 bytes at most"),
      "message": "Policy", "without": ["name"], "required": ["action", "rules"], "defaults": {"mode": "ENFORCE"},
      "more": {"Policy": {"selector": SELECTOR},
               "Policy.Rule": {
@@ -103,6 +106,7 @@ RESOURCES = [
                  _column("Mode", ".spec.mode", "ENFORCE, or AUDIT, which only counts"), *STATUS_COLUMNS]},
     {"kind": "MeshDestination", "plural": "meshdestinations", "short": "md", "scope": "Namespaced",
      "description": "A place outside the mesh that the pods of this namespace may call. Services and pods in the mesh need none.",
+     "name": ("self.metadata.name.size() <= 189", "the name of a MeshDestination has 189 bytes at most"),
      "message": "Destination", "without": ["name"], "required": ["mode"], "defaults": {},
      "more": {"Destination": {"selector": CALLING, "services": SERVICES}},
      "rules": [
@@ -118,7 +122,8 @@ RESOURCES = [
     {"kind": "MeshSettings", "plural": "meshsettings", "short": "ms", "scope": "Cluster",
      "description": "What holds for the whole mesh. The one object of this kind is called `default`.",
      "message": "Settings", "only": ["unlisted_outbound"], "required": ["trustDomain"],
-     "defaults": {"unlistedOutbound": "DENY"}, "name": "default",
+     "defaults": {"unlistedOutbound": "DENY"},
+     "name": ("self.metadata.name == 'default'", "the only MeshSettings is called default"),
      "more": {"Settings": {
          "trustDomain": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": f"^{DOMAIN}$",
                          "description": "The name in every identity of this mesh, spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT; "

@@ -177,6 +177,13 @@ def test_it_refuses(said, key):
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("spec, most", [(policy(), 64), (destination(PLAIN), 189)])
+def test_a_name_is_as_long_as_fits_the_mesh(api, spec, most):
+    assert create(api, document(*spec, "x" * most)).endswith("created (server dry run)")
+    assert f"has {most} bytes at most" in create(api, document(*spec, "x" * (most + 1)))
+
+
+@pytest.mark.cluster
 def test_kubectl_refuses_a_field_that_is_not_known(api):
     misspelt = document(*rule(principals=[WEB], notSourceIp=["10.1.2.3"]))
     assert 'unknown field "spec.rules[0].notSourceIp"' in create(api, misspelt)

@@ -8,8 +8,8 @@
 // clang-format off
 // X(name, mark): the mark is the annotation tabard.dev/definition of the object.
 #define DEFINITIONS(X)                                   \
-    X("meshpolicies.tabard.dev", "8f2f43da9c328763")     \
-    X("meshdestinations.tabard.dev", "cc31f8c6c04a646c") \
+    X("meshpolicies.tabard.dev", "4741be22a9a13ae9")     \
+    X("meshdestinations.tabard.dev", "3b2956138b9e04c7") \
     X("meshsettings.tabard.dev", "3929fbe789e4780d")
 // clang-format on
 
