@@ -98,6 +98,7 @@ LAYERS = {
         "control/policyd/world",
     ],
     "control/kube/inject": ["base", "proto", "certs", "proxy/rules", "control/agent/probes"],
+    "control/kube/yaml": ["base"],
     "control/kube/webhook": ["base", "control/host", "control/kube/api", "control/kube/inject"],
     # Pure: from Kubernetes' objects to a fleet.
     "control/policyd/kubernetes/model": ["base", "proto", "certs", "proxy/rules", "control/policyd/fleet", "control/policyd/world"],
@@ -183,7 +184,7 @@ HEADERS = {
     "microhttpd.h": ["control/host/http_impl"],
     "libmnl/libmnl.h": ["net/rtnl"],
     "nftables/libnftables.h": ["control/ctl/nft"],
-    "yaml.h": ["base/pb/pb_text"],
+    "yaml.h": ["base/pb/pb_text", "control/kube/yaml"],
     "jansson.h": ["control/ctl/kube", "control/kube/...", "control/policyd/kubernetes/..."],
 }
 

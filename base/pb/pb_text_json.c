@@ -7,8 +7,8 @@
 
 #include "base/data/bytes.h"
 #include "base/data/port_range.h"
+#include "base/data/quote.h"
 #include "base/pb/pb_text_internal.h"
-#include "base/data/utf8.h"
 
 static void put_line(struct bytes *out, unsigned depth)
 {
@@ -18,36 +18,11 @@ static void put_line(struct bytes *out, unsigned depth)
     }
 }
 
-// Strings may come from the wire, where protobuf-c doesn't check their UTF-8: bad bytes print as
-// U+FFFD. What JSON allows raw and YAML doesn't, or takes for a line break, is escaped, so that
-// pb_text_parse reads every text back.
+// Strings may come from the wire, where protobuf-c doesn't check their UTF-8. pb_text_parse reads
+// every text back.
 static void put_string(struct bytes *out, const char *string)
 {
-    const unsigned char *at = (const unsigned char *)string;
-    size_t left = strlen(string);
-    bytes_push_text(out, "\"");
-    while (left > 0) {
-        uint32_t c = 0;
-        size_t len = utf8_decode(at, left, &c);
-        if (len == 0) {
-            c = 0xfffd;
-        }
-        bool is_raw = (c >= 0x20 && c <= 0x7e && c != '"' && c != '\\') ||
-                      (c >= 0xa0 && c != 0x2028 && c != 0x2029 && c != 0xfeff && c != 0xfffd &&
-                       c != 0xfffe && c != 0xffff);
-        if (is_raw) {
-            bytes_push(out, at, len);
-        } else if (c == '"' || c == '\\') {
-            bytes_push_format(out, "\\%c", (int)c);
-        } else if (c == '\n') {
-            bytes_push_text(out, "\\n");
-        } else {
-            bytes_push_format(out, "\\u%04x", (unsigned)c);
-        }
-        at += len == 0 ? 1 : len;
-        left -= len == 0 ? 1 : len;
-    }
-    bytes_push_text(out, "\"");
+    quote_push(out, string, strlen(string));
 }
 
 static void put_base64(struct bytes *out, const ProtobufCBinaryData *bytes)

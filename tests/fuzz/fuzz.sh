@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Fuzzes one target with libFuzzer of Debian's clang and libclang-rt-14-dev, and the address and undefined-behaviour sanitizers:
-#   tests/fuzz/fuzz.sh alpn|hello|http_head|kube_event|mesh|snapshot|policy|review|token|grpc|objects [libFuzzer flags, such as -max_total_time=60]
+#   tests/fuzz/fuzz.sh NAME [libFuzzer flags, such as -max_total_time=60]
+# The names stand in tests/fuzz/BUILD.
 # What it finds goes into tests/fuzz/seeds/NAME, where every build runs it again. The corpus is kept in out/fuzz/NAME.
 set -eu
 cd "$(dirname "$0")/../.."
