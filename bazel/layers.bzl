@@ -122,6 +122,7 @@ LAYERS = {
         "control/policyd/folder",
         "control/policyd/stream",
     ],
+    "control/ctl/intercept": ["base", "proto", "net/rtnl"],
     "control/ctl/kube": ["base"],
     "control/ctl/show": ["base", "proto", "control/denials", "control/ctl/kube"],
     "control/ctl": [
@@ -133,8 +134,11 @@ LAYERS = {
         "control/agent/snapshot",
         "control/agent/sources",
         "control/agent/sources/files",
+        "control/ctl/intercept",
         "control/ctl/show",
         "control/ctl/kube",
+        "control/kube/inject",
+        "control/kube/yaml",
     ],
 }
 
@@ -183,7 +187,7 @@ HEADERS = {
     "nghttp2/nghttp2.h": ["net/http2"],
     "microhttpd.h": ["control/host/http_impl"],
     "libmnl/libmnl.h": ["net/rtnl"],
-    "nftables/libnftables.h": ["control/ctl/nft"],
+    "nftables/libnftables.h": ["control/ctl/intercept/nft"],
     "yaml.h": ["base/pb/pb_text", "control/kube/yaml"],
     "jansson.h": ["control/ctl/kube", "control/kube/...", "control/policyd/kubernetes/..."],
 }

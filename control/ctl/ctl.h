@@ -12,6 +12,7 @@ enum ctl_exit { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_DENIED = 3 };
 int ctl_audit(int argc, char **argv);
 int ctl_check(int argc, char **argv);
 int ctl_explain(int argc, char **argv);
+int ctl_inject(int argc, char **argv);
 int ctl_intercept(int argc, char **argv);
 int ctl_status(int argc, char **argv);
 
@@ -19,6 +20,7 @@ int ctl_status(int argc, char **argv);
 extern const char ctl_audit_usage[];
 extern const char ctl_check_usage[];
 extern const char ctl_explain_usage[];
+extern const char ctl_inject_usage[];
 extern const char ctl_intercept_usage[];
 extern const char ctl_status_usage[];
 

@@ -5,11 +5,11 @@
 
 #include "base/flags.h"
 #include "control/ctl/ctl.h"
-#include "control/ctl/host.h"
-#include "control/ctl/nft.h"
-#include "control/ctl/routes.h"
-#include "control/ctl/ruleset.h"
-#include "control/ctl/verify.h"
+#include "control/ctl/intercept/host.h"
+#include "control/ctl/intercept/nft.h"
+#include "control/ctl/intercept/routes.h"
+#include "control/ctl/intercept/ruleset.h"
+#include "control/ctl/intercept/verify.h"
 #include "proto/contract.h"
 
 const char ctl_intercept_usage[] =

@@ -19,6 +19,8 @@ static const struct command {
      ctl_check_usage},
     {"explain", "says which policy decides, or where a call would go", ctl_explain,
      ctl_explain_usage},
+    {"inject", "puts the sidecar into Kubernetes' manifests, or asks for that", ctl_inject,
+     ctl_inject_usage},
     {"intercept", "redirects this network namespace's TCP traffic to the sidecar, or ends that",
      ctl_intercept, ctl_intercept_usage},
     {"status", "shows what a running agent is doing", ctl_status, ctl_status_usage},
@@ -58,7 +60,7 @@ static int run(int argc, char **argv)
 {
     struct err err = {{0}, {0}};
     if (argc < 2) {
-        err_set(&err, "a command is missing: audit, check, explain, intercept or status");
+        err_set(&err, "a command is missing: audit, check, explain, inject, intercept or status");
         return ctl_fail(CTL_USAGE, &err);
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -78,7 +80,8 @@ static int run(int argc, char **argv)
         }
         return commands[i].run(argc - 1, argv + 1);
     }
-    err_set(&err, "%s: no such command; there are audit, check, explain, intercept and status",
+    err_set(&err,
+            "%s: no such command; there are audit, check, explain, inject, intercept and status",
             argv[1]);
     return ctl_fail(CTL_USAGE, &err);
 }

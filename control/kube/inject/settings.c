@@ -153,7 +153,7 @@ const struct setting_row settings_rows[SETTINGS_NUM] = {
          "A volume of the pod (cert-manager's CSI driver, a Secret) with `tls.crt` and `tls.key`: "
          "the sidecar uses that certificate instead of one from policyd.",
          check_volume, false},
-    [SETTING_REWRITE_PROBES] = {"rewrite-probes", "\"false\"",
+    [SETTING_REWRITE_PROBES] = {"rewrite-probes", "false",
                                 "`\"false\"` leaves the probes of the application as they are.",
                                 check_bool, false},
     [SETTING_DRAIN_SECONDS] = {"drain-seconds", "20",
@@ -210,8 +210,11 @@ static bool read_own(struct settings *out, const char *key, const json_t *value,
     for (size_t i = 0; i < SETTINGS_NUM; i++) {
         if (strcmp(settings_rows[i].name, name) == 0) {
             out->values[i] = json_string_value(value);
-            return settings_rows[i].check(out->values[i], err) ||
-                   settings_refuse((enum setting)i, err);
+            if (settings_rows[i].check(out->values[i], err)) {
+                return true;
+            }
+            err_set(err, "%s (for instance: %s)", err->text, settings_rows[i].example);
+            return settings_refuse((enum setting)i, err);
         }
     }
     return refuse_unknown(key, err);

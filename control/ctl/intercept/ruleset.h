@@ -3,8 +3,8 @@
 // The choice of what is intercepted, as typed values, and the nftables text that intercepts it: one
 // table, `inet tabard`. intercept.c calls ruleset_init, the setters, ruleset_check and then
 // ruleset_up, and loads the text into the kernel. A list has at most RULESET_RANGES_MAX entries.
-#ifndef TABARD_CONTROL_CTL_RULESET_H
-#define TABARD_CONTROL_CTL_RULESET_H
+#ifndef TABARD_CONTROL_CTL_INTERCEPT_RULESET_H
+#define TABARD_CONTROL_CTL_INTERCEPT_RULESET_H
 
 #include <net/if.h>
 #include <stdbool.h>

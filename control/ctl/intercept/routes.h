@@ -4,13 +4,13 @@
 // the sidecar calls the service this host's, and with --caller-addresses bring back the answers to
 // callers' own addresses. All carry a protocol number of their own (ROUTES_PROTOCOL), by which
 // routes_down finds them; `ip route show table all proto 133` shows them.
-#ifndef TABARD_CONTROL_CTL_ROUTES_H
-#define TABARD_CONTROL_CTL_ROUTES_H
+#ifndef TABARD_CONTROL_CTL_INTERCEPT_ROUTES_H
+#define TABARD_CONTROL_CTL_INTERCEPT_ROUTES_H
 
 #include <stdio.h>
 
-#include "control/ctl/host.h"
-#include "control/ctl/ruleset.h"
+#include "control/ctl/intercept/host.h"
+#include "control/ctl/intercept/ruleset.h"
 #include "net/rtnl/rtnl.h"
 
 // routes_up makes the routes of `ruleset` and removes those of an earlier one. false sets err; some

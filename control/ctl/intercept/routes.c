@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/routes.h"
+#include "control/ctl/intercept/routes.h"
 
 #include <errno.h>
 #include <linux/fib_rules.h>

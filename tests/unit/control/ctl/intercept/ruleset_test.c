@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/ctl/ruleset.h"
+#include "control/ctl/intercept/ruleset.h"
 
 #define NUM(array) (sizeof(array) / sizeof((array)[0]))
 

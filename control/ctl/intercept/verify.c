@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE // accept4, memmem
-#include "control/ctl/verify.h"
+#include "control/ctl/intercept/verify.h"
 
 #include <errno.h>
 #include <linux/netfilter_ipv4.h>
@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "base/addr.h"
-#include "control/ctl/host.h"
-#include "control/ctl/nft.h"
+#include "control/ctl/intercept/host.h"
+#include "control/ctl/intercept/nft.h"
 
 #define WAIT_MS 3000 // for a call that never leaves this host
 

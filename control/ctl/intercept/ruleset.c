@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/ruleset.h"
+#include "control/ctl/intercept/ruleset.h"
 
 #include <stdio.h>
 #include <stdlib.h>
