@@ -12,7 +12,9 @@
 
 #include "base/process.h"
 #include "control/host/listen.h"
+#include "control/policyd/policyd_cluster.h"
 #include "control/policyd/policyd_pages.h"
+#include "control/policyd/policyd_server.h"
 #include "control/policyd/policyd_webhook.h"
 #include "control/policyd/stream/service.h"
 #include "control/policyd/folder/source_folder.h"
@@ -29,13 +31,16 @@ struct policyd {
     char ca_dir[PATH_MAX];
     char unix_path[PATH_MAX]; // "": none
     struct service service;
-    struct source_folder *source;
+    struct source_folder *source; // NULL: in a cluster
+    struct policyd_cluster cluster;
     struct grpc_server *server;
     struct policyd_pages pages;
     struct policyd_webhook webhook;
     uv_timer_t drain;
     bool has_tcp;
+    bool has_service; // it was started, and is to be stopped
     bool is_started;
+    bool has_failed;
     bool is_stopping;
     bool is_over_streams; // while it stops: no stream is left
     bool is_drained;      // and nobody is led to the webhook any more
@@ -72,11 +77,13 @@ static bool use_own_certificate(struct policyd *policyd, struct err *err)
 {
     const struct policyd_flags *flags = policyd->flags;
     const struct ca_trust *trust = policyd->service.world.trust;
+    const char *namespace =
+        flags->is_kubernetes ? policyd->cluster.config.namespace : flags->namespace;
     struct tls_own own;
     if (!flags->has_listen && !flags->has_webhook) {
         return true;
     }
-    bool ok = tls_own_init(&own, policyd->ca_dir, trust->domain, flags->namespace, time(NULL), err);
+    bool ok = tls_own_init(&own, policyd->ca_dir, trust->domain, namespace, time(NULL), err);
     if (ok && flags->has_listen) {
         ok = listen_on_tcp(policyd, own.grpc, err);
     }
@@ -137,8 +144,10 @@ static void on_renew(uv_timer_t *timer)
 {
     struct policyd *policyd = timer->data;
     renew_own(policyd);
-    issuer_renew_crl(policyd->service.issuer);
-    token_sweep(policyd->flags->dir, time(NULL));
+    if (!policyd->flags->is_kubernetes) { // there the CRL is in a Secret, and no token is made
+        issuer_renew_crl(policyd->service.issuer);
+        token_sweep(policyd->flags->dir, time(NULL));
+    }
 }
 
 static struct service_page count_page(const struct http_server *page)
@@ -149,16 +158,30 @@ static struct service_page count_page(const struct http_server *page)
 
 static void add_metrics(const void *ctx, struct metrics_page *page)
 {
-    policyd_webhook_metrics(ctx, page);
+    const struct policyd *policyd = ctx;
+    policyd_webhook_metrics(&policyd->webhook, page);
+    policyd_cluster_metrics(&policyd->cluster, page);
+}
+
+// What there is to tell before there is a fleet.
+static char *early_metrics(const struct policyd *policyd)
+{
+    struct metrics_page page;
+    metrics_open(&page);
+    add_metrics(policyd, &page);
+    return metrics_close(&page);
 }
 
 static char *on_metrics(void *ctx)
 {
     const struct policyd *policyd = ctx;
+    if (!policyd->is_started) {
+        return early_metrics(policyd);
+    }
     const struct service_beside beside = {.num_files_held =
                                               source_folder_num_held(policyd->source) +
                                               policyd_webhook_num_held(&policyd->webhook),
-                                          .ctx = &policyd->webhook,
+                                          .ctx = policyd,
                                           .more = add_metrics,
                                           .metrics = count_page(policyd->pages.metrics),
                                           .health = count_page(policyd->pages.health)};
@@ -171,7 +194,8 @@ static bool is_ready(void *ctx, struct err *why)
     if (policyd->is_stopping) {
         return err_set(why, "it is stopping");
     }
-    return (policyd->is_started || err_set(why, "it is starting")) &&
+    return policyd_cluster_is_ready(&policyd->cluster, why) &&
+           (policyd->is_started || err_set(why, "it is starting")) &&
            policyd_webhook_is_ready(&policyd->webhook, why);
 }
 
@@ -206,9 +230,12 @@ static void stop(struct policyd *policyd)
     policyd_pages_stop(&policyd->pages);
     policyd_webhook_stop(&policyd->webhook);
     grpc_server_free(policyd->server); // ends what is left as UNAVAILABLE, so sidecars come back
-    service_stop(&policyd->service);
-    registry_dir_close(policyd->service.registry);
-    issuer_close(policyd->service.issuer);
+    if (policyd->has_service) {
+        service_stop(&policyd->service);
+        registry_dir_close(policyd->service.registry);
+        issuer_close(policyd->service.issuer);
+    }
+    policyd_cluster_stop(&policyd->cluster);
     if (policyd->unix_path[0] != '\0') {
         listen_unix_remove(policyd->unix_path);
     }
@@ -245,13 +272,18 @@ static void on_drained(uv_timer_t *timer)
 // pod ends, and a pod that it could not ask about would not be made. A second signal ends that.
 static void begin_stop(struct policyd *policyd)
 {
-    bool waits = policyd->flags->has_webhook && !policyd->is_stopping;
+    bool waits = policyd->flags->has_webhook && policyd->is_started && !policyd->is_stopping;
     uv_timer_start(&policyd->drain, on_drained, waits ? POLICYD_DRAIN_MS : 0, 0);
     if (!policyd->is_stopping) {
         policyd_webhook_drain(&policyd->webhook);
         policyd->is_stopping = true;
         source_folder_close(policyd->source);
         policyd->source = NULL;
+        policyd_cluster_halt(&policyd->cluster);
+        if (policyd->server == NULL) {
+            policyd->is_over_streams = true;
+            return;
+        }
         service_finish(&policyd->service);
         grpc_server_shutdown(policyd->server, POLICYD_GRACE_MS, on_streams_over, policyd);
     }
@@ -261,7 +293,9 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct policyd *policyd = handle->data;
     if (number == SIGHUP) {
-        if (!policyd->is_stopping) {
+        if (!policyd->is_stopping && policyd->flags->is_kubernetes) {
+            policyd_cluster_reload(&policyd->cluster);
+        } else if (!policyd->is_stopping) {
             source_folder_reload(policyd->source);
         }
         return;
@@ -285,62 +319,98 @@ static void start_handles(struct policyd *policyd)
     uv_timer_start(&policyd->renew, on_renew, 0, POLICYD_RENEW_MS);
 }
 
-// Makes the limits on connections: what there are descriptors for, and what half of the memory that
-// the control group gives holds. Strangers may take three quarters of them, and those of one source
-// a third of that, since a whole fleet may join at once and from behind one address.
-static void limit_connections(struct grpc_limits *limits)
+static bool start_pages(struct policyd *policyd, struct err *err)
 {
-    uint64_t num = POLICYD_CONNS_MAX;
-    uint64_t by_memory = process_memory_max() / 2 / POLICYD_CONN_BYTES;
-    num = process_descriptors_max() < num ? process_descriptors_max() : num;
-    num = by_memory < num ? by_memory : num;
-    num = num < POLICYD_CONNS_MIN ? POLICYD_CONNS_MIN : num;
-    limits->connections_max = (uint32_t)num;
-    limits->strangers_max = limits->connections_max / 4 * 3;
-    limits->strangers_of_source_max = limits->strangers_max / 3;
-    limits->h2.open_ms = POLICYD_OPEN_MS;
-}
-
-static bool start(struct policyd *policyd, struct err *err)
-{
-    struct service *service = &policyd->service;
-    const char *dir = policyd->flags->dir;
-    const struct source_folder_hooks hooks = {.ctx = policyd,
-                                              .in_force = on_in_force,
-                                              .on_fleet = on_fleet,
-                                              .on_trust = on_trust,
-                                              .on_failed = on_failed};
-    const struct policyd_pages_hooks pages = {
+    const struct policyd_pages_hooks hooks = {
         .ctx = policyd, .metrics = on_metrics, .is_ready = is_ready};
-    struct grpc_server_config config = {.loop = &policyd->loop,
-                                        .methods = &service_method,
-                                        .num_methods = 1,
-                                        .limits = grpc_limits_default(),
-                                        .ctx = service,
-                                        .on_disconnect = service_disconnected};
-    config.limits.message_bytes_max = SERVICE_MESSAGE_MAX;
-    config.limits.held_bytes_max = 4 * SERVICE_MESSAGE_MAX;
-    config.limits.h2.window_bytes = SERVICE_MESSAGE_MAX;
-    limit_connections(&config.limits);
-    config.limits.h2.streams_max = POLICYD_CALLS_MAX;
-    config.limits.h2.keepalive_ms = 60000;
-    if (!version_open(&service->version, dir, service_now_us(), err)) {
-        return false;
-    }
-    service->issuer = issuer_new(&policyd->loop, policyd->ca_dir);
-    service->registry = registry_dir_new(&policyd->loop, dir, &service->world.registry,
-                                         service_permits, service, err);
-    policyd->server = service->registry == NULL ? NULL : grpc_server_new(&config, err);
-    if (policyd->server == NULL || !listen_on_unix(policyd, err) ||
-        !policyd_pages_start(&policyd->pages, &policyd->loop, policyd->flags, &pages, err)) {
+    if (!policyd_pages_start(&policyd->pages, &policyd->loop, policyd->flags, &hooks, err)) {
         return false;
     }
     policyd_webhook_start(&policyd->webhook, &policyd->loop, policyd->flags);
-    if (!use_own_certificate(policyd, err)) {
+    return true;
+}
+
+// What a policyd of a folder has besides: the versions and the addresses that it shares with
+// others.
+static bool share_folder(struct policyd *policyd, struct err *err)
+{
+    struct service *service = &policyd->service;
+    const char *dir = policyd->flags->dir;
+    if (!version_open(&service->version, dir, service_now_us(), err)) {
         return false;
     }
-    policyd->source = source_folder_new(&policyd->loop, dir, &hooks);
+    service->registry = registry_dir_new(&policyd->loop, dir, &service->world.registry,
+                                         service_permits, service, err);
+    return service->registry != NULL;
+}
+
+// Begins to serve sidecars. The fleet and the trust are taken over.
+static bool serve(struct policyd *policyd, struct fleet *fleet, struct ca_trust *trust,
+                  struct err *err)
+{
+    struct service *service = &policyd->service;
+    bool is_folder = !policyd->flags->is_kubernetes;
+    service_init(service, &policyd->loop, policyd->flags->dir, fleet, trust);
+    service->issuer = issuer_new(&policyd->loop, policyd->ca_dir);
+    policyd->has_service = true;
+    policyd->server = is_folder && !share_folder(policyd, err)
+                          ? NULL
+                          : policyd_server_new(&policyd->loop, &policyd->service, err);
+    if (policyd->server == NULL || !listen_on_unix(policyd, err) ||
+        !use_own_certificate(policyd, err)) {
+        return false;
+    }
+    log_info("msg=started workloads=%u policies=%u trust_domain=%s", fleet->workloads.num,
+             fleet->policies.num, trust->domain);
+    log_notes(trust);
     return policyd->is_started = true;
+}
+
+static void log_not_started(const struct err *err)
+{
+    char quoted[2048], text[1024];
+    log_error("msg=\"not started\" error=%s",
+              log_quote(quoted, sizeof quoted, err_text(err, text, sizeof text)));
+}
+
+static struct service *on_first(void *ctx, struct fleet *fleet, struct ca_trust *trust)
+{
+    struct policyd *policyd = ctx;
+    struct err err = {{0}, {0}};
+    if (serve(policyd, fleet, trust, &err)) {
+        return &policyd->service;
+    }
+    log_not_started(&err);
+    policyd->has_failed = true;
+    begin_stop(policyd);
+    return NULL;
+}
+
+static bool start(struct policyd *policyd, struct fleet *fleet, struct ca_trust *trust,
+                  struct err *err)
+{
+    const struct source_folder_hooks folder = {.ctx = policyd,
+                                               .in_force = on_in_force,
+                                               .on_fleet = on_fleet,
+                                               .on_trust = on_trust,
+                                               .on_failed = on_failed};
+    const struct policyd_cluster_hooks cluster = {.ctx = policyd,
+                                                  .on_first = on_first,
+                                                  .on_fleet = on_fleet,
+                                                  .on_trust = on_trust,
+                                                  .on_failed = on_failed};
+    if (!start_pages(policyd, err)) {
+        return false;
+    }
+    if (policyd->flags->is_kubernetes) {
+        return policyd_cluster_start(&policyd->cluster, &policyd->loop, policyd->flags, &cluster,
+                                     err);
+    }
+    if (!serve(policyd, fleet, trust, err)) {
+        return false;
+    }
+    policyd->source = source_folder_new(&policyd->loop, policyd->flags->dir, &folder);
+    return true;
 }
 
 int policyd_run(const struct policyd_flags *flags)
@@ -349,29 +419,26 @@ int policyd_run(const struct policyd_flags *flags)
     struct fleet *fleet = NULL;
     struct ca_trust *trust = NULL;
     struct err err = {{0}, {0}};
-    char quoted[2048], text[1024];
     policyd.flags = flags;
     snprintf(policyd.ca_dir, sizeof policyd.ca_dir, "%s/ca", flags->dir);
-    if (!source_folder_load(flags->dir, &fleet, &trust, &err)) {
-        log_error("msg=\"not started\" error=%s",
-                  log_quote(quoted, sizeof quoted, err_text(&err, text, sizeof text)));
+    if (!flags->is_kubernetes && !source_folder_load(flags->dir, &fleet, &trust, &err)) {
+        log_not_started(&err);
         return 1;
     }
     uv_loop_init(&policyd.loop);
-    service_init(&policyd.service, &policyd.loop, flags->dir, fleet, trust);
     start_handles(&policyd);
-    bool ok = start(&policyd, &err);
-    if (ok) {
-        const struct world *world = &policyd.service.world;
-        log_info("msg=started workloads=%u policies=%u trust_domain=%s",
-                 world->fleet->workloads.num, world->fleet->policies.num, world->trust->domain);
-        log_notes(world->trust);
-    } else {
-        log_error("msg=\"not started\" error=%s", log_quote(quoted, sizeof quoted, err.text));
+    if (!start(&policyd, fleet, trust, &err)) {
+        log_not_started(&err);
+        policyd.has_failed = true;
         stop(&policyd);
     }
     uv_run(&policyd.loop, UV_RUN_DEFAULT);
-    service_cleanup(&policyd.service);
+    if (policyd.has_service) {
+        service_cleanup(&policyd.service);
+    } else {
+        fleet_free(fleet);
+        ca_trust_free(trust);
+    }
     invariant(uv_loop_close(&policyd.loop) == 0);
-    return ok ? 0 : 1;
+    return policyd.has_failed ? 1 : 0;
 }

@@ -11,12 +11,7 @@
 // For how long the webhook is served after a signal, until nobody is led here any more.
 #define POLICYD_DRAIN_MS 5000
 // Between renewals of its own certificate; the CRL and old tokens are looked at then, too.
-#define POLICYD_RENEW_MS   1800000
-#define POLICYD_CALLS_MAX  200 // streams of one connection
-#define POLICYD_CONNS_MAX  20000
-#define POLICYD_OPEN_MS    5000 // from accept to the end of TLS and the client's SETTINGS
-#define POLICYD_CONNS_MIN  64
-#define POLICYD_CONN_BYTES 65536 // that a connection with its stream takes at most, about
+#define POLICYD_RENEW_MS 1800000
 
 // policyd_run serves until SIGTERM or SIGINT. Returns the exit status.
 int policyd_run(const struct policyd_flags *flags);

@@ -26,6 +26,8 @@ const char *policyd_flags_usage(void)
            "  --kubernetes           the API server of this pod's cluster says who there is; DIR "
            "holds\n"
            "                         what policyd itself puts there, and belongs in memory\n"
+           "  --account DIR          its service account: token, ca.crt and namespace\n"
+           "                         (/var/run/secrets/kubernetes.io/serviceaccount)\n"
            "  --first-settings FILE  the MeshSettings that are made if there are none\n"
            "  --webhook ADDR:PORT    serves POST /inject for the API server, TLS 1.3\n"
            "  --inject-config FILE   how pods are injected (proto/tabard/v1/inject.proto), "
@@ -92,8 +94,11 @@ static bool check_together(const struct policyd_flags *flags, struct err *err)
         return err_set(err, "--unix can't be used with --kubernetes: a pod is proved by its "
                             "service account alone");
     }
-    return flags->is_kubernetes || flags->first_settings == NULL ||
-           err_set(err, "--first-settings needs --kubernetes");
+    if (!flags->is_kubernetes && (flags->first_settings != NULL || flags->account != NULL)) {
+        return err_set(err, "%s needs --kubernetes",
+                       flags->account != NULL ? "--account" : "--first-settings");
+    }
+    return true;
 }
 
 static bool parse_run(struct policyd_flags *out, int argc, char **argv, struct err *err)
@@ -105,6 +110,7 @@ static bool parse_run(struct policyd_flags *out, int argc, char **argv, struct e
         {.name = "metrics", .addr = &out->metrics, .out_given = &out->has_metrics},
         {.name = "health", .addr = &out->health, .out_given = &out->has_health},
         {.name = "kubernetes", .out_given = &out->is_kubernetes},
+        {.name = "account", .value = &out->account},
         {.name = "first-settings", .value = &out->first_settings},
         {.name = "webhook", .addr = &out->webhook, .out_given = &out->has_webhook},
         {.name = "inject-config", .value = &out->inject_config},

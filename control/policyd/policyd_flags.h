@@ -26,6 +26,7 @@ struct policyd_flags {
     struct addr health;
     bool has_health;
     bool is_kubernetes;         // the API server is the source, and not dir/fleet
+    const char *account;        // the folder of policyd's service account; NULL: a pod's usual one
     const char *first_settings; // the mesh's first settings (a file); NULL: not given
     struct addr webhook;
     bool has_webhook;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/policyd/kubernetes/source_kubernetes_impl.h"
 
-#define NAME "tabard_policyd_kubernetes_"
-
 static uint64_t num_objects(const struct kube_watch_stats *stats, uint64_t now_ms)
 {
     (void)now_ms;
@@ -51,30 +49,33 @@ static const struct {
     const char *help;
     uint64_t (*value)(const struct kube_watch_stats *stats, uint64_t now_ms);
 } families[] = {
-    {NAME "objects", METRICS_GAUGE, "Objects that are known.", num_objects},
-    {NAME "followed", METRICS_GAUGE, "1 while the API server tells of every change.", is_followed},
-    {NAME "silence_seconds", METRICS_GAUGE,
+    {"tabard_policyd_kubernetes_objects", METRICS_GAUGE, "Objects that are known.", num_objects},
+    {"tabard_policyd_kubernetes_followed", METRICS_GAUGE,
+     "1 while the API server tells of every change.", is_followed},
+    {"tabard_policyd_kubernetes_silence_seconds", METRICS_GAUGE,
      "Since the API server was last heard of these objects, which is each minute.", silence_s},
-    {NAME "lists_total", METRICS_COUNTER, "Complete lists.", num_lists},
-    {NAME "watches_total", METRICS_COUNTER, "Watches that were begun.", num_watches},
-    {NAME "events_total", METRICS_COUNTER, "Events, bookmarks too.", num_events},
-    {NAME "failures_total", METRICS_COUNTER,
+    {"tabard_policyd_kubernetes_lists_total", METRICS_COUNTER, "Complete lists.", num_lists},
+    {"tabard_policyd_kubernetes_watches_total", METRICS_COUNTER, "Watches that were begun.",
+     num_watches},
+    {"tabard_policyd_kubernetes_events_total", METRICS_COUNTER, "Events, bookmarks too.",
+     num_events},
+    {"tabard_policyd_kubernetes_failures_total", METRICS_COUNTER,
      "Lists and watches that ended otherwise than by their time.", num_failures},
 };
 
 static void add_connections(const struct source_kubernetes *source, struct metrics_page *page)
 {
     const struct kube_client_stats *client = kube_client_stats(source->client);
-    metrics_counter(page, NAME "connections_total", "Connections to the API server begun.",
-                    client->num_connections);
-    metrics_counter(page, NAME "connections_lost_total",
+    metrics_counter(page, "tabard_policyd_kubernetes_connections_total",
+                    "Connections to the API server begun.", client->num_connections);
+    metrics_counter(page, "tabard_policyd_kubernetes_connections_lost_total",
                     "Those that ended without a GOAWAY, or never came about.", client->num_losses);
 }
 
 static void add_ca(const struct source_kubernetes *source, struct metrics_page *page)
 {
     const struct ca_keeper_stats *stats = ca_keeper_stats(source->keeper);
-    metrics_family(page, NAME "ca_writes_total", METRICS_COUNTER,
+    metrics_family(page, "tabard_policyd_kubernetes_ca_writes_total", METRICS_COUNTER,
                    "Writes of the Secret with the CA, by what they were for.");
     metrics_uint_by(page, "what", "made", stats->num_made);
     metrics_uint_by(page, "what", "put_back", stats->num_put_back);
@@ -97,10 +98,10 @@ void source_kubernetes_metrics(const struct source_kubernetes *source, struct me
     }
     add_connections(source, page);
     add_ca(source, page);
-    metrics_gauge(page, NAME "revision", "The highest resourceVersion of what is known.",
-                  source->revision);
-    metrics_gauge(page, NAME "complete_revision",
+    metrics_gauge(page, "tabard_policyd_kubernetes_revision",
+                  "The highest resourceVersion of what is known.", source->revision);
+    metrics_gauge(page, "tabard_policyd_kubernetes_complete_revision",
                   "The resourceVersion up to which everything is known.", source->complete);
-    metrics_counter(page, NAME "passes_total", "Batches of changes that were passed on.",
-                    source->num_passes);
+    metrics_counter(page, "tabard_policyd_kubernetes_passes_total",
+                    "Batches of changes that were passed on.", source->num_passes);
 }

@@ -421,7 +421,7 @@ void registry_dir_erase(struct registry_dir *dir, uint64_t number)
 
 void registry_dir_refresh(struct registry_dir *dir)
 {
-    for (size_t i = 0; i < REGISTRY_INSTANCES_MAX; i++) {
+    for (size_t i = 0; dir != NULL && i < REGISTRY_INSTANCES_MAX; i++) {
         if (dir->instances[i] != NULL) {
             forget_unseen(dir->instances[i], true);
             scan_instance(dir->instances[i]);

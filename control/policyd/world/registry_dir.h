@@ -37,7 +37,8 @@ void registry_dir_close(struct registry_dir *dir);
 void registry_dir_write(struct registry_dir *dir, uint64_t number, const struct claim *claim);
 void registry_dir_erase(struct registry_dir *dir, uint64_t number);
 
-// registry_dir_refresh reads everything anew, since a new fleet permits other addresses.
+// registry_dir_refresh reads everything anew, since a new fleet permits other addresses. NULL is
+// allowed: there is no folder that policyds share.
 void registry_dir_refresh(struct registry_dir *dir);
 
 #endif
