@@ -16,6 +16,14 @@ void bytes_cleanup(struct bytes *bytes)
     *bytes = (struct bytes){0};
 }
 
+void bytes_wipe(struct bytes *bytes)
+{
+    if (bytes->at != NULL) {
+        explicit_bzero(bytes->at, bytes->cap);
+    }
+    bytes_cleanup(bytes);
+}
+
 // Returns how many bytes to allocate in all when `more` don't fit. 0: no size_t is that large.
 static size_t cap_for(const struct bytes *bytes, size_t more)
 {

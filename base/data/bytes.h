@@ -19,6 +19,9 @@ struct bytes {
 
 void bytes_cleanup(struct bytes *bytes);
 
+// bytes_wipe is bytes_cleanup for what may have held a secret.
+void bytes_wipe(struct bytes *bytes);
+
 // bytes_reserve makes room for `more` bytes behind those that are there; pushing that much then
 // can't abort. false: out of memory, and nothing changed.
 bool bytes_reserve(struct bytes *bytes, size_t more);

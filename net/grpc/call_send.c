@@ -4,12 +4,19 @@
 
 #include "net/grpc/call_impl.h"
 
+// A message may hold a token.
+static void free_item(struct send_item *item)
+{
+    explicit_bzero(item->bytes, item->len);
+    free(item);
+}
+
 void call_drop_queue(struct grpc_call *call)
 {
     while (call->first != NULL) {
         struct send_item *item = call->first;
         call->first = item->next;
-        free(item);
+        free_item(item);
     }
     call->last = NULL;
     call->first_sent = 0;
@@ -35,7 +42,7 @@ void call_on_take(struct h2_stream *stream, size_t len)
         if (call->first_sent == item->len) {
             call->first = item->next;
             call->first_sent = 0;
-            free(item);
+            free_item(item);
         }
     }
     if (call->first == NULL) {

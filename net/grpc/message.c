@@ -5,7 +5,7 @@
 
 void grpc_reader_cleanup(struct grpc_reader *reader)
 {
-    bytes_cleanup(&reader->bytes);
+    bytes_wipe(&reader->bytes); // a message may hold a token
     *reader = (struct grpc_reader){.message_bytes_max = reader->message_bytes_max};
 }
 

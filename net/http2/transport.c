@@ -161,7 +161,7 @@ void transport_closed(uv_handle_t *handle)
     transport->ssl = NULL;
     transport->hello_ctx = NULL;
     bytes_cleanup(&transport->hello);
-    bytes_cleanup(&transport->plain);
+    bytes_wipe(&transport->plain);
     bytes_cleanup(&transport->out);
     bytes_cleanup(&transport->writing);
     transport->hooks->on_closed(transport->ctx);

@@ -158,8 +158,8 @@ static void handle_failure(struct transport *transport, int ret, const char *doi
     snprintf(why, sizeof why, "TLS %s failed: %s", doing,
              reason != NULL ? reason : "the connection broke");
     ERR_clear_error();
-    bytes_cleanup(&transport->plain); // can't be sealed any more
-    transport_flush(transport);       // the alert, which tells the peer why
+    bytes_wipe(&transport->plain); // can't be sealed any more
+    transport_flush(transport);    // the alert, which tells the peer why
     transport_end(transport, why);
 }
 
@@ -197,6 +197,7 @@ void transport_tls_step(struct transport *transport)
                 break;
             }
             transport->hooks->on_bytes(transport->ctx, plain, (size_t)ret);
+            explicit_bzero(plain, (size_t)ret);
         }
     }
     if (!transport->is_closing) {
@@ -218,6 +219,6 @@ bool transport_tls_seal(struct transport *transport)
         }
         at += (size_t)ret;
     }
-    bytes_cleanup(plain); // an idle connection holds no memory
+    bytes_wipe(plain); // an idle connection holds no memory, and what it held may be a secret
     return true;
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real sidecars that follow policy_agent.py: identity, policy, deltas, rotation, refusals, who is admitted."""
 import base64
+import contextlib
+import os
 import ssl
 import threading
 import time
@@ -325,6 +327,51 @@ def test_over_tcp_nobody_else_is_listened_to(world, proves, expected, ours, word
     assert words in sidecar.wait_line(msg="no stream to the policy agent")["error"]
     assert world.agent.sidecars == {}
     assert sidecar.http("health", "/healthz/ready")[0] == 503
+
+
+def memory_holds(pid, text):
+    """Whether a process has the text in memory that it may write to."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            where, rights = line.split()[:2]
+            begin, end = (int(number, 16) for number in where.split("-"))
+            if rights.startswith("rw") and "[vvar" not in line:
+                with contextlib.suppress(OSError):
+                    memory.seek(begin)
+                    if text in memory.read(end - begin):
+                        return True
+    return False
+
+
+def test_a_service_account_s_token_is_read_anew_sent_to_nobody_else_and_forgotten(world):
+    seen = []
+    world.agent.admit = lambda node, context: seen.append(node.service_account_token)
+    token = world.folder / "sa"
+    secrets = [f"{number}.{os.urandom(600).hex()}.{os.urandom(24).hex()}" for number in "01"]
+    stranger = Authority(DOMAIN)
+    sidecar = over_tcp(world, authority=stranger)
+    sidecar.config["policy_agent"]["service_account_token"] = str(token)
+    heard = sidecar.mark()
+    sidecar.write_config()
+    assert f"the service account's token: {token}: No such file" in sidecar.wait_line(heard, msg="no stream to the policy agent")["error"]
+    heard = sidecar.mark()
+    token.write_text(secrets[0])
+    assert "the policy agent's certificate: " in sidecar.wait_line(heard, seconds=40, msg="no stream to the policy agent")["error"]
+    assert seen == [], "a server that proves nothing gets nothing"
+    address = sidecar.config["policy_agent"]["address"]
+    world.stop_serving()
+    stranger.close()
+    world.server, _ = world.agent.serve(address, tls_credentials(world.authority, AGENT))
+    sidecar.wait_line(seconds=40, msg="snapshot in force")
+    assert seen == secrets[:1]
+    token.write_text(secrets[1] + "\n")
+    world.stop_serving()
+    world.server, _ = world.agent.serve(address, tls_credentials(world.authority, AGENT))
+    wait_until("the sidecar is back", lambda: len(seen) == 2, 40)
+    assert seen == secrets
+    for secret in secrets:
+        assert secret[:32] not in sidecar.log()
+        assert not memory_holds(sidecar.process.pid, secret[:64].encode())
 
 
 def test_mesh_yaml_s_own_part_changes_beside_the_policy_agent_s(world):

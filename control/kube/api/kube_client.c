@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/kube/api/kube_client.h"
 
+#include <jansson.h>
+#include <malloc.h>
 #include <openssl/rand.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,9 +185,25 @@ void kube_client_retire(struct kube_client *client)
     }
 }
 
+static void free_wiped(void *memory)
+{
+    if (memory != NULL) {
+        explicit_bzero(memory, malloc_usable_size(memory));
+    }
+    free(memory);
+}
+
+// What an API server says may be a secret: the key of a CA, and tokens, which it repeats.
+static void wipe_json(void)
+{
+    json_set_alloc_funcs(malloc, free_wiped);
+}
+
 struct kube_client *kube_client_new(uv_loop_t *loop, const struct kube_config *config,
                                     struct err *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, wipe_json);
     struct kube_client *client = must_alloc(1, sizeof *client);
     client->loop = loop;
     client->config = *config;

@@ -29,7 +29,8 @@ struct kube_client_stats {
     uint64_t num_losses;      // and those that ended without that, or never came about
 };
 
-// kube_client_new makes a client that doesn't connect yet. The config is copied. NULL sets err:
+// kube_client_new makes a client that doesn't connect yet. The first one has jansson wipe whatever
+// it frees, from then on: answers may be secrets. The config is copied. NULL sets err:
 // the CA's file can't be used.
 struct kube_client *kube_client_new(uv_loop_t *loop, const struct kube_config *config,
                                     struct err *err);

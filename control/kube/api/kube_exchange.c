@@ -44,7 +44,7 @@ static struct kube_exchange *exchange_of(const struct h2_stream *stream)
 static void free_exchange(struct kube_exchange *exchange)
 {
     list_remove(&exchange->link);
-    bytes_cleanup(&exchange->in);
+    bytes_wipe(&exchange->in);
     free(exchange->path);
     free(exchange->content_type);
     if (exchange->body != NULL) {
@@ -134,7 +134,7 @@ static void on_turn(struct h2_stream *stream)
         exchange->in = (struct bytes){0};
         h2_stream_consume(stream, in.len);
         exchange->hooks->on_bytes(exchange->ctx, stream->status, in.at, in.len);
-        bytes_cleanup(&in);
+        bytes_wipe(&in);
     }
     if (stream->receiving == H2_RECEIVING_GONE) {
         if (list_is_linked(&exchange->link)) {

@@ -36,7 +36,7 @@ static void on_timer(uv_timer_t *timer);
 static void on_freed(uv_handle_t *handle)
 {
     struct kube_request *request = (struct kube_request *)handle;
-    bytes_cleanup(&request->in);
+    bytes_wipe(&request->in);
     free(request->path);
     free(request->content_type);
     if (request->body != NULL) {
@@ -88,7 +88,7 @@ static void answer_whole(struct kube_request *request, unsigned status)
     if (request->in.len > 0) {
         body = kube_json_read((const char *)request->in.at, request->in.len, &err);
     }
-    bytes_cleanup(&request->in);
+    bytes_wipe(&request->in);
     if (is_good && body == NULL && err.text[0] != '\0') {
         is_good = err_prefix(&err, "the answer can't be read");
     } else if (!is_good) {
@@ -126,7 +126,7 @@ static void on_end(void *ctx, const struct kube_end *end)
     uint32_t after_s =
         end->retry_after_s < KUBE_RETRY_AFTER_S_MAX ? end->retry_after_s : KUBE_RETRY_AFTER_S_MAX;
     if ((is_put_off || end->is_unseen || is_harmless) && wait_for_next(request, after_s * 1000)) {
-        bytes_cleanup(&request->in);
+        bytes_wipe(&request->in);
         return;
     }
     if (end->is_whole) {
@@ -187,10 +187,12 @@ struct kube_request *kube_request(struct kube_client *client,
     request->ctx = ctx;
     request->method = options->method != NULL ? options->method : "GET";
     request->path = must_strdup(options->path);
-    if (options->body != NULL) {
-        request->content_type = must_strdup(type);
+    if (options->text != NULL) {
+        request->body = must_strdup(options->text);
+    } else if (options->body != NULL) {
         request->body = must_have(json_dumps(options->body, JSON_COMPACT | JSON_ENCODE_ANY));
     }
+    request->content_type = request->body != NULL ? must_strdup(type) : NULL;
     request->bytes_max =
         options->bytes_max != 0 ? options->bytes_max : (size_t)KUBE_REQUEST_BYTES_MAX;
     request->deadline_ms = uv_now(loop) + timeout_ms;

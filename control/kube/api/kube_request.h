@@ -31,6 +31,7 @@ struct kube_request_options {
     const char *method;       // NULL: "GET"
     const char *path;         // with its query, encoded: see kube_escape. Copied
     const json_t *body;       // NULL: none. Written out before kube_request returns
+    const char *text;         // the body as JSON already; NULL: as `body` says. Copied
     const char *content_type; // of the body; NULL: "application/json"
     uint32_t timeout_ms;      // 0: KUBE_REQUEST_MS
     size_t bytes_max;         // of the answer's body; 0: KUBE_REQUEST_BYTES_MAX

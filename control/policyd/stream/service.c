@@ -161,7 +161,7 @@ void service_set_cluster(struct service *service, struct reviews *reviews, const
 
 void service_check_pods(struct service *service)
 {
-    if (service->reviews == NULL) {
+    if (service->reviews == NULL || service->is_stopping) {
         return;
     }
     LIST_EACH_SAFE(link, &service->sessions) {
