@@ -61,6 +61,16 @@ bool files_is_missed(const struct files *files, const struct files_entry *before
                                          : files->missed_ms > 0);
 }
 
+// Whether Kubernetes has put the file there: it writes a volume's files into a new folder, and when
+// all are whole it leads the link `..data` there, through which every name goes.
+static bool is_swapped_in(const char *path)
+{
+    static const char through[] = "..data/";
+    char target[sizeof through];
+    ssize_t len = readlink(path, target, sizeof target);
+    return len == (ssize_t)sizeof target && memcmp(target, through, sizeof through - 1) == 0;
+}
+
 // Whether a file that was read is whole, where the kernel doesn't tell that its writer is done.
 static bool is_still(const struct files *files, const struct files_entry *entry,
                      const struct files_entry *before)
@@ -83,7 +93,8 @@ static enum files_hold hold_of(const struct files *files, const struct files_ent
     if (!is_read) {
         return before != NULL && files_is_missed(files, before) ? FILES_MISSED : FILES_SETTLED;
     }
-    bool is_told = entry->lease == LEASE_HELD && !entry->is_in_pieces;
+    bool is_told =
+        (entry->lease == LEASE_HELD && !entry->is_in_pieces) || is_swapped_in(entry->path);
     return is_told || files->still_ms == 0 || is_still(files, entry, before) ? FILES_SETTLED
                                                                              : FILES_UNSTILL;
 }

@@ -6,7 +6,8 @@
 //
 // A file that is still being written does not count yet: what it held at the reading before does,
 // until its writer has closed it. The kernel tells whether it has (control/host/lease.h); where it
-// doesn't, a file counts once it has not changed for a while. An empty file is an error.
+// doesn't, a file counts once it has not changed for a while, or at once in a volume of Kubernetes,
+// which puts whole files in place. An empty file is an error.
 #ifndef TABARD_CONTROL_HOST_FILES_H
 #define TABARD_CONTROL_HOST_FILES_H
 

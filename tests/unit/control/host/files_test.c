@@ -237,3 +237,46 @@ Test(files, a_link_to_nothing_is_an_error_and_no_removal)
     cr_expect_not(readings.is_ok);
     files_cleanup(&readings.now);
 }
+
+static bool add_both(void *ctx, struct files *files, struct err *err)
+{
+    char path[TEMP_PATH_BYTES + 8];
+    (void)ctx;
+    for (const char *name = "fg"; *name != '\0'; name++) {
+        snprintf(path, sizeof path, "%s/%c", temp_folder, *name);
+        if (!files_add(files, NULL, path, path, false, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Test(files, another_users_file_counts_at_once_if_a_volume_of_kubernetes_holds_it)
+{
+    if (geteuid() != 0) {
+        cr_skip("needs root, to be another user than the file's");
+    }
+    char folder[TEMP_PATH_BYTES + 8], link[TEMP_PATH_BYTES + 8];
+    struct files files = {.file_len_max = 100, .len_max = 100, .still_ms = 60000};
+    struct err err = {{0}, {0}};
+    cr_assert_eq(chmod(temp_folder, 0755), 0);
+    snprintf(folder, sizeof folder, "%s/..1", temp_folder);
+    cr_assert_eq(mkdir(folder, 0755), 0);
+    temp_write(folder, "f", "one", 3);
+    temp_write(folder, "g", "two", 3);
+    snprintf(link, sizeof link, "%s/..data", temp_folder);
+    cr_assert_eq(symlink("..1", link), 0);
+    snprintf(link, sizeof link, "%s/f", temp_folder);
+    cr_assert_eq(symlink("..data/f", link), 0);
+    snprintf(link, sizeof link, "%s/g", temp_folder);
+    cr_assert_eq(symlink("..1/g", link), 0); // which anybody may have made
+
+    cr_assert_eq(seteuid(65534), 0);
+    bool is_ok = files_read(&files, NULL, "both", add_both, NULL, &err);
+    cr_assert_eq(seteuid(0), 0);
+    cr_expect_not(is_ok);
+    cr_assert_eq(files.num, 2);
+    cr_expect_eq(files.entries[0].hold, FILES_SETTLED);
+    cr_expect_eq(files.entries[1].hold, FILES_UNSTILL);
+    files_cleanup(&files);
+}
