@@ -88,6 +88,7 @@ static Tabard__V1__Workload *make_workload(const struct kube_model *model,
     tabard__v1__workload__init(made);
     made->spiffe_id = id_of(workload);
     made->by_certificate = true;
+    made->by_service_account = true;
     made->ports = must_alloc(1, sizeof *made->ports);
     made->ports[made->n_ports++] = port_range_value((struct port_range){1, UINT16_MAX});
     made->enforcement = kube_namespace_mode(model, workload->ns);

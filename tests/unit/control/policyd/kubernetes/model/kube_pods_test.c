@@ -30,9 +30,10 @@ POD_TEST(a_pod_with_our_status_and_sidecar_is_a_workload_at_its_addresses)
     objects_put(&objects, KUBE_NAMESPACE, "{'metadata': {'name': 'shop'}}");
     objects_pod(&objects, "shop", "web-1", "web", "10.0.0.1", "");
     objects_take(&objects);
-    cr_expect_str_eq(objects_workload(&objects, WEB, ""),
-                     "{'spiffe_id':'" WEB "','by_certificate':true,'ports':['1-65535'],"
-                     "'enforcement':'ENFORCE','unlisted_outbound':'DENY'}");
+    cr_expect_str_eq(
+        objects_workload(&objects, WEB, ""),
+        "{'spiffe_id':'" WEB "','by_certificate':true,'ports':['1-65535'],"
+        "'by_service_account':true,'enforcement':'ENFORCE','unlisted_outbound':'DENY'}");
     cr_expect_str_eq(objects_owner(&objects, "10.0.0.1"), WEB);
     cr_expect_str_eq(objects.moved, "shop/web-1>" WEB " ");
     struct kube_pod_facts facts;
