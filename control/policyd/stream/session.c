@@ -49,13 +49,13 @@ static void leave_push(struct session *session)
     stats->push_ns_max = took_ns > stats->push_ns_max ? took_ns : stats->push_ns_max;
 }
 
-// Returns the version to send, drawn anew if the world has changed since the last draw, so that
-// newer content always has a higher version.
+// Returns the version to send, drawn anew if there is none yet or the world has changed since the
+// last draw, so that newer content always has a higher version.
 static uint64_t version_now(const struct session *session)
 {
     struct service *service = session->service;
     struct err err = {{0}, {0}};
-    if (service->drawn_at != service->world.num_changes) {
+    if (service->version.last == 0 || service->drawn_at != service->world.num_changes) {
         service->drawn_at = service->world.num_changes;
         if (!version_draw(&service->version, service_now_us(), &err)) {
             log_error("msg=\"version not shared\" error=\"%s\"", err.text);

@@ -60,6 +60,17 @@ Test(session_version, who_comes_from_a_replica_that_drew_more_of_a_revision_is_s
     cr_expect_eq(num_relists, 0);
 }
 
+Test(session_version,
+     the_first_state_has_a_version_although_nothing_changed_since_the_service_began)
+{
+    rig.service.drawn_at = rig.service.world.num_changes; // as when it began with its first fleet
+    sidecar_open(&sidecar, &rig);
+    sidecar_ask(&sidecar, SHOP, "10.0.0.5", NULL, 0);
+    const Tabard__V1__SubscribeResponse *response = sidecar_take(&sidecar);
+    cr_assert_not_null(response->state);
+    cr_expect_eq(response->version, at(100, 0));
+}
+
 Test(session_version, who_holds_more_than_we_have_is_sent_a_state_only_when_we_have_it)
 {
     uint8_t *csr = NULL;
