@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/policyd/policyd_cluster.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "control/kube/webhook/ca_bundle.h"
@@ -136,6 +138,10 @@ static bool configure(struct policyd_cluster *cluster, const struct policyd_flag
     if (flags->namespace != NULL) {
         snprintf(cluster->config.namespace, sizeof cluster->config.namespace, "%s",
                  flags->namespace);
+    }
+    // A pod begins with an empty volume, and all that DIR holds is made anew.
+    if (mkdir(flags->dir, 0700) != 0 && errno != EEXIST) {
+        return err_set(err, "%s: can't be made a folder: %s", flags->dir, strerror(errno));
     }
     return true;
 }
