@@ -9,6 +9,8 @@
 #include "base/must.h"
 #include "net/http2/transport.h"
 
+#define KERNEL_BYTES 65536 // that the kernel keeps of what one end has not read yet
+
 static const char protocol[] = "http/1.1";
 
 struct http_tls {
@@ -21,6 +23,7 @@ struct http_tls {
     socklen_t from_len;
     unsigned handles_open;
     bool has_inner;
+    bool is_unread; // the last answer is with the client's kernel in part only
     bool is_ending;
 };
 
@@ -86,10 +89,21 @@ static void pass(struct transport *from, struct transport *to, const uint8_t *by
     }
 }
 
+// libmicrohttpd is done with an answer once we have it. The client may not have read it yet.
+static void note_answer(struct http_tls *tls, enum http_wait wait)
+{
+    http_client_waits(tls->client, wait, uv_now(tls->outer.stream.loop));
+    http_due(tls->server);
+}
+
 static void on_inner_bytes(void *ctx, const uint8_t *bytes, size_t len)
 {
     struct http_tls *tls = ctx;
     pass(&tls->inner, &tls->outer, bytes, len);
+    if (!transport_is_idle(&tls->outer) && tls->client->wait == HTTP_WAIT_NEXT) {
+        note_answer(tls, HTTP_WAIT_ANSWER);
+        tls->is_unread = true;
+    }
 }
 
 static void on_inner_written(void *ctx)
@@ -104,16 +118,22 @@ static void on_inner_end(void *ctx, const char *why)
     (void)why;
     struct http_tls *tls = ctx;
     tls->client->has_asked = false; // nobody waits for it any more
-    http_client_waits(tls->client, HTTP_WAIT_HEAD, uv_now(tls->inner.stream.loop));
+    tls->is_unread = false;
+    note_answer(tls, HTTP_WAIT_HEAD);
     transport_finish(&tls->outer);
     transport_set_reading(&tls->outer, true); // for the client's own end
-    http_due(tls->server);
 }
 
 static const struct transport_hooks inner_hooks = {.on_bytes = on_inner_bytes,
                                                    .on_written = on_inner_written,
                                                    .on_end = on_inner_end,
                                                    .on_closed = on_closed};
+
+static void bound_kernel(int fd)
+{
+    int bytes = KERNEL_BYTES;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes); // if not, it keeps some more
+}
 
 // Gives libmicrohttpd its end of a socket pair.
 static bool connect_inner(struct http_tls *tls)
@@ -124,6 +144,8 @@ static bool connect_inner(struct http_tls *tls)
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) {
         return false;
     }
+    bound_kernel(ends[0]);
+    bound_kernel(ends[1]);
     tls->inner.hooks = &inner_hooks;
     tls->inner.ctx = tls;
     tls->has_inner = true;
@@ -160,6 +182,10 @@ static void on_outer_written(void *ctx)
     if (tls->has_inner) {
         transport_set_reading(&tls->inner, true);
     }
+    if (tls->is_unread && transport_is_idle(&tls->outer)) {
+        tls->is_unread = false;
+        note_answer(tls, HTTP_WAIT_NEXT);
+    }
 }
 
 static void on_outer_end(void *ctx, const char *why)
@@ -190,6 +216,7 @@ void http_tls_accept(struct http_server *server, int fd, const struct sockaddr_s
     tls->outer.is_any_protocol = true;
     tls->client =
         http_client_new(&server->clients, &server->arriving_ip, on_end_wanted, tls, uv_now(loop));
+    bound_kernel(fd);
     server->handles_open++;
     list_push(&server->tls_conns, &tls->link);
     if (!transport_take(&tls->outer, loop, fd, server->tls, NULL)) {

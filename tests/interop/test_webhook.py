@@ -7,93 +7,19 @@ import shutil
 import signal
 import socket
 import ssl
-import subprocess
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
-from policyd_process import ROOT, Policyd, run, split_address, wait_until
+from policyd_process import run, wait_until
+from webhook_process import INJECT, NAME, POD, REVIEWS, Webhook, call, review_of
 
 from listed_metrics import listed, shown
-
-NAME = "tabard-policyd.tabard-system.svc"
-REVIEWS = [line for line in (ROOT / "tests/unit/control/kube/webhook/reviews.jsonl").read_text().splitlines() if line]
-INJECT = "image: localhost/tabard:dev\npolicy_agent: tabard-policyd.tabard-system.svc:15012\n"
-
-
-class Webhook(Policyd):
-    """A policyd that serves the webhook beside its folder."""
-
-    def __init__(self, *arguments, inject=INJECT, waits=True):
-        self.waits = waits
-        folder = Path(tempfile.mkdtemp(prefix="tabard-webhook-"))
-        run("tabard-ca", "init", "--dir", folder / "ca", "--trust-domain", "demo.example")
-        (folder / "fleet").mkdir()
-        (folder / "fleet" / "none.yaml").write_text("workloads: []\n")
-        self.inject = folder / "inject.yaml"
-        self.inject.write_text(inject)
-        super().__init__(folder=folder, arguments=["--webhook", "127.0.0.1:0", "--inject-config", self.inject, "--namespace",
-                                                   "tabard-system", *arguments])
-        self.owns = True
-
-    def start(self):
-        mark = self.mark()
-        super().start()
-        self.at = split_address(self.wait_line(mark, msg="listening", what="webhook")["address"])
-        if self.waits:
-            self.wait_line(mark, msg="injection in force")
-        return self
-
-    def stop_now(self):
-        """Without waiting until nobody is led here any more."""
-        self.process.send_signal(signal.SIGTERM)
-        self.wait_line(0, msg="stopping")
-        return self.stop()
-
-    def close(self):
-        if self.process and self.process.poll() is None:
-            self.stop_now()
-        super().close()
-
-    @property
-    def roots(self):
-        return self.folder / "ca" / "ca.pem"
-
-    def connect(self, alpn=None):
-        context = ssl.create_default_context(cafile=self.roots)
-        if alpn:
-            context.set_alpn_protocols(alpn)
-        return context.wrap_socket(socket.create_connection(self.at, timeout=10), server_hostname=NAME)
-
-    def ask(self, body, path="/inject?timeout=10s", method="POST", kind="application/json"):
-        """What curl gets: (status, text)."""
-        given = self.folder / "request"
-        given.write_bytes(body if isinstance(body, bytes) else body.encode())
-        done = subprocess.run(["curl", "-sS", "--cacert", self.roots, "--connect-to", f"{NAME}:443:127.0.0.1:{self.at[1]}",
-                               "-X", method, "-H", f"Content-Type: {kind}", *(["--data-binary", f"@{given}"] if body else []),
-                               "-w", "\n%{http_code}", f"https://{NAME}{path}"], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        text, code = done.stdout.rsplit("\n", 1)
-        return int(code), text
-
-    def reviews(self, result):
-        return self.metrics()[f'webhook_reviews_total{{result="{result}"}}']
 
 
 @pytest.fixture(scope="module")
 def webhook():
     with contextlib.closing(Webhook()) as made:
         yield made
-
-
-def review_of(pod, **more):
-    request = {"uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "namespace": "shop", "operation": "CREATE",
-               "object": pod}
-    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request | more})
-
-
-POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
 
 
 def response_of(answer):
@@ -107,22 +33,7 @@ def patch_of(answer):
     return json.loads(base64.b64decode(response["patch"]))
 
 
-@pytest.fixture(scope="module")
-def caller():
-    if shutil.which("go") is None:
-        pytest.skip("go is not installed")
-    with tempfile.TemporaryDirectory(prefix="tabard-caller-") as folder:
-        subprocess.run(["go", "build", "-o", f"{folder}/caller", ROOT / "tests/interop/webhook_caller.go"], check=True)
-        yield f"{folder}/caller"
-
-
-def call(caller, webhook, rate, seconds):
-    review = webhook.folder / "review"
-    review.write_text(REVIEWS[0])
-    done = subprocess.run([caller, "%s:%d" % webhook.at, webhook.roots, NAME, review, str(rate), str(seconds)],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed")
 
 
 def test_each_recorded_review_gets_the_answer_that_an_api_server_takes(webhook):
@@ -182,8 +93,9 @@ def test_its_certificate_has_each_name_of_the_service(webhook, name):
         pass
 
 
-def test_it_serves_an_api_server_over_kept_connections(webhook, caller):
-    got = call(caller, webhook, 100, 2)
+@needs_go
+def test_it_serves_an_api_server_over_kept_connections(webhook):
+    got = call(webhook, 100, 2)
     assert got["failed"] == {} and got["protocol"] == "HTTP/1.1" and got["asked"] >= 150, got
     assert got["connections"] < got["asked"] / 2, got
 
@@ -216,10 +128,11 @@ def test_without_a_usable_configuration_it_is_not_ready_and_puts_reviews_off():
         assert patch_of(webhook.ask(review_of(POD)))
 
 
-def test_one_that_stops_answers_what_comes_until_nobody_is_led_there_any_more(caller):
+@needs_go
+def test_one_that_stops_answers_what_comes_until_nobody_is_led_there_any_more():
     with contextlib.closing(Webhook()) as webhook:
         results = []
-        thread = threading.Thread(target=lambda: results.append(call(caller, webhook, 100, 3)))
+        thread = threading.Thread(target=lambda: results.append(call(webhook, 100, 3)))
         thread.start()
         wait_until("it is called", lambda: webhook.reviews("patched") > 50)
         webhook.process.send_signal(signal.SIGTERM)
