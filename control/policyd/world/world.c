@@ -29,18 +29,23 @@ void view_free(struct view *view)
     free(view);
 }
 
+void member_free(struct member *member)
+{
+    view_free(member->view);
+    array_cleanup(&member->addresses);
+    array_cleanup(&member->callers);
+    free(member->key);
+    free(member->id);
+    free(member);
+}
+
 void world_cleanup(struct world *world)
 {
     for (uint32_t i = 0; i < world->members.cap; i++) {
         struct member *member = (struct member *)world->members.heads[i];
         while (member != NULL) {
             struct member *next = (struct member *)member->link.next;
-            view_free(member->view);
-            array_cleanup(&member->addresses);
-            array_cleanup(&member->callers);
-            free(member->key);
-            free(member->id);
-            free(member);
+            member_free(member);
             member = next;
         }
     }

@@ -2,13 +2,12 @@
 //
 // Fleet, trust and registry together: what each workload is shown, and what of that has changed.
 // All sidecars of one workload share one view: of one SPIFFE id and, where the fleet has them, one
-// variant. A change is noted once in the log of each view that
-// it comes to, so a sidecar needs no queue, only the number of the last change that it was sent.
-// The service calls world_set_* when something was read, world_join for each sidecar, and
-// world_flush after changes. Owned by the service; the loop's thread only. Bounded by the fleet, by
-// WORLD_LOG_MAX changes a view (a sidecar that is further behind is sent the whole state), and by
-// the workloads that fleets have named since the start, of which a few hundred bytes each are
-// kept. It sends nothing; see stream/session.h.
+// variant. A change is noted once in the log of each view that it comes to, so a sidecar needs no
+// queue, only the number of the last change that it was sent. The service calls world_set_* when
+// something was read, world_join for each sidecar, and world_flush after changes. Owned by the
+// service; the loop's thread only. Bounded by the fleet, by WORLD_LOG_MAX changes a view (a sidecar
+// that is further behind is sent the whole state), and by what is in use of earlier fleets, or not
+// forgotten yet: twice the fleet, and WORLD_IDLE_MAX. It sends nothing; see stream/session.h.
 //
 // An address that comes or goes costs as much as there are views that may call it, and a delta as
 // much as there are changes in it, however large the fleet.
@@ -24,7 +23,8 @@
 #include "control/policyd/ca/ca_trust.h"
 #include "base/pb/pb_wire.h"
 
-#define WORLD_LOG_MAX 64
+#define WORLD_LOG_MAX  64
+#define WORLD_IDLE_MAX 1000 // workloads of earlier fleets, before those not in use are forgotten
 
 struct member; // opaque: one workload that a fleet names or named
 struct view;   // opaque: what one workload is shown

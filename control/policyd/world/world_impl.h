@@ -18,6 +18,7 @@ struct member {
     struct array addresses; // of ip: those that the registry gives it
     struct array callers;   // of view *: those that may call it
     struct view *view;      // owned; NULL: no viewer has asked for it
+    bool is_noted;          // a view's log has it
 };
 
 struct change {
@@ -44,6 +45,9 @@ struct view {
 
 // world_member finds or makes a member by its key.
 struct member *world_member(struct world *world, const char *key, size_t key_len);
+
+// member_free frees a member and its view; it must be in no table.
+void member_free(struct member *member);
 
 // view_free frees a view without viewers; NULL is allowed.
 void view_free(struct view *view);

@@ -275,6 +275,30 @@ static void renew_member(struct world *world, struct member *member, void *ctx)
     }
 }
 
+static void note_members(struct world *world, struct member *member, void *ctx)
+{
+    (void)world;
+    (void)ctx;
+    const struct change *log = member->view == NULL ? NULL : member->view->log;
+    for (size_t i = 0; i < WORLD_LOG_MAX && log != NULL; i++) {
+        if (log[i].member != NULL) {
+            ((struct member *)log[i].member)->is_noted = true;
+        }
+    }
+}
+
+static void forget_idle(struct world *world, struct member *member, void *ctx)
+{
+    (void)ctx;
+    bool is_in_use = member->number != FLEET_NONE || member->addresses.num > 0 ||
+                     member->view != NULL || member->is_noted;
+    member->is_noted = false;
+    if (!is_in_use) {
+        table_remove(&world->members, &member->link);
+        member_free(member);
+    }
+}
+
 void world_set_fleet(struct world *world, struct fleet *fleet)
 {
     struct fleet *old = world->fleet;
@@ -284,6 +308,10 @@ void world_set_fleet(struct world *world, struct fleet *fleet)
     world->fleet = fleet;
     each_member(world, renumber, NULL);
     each_member(world, renew_member, old);
+    if (world->members.num > 2 * fleet->workloads.num + WORLD_IDLE_MAX) {
+        each_member(world, note_members, NULL);
+        each_member(world, forget_idle, NULL);
+    }
     fleet_free(old);
 }
 

@@ -452,3 +452,38 @@ Test(world, settings_that_change_alone_come_with_a_whole_state, .timeout = TIMEO
         world_cleanup(&world);
     }
 }
+
+Test(world, workloads_of_earlier_fleets_are_forgotten_but_those_that_somebody_must_hear_of,
+     .timeout = TIMEOUT)
+{
+    struct viewer viewer = {.view = NULL};
+    struct err err = {{0}, {0}};
+    struct ip ip;
+    start_world(two_variants);
+    cr_assert(ip_parse(&ip, "10.0.0.1", NULL));
+    cr_assert(registry_place(&world.registry, &ip, "spiffe://demo.example/b#v", &err));
+    cr_assert(world_join(&world, &viewer, "spiffe://demo.example/a", &err), "%s", err.text);
+    viewer.wants_deltas = true;
+    tabard__v1__subscribe_response__free_unpacked(update_of(&viewer), NULL);
+    cr_assert(registry_place(&world.registry, &ip, NULL, &err));
+    for (unsigned round = 0; round < 3 * WORLD_IDLE_MAX; round++) {
+        char text[256];
+        char key[64];
+        snprintf(text, sizeof text,
+                 "workloads: [{spiffe_id: 'spiffe://demo.example/a'}, {spiffe_id: "
+                 "'spiffe://demo.example/x%u', ports: [80]}]\n",
+                 round);
+        world_set_fleet(&world, fleet_of(text));
+        snprintf(key, sizeof key, "spiffe://demo.example/x%u", round);
+        cr_assert(registry_place(&world.registry, &ip, key, &err));
+        cr_assert(registry_place(&world.registry, &ip, NULL, &err));
+    }
+    cr_expect_leq(world.members.num, WORLD_IDLE_MAX + 5);
+    Tabard__V1__SubscribeResponse *response = update_of(&viewer);
+    cr_assert_not_null(response->destinations);
+    cr_assert_eq(response->destinations->n_removed, 1);
+    cr_expect_str_eq(response->destinations->removed[0], "spiffe://demo.example/b@10.0.0.1");
+    tabard__v1__subscribe_response__free_unpacked(response, NULL);
+    world_leave(&viewer);
+    world_cleanup(&world);
+}
