@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -128,6 +129,37 @@ static void on_failed(void *ctx, const char *what, const char *text)
     cluster->hooks.on_failed(cluster->hooks.ctx, what, text);
 }
 
+static uint64_t num_sidecar_changes(void *ctx)
+{
+    const struct policyd_cluster *cluster = ctx;
+    return cluster->service == NULL ? 0 : service_num_changes(cluster->service);
+}
+
+// Hands one sidecar on, as statuses.h has it.
+struct hand_over {
+    void (*each)(void *arg, const struct sidecar_state *sidecar);
+    void *arg;
+};
+
+static void on_sidecar(void *ctx, const struct service_sidecar *sidecar)
+{
+    const struct hand_over *to = ctx;
+    to->each(to->arg, &(struct sidecar_state){.ns = sidecar->pod->ns,
+                                              .pod = sidecar->pod->name,
+                                              .is_settled = sidecar->is_settled,
+                                              .refusal = sidecar->refusal});
+}
+
+static void each_sidecar(void *ctx, void (*each)(void *arg, const struct sidecar_state *sidecar),
+                         void *arg)
+{
+    const struct policyd_cluster *cluster = ctx;
+    struct hand_over to = {.each = each, .arg = arg};
+    if (cluster->service != NULL) {
+        service_each_sidecar(cluster->service, on_sidecar, &to);
+    }
+}
+
 static bool configure(struct policyd_cluster *cluster, const struct policyd_flags *flags,
                       struct err *err)
 {
@@ -144,6 +176,18 @@ static bool configure(struct policyd_cluster *cluster, const struct policyd_flag
         return err_set(err, "%s: can't be made a folder: %s", flags->dir, strerror(errno));
     }
     return true;
+}
+
+// The pod's own name, of which the chart tells it; another program's is that of its host.
+static const char *replica_name(void)
+{
+    static char host[UV_MAXHOSTNAMESIZE];
+    size_t size = sizeof host;
+    const char *name = getenv("POD_NAME");
+    if (name != NULL && name[0] != '\0') {
+        return name;
+    }
+    return uv_os_gethostname(host, &size) == 0 ? host : "unknown";
 }
 
 bool policyd_cluster_start(struct policyd_cluster *cluster, uv_loop_t *loop,
@@ -168,6 +212,7 @@ bool policyd_cluster_start(struct policyd_cluster *cluster, uv_loop_t *loop,
         &(struct source_kubernetes_config){.client = cluster->client,
                                            .dir = flags->dir,
                                            .namespace = cluster->config.namespace,
+                                           .replica = replica_name(),
                                            .first_settings = flags->first_settings,
                                            .hooks = {.ctx = cluster,
                                                      .in_force = in_force,
@@ -175,6 +220,8 @@ bool policyd_cluster_start(struct policyd_cluster *cluster, uv_loop_t *loop,
                                                      .on_revised = on_revised,
                                                      .on_update = on_update,
                                                      .on_failed = on_failed,
+                                                     .num_sidecar_changes = num_sidecar_changes,
+                                                     .each_sidecar = each_sidecar,
                                                      .on_relisted = on_relisted}});
     log_info("msg=\"following the API server\" server=%s namespace=%s", cluster->config.host,
              cluster->config.namespace);

@@ -26,11 +26,22 @@ CONDITION = {
         "lastTransitionTime": {"type": "string", "format": "date-time"},
         "reason": {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"},
         "message": {"type": "string", "maxLength": 32768}}}
+REPLICA = {
+    "type": "object", "required": ["name", "observedGeneration", "inForce", "refused"], "properties": {
+        "name": {"type": "string", "maxLength": 253, "description": "The replica's pod."},
+        "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+        "inForce": {"type": "integer", "format": "int32", "minimum": 0},
+        "refused": {"type": "integer", "format": "int32", "minimum": 0},
+        "message": {"type": "string", "maxLength": 1024, "description": "What one of those that refuse says."}}}
 STATUS = {
-    "type": "object", "description": "What policyd makes of it.", "properties": {"conditions": {
-        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"], "items": CONDITION,
-        "description": "Accepted: whether policyd takes it as it is written, and if not, why. InForce: whether every sidecar that "
-                       "it concerns has it."}}}
+    "type": "object", "description": "What policyd makes of it.", "properties": {
+        "conditions": {
+            "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"], "items": CONDITION,
+            "description": "Accepted: whether policyd takes it as it is written, and if not, why. InForce: whether every sidecar "
+                           "that it concerns has it."},
+        "replicas": {
+            "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": REPLICA,
+            "description": "What each replica of policyd knows of the sidecars that it steers; InForce is the sum of it."}}}
 
 
 def _description(field):

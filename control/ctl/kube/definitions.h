@@ -8,9 +8,9 @@
 // clang-format off
 // X(name, mark): the mark is the annotation tabard.dev/definition of the object.
 #define DEFINITIONS(X)                                   \
-    X("meshpolicies.tabard.dev", "4741be22a9a13ae9")     \
-    X("meshdestinations.tabard.dev", "3b2956138b9e04c7") \
-    X("meshsettings.tabard.dev", "3929fbe789e4780d")
+    X("meshpolicies.tabard.dev", "4ca1c20a216f66c2")     \
+    X("meshdestinations.tabard.dev", "f4e60d835c4cad1c") \
+    X("meshsettings.tabard.dev", "a51e381a1f6a947c")
 // clang-format on
 
 #endif

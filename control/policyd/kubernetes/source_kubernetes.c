@@ -63,7 +63,7 @@ static struct fleet *make_fleet(struct source_kubernetes *source, struct kube_up
     return fleet;
 }
 
-static void log_verdicts(struct source_kubernetes *source)
+static void tell_verdicts(struct source_kubernetes *source)
 {
     struct kube_verdict verdict;
     char quoted[2048];
@@ -72,6 +72,9 @@ static void log_verdicts(struct source_kubernetes *source)
             log_warn("msg=\"not in force as it is written\" kind=%s name=%s%s%s error=%s",
                      kube_kind_name(verdict.kind), verdict.ns, verdict.ns[0] != '\0' ? "/" : "",
                      verdict.name, log_quote(quoted, sizeof quoted, verdict.message));
+        }
+        if (source->statuses != NULL) {
+            statuses_judge(source->statuses, &verdict);
         }
     }
 }
@@ -112,13 +115,16 @@ static void pass_on(struct source_kubernetes *source)
     source->began_ns = 0;
     kube_model_take(source->model, &update);
     struct fleet *fleet = make_fleet(source, &update);
-    log_verdicts(source);
+    tell_verdicts(source);
     source->complete = complete_of(source);
     source->hooks.on_revised(source->hooks.ctx, source->revision, source->complete);
     source->has_passed = source->has_passed || fleet != NULL;
     if (source->has_passed && (fleet != NULL || update.num_places > 0 || update.num_moved > 0)) {
         source->num_passes++;
         source->hooks.on_update(source->hooks.ctx, fleet, &update, began_ns);
+    }
+    if (source->statuses != NULL && (fleet != NULL || update.num_moved > 0)) {
+        statuses_look(source->statuses);
     }
     source->took_ms = (uv_hrtime() - started_ns) / 1000000;
     source->passed_ms = uv_now(source->timer.loop);
@@ -176,23 +182,41 @@ static void gather(struct source_kubernetes *source)
     uv_timer_start(&source->timer, on_timer, wait_ms, 0);
 }
 
+static void put(struct followed *followed, const json_t *object)
+{
+    struct source_kubernetes *source = followed->source;
+    struct err err = {{0}, {0}};
+    char quoted[1024];
+    if (!kube_model_put(source->model, followed->kind, object, &err)) {
+        log_warn("msg=\"an object was passed over\" kind=%s error=%s",
+                 kube_kind_name(followed->kind), log_quote(quoted, sizeof quoted, err.text));
+    } else if (source->statuses != NULL) {
+        statuses_put(source->statuses, followed->kind, object);
+    }
+}
+
+static void forget(struct followed *followed, const json_t *meta)
+{
+    struct source_kubernetes *source = followed->source;
+    const char *name = json_string_value(json_object_get(meta, "name"));
+    const char *namespace = json_string_value(json_object_get(meta, "namespace"));
+    namespace = namespace != NULL ? namespace : "";
+    kube_model_delete(source->model, followed->kind, namespace, name);
+    if (source->statuses != NULL) {
+        statuses_delete(source->statuses, followed->kind, namespace, name);
+    }
+}
+
 static void on_object(void *ctx, enum kube_change change, json_t *object)
 {
     struct followed *followed = ctx;
     struct source_kubernetes *source = followed->source;
     const json_t *meta = json_object_get(object, "metadata");
-    struct err err = {{0}, {0}};
-    char quoted[1024];
     see_version(source, json_string_value(json_object_get(meta, "resourceVersion")));
     if (change == KUBE_PUT) {
-        if (!kube_model_put(source->model, followed->kind, object, &err)) {
-            log_warn("msg=\"an object was passed over\" kind=%s error=%s",
-                     kube_kind_name(followed->kind), log_quote(quoted, sizeof quoted, err.text));
-        }
+        put(followed, object);
     } else {
-        const char *namespace = json_string_value(json_object_get(meta, "namespace"));
-        kube_model_delete(source->model, followed->kind, namespace != NULL ? namespace : "",
-                          json_string_value(json_object_get(meta, "name")));
+        forget(followed, meta);
     }
     gather(source);
 }
@@ -266,6 +290,16 @@ struct source_kubernetes *source_kubernetes_new(const struct source_kubernetes_c
     source->model = kube_model_new(config->namespace);
     uv_timer_init(kube_client_loop(config->client), &source->timer);
     source->timer.data = source;
+    if (config->hooks.each_sidecar != NULL) {
+        source->statuses =
+            statuses_new(&(struct statuses_config){.client = config->client,
+                                                   .model = source->model,
+                                                   .namespace = config->namespace,
+                                                   .replica = config->replica,
+                                                   .ctx = config->hooks.ctx,
+                                                   .num_changes = config->hooks.num_sidecar_changes,
+                                                   .each_sidecar = config->hooks.each_sidecar});
+    }
     if (config->first_settings != NULL) {
         source->first =
             first_settings_new(&(struct first_settings_config){.client = config->client,
@@ -311,6 +345,7 @@ void source_kubernetes_close(struct source_kubernetes *source)
         kube_watch_close(source->followed[kind].watch);
     }
     ca_keeper_close(source->keeper);
+    statuses_close(source->statuses);
     first_settings_close(source->first);
     uv_close((uv_handle_t *)&source->timer, on_closed);
 }

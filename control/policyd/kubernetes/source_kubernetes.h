@@ -14,6 +14,7 @@
 #include "control/policyd/ca/ca_trust.h"
 #include "control/policyd/fleet/fleet.h"
 #include "control/policyd/kubernetes/model/kube_model.h"
+#include "control/policyd/kubernetes/statuses.h"
 
 struct source_kubernetes; // opaque
 
@@ -38,6 +39,10 @@ struct source_kubernetes_hooks {
                       uint64_t began_ns);
     // A part, "fleet" or "trust", isn't usable. Called once while the text stays the same.
     void (*on_failed)(void *ctx, const char *what, const char *text);
+    // Of the sidecars that this replica steers (statuses.h). NULL: no status is written.
+    uint64_t (*num_sidecar_changes)(void *ctx);
+    void (*each_sidecar)(void *ctx, void (*each)(void *arg, const struct sidecar_state *sidecar),
+                         void *arg);
     // What source_kubernetes_relist asked for is done, and was passed on.
     void (*on_relisted)(void *ctx);
 };
@@ -46,6 +51,7 @@ struct source_kubernetes_config {
     struct kube_client *client; // borrowed
     const char *dir;            // for ca_keeper.h; copied
     const char *namespace;      // policyd's own; copied
+    const char *replica;        // the name of policyd's pod; copied
     const char *first_settings; // for first_settings.h; copied. NULL: none are made
     struct source_kubernetes_hooks hooks;
 };

@@ -27,6 +27,7 @@ struct source_kubernetes {
     struct kube_model *model;
     struct followed followed[KUBE_NUM_KINDS];
     struct ca_keeper *keeper;
+    struct statuses *statuses;    // NULL: none are written
     struct first_settings *first; // NULL: none are made
     struct ca_trust *trust;       // owned: came before the rest was there
     uint64_t began_ns;            // when the oldest change not yet passed on was seen; 0: none

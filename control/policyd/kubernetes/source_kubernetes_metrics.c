@@ -98,6 +98,13 @@ void source_kubernetes_metrics(const struct source_kubernetes *source, struct me
     }
     add_connections(source, page);
     add_ca(source, page);
+    if (source->statuses != NULL) {
+        const struct statuses_stats *stats = statuses_stats(source->statuses);
+        metrics_family(page, "tabard_policyd_kubernetes_status_writes_total", METRICS_COUNTER,
+                       "Writes of statuses of our resources, by result.");
+        metrics_uint_by(page, "result", "done", stats->num_writes);
+        metrics_uint_by(page, "result", "failed", stats->num_failures);
+    }
     metrics_gauge(page, "tabard_policyd_kubernetes_revision",
                   "The highest resourceVersion of what is known.", source->revision);
     metrics_gauge(page, "tabard_policyd_kubernetes_complete_revision",

@@ -254,6 +254,30 @@ void service_finish(struct service *service)
     }
 }
 
+void service_each_sidecar(const struct service *service,
+                          void (*each)(void *ctx, const struct service_sidecar *sidecar), void *ctx)
+{
+    for (struct list *link = service->sessions.next; link != &service->sessions;
+         link = link->next) {
+        const struct session *session = LIST_OF(link, struct session, link);
+        bool is_settled = session->has_sent && !session->is_waiting && session->num_nacks == 0 &&
+                          !session->is_unequal && !viewer_is_behind(&session->viewer);
+        if (session->pod != NULL && session->has_joined && !session->is_over) {
+            each(ctx, &(struct service_sidecar){.pod = session->pod,
+                                                .is_settled = is_settled,
+                                                .refusal =
+                                                    session->num_nacks > 0 ? session->nack : NULL});
+        }
+    }
+}
+
+uint64_t service_num_changes(const struct service *service)
+{
+    const struct service_stats *stats = &service->stats;
+    return stats->num_acks + stats->num_nacks + stats->num_states + stats->num_deltas +
+           2 * stats->num_started - stats->num_streams;
+}
+
 void service_stop(struct service *service)
 {
     service->is_stopping = true;

@@ -135,6 +135,20 @@ void service_set_cluster(struct service *service, struct reviews *reviews, const
 // to it were set; each tick does so, too.
 void service_check_pods(struct service *service);
 
+// What the sidecar of a pod has, for service_each_sidecar. Borrowed for the call.
+struct service_sidecar {
+    const struct account_pod *pod;
+    bool is_settled;     // it has all in force that it is to have, and nothing is on its way to it
+    const char *refusal; // what it said when it refused the last of it; NULL: it did not
+};
+
+// service_each_sidecar calls `each` for every sidecar that a token has said the pod of.
+// service_num_changes grows whenever what it would tell changes.
+void service_each_sidecar(const struct service *service,
+                          void (*each)(void *ctx, const struct service_sidecar *sidecar),
+                          void *ctx);
+uint64_t service_num_changes(const struct service *service);
+
 // service_finish ends every stream as UNAVAILABLE, since policyd stops.
 void service_finish(struct service *service);
 // service_stop drops the addresses of lost sidecars and closes the timers; every call must have

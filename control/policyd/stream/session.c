@@ -171,6 +171,7 @@ static void take_result(struct session *session, const Tabard__V1__Result *resul
     }
     // The sidecar keeps what it had before, so the next change is sent as a whole state.
     service->stats.num_nacks++;
+    snprintf(session->nack, sizeof session->nack, "%s", result->error);
     session->viewer.wants_all = true;
     session->again_ms =
         uv_now(service->loop) + backoff_ms(&again_waits, ++session->num_nacks, random_number());

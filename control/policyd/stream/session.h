@@ -12,7 +12,8 @@
 #include "control/policyd/stream/service.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
-#define SESSION_NODE_MAX 64 // of a node's id, in the log
+#define SESSION_NODE_MAX   64  // of a node's id, in the log
+#define SESSION_NACK_BYTES 200 // that are kept of a refusal
 
 struct session {
     struct viewer viewer; // first: a viewer is its session
@@ -42,17 +43,18 @@ struct session {
     struct bucket csrs;
     uint32_t num_csrs;
     uint32_t num_csrs_refused;
-    uint64_t limited_ms;     // when it was told last to ask again later; 0: never
-    bool has_certificate;    // in answer
-    uint32_t num_nacks;      // in a row
-    bool is_due_again;       // and that is now
-    uint64_t again_ms;       // when what it refused is sent once more; 0: nothing is
-    struct token_name token; // that admitted it, while it may have to be given back
-    struct bytes answer;     // to its signing request: a field that the next response takes along
-    uint64_t nonce;          // of the last response
-    bool is_waiting;         // for that one's result
-    bool has_sent;   // a response, or waits no longer with the first one for the certificate
-    bool has_joined; // all was checked, and the token spent
+    uint64_t limited_ms;           // when it was told last to ask again later; 0: never
+    bool has_certificate;          // in answer
+    uint32_t num_nacks;            // in a row
+    char nack[SESSION_NACK_BYTES]; // the text of the last one of these
+    bool is_due_again;             // and that is now
+    uint64_t again_ms;             // when what it refused is sent once more; 0: nothing is
+    struct token_name token;       // that admitted it, while it may have to be given back
+    struct bytes answer; // to its signing request: a field that the next response takes along
+    uint64_t nonce;      // of the last response
+    bool is_waiting;     // for that one's result
+    bool has_sent;       // a response, or waits no longer with the first one for the certificate
+    bool has_joined;     // all was checked, and the token spent
     bool has_said_goodbye;
     bool is_over;      // we have finished the call
     bool loses_claim;  // its addresses don't stay when it is gone
