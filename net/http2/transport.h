@@ -18,8 +18,7 @@
 #include "base/data/bytes.h"
 #include "base/err.h"
 
-#define TRANSPORT_ROOM_BYTES  65536
-#define TRANSPORT_LOOKUPS_MAX 2 // of names, that a thread's transports may wait for
+#define TRANSPORT_ROOM_BYTES 65536
 
 // Where to connect to.
 struct h2_target {

@@ -13,33 +13,21 @@
 #include <unistd.h>
 
 #include "base/must.h"
+#include "net/http2/lookup.h"
 #include "net/http2/transport_impl.h"
 
 #define SYN_REPEATS 1 // of an address that is silent, if there is another: 3 s
 
 struct transport_dial {
-    uv_getaddrinfo_t lookup;
-    struct transport *transport; // borrowed; NULL: it was closed while the lookup runs
+    struct lookup *lookup;       // owned; NULL: it is over
+    struct transport *transport; // borrowed
     struct addrinfo *found;      // owned
     const struct addrinfo *next;
     unsigned num_tried;
     char name[HOST_NAME_LEN_MAX + 2];
-    bool is_looking;
 };
 
-// A resolver that hangs holds a thread of libuv's pool, which others need too.
-static _Thread_local unsigned num_lookups;
-
 static void try_next(struct transport_dial *dial, const char *why);
-
-static void free_dial(struct transport_dial *dial)
-{
-    if (dial->transport != NULL) {
-        dial->transport->dial = NULL;
-    }
-    uv_freeaddrinfo(dial->found);
-    free(dial);
-}
 
 void transport_dial_stop(struct transport *transport)
 {
@@ -47,18 +35,17 @@ void transport_dial_stop(struct transport *transport)
     if (dial == NULL) {
         return;
     }
-    if (dial->is_looking) {
-        dial->transport = NULL;
-        transport->dial = NULL;
-        uv_cancel((uv_req_t *)&dial->lookup); // of no use once it runs: then it ends by itself
-        return;
+    transport->dial = NULL;
+    lookup_forget(dial->lookup);
+    if (dial->found != NULL) {
+        freeaddrinfo(dial->found);
     }
-    free_dial(dial);
+    free(dial);
 }
 
 bool transport_is_looking(const struct transport *transport)
 {
-    return transport->dial != NULL && transport->dial->is_looking;
+    return transport->dial != NULL && transport->dial->lookup != NULL;
 }
 
 static void on_redial(uv_handle_t *handle)
@@ -84,9 +71,7 @@ static void on_connect(uv_connect_t *request, int status)
         try_next(transport->dial, uv_strerror(status));
         return;
     }
-    if (transport->dial != NULL) {
-        free_dial(transport->dial);
-    }
+    transport_dial_stop(transport);
     if (status < 0) {
         transport_end(transport, uv_strerror(status));
     } else {
@@ -139,51 +124,30 @@ static void try_next(struct transport_dial *dial, const char *why)
     }
 }
 
-static void on_found(uv_getaddrinfo_t *lookup, int status, struct addrinfo *found)
+static void on_found(void *ctx, struct addrinfo *found, const char *error)
 {
-    struct transport_dial *dial = lookup->data;
-    struct transport *transport = dial->transport;
+    struct transport_dial *dial = ctx;
     char text[HOST_NAME_LEN_MAX + 160];
-    num_lookups--;
-    dial->is_looking = false;
+    dial->lookup = NULL;
     dial->found = found;
     dial->next = found;
-    if (transport == NULL) {
-        free_dial(dial);
-        return;
-    }
-    if (status == 0 && found != NULL) {
+    if (found != NULL) {
         try_next(dial, NULL);
         return;
     }
-    snprintf(text, sizeof text, "%s can't be resolved: %s", dial->name,
-             status == 0 ? "it has no address" : uv_strerror(status));
-    transport_end(transport, text);
+    snprintf(text, sizeof text, "%s can't be resolved: %s", dial->name, error);
+    transport_end(dial->transport, text);
 }
 
 static bool look_up(struct transport *transport, uv_loop_t *loop, const struct h2_target *target,
                     struct err *err)
 {
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    char port[8];
-    if (num_lookups >= TRANSPORT_LOOKUPS_MAX) {
-        return err_set(err, "%s can't be resolved: %u lookups have had no answer yet",
-                       target->host->name, num_lookups);
-    }
     struct transport_dial *dial = must_alloc(1, sizeof *dial);
     dial->transport = transport;
-    dial->lookup.data = dial;
     snprintf(dial->name, sizeof dial->name, "%s", target->host->name);
-    snprintf(port, sizeof port, "%u", target->host->port);
+    dial->lookup = lookup_new(loop, target->host, on_found, dial, err);
     transport->dial = dial;
-    int status = uv_getaddrinfo(loop, &dial->lookup, on_found, dial->name, port, &hints);
-    if (status < 0) {
-        return err_set(err, "%s can't be resolved: %s", dial->name, uv_strerror(status));
-    }
-    dial->is_looking = true;
-    num_lookups++;
-    return true;
+    return dial->lookup != NULL;
 }
 
 bool transport_dial_start(struct transport *transport, uv_loop_t *loop,

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real sidecars that follow policy_agent.py: identity, policy, deltas, rotation, refusals, who is admitted."""
 import base64
-import contextlib
-import os
 import ssl
 import threading
 import time
@@ -11,8 +9,6 @@ import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is missing: apt-get install python3-grpcio")
 pytest.importorskip("grpc_tools", reason="python3-grpc-tools is missing: apt-get install python3-grpc-tools")
-
-import grpc  # noqa: E402
 
 from policy_world import (API, DOMAIN, WEB, Authority, PolicyAgent, mesh_pb2, pb, pem_to_der, wait_until,  # noqa: E402
                           world)  # noqa: E402,F401
@@ -272,106 +268,6 @@ def test_a_join_token_is_presented_and_a_sidecar_without_one_is_told_why(world):
     (sidecar.folder / "token").write_text("a-token-of-32-bytes\n")
     sidecar.wait_line(msg="snapshot in force")
     assert "a-token-of" not in sidecar.log()
-
-
-def tls_credentials(authority, spiffe_id, asks=False):
-    made = authority.issue("agent", spiffe_id)
-    return grpc.ssl_server_credentials([(made.key.read_bytes(), made.chain.read_bytes())],
-                                       authority.roots.read_bytes(), require_client_auth=asks)
-
-
-AGENT = f"spiffe://{DOMAIN}/policy-agent"
-
-
-def over_tcp(world, *, proves=AGENT, expected=AGENT, authority=None, asks=False, identity=None, token=""):
-    world.agent.set_state(world.state())
-    world.server, port = world.agent.serve("127.0.0.1:0", tls_credentials(authority or world.authority, proves, asks))
-    sidecar = world.payments(start=False, identity=identity, access={
-        "address": f"127.0.0.1:{port}", "identity": expected, "roots": str(world.authority.roots), "join_token": token or None})
-    sidecar.start(wait=False)
-    return sidecar
-
-
-def test_over_tcp_a_policy_agent_that_proves_itself_is_followed(world):
-    over_tcp(world).wait_line(msg="snapshot in force")
-
-
-def test_over_tcp_the_sidecar_shows_the_certificate_that_admits_it_and_then_its_own(world):
-    seen = []
-    world.agent.admit = lambda node, context: seen.append(
-        (context.auth_context()["x509_pem_cert"][0].decode(), node.join_token))
-    token = world.folder / "token"
-    token.write_text("a-token\n")
-    sidecar = over_tcp(world, asks=True, identity=world.authority.issue("api", API), token=str(token))
-    sidecar.wait_line(msg="snapshot in force")
-    wait_until("the stream is there", lambda: world.agent.sidecars)
-    world.result("payments", "1")
-    address = sidecar.config["policy_agent"]["address"]
-    world.stop_serving()
-    world.server, _ = world.agent.serve(address, tls_credentials(world.authority, AGENT, True))
-    wait_until("the sidecar is back", lambda: len(seen) == 2, 40)
-    (first, token), (second, no_token) = seen
-    assert first != second and "BEGIN CERTIFICATE" in second
-    assert (token, no_token) == ("a-token", "")
-
-
-@pytest.mark.parametrize("proves, expected, ours, words", [
-    (AGENT, OTHER, True, f"proves {AGENT}, and policy_agent.identity is {OTHER}"),
-    (OTHER, AGENT, True, f"proves {OTHER}, and policy_agent.identity is {AGENT}"),
-    (AGENT, AGENT, False, "the policy agent's certificate: "),
-])
-def test_over_tcp_nobody_else_is_listened_to(world, proves, expected, ours, words):
-    stranger = Authority(DOMAIN)  # the same name, another root
-    sidecar = over_tcp(world, proves=proves, expected=expected, authority=None if ours else stranger)
-    stranger.close()
-    assert words in sidecar.wait_line(msg="no stream to the policy agent")["error"]
-    assert world.agent.sidecars == {}
-    assert sidecar.http("health", "/healthz/ready")[0] == 503
-
-
-def memory_holds(pid, text):
-    """Whether a process has the text in memory that it may write to."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for line in maps:
-            where, rights = line.split()[:2]
-            begin, end = (int(number, 16) for number in where.split("-"))
-            if rights.startswith("rw") and "[vvar" not in line:
-                with contextlib.suppress(OSError):
-                    memory.seek(begin)
-                    if text in memory.read(end - begin):
-                        return True
-    return False
-
-
-def test_a_service_account_s_token_is_read_anew_sent_to_nobody_else_and_forgotten(world):
-    seen = []
-    world.agent.admit = lambda node, context: seen.append(node.service_account_token)
-    token = world.folder / "sa"
-    secrets = [f"{number}.{os.urandom(600).hex()}.{os.urandom(24).hex()}" for number in "01"]
-    stranger = Authority(DOMAIN)
-    sidecar = over_tcp(world, authority=stranger)
-    sidecar.config["policy_agent"]["service_account_token"] = str(token)
-    heard = sidecar.mark()
-    sidecar.write_config()
-    assert f"the service account's token: {token}: No such file" in sidecar.wait_line(heard, msg="no stream to the policy agent")["error"]
-    heard = sidecar.mark()
-    token.write_text(secrets[0])
-    assert "the policy agent's certificate: " in sidecar.wait_line(heard, seconds=40, msg="no stream to the policy agent")["error"]
-    assert seen == [], "a server that proves nothing gets nothing"
-    address = sidecar.config["policy_agent"]["address"]
-    world.stop_serving()
-    stranger.close()
-    world.server, _ = world.agent.serve(address, tls_credentials(world.authority, AGENT))
-    sidecar.wait_line(seconds=40, msg="snapshot in force")
-    assert seen == secrets[:1]
-    token.write_text(secrets[1] + "\n")
-    world.stop_serving()
-    world.server, _ = world.agent.serve(address, tls_credentials(world.authority, AGENT))
-    wait_until("the sidecar is back", lambda: len(seen) == 2, 40)
-    assert seen == secrets
-    for secret in secrets:
-        assert secret[:32] not in sidecar.log()
-        assert not memory_holds(sidecar.process.pid, secret[:64].encode())
 
 
 def test_mesh_yaml_s_own_part_changes_beside_the_policy_agent_s(world):
