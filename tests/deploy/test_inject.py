@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TABARDCTL = ROOT / "bazel-bin/control/ctl/tabardctl"
+TABARD_CA = ROOT / "bazel-bin/certs/ca/tabard-ca"
 LABEL = "tabard.dev/inject"
 POD = {"containers": [{"name": "web", "image": "web:1", "args": ["yes", "8080", "1e3", "null", "a: b", "x\ny\n", "~", " x"]}]}
 TEMPLATE = {"metadata": {"labels": {"app": "web"}}, "spec": POD}
@@ -51,11 +52,10 @@ def inject(text, *flags, check=True):
 @pytest.fixture
 def manual(tmp_path):
     """The flags of a whole injection."""
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=root",
-                    "-keyout", "/dev/null", "-out", tmp_path / "root.pem"], check=True, capture_output=True)
+    subprocess.run([TABARD_CA, "init", "--dir", tmp_path / "ca", "--trust-domain", "demo.example"], check=True, capture_output=True)
     (tmp_path / "inject.yaml").write_text(yaml.safe_dump({
         "image": "localhost/tabard:dev", "policy_agent": "tabard-policyd.tabard-system.svc:15012", "trust_domain": "demo.example",
-        "roots": (tmp_path / "root.pem").read_text()}))
+        "roots": (tmp_path / "ca/ca.pem").read_text()}))
     return ["--manual", "--config", tmp_path / "inject.yaml"]
 
 
@@ -187,3 +187,23 @@ def test_the_document_lists_the_annotations_as_they_are_and_each_example_is_take
         pod = {**manifest("Pod"), "metadata": {"name": "web", "annotations": annotations}, "spec": {**POD, "volumes": [{"name": "tls", "emptyDir": {}}]}}
         done = inject(written(pod), *manual, check=False)
         assert done.returncode == 0 and b"injected" in done.stderr, (name, done.stderr)
+
+
+@pytest.mark.parametrize("annotations", [{}, {"alpn": "50051=h2", "inbound-ports": "9090=PLAINTEXT,8000-8010=PERMISSIVE", "drain-seconds": "7"},
+                                         {"certificate-volume": "tls"}], ids=["none", "ports", "certificate"])
+def test_a_sidecar_takes_the_files_that_the_annotations_hold(manual, tmp_path, annotations):
+    spec = {**POD, "volumes": [{"name": "tls", "emptyDir": {}}]}
+    pod = {**manifest("Pod"), "metadata": {"name": "web", "annotations": {f"config.tabard.dev/{key}": value for key, value in annotations.items()}},
+           "spec": spec}
+    made = yaml.safe_load(inject(written(pod), *manual))
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    for name in ("mesh.yaml", "roots.pem"):
+        text = made["metadata"]["annotations"][f"tabard.dev/{name}"]
+        (folder / name).write_text(text.replace("/etc/tabard-certificate/", f"{tmp_path}/"))
+    (folder / "token").write_text("a.b.c")
+    subprocess.run([TABARD_CA, "issue", "--dir", tmp_path / "ca", "--id", "spiffe://demo.example/ns/shop/sa/web", "--out-cert", tmp_path / "tls.crt",
+                    "--out-key", tmp_path / "tls.key"], check=True, capture_output=True)
+    done = subprocess.run([TABARDCTL, "check", folder / "mesh.yaml"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "follows the policy agent at tabard-policyd.tabard-system.svc:15012" in done.stdout and ", interception" in done.stdout

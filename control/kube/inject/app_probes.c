@@ -252,34 +252,3 @@ bool app_probes_rewrite(json_t *patch, json_t *probes, const json_t *pod, struct
     }
     return true;
 }
-
-static void warn_container(json_t *warnings, const json_t *container)
-{
-    static const char *const events[] = {"postStart", "preStop"};
-    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
-        const json_t *handler = json_object_get(
-            json_object_get(json_object_get(container, "lifecycle"), events[i]), "httpGet");
-        if (handler != NULL && text_of(handler, "host", NULL) == NULL) {
-            json_t *text = must_have(json_sprintf(
-                "container %.63s: lifecycle.%s.httpGet: the kubelet calls without a certificate, "
-                "which "
-                "its port refuses unless config.tabard.dev/inbound-ports or exclude-inbound-ports "
-                "says otherwise; an exec handler needs neither",
-                text_of(container, "name", ""), events[i]));
-            must_have(json_array_append_new(warnings, text) == 0 ? warnings : NULL);
-        }
-    }
-}
-
-void app_probes_warn(json_t *warnings, const json_t *pod)
-{
-    const json_t *spec = json_object_get(pod, "spec");
-    for (size_t i = 0; i < POD_NUM_LISTS; i++) {
-        const json_t *container = NULL;
-        size_t k = 0;
-        json_array_foreach(json_object_get(spec, pod_lists[i]), k, container)
-        {
-            warn_container(warnings, container);
-        }
-    }
-}

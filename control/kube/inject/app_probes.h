@@ -19,8 +19,4 @@
 // has no good header.
 bool app_probes_rewrite(json_t *patch, json_t *probes, const json_t *pod, struct err *err);
 
-// app_probes_warn appends a text for each lifecycle handler over HTTP: it is called by the kubelet,
-// too, but only a page that does nothing may be asked by anybody, so these are not rewritten.
-void app_probes_warn(json_t *warnings, const json_t *pod);
-
 #endif

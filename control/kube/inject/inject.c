@@ -10,6 +10,7 @@
 #include "control/kube/inject/app_probes.h"
 #include "control/kube/inject/json_patch.h"
 #include "control/kube/inject/pod_check.h"
+#include "control/kube/inject/pod_warn.h"
 #include "control/kube/inject/settings.h"
 #include "control/kube/inject/sidecar.h"
 #include "proto/contract.h"
@@ -194,17 +195,6 @@ static void add_parts(const struct work *work, const struct sidecar_plan *plan)
     json_patch_add(work->out->patch, sidecar_container(plan), "/spec/initContainers/1");
 }
 
-static void warn(const struct work *work)
-{
-    if (json_is_true(json_object_get(work->spec, "shareProcessNamespace"))) {
-        json_t *text = must_have(
-            json_string("spec.shareProcessNamespace: a process of this pod that runs as root or as "
-                        "the sidecar's user can reach into the sidecar"));
-        must_have(json_array_append_new(work->out->warnings, text) == 0 ? text : NULL);
-    }
-    app_probes_warn(work->out->warnings, work->pod);
-}
-
 // Whether the application's probes are to become pages of the sidecar's.
 static bool wants_probes(const struct work *work)
 {
@@ -239,7 +229,7 @@ static bool make_patch(struct work *work)
         work->out->patch = json_incref(patch);
         add_annotations(work, &plan);
         add_parts(work, &plan);
-        warn(work);
+        pod_warn(work->out->warnings, work->pod);
     }
     json_decref(patch);
     json_decref(probes);

@@ -176,7 +176,9 @@ char *sidecar_mesh_yaml(const struct sidecar_plan *plan)
         must_have(json_pack("{s:o, s:{s:{}, s:I}}", "policy_agent", access, "settings",
                             "interception", "drain_seconds", (json_int_t)plan->drain_seconds));
     if (plan->settings->values[SETTING_CERTIFICATE_VOLUME] != NULL) {
+        // The certificate admits the sidecar; a token would ask for another one.
         set(access, "keep_identity", json_true());
+        json_object_del(access, "service_account_token");
         set(mesh, "identity",
             json_pack("{s:s, s:s}", "certificate", CERTIFICATE_FOLDER "/tls.crt", "key",
                       CERTIFICATE_FOLDER "/tls.key"));

@@ -183,5 +183,6 @@ static void write_node(struct bytes *out, const json_t *node, unsigned indent)
 
 void yaml_write(struct bytes *out, const json_t *root)
 {
-    write_node(out, root, 0);
+    // A text alone is a block below its "|", and not beside it.
+    write_node(out, root, json_is_string(root) ? 2 : 0);
 }

@@ -270,6 +270,7 @@ Test(inject, a_certificate_that_the_pod_brings_is_mounted_and_named)
     inject(pod);
     json_t *mesh = json_loads(annotation(pod, "tabard.dev/mesh.yaml"), 0, NULL);
     expect(mesh, "policy_agent.keep_identity", "true");
+    expect(mesh, "policy_agent.service_account_token", "nothing");
     expect(mesh, "identity",
            "{\"certificate\":\"/etc/tabard-certificate/tls.crt\","
            "\"key\":\"/etc/tabard-certificate/tls.key\"}");
@@ -374,6 +375,24 @@ Test(inject, a_handler_of_the_life_cycle_over_http_is_left_alone_with_a_warning)
     cr_expect_eq(strncmp(text, "container web: lifecycle.preStop.httpGet: ", 42), 0, "%s", text);
     inject_result_cleanup(&result);
     json_decref(pod);
+}
+
+Test(inject, a_container_that_rules_the_network_is_injected_with_a_warning)
+{
+    static const char *const contexts[] = {
+        "{\"privileged\":true}", "{\"capabilities\":{\"add\":[\"CHOWN\",\"NET_ADMIN\"]}}",
+        "{\"capabilities\":{\"add\":[\"ALL\"]}}", "{\"capabilities\":{\"add\":[\"CHOWN\"]}}",
+        "{\"privileged\":false}"};
+    for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++) {
+        char text[160];
+        struct inject_result result;
+        snprintf(text, sizeof text, ",\"securityContext\":%s", contexts[i]);
+        json_t *pod = pod_of(text, "");
+        run(&result, pod);
+        cr_expect_eq(json_array_size(result.warnings), i < 3 ? 1 : 0, "%s", contexts[i]);
+        inject_result_cleanup(&result);
+        json_decref(pod);
+    }
 }
 
 Test(inject, the_drain_is_not_longer_than_the_grace_period)
