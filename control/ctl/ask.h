@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One HTTP/1.0 GET to the agent's admin socket, for `tabardctl status` and `audit`. It blocks,
-// until the deadline at most, and knows no redirects, no keep-alive and no chunks.
+// One HTTP/1.0 GET to the agent's admin socket, for `tabardctl status`, `audit` and `explain`. It
+// blocks, until the deadline at most, and knows no redirects, no keep-alive and no chunks.
 #ifndef TABARD_CONTROL_CTL_ASK_H
 #define TABARD_CONTROL_CTL_ASK_H
 

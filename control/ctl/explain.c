@@ -3,31 +3,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/flags.h"
-#include "base/pb/pb_text.h"
 #include "certs/identity.h"
-#include "control/agent/sources/files/mesh_files.h"
-#include "control/agent/sources/sources.h"
 #include "control/ctl/ctl.h"
-#include "proxy/rules/policy.h"
-#include "proxy/rules/route.h"
-#include "proxy/rules/snapshot_join.h"
+#include "control/ctl/rules.h"
+#include "proto/contract.h"
 
 const char ctl_explain_usage[] =
-    "usage: tabardctl explain [--config mesh.yaml] --from SPIFFE-ID|none --source IP --port N\n"
-    "       tabardctl explain [--config mesh.yaml] --to IP:PORT\n"
+    "usage: tabardctl explain [flags] --from SPIFFE-ID|none --source IP --port N\n"
+    "       tabardctl explain [flags] --to IP:PORT\n"
     "\n"
-    "Says what a sidecar with this configuration would do: with a caller who proves SPIFFE-ID (or\n"
-    "none), comes from IP and wants the service's port N; or with a call of the service to "
-    "IP:PORT.\n"
-    "Policies and routes are decided by the same code as in the sidecar; no key is read. What\n"
-    "enforcement ENFORCE denies is said first, then what OBSERVE makes of it.\n"
-    "Exit status: 0 allowed or served, 3 denied, 1 when the configuration is bad, 2 for a wrong "
-    "flag.\n";
+    "Says what a sidecar would do: with a caller who proves SPIFFE-ID (or none), comes from IP "
+    "and\n"
+    "wants the service's port N; or with a call of the service to IP:PORT. Policies and routes "
+    "are\n"
+    "decided by the same code as in the sidecar; no key is read. What enforcement ENFORCE denies "
+    "is\n"
+    "said first, then what OBSERVE makes of it.\n"
+    "\n"
+    "  --config PATH  by this file (mesh.yaml)\n"
+    "  --admin PATH   by what is in force in the sidecar with this admin socket, as in a pod\n"
+    "                 " CONTRACT_ADMIN_PATH ", whoever it came from\n"
+    "\n"
+    "Exit status: 0 allowed or served, 3 denied, 1 when the configuration is bad or the agent "
+    "does\n"
+    "not answer, 2 for a wrong flag.\n";
 
 struct question {
-    const char *config_path; // borrowed, as all of these
+    const char *config_path; // borrowed, as all of these; NULL where admin_path is set
+    const char *admin_path;
     const char *from;
     const char *source_text;
     const char *port_text;
@@ -39,83 +43,6 @@ struct question {
     struct addr to;
 };
 
-// The parts of one mesh.yaml that decide.
-struct rules {
-    Tabard__V1__MeshConfig *config; // owned
-    struct policy_index *policies;  // owned
-    struct route_index *routes;     // owned
-    struct route_index *observed;   // owned: as routes, where enforcement is OBSERVE
-    bool is_observing;              // so it is in the file
-};
-
-static void rules_cleanup(struct rules *rules)
-{
-    tabard__v1__mesh_config__free_unpacked(rules->config, NULL);
-    policy_index_free(rules->policies);
-    route_index_free(rules->routes);
-    route_index_free(rules->observed);
-}
-
-// Refuses a mesh.yaml whose policies and destinations come from another source.
-static bool check_whole(const Tabard__V1__MeshConfig *config, struct err *err)
-{
-    for (size_t i = 0; sources_fields[i] != NULL; i++) {
-        const struct source_field *field = sources_fields[i];
-        if ((field->fills & 1u << SNAPSHOT_RULES) != 0 && mesh_config_has(config, field->field)) {
-            return err_set_at(err, field->field,
-                              "the %s decides what is allowed, so this file can't tell",
-                              field->name);
-        }
-    }
-    return true;
-}
-
-// Indexes the routes once for each enforcement.
-static bool index_routes(struct rules *rules, Tabard__V1__Snapshot *snapshot, struct err *err)
-{
-    Tabard__V1__Settings settings = TABARD__V1__SETTINGS__INIT;
-    if (snapshot->settings != NULL) {
-        settings = *snapshot->settings;
-    }
-    rules->is_observing = settings.enforcement == TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE;
-    snapshot->settings = &settings;
-    settings.enforcement = TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCE;
-    rules->routes = route_index_new(snapshot, err);
-    settings.enforcement = TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE;
-    rules->observed = rules->routes == NULL ? NULL : route_index_new(snapshot, err);
-    return rules->observed != NULL;
-}
-
-// Reads and indexes those parts. Keys and certificates are for `check`.
-static bool rules_open(struct rules *rules, const char *path, struct err *err)
-{
-    size_t text_len = 0;
-    struct pb_text_marks *marks = NULL;
-    char *text = NULL;
-    if (!file_read_text(&text, &text_len, path, PB_TEXT_BYTES_MAX, err)) {
-        return false;
-    }
-    rules->config = (Tabard__V1__MeshConfig *)pb_text_parse(&tabard__v1__mesh_config__descriptor,
-                                                            text, text_len, path, &marks, err);
-    free(text);
-    if (rules->config == NULL) {
-        return false;
-    }
-    const Tabard__V1__MeshConfig *config = rules->config;
-    Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT; // borrows everything from config
-    snapshot_join(&snapshot, SNAPSHOT_RULES, &config->base);
-    snapshot_join(&snapshot, SNAPSHOT_LOCAL, &config->base);
-    if (check_whole(config, err)) {
-        rules->policies = policy_index_new(snapshot.policies, snapshot.n_policies, err);
-    }
-    bool ok = rules->policies != NULL && index_routes(rules, &snapshot, err);
-    if (!ok) {
-        pb_text_marks_locate(marks, path, err);
-    }
-    pb_text_marks_free(marks);
-    return ok;
-}
-
 static void print_audit(void *ctx, const char *policy, int rule, bool would_deny)
 {
     (void)ctx;
@@ -124,8 +51,8 @@ static void print_audit(void *ctx, const char *policy, int rule, bool would_deny
 
 static bool is_trusted(const struct rules *rules, const struct spiffe_id *peer)
 {
-    for (size_t i = 0; i < rules->config->n_trust_bundles; i++) {
-        const char *domain = rules->config->trust_bundles[i]->trust_domain;
+    for (size_t i = 0; i < rules->num_trust_domains; i++) {
+        const char *domain = rules->trust_domains[i];
         if (strlen(domain) == peer->domain_len &&
             memcmp(domain, peer->domain, peer->domain_len) == 0) {
             return true;
@@ -273,6 +200,7 @@ static bool read_question(struct question *question, int argc, char **argv, stru
 {
     const struct flag flags[] = {
         {.name = "config", .value = &question->config_path},
+        {.name = "admin", .value = &question->admin_path},
         {.name = "from", .value = &question->from},
         {.name = "source", .value = &question->source_text},
         {.name = "port", .set = set_port, .ctx = question},
@@ -280,6 +208,9 @@ static bool read_question(struct question *question, int argc, char **argv, stru
     };
     if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err)) {
         return false;
+    }
+    if (question->config_path != NULL && question->admin_path != NULL) {
+        return err_set(err, "--config asks a file, and --admin a sidecar that runs: one of them");
     }
     if (question->to_text == NULL) {
         return read_inbound(question, err);
@@ -294,7 +225,7 @@ static bool read_question(struct question *question, int argc, char **argv, stru
 
 int ctl_explain(int argc, char **argv)
 {
-    struct question question = {.config_path = "mesh.yaml"};
+    struct question question = {0};
     struct rules rules = {0};
     struct err err = {{0}, {0}};
     if (!read_question(&question, argc, argv, &err)) {
@@ -302,7 +233,12 @@ int ctl_explain(int argc, char **argv)
         return ctl_fail(CTL_USAGE, &err);
     }
     int status = CTL_FAILED;
-    if (!rules_open(&rules, question.config_path, &err)) {
+    bool is_open =
+        question.admin_path != NULL
+            ? rules_ask(&rules, question.admin_path, &err)
+            : rules_read(&rules, question.config_path != NULL ? question.config_path : "mesh.yaml",
+                         &err);
+    if (!is_open) {
         ctl_fail(status, &err);
     } else if (question.to_text != NULL) {
         status = explain_outbound(&rules, &question);

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import socket
 import ssl
 
 import pytest
@@ -130,8 +131,7 @@ def test_a_server_of_another_identity_is_refused_while_observing(keep, authority
     pair.client.config["destinations"][0]["identities"] = [STRANGER]
     pair.client.apply()
     mark = pair.client.mark()
-    with pair.connect() as sock:
-        assert is_reset_or_closed(sock)
+    assert is_turned_away(pair.client.address(pair.client.config["forwards"][0]["listen"]))
     pair.client.wait_conn(mark, dir="outbound", reason="wrong_identity")
 
 
@@ -182,6 +182,30 @@ def test_explain_says_what_each_mode_would_do(tmp_path, question):
         assert ("enforcement OBSERVE denies it, too" in done.stdout) == observe_denies, done
         assert ("would be served, and counted" in done.stdout) == (mode == "ENFORCE" and enforce_denies and not observe_denies), done
         assert ("served all the same, and counted" in done.stdout) == (mode == "OBSERVE" and enforce_denies and not observe_denies), done
+
+
+def test_explain_asks_a_sidecar_that_runs_as_well_as_a_file(observing):
+    observing.config["policies"].append({"name": "range", "action": "ALLOW", "mode": "ENFORCE", "ports": ["8100-8199"],
+                                         "rules": [{"principals": [STRANGER], "source_ips": ["127.0.0.0/8"]}]})
+    observing.apply()
+    for question in (("--from", WEB, "--source", "127.0.0.1", "--port", "8080"), ("--from", STRANGER, "--source", "127.0.0.1", "--port", "8150"),
+                     ("--from", STRANGER, "--source", "127.0.0.1", "--port", "8200"), ("--from", "none", "--source", "10.1.2.3", "--port", "8080"),
+                     ("--from", "spiffe://other.example/x", "--source", "10.1.2.3", "--port", "80"), ("--to", "10.0.0.1:80")):
+        answers = [run("tabardctl", "explain", *where, *question, check=False)
+                   for where in (("--admin", observing.folder / "admin.sock"), ("--config", observing.folder / "mesh.yaml"))]
+        assert answers[0].stdout == answers[1].stdout != "" and answers[0].returncode == answers[1].returncode, question
+    both = run("tabardctl", "explain", "--admin", "a", "--config", "b", "--to", "10.0.0.1:80", check=False)
+    assert both.returncode == 2 and "one of them" in both.stderr
+
+
+def test_the_rules_of_a_sidecar_are_shown_without_its_certificate(observing):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(observing.folder / "admin.sock"))
+        sock.sendall(b"GET /rules HTTP/1.0\r\n\r\n")
+        body = b"".join(iter(lambda: sock.recv(65536), b"")).split(b"\r\n\r\n", 1)[1]
+    rules = json.loads(body)
+    assert "identity" not in rules and rules["trust_bundles"] == [{"trust_domain": DOMAIN}]
+    assert rules["policies"][0]["name"] == "shop-may-pay"
 
 
 # With interception: what is not listed.

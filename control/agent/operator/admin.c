@@ -106,6 +106,17 @@ static void on_metrics_request(void *ctx, struct http_request *request, const ch
     ask(&(struct question){.admin = ctx, .request = request, .page = PAGE_METRICS}, &figures);
 }
 
+static void answer_rules(struct admin *admin, struct http_request *request)
+{
+    struct report_facts facts = {0};
+    fill(admin, &facts);
+    if (facts.snapshot == NULL) {
+        http_answer(request, 503, HTTP_TEXT, must_strdup("nothing is in force yet\n"));
+    } else {
+        http_answer(request, 200, HTTP_JSON, report_rules(&facts));
+    }
+}
+
 static void on_status_request(void *ctx, struct http_request *request, const char *path)
 {
     struct question question = {.admin = ctx, .request = request, .page = PAGE_STATUS};
@@ -116,8 +127,11 @@ static void on_status_request(void *ctx, struct http_request *request, const cha
     } else if (strcmp(path, "/audit") == 0) {
         question.page = PAGE_AUDIT;
         wanted.wants_denials = true;
+    } else if (strcmp(path, "/rules") == 0) {
+        answer_rules(ctx, request);
+        return;
     } else {
-        http_answer_not_found(request, "/status, /status?connections=N and /audit");
+        http_answer_not_found(request, "/status, /status?connections=N, /audit and /rules");
         return;
     }
     ask(&question, &wanted);

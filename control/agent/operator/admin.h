@@ -2,7 +2,7 @@
 //
 // The agent's three HTTP servers and their pages: metrics (/metrics), health (/healthz/ready,
 // /healthz/live, and the application's probes, whatever else the probe hook knows), and the
-// operator's status and audit on a Unix socket (/status, /audit). The agent embeds it, starts it
+// operator's pages on a Unix socket (/status, /audit, /rules). The agent embeds it, starts it
 // before the proxy and stops it last. What there is to show comes from the hooks; a page that needs
 // the proxy's figures waits for them as long as the inspect hook does.
 #ifndef TABARD_CONTROL_AGENT_OPERATOR_ADMIN_H

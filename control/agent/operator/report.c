@@ -2,7 +2,9 @@
 #include "control/agent/operator/report.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/must.h"
 #include "base/pb/pb_text.h"
 #include "control/host/metrics.h"
 #include "tabard/v1/admin.pb-c.h"
@@ -143,6 +145,26 @@ Tabard__V1__Settings__Enforcement report_enforcement(const struct report_facts *
     return facts->generation == 0 ? TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCEMENT_UNSPECIFIED
            : facts->is_observing  ? TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE
                                   : TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCE;
+}
+
+char *report_rules(const struct report_facts *facts)
+{
+    Tabard__V1__Snapshot rules = *facts->snapshot;
+    Tabard__V1__TrustBundle *names = must_alloc(rules.n_trust_bundles, sizeof *names);
+    Tabard__V1__TrustBundle **list =
+        must_alloc(rules.n_trust_bundles, sizeof(Tabard__V1__TrustBundle *));
+    for (size_t i = 0; i < rules.n_trust_bundles; i++) {
+        tabard__v1__trust_bundle__init(&names[i]);
+        names[i].trust_domain = rules.trust_bundles[i]->trust_domain;
+        list[i] = &names[i];
+    }
+    rules.generation = facts->generation;
+    rules.identity = NULL;
+    rules.trust_bundles = list;
+    char *text = pb_text_to_json(&rules.base);
+    free(list);
+    free(names);
+    return text;
 }
 
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect)

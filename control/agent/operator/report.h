@@ -32,8 +32,9 @@ struct report_facts {
     char not_ready_because[1200]; // empty: ready
     uint64_t generation;
     int64_t applied_unix_ms;
-    bool is_observing;     // settings.enforcement is OBSERVE
-    const char *spiffe_id; // "": no snapshot was ever in force
+    bool is_observing;                    // settings.enforcement is OBSERVE
+    const Tabard__V1__Snapshot *snapshot; // in force; NULL: none yet
+    const char *spiffe_id;                // "": no snapshot was ever in force
     int64_t not_after_unix;
     const struct assembly_crl *crls;
     size_t num_crls;
@@ -58,6 +59,10 @@ char *report_metrics(const struct report_facts *facts, const Tabard__V1__Inspect
 
 // report_enforcement returns the enforcement in force: UNSPECIFIED before the first snapshot.
 Tabard__V1__Settings__Enforcement report_enforcement(const struct report_facts *facts);
+
+// report_rules prints what decides about connections in the snapshot in force, as a Snapshot, with
+// the names of the trust bundles alone and without the identity. NULL: out of memory.
+char *report_rules(const struct report_facts *facts);
 
 // report_status prints the Status of tabard/v1/admin.proto; inspect as above.
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect);

@@ -344,6 +344,17 @@ Test(admin, who_asks_for_a_probe_and_goes_away_is_forgotten)
     stage_cleanup(&stage);
 }
 
+Test(admin, there_are_no_rules_before_the_first_snapshot)
+{
+    struct stage stage;
+    stage_start(&stage);
+    int fd = dial_unix(stage.path);
+    ask(fd, "/rules");
+    expect_has(reply(&stage, fd), "HTTP/1.1 503 ");
+    cr_expect_eq(stage.num_inspects, 0);
+    stage_cleanup(&stage);
+}
+
 Test(admin, other_pages_are_not_found_and_ask_nobody)
 {
     struct stage stage;
