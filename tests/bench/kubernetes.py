@@ -23,6 +23,7 @@ import pods  # noqa: E402
 import programs  # noqa: E402
 import workloads  # noqa: E402
 from cluster import Cluster  # noqa: E402
+from creations import Creations  # noqa: E402
 from daemon import wait_until  # noqa: E402
 from kube import Kube  # noqa: E402
 from load import Load  # noqa: E402
@@ -30,6 +31,7 @@ from node import ADDRESS  # noqa: E402
 
 NUM_STARTS, NUM_CONNECTIONS, NUM_CHANGES, NUM_REPLICAS = 10, 1000, 30, 5
 API_AWAY_SECONDS = 60
+WEBHOOK_RATE, WEBHOOK_SECONDS = 100, 10
 
 
 def quantile(values, part):
@@ -186,6 +188,18 @@ class Bench:
 
             self._under_load("kill -9 of a containerd-shim", made, kill)
 
+    def webhook(self):
+        """From the API server's view: the time of a dry run in a namespace of the mesh and in another one."""
+        for meshed in (False, True):
+            with self.namespace("webhook", meshed=meshed) as made:
+                wait_until(lambda made=made: made("get", "serviceaccount", "default", check=False), "the account is there")
+                creations = Creations(self.cluster, made.namespace, WEBHOOK_RATE)
+                time.sleep(WEBHOOK_SECONDS)
+                creations.end()
+            self.say(f"{WEBHOOK_RATE} pods a second, {'in' if meshed else 'outside'} the mesh", pods=len(creations.times),
+                     failed=len(creations.failures), p50_ms=creations.quantile(0.5), p99_ms=creations.quantile(0.99),
+                     max_ms=creations.times[-1])
+
     def api_server(self):
         with self.web("api") as made:
             def away():
@@ -196,7 +210,7 @@ class Bench:
             self._under_load(f"API server away for {API_AWAY_SECONDS} s", made, away)
 
 
-CASES = ("pod_start", "memory", "policy_change", "rolling_updates", "policyd", "shim", "api_server")
+CASES = ("pod_start", "memory", "webhook", "policy_change", "rolling_updates", "policyd", "shim", "api_server")
 
 
 def main():

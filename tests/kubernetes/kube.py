@@ -80,6 +80,10 @@ class Kube:
     def json(self, *words):
         return json.loads(self(*words, "-o", "json"))
 
+    def json_of(self, given, *words):
+        """What kubectl makes of an object that it is given as a file."""
+        return json.loads(self(*words, "-o", "json", input=json.dumps(given)))
+
     def apply(self, *objects):
         """Applies objects: dictionaries, or YAML text."""
         documents = [one if isinstance(one, str) else json.dumps(one) for one in objects]
