@@ -38,11 +38,11 @@ static void on_trust(void *ctx, struct ca_trust *trust, uint64_t began_ns)
     set_roots(cluster);
 }
 
-static void on_relist(void *ctx)
+static void on_relist(void *ctx, uint64_t revision)
 {
     struct policyd_cluster *cluster = ctx;
     if (cluster->source != NULL) {
-        source_kubernetes_relist(cluster->source);
+        source_kubernetes_relist(cluster->source, revision);
     }
 }
 
@@ -235,7 +235,7 @@ bool policyd_cluster_is_ready(const struct policyd_cluster *cluster, struct err 
 
 void policyd_cluster_reload(struct policyd_cluster *cluster)
 {
-    on_relist(cluster);
+    on_relist(cluster, UINT64_MAX);
 }
 
 void policyd_cluster_metrics(const struct policyd_cluster *cluster, struct metrics_page *page)

@@ -369,14 +369,21 @@ bool source_kubernetes_is_ready(const struct source_kubernetes *source, struct e
     return source->has_passed || err_set(why, "%s", source->reported[SOURCE_FLEET]);
 }
 
-void source_kubernetes_relist(struct source_kubernetes *source)
+void source_kubernetes_relist(struct source_kubernetes *source, uint64_t revision)
 {
+    bool is_relisting = false;
     for (int kind = 0; kind < KUBE_NUM_KINDS; kind++) {
         struct followed *followed = &source->followed[kind];
-        if (!followed->is_relisting) {
+        bool is_behind = read_version(kube_watch_version(followed->watch)) < revision;
+        if (!followed->is_relisting && is_behind) {
             followed->is_relisting = true;
             kube_watch_relist(followed->watch);
         }
+        is_relisting = is_relisting || followed->is_relisting;
+    }
+    if (!is_relisting) {
+        source->is_relisted = true;
+        gather(source);
     }
 }
 

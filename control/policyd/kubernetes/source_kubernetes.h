@@ -62,9 +62,10 @@ void source_kubernetes_close(struct source_kubernetes *source); // NULL is allow
 // source_kubernetes_is_ready says whether everything was passed on. false sets why.
 bool source_kubernetes_is_ready(const struct source_kubernetes *source, struct err *why);
 
-// source_kubernetes_relist lists everything anew, from the store and not from a cache. Once asked,
-// asking again before on_relisted is one asking.
-void source_kubernetes_relist(struct source_kubernetes *source);
+// source_kubernetes_relist lists anew, from the store and not from a cache, each kind of which not
+// everything up to `revision` was surely taken in. Once asked, asking again before on_relisted is
+// one asking.
+void source_kubernetes_relist(struct source_kubernetes *source, uint64_t revision);
 
 // source_kubernetes_model is what is known, for questions. It changes with the loop's turns.
 struct kube_model *source_kubernetes_model(struct source_kubernetes *source);

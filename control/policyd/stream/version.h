@@ -54,18 +54,20 @@ struct version {
     uint64_t num_begun;
     uint64_t num_done;
     uint64_t begun_us;
+    uint64_t wanted; // up to which revision the next one must reach
     void *ctx;
-    void (*on_relist)(void *ctx);
+    void (*on_relist)(void *ctx, uint64_t revision);
 };
 
 // version_open opens or makes DIR/version and draws once. false sets err; the struct can be cleaned
 // up in any case.
 bool version_open(struct version *out, const char *dir, uint64_t now_us, struct err *err);
 
-// version_open_revision begins without any object. on_relist asks the source of objects to list all
-// of them anew, from the store and not from a cache, and to call version_relisted when it has taken
-// them in, however long it takes.
-void version_open_revision(struct version *out, void (*on_relist)(void *ctx), void *ctx);
+// version_open_revision begins without any object. on_relist asks the source of objects to list
+// anew, from the store and not from a cache, all kinds of which it does not surely have everything
+// up to `revision`, and to call version_relisted when it has taken them in, however long it takes.
+void version_open_revision(struct version *out, void (*on_relist)(void *ctx, uint64_t revision),
+                           void *ctx);
 void version_cleanup(struct version *version);
 
 // version_draw makes version->last higher than every version before. false sets err: the file can't

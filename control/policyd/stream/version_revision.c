@@ -20,17 +20,21 @@ void version_tick(struct version *version, uint64_t now_us)
     if (version->num_wanted > version->num_begun && !is_running && !is_soon) {
         version->num_begun++;
         version->begun_us = now_us;
-        version->on_relist(version->ctx);
+        uint64_t revision = version->wanted;
+        version->wanted = 0;
+        version->on_relist(version->ctx, revision);
     }
 }
 
 static enum version_reach reach(struct version *version, uint64_t held, uint64_t *ticket,
                                 uint64_t now_us)
 {
-    if (held >> VERSION_COUNTER_BITS <= version->complete) {
+    uint64_t revision = held >> VERSION_COUNTER_BITS;
+    if (revision <= version->complete) {
         return VERSION_REACHED;
     }
     if (*ticket == 0) {
+        version->wanted = revision > version->wanted ? revision : version->wanted;
         // One that runs already may have begun before the sidecar was sent what it holds.
         *ticket = version->num_begun + 1;
         version->num_wanted = *ticket;
@@ -41,7 +45,8 @@ static enum version_reach reach(struct version *version, uint64_t held, uint64_t
 
 static const struct version_kind by_revision = {.draw = draw, .reach = reach, .is_floored = true};
 
-void version_open_revision(struct version *out, void (*on_relist)(void *ctx), void *ctx)
+void version_open_revision(struct version *out, void (*on_relist)(void *ctx, uint64_t revision),
+                           void *ctx)
 {
     *out = (struct version){.kind = &by_revision, .fd = -1, .ctx = ctx, .on_relist = on_relist};
 }

@@ -242,11 +242,45 @@ Test(source_kubernetes, a_list_that_was_asked_for_is_told_of_once_everything_was
     put_pod("web-2", "10.0.0.2");
     stage.store.is_quiet = false;
     stage.order[0] = stage.places[0] = '\0';
-    source_kubernetes_relist(stage.source);
-    source_kubernetes_relist(stage.source);
+    source_kubernetes_relist(stage.source, UINT64_MAX);
+    source_kubernetes_relist(stage.source, UINT64_MAX);
     wait_for(strchr(stage.order, 'r') != NULL);
     cr_expect_str_eq(stage.places, "10.0.0.2=spiffe://prod.example/ns/shop/sa/web ");
     cr_expect_eq(stage.order[strlen(stage.order) - 1], 'r', "after what it has brought");
     cr_expect_gt(stage.complete, complete);
     cr_expect_geq(stage.complete, stage.store.version);
+}
+
+// Returns how often a collection was listed, watches aside.
+static unsigned num_lists(const char *path)
+{
+    unsigned num = 0;
+    for (unsigned i = 0; i < stage.store.api.num_calls; i++) {
+        const char *asked = stage.store.api.calls[i]->path;
+        num += strncmp(asked, path, strlen(path)) == 0 && asked[strlen(path)] == '?' &&
+               strstr(asked, "watch=1") == NULL;
+    }
+    return num;
+}
+
+Test(source_kubernetes, only_kinds_that_may_be_behind_are_listed_anew)
+{
+    put_world();
+    begin();
+    wait_for(stage.fleet != NULL);
+    stage.places[0] = stage.order[0] = '\0';
+    put_pod("web-2", "10.0.0.2");
+    wait_for(stage.places[0] != '\0');
+    unsigned num_pods = num_lists(PODS);
+    unsigned num_policies = num_lists(POLICIES);
+    uint64_t revision = stage.revision;
+    source_kubernetes_relist(stage.source, revision);
+    wait_for(strchr(stage.order, 'r') != NULL);
+    cr_expect_eq(num_lists(PODS), num_pods, "an event of that version has come");
+    cr_expect_eq(num_lists(POLICIES), num_policies + 1, "nothing was heard since the first list");
+    cr_expect_geq(stage.complete, revision);
+    stage.order[0] = '\0';
+    source_kubernetes_relist(stage.source, 1);
+    wait_for(strchr(stage.order, 'r') != NULL);
+    cr_expect_eq(num_lists(POLICIES), num_policies + 1);
 }

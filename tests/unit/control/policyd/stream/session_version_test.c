@@ -11,10 +11,12 @@
 static struct policyd_rig rig;
 static struct sidecar sidecar;
 static unsigned num_relists;
+static uint64_t wanted;
 
-static void on_relist(void *ctx)
+static void on_relist(void *ctx, uint64_t revision)
 {
     (void)ctx;
+    wanted = revision;
     num_relists++;
 }
 
@@ -86,6 +88,7 @@ Test(session_version, who_holds_more_than_we_have_is_sent_a_state_only_when_we_h
     cr_expect_not_null(response->certificate, "its certificate has nothing to do with that");
     sidecar_answer(&sidecar, "");
     cr_expect_eq(num_relists, 1);
+    cr_expect_eq(wanted, 105);
     policyd_rig_set_fleet(&rig, POLICYD_FLEET POLICYD_POLICY("ops-may", OPS));
     cr_expect(sidecar_is_quiet(&sidecar), "a change of something else is no reason");
     version_revise(&rig.service.version, 105, 105);

@@ -103,10 +103,12 @@ VERSION_TEST(goes_on_by_the_clock_where_the_file_is_no_version)
 // Kubernetes' revisions.
 
 static unsigned num_relists;
+static uint64_t wanted;
 
-static void on_relist(void *ctx)
+static void on_relist(void *ctx, uint64_t revision)
 {
     (void)ctx;
+    wanted = revision;
     num_relists++;
 }
 
@@ -164,6 +166,7 @@ Test(version, many_that_wait_cost_one_list_in_a_while, .timeout = TIMEOUT)
     cr_expect_eq(version_reach(&version, at(6, 0), &tickets[1], 2000), VERSION_LATER);
     cr_expect_eq(version_reach(&version, at(6, 0), &tickets[2], 2000), VERSION_LATER);
     cr_expect_eq(num_relists, 1);
+    cr_expect_eq(wanted, 5);
     version_relisted(&version);
     cr_expect_eq(version_reach(&version, at(5, 0), &tickets[0], 3000), VERSION_FOREIGN,
                  "nothing in the API server is newer than what is here now");
@@ -174,6 +177,7 @@ Test(version, many_that_wait_cost_one_list_in_a_while, .timeout = TIMEOUT)
     version_tick(&version, 1000 + VERSION_RELIST_US);
     version_tick(&version, 1000 + 3 * VERSION_RELIST_US);
     cr_expect_eq(num_relists, 2, "one at a time");
+    cr_expect_eq(wanted, 6, "no more than somebody needs");
     version_relisted(&version);
     cr_expect_eq(version_reach(&version, at(6, 0), &tickets[1], 3000), VERSION_FOREIGN);
     cr_expect_eq(version_reach(&version, at(6, 0), &tickets[2], 3000), VERSION_FOREIGN);
