@@ -337,8 +337,8 @@ static bool start(struct agent *agent, struct err *err)
     struct admin_spec admin = {.metrics = bootstrap->metrics,
                                .health = bootstrap->health,
                                .admin_path = bootstrap->admin_path,
-                               .probe_seconds =
-                                   agent->probes != NULL ? probes_timeout_max(agent->probes) : 0};
+                               .probe_seconds = probes_timeout_max(agent->probes),
+                               .num_probes = probes_num_pages(agent->probes)};
     if (!admin_start(&agent->admin, &agent->loop, &admin,
                      &(struct admin_hooks){
                          .ctx = agent, .fill = on_fill, .inspect = on_inspect, .probe = on_probe},

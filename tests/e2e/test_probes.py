@@ -286,6 +286,17 @@ def test_an_application_that_hangs_is_bad_after_the_probe_s_own_timeout_and_hold
             listener.accept()
 
 
+def test_one_kubelet_may_make_all_probes_at_once_and_the_sidecar_s_own_too(agent):
+    """More than a source has connections else, each of which waits for its answer."""
+    names = [f"p{number}" for number in range(20)]
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        web = agent(**{name: {"timeout_seconds": 2, "http": {"port": listener.getsockname()[1], "path": "/"}} for name in names})
+        with futures.ThreadPoolExecutor(len(names)) as pool:
+            answers = [pool.submit(web.page, name) for name in names]
+            assert web.http("health", "/healthz/ready")[0] == 200
+            assert {answer.result() for answer in answers} == {(503, "no whole answer in 2 s\n")}
+
+
 def test_a_wrong_file_of_probes_ends_the_start_with_its_place(authority, keep):
     web = keep(Agent("web", {"identity": identity(authority.issue("web", WEB)), "trust_bundles": bundles(authority)}, start=False))
     (web.folder / "probes.yaml").write_text("probes:\n  - page: /app-health/web/livez\n    tcp: {port: 0}\n")

@@ -192,6 +192,9 @@ bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *
     // A probe of the application may take longer than a page of our own.
     admin->health_limits = http_limits_pages;
     admin->health_limits.answer_ms += spec->probe_seconds * 1000;
+    admin->health_limits.source_max += spec->num_probes;
+    admin->health_limits.connections_max += spec->num_probes;
+    admin->health_limits.left_max += spec->num_probes;
     config.limits = &admin->health_limits;
     config.on_request = on_health_request;
     admin->health =

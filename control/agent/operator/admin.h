@@ -42,6 +42,7 @@ struct admin_spec {
     struct listen_addrs health;
     const char *admin_path; // borrowed
     uint32_t probe_seconds; // for the longest of the application's probes
+    uint32_t num_probes;    // which one kubelet may make all at once
 };
 
 struct admin {

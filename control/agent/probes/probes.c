@@ -186,11 +186,17 @@ bool probes_ask(struct probes *probes, const char *page, const struct ip *ip,
     return false;
 }
 
+uint32_t probes_num_pages(const struct probes *probes)
+{
+    return probes == NULL ? 0 : (uint32_t)probes->config->n_probes;
+}
+
 uint32_t probes_timeout_max(const struct probes *probes)
 {
-    uint32_t max = 1;
-    for (size_t i = 0; i < probes->config->n_probes; i++) {
+    uint32_t max = 0;
+    for (size_t i = 0; i < probes_num_pages(probes); i++) {
         uint32_t seconds = probes->config->probes[i]->timeout_seconds;
+        seconds = seconds == 0 ? 1 : seconds;
         max = seconds > max ? seconds : max;
     }
     return max;

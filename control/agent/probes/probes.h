@@ -33,8 +33,10 @@ void probes_free(struct probes *probes);
 bool probes_ask(struct probes *probes, const char *page, const struct ip *ip,
                 probes_on_answer *on_answer, void *ctx);
 
-// probes_timeout_max returns the longest that an answer takes, in seconds.
+// probes_timeout_max returns the longest that an answer takes, in seconds, and probes_num_pages how
+// many pages there are. NULL is allowed.
 uint32_t probes_timeout_max(const struct probes *probes);
+uint32_t probes_num_pages(const struct probes *probes);
 
 // probes_num returns how many questions to the application ended good or bad.
 uint64_t probes_num(const struct probes *probes, bool is_good);

@@ -213,6 +213,16 @@ Test(inject, the_annotations_hold_the_sidecars_configuration_and_what_was_done)
     json_decref(pod);
 }
 
+Test(inject, other_annotations_stay_beside_ours)
+{
+    json_t *pod = pod_read("bare");
+    annotate(pod, "a/b", "c");
+    inject(pod);
+    cr_expect_str_eq(annotation(pod, "a/b"), "c");
+    cr_expect_str_eq(annotation(pod, "prometheus.io/path"), "/metrics");
+    json_decref(pod);
+}
+
 Test(inject, a_pod_that_tells_prometheus_something_itself_keeps_its_word)
 {
     json_t *pod = pod_read("bare");
@@ -329,6 +339,30 @@ Test(inject, probes_over_http_tcp_and_grpc_become_pages_of_the_sidecar)
     expect(pod, "spec.initContainers.1.args.6", "\"--probes\"");
     expect(pod, "spec.volumes.1.projected.sources.1.downwardAPI.items.2.path", "\"probes.yaml\"");
     json_decref(pod);
+}
+
+Test(inject, the_kubelet_waits_a_second_longer_than_the_sidecar)
+{
+    static const struct {
+        const char *given;
+        const char *kubelet;
+        const char *sidecar;
+    } rows[] = {{"", "2", "nothing"},
+                {",\"timeoutSeconds\":1", "2", "nothing"},
+                {",\"timeoutSeconds\":2", "3", "2"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[160];
+        snprintf(text, sizeof text, ",\"livenessProbe\":{\"tcpSocket\":{\"port\":65535}%s}",
+                 rows[i].given);
+        json_t *pod = pod_of(text, "");
+        inject(pod);
+        expect(pod, "spec.containers.0.livenessProbe.timeoutSeconds", rows[i].kubelet);
+        json_t *probes = json_loads(annotation(pod, "tabard.dev/probes.yaml"), 0, NULL);
+        expect(probes, "probes.0.tcp.port", "65535");
+        expect(probes, "probes.0.timeout_seconds", rows[i].sidecar);
+        json_decref(probes);
+        json_decref(pod);
+    }
 }
 
 Test(inject, probes_of_native_sidecars_are_rewritten_where_they_stood)
@@ -464,6 +498,24 @@ ParameterizedTestParameters(inject, says_why_a_pod_is_not_injected)
          INJECT_PATCHED, ""},
         {"", "\"containers\":[{\"name\":\"tabard\"}]", INJECT_REFUSED,
          "spec.containers has a container tabard, which is the sidecar's own name"},
+        {"", "\"containers\":[{\"name\":\"tabard-init\"}]", INJECT_REFUSED,
+         "spec.containers has a container tabard-init, which is the sidecar's own name"},
+        {"", "\"containers\":[{\"name\":\"tabard\",\"securityContext\":{\"runAsUser\":1337}}]",
+         INJECT_REFUSED, "spec.containers: container tabard runs as user 1337"},
+        {"", "\"volumes\":[{\"name\":\"tabard-config\"}]," CONTAINER(""), INJECT_REFUSED,
+         "spec.volumes has a volume tabard-config"},
+        {"\"annotations\":[]", CONTAINER(""), INJECT_REFUSED, "metadata.annotations is no object"},
+        {"\"labels\":7", CONTAINER(""), INJECT_REFUSED, "metadata.labels is no object"},
+        {"", "\"securityContext\":[]," CONTAINER(""), INJECT_REFUSED,
+         "spec.securityContext is no object"},
+        {"", CONTAINER(",\"securityContext\":7"), INJECT_REFUSED,
+         "spec.containers[0].securityContext is no object"},
+        {"", CONTAINER(",\"ports\":[7]"), INJECT_REFUSED,
+         "spec.containers[0].ports[0] is no object"},
+        {ANNOTATION("config.tabard.dev/alpn", "90"), CONTAINER(""), INJECT_REFUSED,
+         "annotation config.tabard.dev/alpn: \"90\" is not PORT=PROTOCOL+PROTOCOL"},
+        {ANNOTATION("config.tabard.dev/alpn", "90=h2,90=h3"), CONTAINER(""), INJECT_REFUSED,
+         "annotation config.tabard.dev/alpn: 90 stands there twice"},
         {"", "\"volumes\":[{\"name\":\"tabard-run\"}]," CONTAINER(""), INJECT_REFUSED,
          "spec.volumes has a volume tabard-run"},
         {ANNOTATION("tabard.dev/status", "{}"), CONTAINER(""), INJECT_REFUSED,
