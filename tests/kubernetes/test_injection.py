@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an API server and a kubelet say of pods into which `tabardctl inject --manual` put the sidecar. They bring certificates of
-their own, so that no policyd is needed."""
+"""What an API server and a kubelet say of pods into which the sidecar was put: by `tabardctl inject --manual`, with certificates of
+their own, so that no policyd is needed; and by the webhook."""
 import base64
 import json
 import subprocess
@@ -148,3 +148,51 @@ def test_the_sidecar_s_image_is_asked_for_by_absolute_paths(inject):
     """Which the image has: it has no shell to look for them."""
     made = inject(KINDS["Pod"])
     assert [one["command"][0] for one in made["spec"]["initContainers"]] == ["/usr/bin/tabardctl", "/usr/bin/tabard-agent"]
+
+
+# By the webhook
+
+
+def failed_creations(kube):
+    return [event["message"] for event in kube.json("get", "events")["items"] if event["reason"] == "FailedCreate"]
+
+
+REFUSED = {
+    "host-network": (deployment("web", pod_spec(container("wait"), hostNetwork=True)), "spec.hostNetwork: the pod shares the network of its node"),
+    "annotation": (deployment("web", pod_spec(container("wait")), annotations={"config.tabard.dev/inbound-ports": "9090"}),
+                   'annotation config.tabard.dev/inbound-ports: "9090" is not PORT=MODE'),
+    "user": (deployment("web", pod_spec(container("wait", user=1337))), "container app runs as user 1337"),
+}
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_deployment_that_cannot_be_in_the_mesh_is_told_why_by_an_event(meshed, case):
+    made, why = REFUSED[case]
+    meshed.apply(made)
+    wait_until(lambda: failed_creations(meshed), "the pod is refused", seconds=30, every=0.3)
+    assert why in failed_creations(meshed)[0]
+    assert meshed.json("get", "pods")["items"] == []
+
+
+@pytest.mark.cluster
+def test_a_pod_that_opts_out_starts_without_a_sidecar(meshed):
+    meshed.apply(deployment("web", pod_spec(container("wait")), labels={"tabard.dev/inject": "disabled"}))
+    meshed.rolled_out("deployment/web")
+    assert "initContainers" not in pod_named(meshed, "web")["spec"]
+
+
+@pytest.mark.cluster
+def test_a_pod_that_was_injected_by_hand_is_left_as_it_is_by_the_webhook(meshed, inject):
+    made = inject(KINDS["Pod"])
+    kept = json.loads(meshed("apply", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(made)))
+    assert [one["name"] for one in kept["spec"]["initContainers"]] == ["tabard-init", "tabard"]
+    assert kept["metadata"]["annotations"]["tabard.dev/mesh.yaml"] == made["metadata"]["annotations"]["tabard.dev/mesh.yaml"]
+
+
+@pytest.mark.cluster
+def test_what_asks_for_injection_gets_its_sidecar(meshed):
+    done = subprocess.run([TABARDCTL, "inject", "-"], input=json.dumps(KINDS["Deployment"]), capture_output=True, text=True, check=True, timeout=60)
+    meshed.apply(done.stdout)
+    meshed.rolled_out("deployment/web")
+    assert [one["name"] for one in pod_named(meshed, "web")["spec"]["initContainers"]] == ["tabard-init", "tabard"]
