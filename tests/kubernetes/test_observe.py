@@ -45,6 +45,13 @@ def observing(tabard_image, kube, tmp_path_factory):
     kube("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
+def denials(kube):
+    """{(workload, who, where, why): how often}"""
+    whole = json.loads(audit(kube, "--json"))
+    return {(workload["name"], denial.get("peer") or denial.get("source", ""), denial["destination"], denial["reason"]): denial["count"]
+            for workload in whole.get("workloads", []) for denial in workload.get("denials", [])}
+
+
 def audit(kube, *flags):
     done = kube.run(TABARDCTL, "audit", "--kubernetes", "--namespace", kube.namespace, *flags)
     assert done.returncode == 0, done.stderr
@@ -58,9 +65,7 @@ def test_nothing_breaks_while_sidecars_observe_and_the_audit_names_who_would_be_
             assert json.loads(observing.exec(f"deployment/{caller}", "/bin/app", "call", "http://web"))["name"] == "web"
     assert json.loads(observing.exec("deployment/client", "/bin/app", "call", "http://outside"))["name"] == "outside"
     whole = json.loads(audit(observing, "--json"))
-    found = {(workload["name"], denial.get("peer") or denial.get("source", ""), denial["destination"], denial["reason"]): denial["count"]
-             for workload in whole["workloads"] for denial in workload.get("denials", [])}
-    assert found == {
+    assert denials(observing) == {
         ("deployment/web", by_hand.spiffe_id(name, "client"), "8080", "policy_denied"): 2,
         ("deployment/web", f"{name}/deployment/outside", "8080", "plaintext_on_mtls"): 2,
         ("deployment/client", "", f"{name}/service/outside:80", "unlisted_destination"): 1}
@@ -96,3 +101,31 @@ def test_a_job_ends_and_its_sidecar_with_status_0(observing):
     done = wait_until(pod, "the job's pod has succeeded", seconds=60)
     ended = {one["name"]: one["state"]["terminated"]["exitCode"] for one in done["status"]["initContainerStatuses"]}
     assert ended == {"tabard-init": 0, "tabard": 0}
+
+
+def calls(kube, what, url):
+    return kube.run(*kube.words("exec", what, "-c", "app", "--", "/bin/app", "call", url, "--timeout", "2000")).returncode == 0
+
+
+def test_a_namespace_observes_and_one_annotation_later_it_enforces(meshed, namespace):
+    """By policyd: nobody is denied, everybody who would be is listed; then they are, and a policy lets in whom it names."""
+    name = meshed.namespace
+    mode = lambda value: meshed("annotate", "namespace", name, f"tabard.dev/mode={value}", "--overwrite")  # noqa: E731
+    mode("observe")
+    meshed.apply(*workloads.server("web"), *workloads.caller("client"))
+    namespace.apply(*workloads.caller("outside"))
+    for kube, what in ((meshed, "web"), (meshed, "client"), (namespace, "outside")):
+        kube.rolled_out(f"deployment/{what}")
+    callers = (meshed, "deployment/client", "http://web"), (namespace, "deployment/outside", f"http://web.{name}")
+    for kube, what, url in callers:
+        assert json.loads(kube.exec(what, "/bin/app", "call", url))["name"] == "web"
+    found = denials(meshed)
+    peer = f"spiffe://cluster.local/ns/{name}/sa/client"
+    assert {who for workload, who, where, why in found if workload == "deployment/web" and why == "policy_denied"} == {peer}, found
+    assert {who for workload, who, where, why in found if why == "plaintext_on_mtls"} == {f"{namespace.namespace}/deployment/outside"}, found
+    mode("enforce")
+    for caller in callers:
+        wait_until(lambda: not calls(*caller), f"{caller} is denied", seconds=30, every=0.5)
+    meshed.apply(workloads.policy("web", name, "client", to="web"))
+    wait_until(lambda: calls(*callers[0]), "the policy lets the client in", seconds=30, every=0.5)
+    assert not calls(*callers[1])

@@ -83,7 +83,7 @@ static void add_addresses(struct sidecars *sidecars, char *addresses, const char
     }
 }
 
-void sidecars_add_pods(struct sidecars *sidecars, char *pods)
+void sidecars_add_pods(struct sidecars *sidecars, char *pods, const char *namespace)
 {
     enum { NAMESPACE, NAME, PHASE, ADDRESSES, KIND, OWNER, HASH, RUNNING_SINCE, NUM };
     char *fields[NUM];
@@ -95,7 +95,8 @@ void sidecars_add_pods(struct sidecars *sidecars, char *pods)
         name_workload(workload, sizeof workload, fields[NAME], fields[KIND], fields[OWNER],
                       fields[HASH]);
         add_addresses(sidecars, fields[ADDRESSES], fields[NAMESPACE], workload);
-        if (*fields[RUNNING_SINCE] != '\0') {
+        bool is_wanted = namespace == NULL || strcmp(fields[NAMESPACE], namespace) == 0;
+        if (is_wanted && *fields[RUNNING_SINCE] != '\0') {
             struct sidecar *sidecar = array_add(&sidecars->list, sizeof *sidecar);
             *sidecar = (struct sidecar){.namespace = must_strdup(fields[NAMESPACE]),
                                         .pod = must_strdup(fields[NAME]),

@@ -39,8 +39,9 @@ struct sidecars {
 };
 void sidecars_cleanup(struct sidecars *sidecars);
 
-// sidecars_add_pods and sidecars_add_services take what kubectl printed, which they change.
-void sidecars_add_pods(struct sidecars *sidecars, char *pods);
+// sidecars_add_pods and sidecars_add_services take what kubectl printed, which they change. Of the
+// sidecars those of one namespace are listed, or all (NULL).
+void sidecars_add_pods(struct sidecars *sidecars, char *pods, const char *namespace);
 void sidecars_add_services(struct sidecars *sidecars, char *services);
 
 // sidecars_owner returns whose an address is. NULL: nobody's that is known.

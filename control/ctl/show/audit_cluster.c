@@ -11,20 +11,28 @@
 #include "control/ctl/kube/sidecars.h"
 #include "control/denials/denial_list.h"
 
-static bool list_sidecars(struct sidecars *out, const struct kubectl *kubectl,
-                          const char *namespace, struct err *err)
+// Lists the pods of every namespace, for a caller may be in another one than is asked about; of one
+// where the user may not.
+static char *list_pods(const struct kubectl *kubectl, const char *namespace, struct err *err)
 {
     const char *all[] = {"get", "pods", "--all-namespaces", "--output", SIDECARS_PODS_TEMPLATE,
                          NULL};
     const char *one[] = {
         "get", "pods", "--namespace", namespace, "--output", SIDECARS_PODS_TEMPLATE, NULL};
+    char *pods = kubectl_text(kubectl, all, NULL, namespace == NULL ? err : NULL);
+    return pods != NULL || namespace == NULL ? pods : kubectl_text(kubectl, one, NULL, err);
+}
+
+static bool list_sidecars(struct sidecars *out, const struct kubectl *kubectl,
+                          const char *namespace, struct err *err)
+{
     const char *services[] = {
         "get", "services", "--all-namespaces", "--output", SIDECARS_SERVICES_TEMPLATE, NULL};
-    char *pods = kubectl_text(kubectl, namespace != NULL ? one : all, NULL, err);
+    char *pods = list_pods(kubectl, namespace, err);
     if (pods == NULL) {
         return err_prefix(err, "the pods");
     }
-    sidecars_add_pods(out, pods);
+    sidecars_add_pods(out, pods, namespace);
     free(pods);
     char *text = kubectl_text(kubectl, services, NULL, NULL); // names only: their lack is no fault
     if (text != NULL) {

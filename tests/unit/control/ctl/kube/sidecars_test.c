@@ -18,7 +18,7 @@ static void add_pods(const char *lines)
 {
     char text[4096];
     snprintf(text, sizeof text, "%s", lines);
-    sidecars_add_pods(&sidecars, text);
+    sidecars_add_pods(&sidecars, text, NULL);
 }
 
 static void add_services(const char *lines)
@@ -66,6 +66,16 @@ Test(sidecars, only_sidecars_that_run_are_asked)
     cr_assert_eq(sidecars.list.num, 2);
     cr_expect_str_eq(sidecar_at(0)->pod, "a");
     cr_expect_str_eq(sidecar_at(1)->pod, "d");
+}
+
+Test(sidecars, the_pods_of_other_namespaces_give_their_names_alone)
+{
+    char text[] = "shop\ta\tRunning\t10.1.2.1\t\t\t\t" SINCE "\n"
+                  "lobby\tb\tRunning\t10.1.2.2\t\t\t\t" SINCE "\n";
+    sidecars_add_pods(&sidecars, text, "shop");
+    cr_assert_eq(sidecars.list.num, 1);
+    cr_expect_str_eq(sidecar_at(0)->pod, "a");
+    cr_expect_str_eq(sidecars_owner(&sidecars, "10.1.2.2"), "lobby/pod/b");
 }
 
 Test(sidecars, addresses_are_their_workload_s_or_their_service_s)
