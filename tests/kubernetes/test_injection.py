@@ -4,6 +4,7 @@ their own, so that no policyd is needed; and by the webhook."""
 import base64
 import json
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -196,3 +197,24 @@ def test_what_asks_for_injection_gets_its_sidecar(meshed):
     meshed.apply(done.stdout)
     meshed.rolled_out("deployment/web")
     assert [one["name"] for one in pod_named(meshed, "web")["spec"]["initContainers"]] == ["tabard-init", "tabard"]
+
+
+@pytest.mark.cluster
+def test_a_pod_that_brings_a_certificate_keeps_it_and_follows_policyd_by_it(meshed, mesh, tmp_path):
+    """A certificate of the mesh's CA that lives for seven hours, as no other does."""
+    authority = mesh.json("get", "secret", "tabard-ca")["data"]
+    for name, text in authority.items():
+        (tmp_path / name).write_bytes(base64.b64decode(text))
+        (tmp_path / name).chmod(0o600)
+    files = [tmp_path / "tls.crt", tmp_path / "tls.key"]
+    subprocess.run([by_hand.ROOT / "bazel-bin/certs/ca/tabard-ca", "issue", "--dir", tmp_path, "--id", by_hand.spiffe_id(meshed.namespace, "default"),
+                    "--hours", "7", "--out-cert", files[0], "--out-key", files[1]], check=True, capture_output=True)
+    meshed.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tls"},
+                  "data": {file.name: base64.b64encode(file.read_bytes()).decode() for file in files}},
+                 deployment("web", pod_spec(container("wait"), volumes=[{"name": "tls", "secret": {"secretName": "tls"}}]),
+                            annotations={"config.tabard.dev/certificate-volume": "tls"}))
+    meshed.rolled_out("deployment/web")
+    status = json.loads(meshed("exec", pod_named(meshed, "web")["metadata"]["name"], "-c", "tabard", "--", "/usr/bin/tabardctl", "status", "--json"))
+    assert status["spiffe_id"] == by_hand.spiffe_id(meshed.namespace, "default")
+    assert status["policy_agent"]["version"] != 0
+    assert int(status["certificate_not_after_unix"]) - time.time() > 6 * 3600
