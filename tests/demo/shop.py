@@ -33,11 +33,25 @@ def until_call(shop, who, is_answered):
     return f"{(time.monotonic() - begun) * 1000:.0f} ms, a call through kubectl included"
 
 
-def last_log(shop, what, *words):
-    """The last line of a sidecar's log that has all of the words."""
-    lines = [line for line in shop("logs", what, "-c", "tabard").splitlines() if all(word in line for word in words)]
-    expect(lines, f"no line of the log of {what} has {words}")
-    return lines[-1]
+def logged(shop, app, pattern):
+    """What a pattern finds in the sidecars' logs of a Deployment, as soon as it is there."""
+    def find():
+        for pod in shop("get", "pods", "-l", f"app={app}", "-o", "name").split():
+            found = re.search(pattern, shop("logs", pod, "-c", "tabard", check=False))
+            if found:
+                return found
+        return None
+
+    return wait_until(find, f"a line of the sidecar's log of {app} says {pattern}", seconds=10)
+
+
+def streams_of(wires, num_calls):
+    """What the wires carried, once it is so many connections and each has been closed from one end at least."""
+    found = {}
+    for wire in wires:
+        found.update(wire.streams())
+    is_whole = len(found) >= 2 * num_calls and all(found[ends].is_over or found.get(ends[::-1], found[ends]).is_over for ends in found)
+    return found if is_whole else None
 
 
 def show_tls(shop, claims):
@@ -49,14 +63,11 @@ def show_tls(shop, claims):
         figures.append(f"{len(pods)} pods")
     with claims.claim("api's sidecar knows web by its service account") as figures:
         calls(shop, "web")
-        lines = "".join(shop("logs", name, "-c", "tabard") for name in shop("get", "pods", "-l", "app=api", "-o", "name").split())
-        peer = re.search(rf"peer=(spiffe://\S+/ns/{NAMESPACE}/sa/web) ", lines)
-        expect(peer, "no log names it")
-        figures.append(peer[1])
+        figures.append(logged(shop, "api", rf"dir=inbound .*peer=(spiffe://\S+/ns/{NAMESPACE}/sa/web) ")[1])
     with claims.claim("who may call nobody does not even learn where api is") as figures:
         calls(shop, "stranger")
-        line = last_log(shop, "deployment/stranger", "dir=outbound", "reason=unlisted_destination")
-        figures.append(re.search(r"dst=\S+ ", line)[0] + "reason=unlisted_destination")
+        found = logged(shop, "stranger", r"dir=outbound .*(dst=\S+) .*(reason=unlisted_destination) ")
+        figures.append(f"{found[1]} {found[2]}")
     node = getattr(shop.cluster, "node", None)
     if not node:
         return
@@ -69,9 +80,7 @@ def show_tls(shop, claims):
                 wires.append(Capture(SimpleNamespace(command=node.network_command), re.search(r"dev (\S+)", route)[1], 8080, path))
                 captures.callback(wires[-1].close)
             shop("exec", "deployment/web", "-c", "app", "--", "/bin/app", "call", URL, "--times", NUM_CALLS)
-            found = {}
-            wait_until(lambda: found.clear() or [found.update(wire.streams()) for wire in wires] and len(found) >= 2 * NUM_CALLS
-                       and all(stream.is_over for stream in found.values()), "the calls are over on the wire", seconds=10)
+            found = wait_until(lambda: streams_of(wires, NUM_CALLS), f"{NUM_CALLS} calls on the wire, to their end", seconds=10)
         num, others = num_tls_1_3(found)
         expect(num == NUM_CALLS and not others, f"{num} handshakes of TLS 1.3 and {others} others in {NUM_CALLS} calls")
         figures.append(f"{num} handshakes in {NUM_CALLS} calls to {len(wires)} pods")

@@ -38,8 +38,8 @@ class Capture:
     def __init__(self, namespace, interface, port, path):
         self.path = path
         self.process = subprocess.Popen(
-            namespace.command(["tcpdump", "-i", interface, "--immediate-mode", "-U", "-s", "0", "-Z", "root", "-w", str(path),
-                               f"tcp port {port}"]), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+            namespace.command(["tcpdump", "-i", interface, "--immediate-mode", "-U", "-s", "65535", "-B", "65536", "-Z", "root", "-w",
+                               str(path), f"tcp port {port}"]), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
         said = b""
         while b"listening on" not in said:
             line = self.process.stderr.readline()

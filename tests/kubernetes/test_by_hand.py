@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mesh without policyd: what the image, the sidecar and interception do in a pod by themselves."""
 import json
+import re
 
 import pytest
 
 import by_hand
 import workloads
+from daemon import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -35,6 +37,5 @@ def test_pods_with_certificates_of_their_own_talk_by_mutual_tls_through_a_servic
     said = json.loads(namespace.exec("deployment/client", "/bin/app", "call", "http://web"))
     assert said["name"] == "web"
     assert namespace.run(*namespace.words("exec", "deployment/stranger", "-c", "app", "--", "/bin/app", "call", "http://web")).returncode == 1
-    log = namespace("logs", "deployment/web", "-c", "tabard")
-    assert f"peer={by_hand.spiffe_id(name, 'client')} " in log
-    assert any(f"peer={by_hand.spiffe_id(name, 'stranger')} " in line and "reason=policy_denied" in line for line in log.splitlines())
+    for pattern in (f"peer={by_hand.spiffe_id(name, 'client')} ", f"peer={by_hand.spiffe_id(name, 'stranger')} .*reason=policy_denied "):
+        wait_until(lambda: re.search(pattern, namespace("logs", "deployment/web", "-c", "tabard")), f"the log says {pattern}", seconds=10)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import workloads
+from daemon import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -30,9 +31,11 @@ def test_pods_of_a_labelled_namespace_talk_by_mutual_tls_and_policy_decides_by_a
     said = json.loads(meshed.exec("deployment/client", "/bin/app", "call", "http://web"))
     assert said["name"] == "web"
     refused(meshed, "deployment/stranger", "http://web")
-    assert f"peer=spiffe://cluster.local/ns/{name}/sa/client " in meshed("logs", "deployment/web", "-c", "tabard")
+    wait_until(lambda: f"peer=spiffe://cluster.local/ns/{name}/sa/client " in meshed("logs", "deployment/web", "-c", "tabard"),
+               "web's sidecar names the client", seconds=10)
     # Who may not call a service does not even learn that it is one: its own sidecar denies the call.
-    assert "reason=unlisted_destination" in meshed("logs", "deployment/stranger", "-c", "tabard")
+    wait_until(lambda: "reason=unlisted_destination" in meshed("logs", "deployment/stranger", "-c", "tabard"),
+               "the stranger's sidecar says why", seconds=10)
 
 
 def test_a_changed_policy_counts_for_pods_that_run(meshed):
