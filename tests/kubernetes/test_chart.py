@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installing, looking, upgrading and uninstalling, as a user would."""
 import json
+import re
 
 import pytest
 
 import chart
 import install
+import workloads
 
 pytestmark = pytest.mark.cluster
 
@@ -20,6 +22,17 @@ def tool(cluster, kube):
         pytest.skip(f"the cluster has a namespace {install.SYSTEM} already")
     install.load_image(cluster, chart.IMAGE)
     return chart.Chart(kube, helm)
+
+
+@pytest.fixture(scope="module")
+def installed(tool):
+    """The mesh, serving, with a trust domain of its own."""
+    tool.up(trustDomain="prod.example", mode="observe")
+    try:
+        tool.wait()
+        yield tool
+    finally:
+        tool.down()
 
 
 def test_before_an_install_the_check_says_whether_one_can_be_made(tool, kube):
@@ -44,6 +57,92 @@ def test_an_api_server_that_is_not_there_is_said_to_be_so(tool, kube):
     done = kube.run("env", "KUBECONFIG=/nowhere", chart.CTL, "check", "--kubernetes")
     assert done.returncode == 1
     assert done.stdout.startswith("× the API server does not answer: ")
+
+
+def test_after_an_install_with_helm_policyd_serves_and_the_settings_are_those_of_the_chart(installed, kube):
+    settings = kube.json("get", "meshsettings", "default")["spec"]
+    assert settings == {"trustDomain": "prod.example", "mode": "observe", "unlistedOutbound": "DENY"}
+    pods = installed.namespace.json("get", "pods")["items"]
+    assert len(pods) == 2
+    assert all(status["ready"] for pod in pods for status in pod["status"]["containerStatuses"])
+    # Pod Security at its strictest finds no fault in them.
+    said = kube.run("kubectl", "label", "--dry-run=server", "--overwrite", "namespace", install.SYSTEM,
+                    "pod-security.kubernetes.io/enforce=restricted")
+    assert "would violate" not in said.stderr and "existing pods" not in said.stderr, said.stderr
+
+
+def test_the_check_finds_a_sound_mesh_sound(installed, kube, namespace):
+    kube("label", "namespace", namespace.namespace, "tabard.dev/inject=enabled")
+    status, lines = chart.check(kube)
+    told = "\n".join(lines)
+    assert status == 0, told
+    assert "√ 2 of 2 policyd serve" in told
+    assert "√ the definitions of MeshPolicy, MeshDestination and MeshSettings are those of this version" in told
+    assert "! the mesh of trust domain prod.example observes" in told
+    assert re.search(r"√ the webhook answers: a pod made in each of \d+ namespaces gets a sidecar \(tried, not kept\)", told), told
+    assert re.search(r"√ \d+ pods have a sidecar that is ready and of version .*; \d+ stand outside on purpose", told), told
+
+
+def test_the_check_names_pods_that_did_not_start_anew_since_the_label(installed, kube, namespace):
+    namespace.apply(*workloads.server("web"))
+    namespace.rolled_out("deployment/web")
+    kube("label", "namespace", namespace.namespace, "tabard.dev/inject=enabled")
+    pod = namespace("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}")
+    status, lines = chart.check(kube)
+    assert status == 0
+    assert any(line.startswith("! 1 pods of the mesh's namespaces have no sidecar: ") and f"{namespace.namespace}/{pod};" in line
+               for line in lines), lines
+    namespace("rollout", "restart", "deployment/web")
+    namespace.rolled_out("deployment/web")
+    namespace("wait", "--for=delete", f"pod/{pod}", "--timeout=60s")
+    status, lines = chart.check(kube)
+    assert status == 0
+    assert any(re.match(r"√ [1-9]\d* pods have a sidecar that is ready", line) for line in lines), lines
+
+
+def test_the_check_names_a_namespace_whose_pod_security_refuses_the_init_container(installed, kube, namespace):
+    kube("label", "namespace", namespace.namespace, "tabard.dev/inject=enabled", "pod-security.kubernetes.io/enforce=baseline")
+    status, lines = chart.check(kube)
+    told = "\n".join(lines)
+    assert status == 1
+    assert f"× no pod can be made in {namespace.namespace}: " in told
+    assert 'violates PodSecurity "baseline:latest": non-default capabilities (container "tabard-init"' in told
+
+
+def test_the_check_sees_that_policyd_is_gone(installed, kube, namespace):
+    kube("label", "namespace", namespace.namespace, "tabard.dev/inject=enabled")
+    installed.namespace("scale", "deployment/tabard-policyd", "--replicas=0")
+    installed.namespace("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=policyd", "--timeout=60s")
+    try:
+        status, lines = chart.check(kube)
+    finally:
+        installed.namespace("scale", "deployment/tabard-policyd", "--replicas=2")
+        installed.wait()
+    told = "\n".join(lines)
+    assert status == 1
+    assert "× policyd has no replicas: " in told
+    assert f"× no pod can be made in {namespace.namespace}: " in told and "failed calling webhook" in told
+
+
+def test_an_upgrade_rolls_policyd_out_and_leaves_settings_and_ca_alone(installed, kube):
+    before = [kube("get", *words) for words in ca_and_settings()]
+    generation = installed.namespace.json("get", "deployment", "tabard-policyd")["metadata"]["generation"]
+    installed.up(trustDomain="other.example", mode="enforce", sidecar={"workers": 1})
+    installed.wait()
+    assert installed.namespace.json("get", "deployment", "tabard-policyd")["metadata"]["generation"] > generation
+    assert [kube("get", *words) for words in ca_and_settings()] == before
+
+
+def ca_and_settings():
+    return [("meshsettings", "default", "-o", "jsonpath={.spec}"),
+            ("secret", "-n", install.SYSTEM, "tabard-ca", "-o", "jsonpath={.data}")]
+
+
+def test_policyd_cannot_read_the_roots_key(installed, kube):
+    account = f"--as=system:serviceaccount:{install.SYSTEM}:tabard-policyd"
+    may = lambda verb, what: kube("auth", "can-i", verb, what, "-n", install.SYSTEM, account, check=False).strip()
+    assert [may("get", "secret/tabard-ca"), may("get", "secret/tabard-root"), may("list", "secrets"),
+            may("get", "configmaps"), may("delete", "pods")] == ["yes", "no", "no", "no", "no"]
 
 
 def test_helm_leaves_nothing(tool, kube):
