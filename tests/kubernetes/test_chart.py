@@ -89,14 +89,14 @@ def test_the_check_names_pods_that_did_not_start_anew_since_the_label(installed,
     kube("label", "namespace", namespace.namespace, "tabard.dev/inject=enabled")
     pod = namespace("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}")
     status, lines = chart.check(kube)
-    assert status == 0
+    assert status == 0, lines
     assert any(line.startswith("! 1 pods of the mesh's namespaces have no sidecar: ") and f"{namespace.namespace}/{pod};" in line
                for line in lines), lines
     namespace("rollout", "restart", "deployment/web")
     namespace.rolled_out("deployment/web")
     namespace("wait", "--for=delete", f"pod/{pod}", "--timeout=60s")
     status, lines = chart.check(kube)
-    assert status == 0
+    assert status == 0, lines
     assert any(re.match(r"√ [1-9]\d* pods have a sidecar that is ready", line) for line in lines), lines
 
 

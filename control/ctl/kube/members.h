@@ -19,8 +19,10 @@
     "{.status.initContainerStatuses[?(@.name==\"tabard\")].ready}{\"\\t\"}{.metadata.annotations." \
     "tabard\\.dev/status}{\"\\n\"}"                                                                \
     "{end}"
-// The names of the namespaces that are in the mesh, one a line.
-#define MEMBERS_NAMESPACES_TEMPLATE "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}"
+// The names of the namespaces that are in the mesh, one a line; in one that is being deleted
+// nothing can be made.
+#define MEMBERS_NAMESPACES_TEMPLATE                                                                \
+    "jsonpath={range .items[?(@.status.phase==\"Active\")]}{.metadata.name}{\"\\n\"}{end}"
 // MeshPolicies and MeshDestinations, one a line.
 #define MEMBERS_OBJECTS_TEMPLATE                                                                   \
     "jsonpath={range "                                                                             \
