@@ -10,7 +10,7 @@ INCLUDE = ["/usr/include/", "/usr/include/android/"]
 SYSTEM = ["/usr/include/*.h", "/usr/include/{sys,bits}/*.h", "/usr/include/*-linux-gnu/{sys,bits,asm}/*.h",
           "/usr/include/{arpa,libmnl,linux,linux/netfilter,net,netinet,nftables,nghttp2,protobuf-c,uv}/*.h",
           "/usr/include/{criterion,criterion/internal,android/openssl}/*.h"]
-PLANNED = ["proxy/tunnel", "proxy/http", "control/kube", "control/agent/sources/workload_api",
+PLANNED = ["proxy/tunnel", "proxy/http", "control/agent/sources/workload_api",
            "control/agent/sources/sds", "control/agent/sources/kubernetes"]  # places of wings to come
 OUTSIDE = {"supported_versions", "UV_ENOBUFS"}  # a name of RFC 8446; one that libuv's header puts together
 SOURCES = ("c", "h", "proto", "py", "sh", "bzl")

@@ -20,10 +20,12 @@
 #include "control/host/metrics.h"
 #include "control/kube/inject/inject_config.h"
 
-#define WEBHOOK_PATH               "/inject"
-#define WEBHOOK_CONNECTIONS_MAX    512
-#define WEBHOOK_SOURCE_MAX         256 // of one address; an API server asks for 200 pods at once
-#define WEBHOOK_LEFT_MAX           640
+#define WEBHOOK_PATH            "/inject"
+#define WEBHOOK_CONNECTIONS_MAX 1024
+// Of one address. An API server has 600 requests under way at most (--max-requests-inflight and
+// --max-mutating-requests-inflight), each on a connection of its own.
+#define WEBHOOK_SOURCE_MAX         640
+#define WEBHOOK_LEFT_MAX           1280
 #define WEBHOOK_HEAD_MS            5000
 #define WEBHOOK_IDLE_MS            120000 // longer than an API server keeps an idle connection, 90 s
 #define WEBHOOK_BODY_MS            10000
