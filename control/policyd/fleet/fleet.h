@@ -23,7 +23,7 @@
 #define FLEET_PIECES_MAX              1024
 #define FLEET_WORKLOADS_MAX           100000
 #define FLEET_POLICIES_MAX            100000
-#define FLEET_DESTINATIONS_MAX        10000
+#define FLEET_DESTINATIONS_MAX        100000
 #define FLEET_SERVICES_MAX            20000
 #define FLEET_PORTS_MAX               64 // of a workload, ports and ranges
 #define FLEET_SERVICE_ADDRESSES_MAX   16

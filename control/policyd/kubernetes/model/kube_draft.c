@@ -1,51 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The destinations of a fleet: with the addresses of the services that they name, without those
-// that are the mesh's own, and without those that a sidecar would refuse beside the others.
+// The destinations of a fleet: with the addresses of the services that they name, and without those
+// that are the mesh's own.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
-#include "control/policyd/kubernetes/model/kube_model_impl.h"
-#include "proxy/rules/route.h"
+#include "control/policyd/kubernetes/model/kube_draft.h"
 
-#define NOTE_BYTES 1024
-
-struct draft {
-    struct kube_destination *of;
-    Tabard__V1__FleetDestination *message; // owned; NULL: it has no address
-    char note[NOTE_BYTES];                 // for its author, beside that it is accepted
-    bool is_refused;
-};
-
-// All of them, the older before the younger one: of two that stand against each other the later one
-// is refused, but none of policyd's own namespace for one of another.
-struct drafts {
-    struct draft *all;
-    uint32_t num;
-    const char *own_namespace;
-};
-
-static bool is_for_all(const struct drafts *drafts, const struct draft *draft)
+static int compare_drafts(const void *a, const void *b)
 {
-    return strcmp(draft->of->object.ns->name, drafts->own_namespace) == 0 &&
-           draft->of->selector.accounts.num == 0;
-}
-
-static int compare_destinations(const void *a, const void *b)
-{
-    const struct kube_destination *left = ((const struct draft *)a)->of;
-    const struct kube_destination *right = ((const struct draft *)b)->of;
-    int order = strcmp(left->created, right->created);
+    const struct kube_destination *left = ((const struct kube_draft *)a)->of;
+    const struct kube_destination *right = ((const struct kube_draft *)b)->of;
+    int order = strcmp(left->object.ns->name, right->object.ns->name);
+    order = order != 0 ? order : strcmp(left->created, right->created);
     return order != 0 ? order : strcmp(left->object.path, right->object.path);
 }
 
-static void add_note(struct draft *draft, const char *text, const char *what)
+static void add_note(struct kube_draft *draft, const char *text, const char *what)
 {
     size_t len = strlen(draft->note);
-    snprintf(draft->note + len, NOTE_BYTES - len, "%s%s %s", len == 0 ? "" : "; ", what, text);
+    snprintf(draft->note + len, KUBE_DRAFT_NOTE_BYTES - len, "%s%s %s", len == 0 ? "" : "; ", what,
+             text);
 }
 
 static void add_address(Tabard__V1__Destination *destination, const struct ip *ip)
@@ -63,7 +41,7 @@ static void add_address(Tabard__V1__Destination *destination, const struct ip *i
 }
 
 // Takes out the addresses that are of pods in the mesh: a sidecar would get them twice.
-static void leave_out_own(struct kube_model *model, struct draft *draft)
+static void leave_out_own(struct kube_model *model, struct kube_draft *draft)
 {
     Tabard__V1__Destination *destination = draft->message->destination;
     size_t num = 0;
@@ -82,7 +60,7 @@ static void leave_out_own(struct kube_model *model, struct draft *draft)
     destination->n_addresses = num;
 }
 
-static void add_services(struct draft *draft)
+static void add_services(struct kube_draft *draft)
 {
     struct kube_service *const *services = draft->of->services.items;
     Tabard__V1__Destination *destination = draft->message->destination;
@@ -104,25 +82,25 @@ static void add_services(struct draft *draft)
     }
 }
 
-static void make_drafts(struct kube_model *model, struct drafts *out)
+static void make_drafts(struct kube_model *model, struct kube_drafts *out)
 {
     const struct table *table = &model->objects[KUBE_MESH_DESTINATION];
-    *out = (struct drafts){.own_namespace = model->own_namespace};
+    *out = (struct kube_drafts){.own_namespace = model->own_namespace};
     out->all = must_alloc(table->num, sizeof *out->all);
     for (uint32_t i = 0; i < table->cap; i++) {
         for (struct table_link *link = table->heads[i]; link != NULL; link = link->next) {
             struct kube_destination *of = (struct kube_destination *)link;
             if (of->good != NULL) {
                 out->all[out->num++] =
-                    (struct draft){.of = of, .message = pb_copy(&of->good->base)};
+                    (struct kube_draft){.of = of, .message = pb_copy(&of->good->base)};
             }
         }
     }
     if (out->num > 1) {
-        qsort(out->all, out->num, sizeof *out->all, compare_destinations);
+        qsort(out->all, out->num, sizeof *out->all, compare_drafts);
     }
     for (uint32_t i = 0; i < out->num; i++) {
-        struct draft *draft = &out->all[i];
+        struct kube_draft *draft = &out->all[i];
         add_services(draft);
         leave_out_own(model, draft);
         if (draft->message->destination->n_addresses == 0) {
@@ -132,122 +110,19 @@ static void make_drafts(struct kube_model *model, struct drafts *out)
     }
 }
 
-// A group of callers that get the same destinations: those of a namespace that no selector names,
-// or one account of it.
-struct group {
-    const char *ns;
-    const char *account; // NULL: the others
-};
-
-static bool names_account(const struct kube_destination *of, const char *account)
-{
-    char *const *accounts = of->selector.accounts.items;
-    bool is_named = account == NULL;
-    for (uint32_t i = 0; i < of->selector.accounts.num && !is_named; i++) {
-        is_named = strcmp(accounts[i], account) == 0;
-    }
-    return is_named;
-}
-
-static bool is_of_group(const struct drafts *drafts, const struct draft *draft,
-                        const struct group *group)
-{
-    if (draft->message == NULL || draft->is_refused) {
-        return false;
-    }
-    bool is_of_account = draft->of->selector.accounts.num == 0 ||
-                         (group->account != NULL && names_account(draft->of, group->account));
-    return is_for_all(drafts, draft) ||
-           (is_of_account && strcmp(draft->of->object.ns->name, group->ns) == 0);
-}
-
-// Writes what is wrong, with the name of the other one in place of its number in the list.
-static void refuse(struct draft *draft, const struct err *err, struct draft *const *list,
-                   uint32_t num)
-{
-    unsigned other = 0;
-    const char *at = strstr(err->text, "destinations[");
-    draft->is_refused = true;
-    if (at != NULL && sscanf(at, "destinations[%u]", &other) == 1 && other < num) {
-        snprintf(draft->note, NOTE_BYTES, "spec: %.*s%s%s", (int)(at - err->text), err->text,
-                 list[other]->of->object.path, strchr(at, ']') + 1);
-    } else {
-        snprintf(draft->note, NOTE_BYTES, "spec: %s", err->text);
-    }
-}
-
-// Finds the one of a group that a sidecar would refuse, if there is one.
-static bool refuse_one(struct drafts *drafts, const struct group *group)
-{
-    struct draft **list = must_alloc(drafts->num, sizeof(struct draft *));
-    Tabard__V1__Destination **messages = must_alloc(drafts->num, sizeof *messages);
-    struct err err = {{0}, {0}};
-    unsigned number = 0;
-    uint32_t num = 0;
-    for (int round = 0; round < 2; round++) {
-        for (uint32_t i = 0; i < drafts->num; i++) {
-            struct draft *draft = &drafts->all[i];
-            if (is_for_all(drafts, draft) == (round == 0) && is_of_group(drafts, draft, group)) {
-                messages[num] = draft->message->destination;
-                list[num++] = draft;
-            }
-        }
-    }
-    Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT;
-    snapshot.destinations = messages;
-    snapshot.n_destinations = num;
-    struct route_index *index = route_index_new(&snapshot, &err);
-    bool is_bad = index == NULL;
-    if (is_bad) {
-        bool is_named = sscanf(err.where, "destinations[%u]", &number) == 1 && number < num;
-        refuse(list[is_named ? number : num - 1], &err, list, num);
-    }
-    route_index_free(index);
-    free(messages);
-    free(list);
-    return is_bad;
-}
-
-// Refuses what must be refused for a group, unless a draft before this one was of the group, too.
-static void refuse_group(struct drafts *drafts, uint32_t number, const char *account)
-{
-    const struct kube_destination *of = drafts->all[number].of;
-    const struct group group = {.ns = of->object.ns->name, .account = account};
-    for (uint32_t i = 0; i < number; i++) {
-        if (drafts->all[i].of->object.ns == of->object.ns &&
-            names_account(drafts->all[i].of, account)) {
-            return;
-        }
-    }
-    while (refuse_one(drafts, &group)) {
-    }
-}
-
-static void refuse_all(struct drafts *drafts)
-{
-    for (uint32_t i = 0; i < drafts->num; i++) {
-        const struct kube_selector *selector = &drafts->all[i].of->selector;
-        char *const *accounts = selector->accounts.items;
-        refuse_group(drafts, i, NULL);
-        for (uint32_t a = 0; a < selector->accounts.num; a++) {
-            refuse_group(drafts, i, accounts[a]);
-        }
-    }
-}
-
 void kube_draft_destinations(struct kube_model *model, Tabard__V1__FleetConfig *config)
 {
-    struct drafts drafts;
+    struct kube_drafts drafts;
     make_drafts(model, &drafts);
-    refuse_all(&drafts);
+    kube_conflict_refuse(&drafts);
     config->destinations = must_alloc(drafts.num, sizeof *config->destinations);
     for (uint32_t i = 0; i < drafts.num; i++) {
-        struct draft *draft = &drafts.all[i];
+        struct kube_draft *draft = &drafts.all[i];
         if (!draft->of->is_bad) {
-            kube_judge(model, &draft->of->judgement, !draft->is_refused,
-                       draft->is_refused ? "Conflict" : "Accepted", draft->note);
+            kube_judge(model, &draft->of->judgement, draft->refusal == NULL,
+                       draft->refusal == NULL ? "Accepted" : draft->refusal, draft->note);
         }
-        if (draft->message != NULL && !draft->is_refused) {
+        if (draft->message != NULL && draft->refusal == NULL) {
             config->destinations[config->n_destinations++] = draft->message;
         } else if (draft->message != NULL) {
             tabard__v1__fleet_destination__free_unpacked(draft->message, NULL);

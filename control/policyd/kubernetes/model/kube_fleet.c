@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/data/keymap.h"
 #include "base/data/port_range.h"
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
@@ -114,7 +113,7 @@ static bool has_policy(const char *variant, const char *policy)
 static Tabard__V1__FleetPolicy *make_policy(const struct kube_policy *policy,
                                             struct kube_workload *const *workloads, uint32_t num)
 {
-    if (policy->good == NULL) {
+    if (policy->good == NULL || policy->is_surplus) {
         return NULL;
     }
     Tabard__V1__FleetPolicy *made = pb_copy(&policy->good->base);
@@ -246,36 +245,80 @@ static Tabard__V1__FleetService *make_service(struct kube_model *model,
     return made;
 }
 
-Tabard__V1__FleetConfig *kube_fleet_new(struct kube_model *model)
+// Returns the end of the objects of one namespace that begin at `first`.
+static uint32_t end_of_namespace(struct kube_object *const *objects, uint32_t num, uint32_t first)
 {
-    Tabard__V1__FleetConfig *config = must_alloc(1, sizeof *config);
-    uint32_t num_workloads, num_policies, num_services;
-    tabard__v1__fleet_config__init(config);
-    struct kube_workload **workloads = live_workloads(model, &num_workloads);
-    struct kube_object **policies = in_order(model, KUBE_MESH_POLICY, &num_policies);
-    struct kube_object **services = in_order(model, KUBE_SERVICE, &num_services);
-    config->workloads = must_alloc(num_workloads, sizeof *config->workloads);
-    for (uint32_t i = 0; i < num_workloads; i++) {
+    uint32_t end = first;
+    while (end < num && objects[end]->ns == objects[first]->ns) {
+        end++;
+    }
+    return end;
+}
+
+static void add_workloads(struct kube_model *model, Tabard__V1__FleetConfig *config,
+                          struct kube_workload *const *workloads, uint32_t num)
+{
+    config->workloads = must_alloc(num, sizeof *config->workloads);
+    for (uint32_t i = 0; i < num; i++) {
         config->workloads[config->n_workloads++] = make_workload(model, workloads[i]);
     }
-    config->policies = must_alloc(num_policies, sizeof *config->policies);
-    for (uint32_t i = 0; i < num_policies; i++) {
+}
+
+static void add_policies(struct kube_model *model, Tabard__V1__FleetConfig *config,
+                         struct kube_workload *const *workloads, uint32_t num_workloads)
+{
+    uint32_t num;
+    struct kube_object **policies = in_order(model, KUBE_MESH_POLICY, &num);
+    config->policies = must_alloc(num, sizeof *config->policies);
+    for (uint32_t i = 0, end = 0; i < num; i++) {
+        if (i == end) {
+            end = end_of_namespace(policies, num, i);
+            kube_policies_limit(model, policies + i, end - i);
+        }
         Tabard__V1__FleetPolicy *made =
             make_policy((struct kube_policy *)policies[i], workloads, num_workloads);
         if (made != NULL) {
             config->policies[config->n_policies++] = made;
         }
     }
-    config->services = must_alloc(num_services, sizeof *config->services);
-    for (uint32_t i = 0; i < num_services; i++) {
-        Tabard__V1__FleetService *made = make_service(model, (struct kube_service *)services[i]);
+    free(policies);
+}
+
+static void add_services(struct kube_model *model, Tabard__V1__FleetConfig *config)
+{
+    uint32_t num;
+    struct kube_object **services = in_order(model, KUBE_SERVICE, &num);
+    config->services = must_alloc(num, sizeof *config->services);
+    for (uint32_t i = 0, end = 0, num_made = 0; i < num; i++) {
+        if (i == end) {
+            end = end_of_namespace(services, num, i);
+            num_made = 0;
+        }
+        struct kube_service *service = (struct kube_service *)services[i];
+        if (num_made == KUBE_SERVICES_OF_ONE_MAX) {
+            kube_judge(model, &service->judgement, false, "OverLimit",
+                       "the namespace has more Services than the mesh takes from one");
+            continue;
+        }
+        Tabard__V1__FleetService *made = make_service(model, service);
         if (made != NULL) {
             config->services[config->n_services++] = made;
+            num_made++;
         }
     }
+    free(services);
+}
+
+Tabard__V1__FleetConfig *kube_fleet_new(struct kube_model *model)
+{
+    Tabard__V1__FleetConfig *config = must_alloc(1, sizeof *config);
+    uint32_t num;
+    tabard__v1__fleet_config__init(config);
+    struct kube_workload **workloads = live_workloads(model, &num);
+    add_workloads(model, config, workloads, num);
+    add_policies(model, config, workloads, num);
+    add_services(model, config);
     kube_draft_destinations(model, config);
     free(workloads);
-    free(policies);
-    free(services);
     return config;
 }

@@ -25,6 +25,11 @@ struct kube_judgement {
     char *message;      // owned
 };
 
+// How many a namespace may have in force, the oldest ones: nobody may fill the fleet.
+#define KUBE_POLICIES_OF_ONE_MAX     1000
+#define KUBE_DESTINATIONS_OF_ONE_MAX 200
+#define KUBE_SERVICES_OF_ONE_MAX     2000
+
 struct kube_namespace {
     struct table_link link; // first: a link is its namespace
     char *name;             // owned
@@ -144,8 +149,11 @@ struct kube_selector {
 struct kube_policy {
     struct kube_object object; // first
     struct kube_judgement judgement;
-    char *spec;   // owned: as it was read last, in a canonical form
-    bool is_gone; // deleted, but its namespace ends, and a DENY stays to the end
+    char *spec;      // owned: as it was read last, in a canonical form
+    char *created;   // owned
+    bool is_bad;     // what it says now is refused
+    bool is_surplus; // too many of the namespace are older
+    bool is_gone;    // deleted, but its namespace ends, and a DENY stays to the end
     // What is in force: the last form that was good.
     Tabard__V1__FleetPolicy *good; // owned; without its variants; NULL: none
     struct kube_selector selector;
@@ -240,6 +248,10 @@ void kube_policy_put(struct kube_model *model, const char *ns, const char *name,
                      const json_t *object);
 void kube_policy_delete(struct kube_model *model, struct kube_policy *policy);
 void kube_policy_judge(struct kube_model *model, struct kube_object *object);
+// kube_policies_limit judges which of a namespace's are too many: the younger ones. `policies` are
+// those of one namespace, with no more after it.
+void kube_policies_limit(struct kube_model *model, struct kube_object *const *policies,
+                         uint32_t num);
 // kube_policies_end ends those that are gone, but stayed as their namespace was ending.
 void kube_policies_end(struct kube_model *model, struct kube_namespace *ns);
 void kube_destination_put(struct kube_model *model, const char *ns, const char *name,

@@ -143,6 +143,41 @@ static void set_good(struct kube_model *model, struct kube_policy *policy,
     }
 }
 
+static void judge_good(struct kube_model *model, struct kube_policy *policy)
+{
+    char text[128];
+    snprintf(text, sizeof text,
+             "the namespace has %d MeshPolicies that are older, and may have no more",
+             KUBE_POLICIES_OF_ONE_MAX);
+    kube_judge(model, &policy->judgement, !policy->is_surplus,
+               policy->is_surplus ? "OverLimit" : "Accepted", policy->is_surplus ? text : "");
+}
+
+static int compare_ages(const void *a, const void *b)
+{
+    const struct kube_policy *left = *(struct kube_policy *const *)a;
+    const struct kube_policy *right = *(struct kube_policy *const *)b;
+    int order = strcmp(left->created, right->created);
+    return order != 0 ? order : strcmp(left->object.path, right->object.path);
+}
+
+void kube_policies_limit(struct kube_model *model, struct kube_object *const *policies,
+                         uint32_t num)
+{
+    struct kube_policy **by_age = must_copy(policies, num * sizeof *policies);
+    if (num > KUBE_POLICIES_OF_ONE_MAX) {
+        qsort(by_age, num, sizeof *by_age, compare_ages);
+    }
+    for (uint32_t i = 0; i < num; i++) {
+        bool was_surplus = by_age[i]->is_surplus;
+        by_age[i]->is_surplus = i >= KUBE_POLICIES_OF_ONE_MAX;
+        if (by_age[i]->is_surplus != was_surplus && !by_age[i]->is_bad) {
+            judge_good(model, by_age[i]);
+        }
+    }
+    free(by_age);
+}
+
 static void judge(struct kube_model *model, struct kube_policy *policy)
 {
     struct err err = {{0}, {0}};
@@ -153,13 +188,14 @@ static void judge(struct kube_model *model, struct kube_policy *policy)
     json_t *spec = json_loads(policy->spec, JSON_DECODE_ANY, NULL);
     Tabard__V1__FleetPolicy *good = read_policy(model, policy, &selector, spec, &err);
     json_decref(spec);
-    if (good == NULL) {
+    policy->is_bad = good == NULL;
+    if (policy->is_bad) {
         kube_selector_cleanup(&selector);
         kube_judge_refused(model, &policy->judgement, &err, policy->good != NULL);
         return;
     }
     set_good(model, policy, good, &selector);
-    kube_judge(model, &policy->judgement, true, "Accepted", "");
+    judge_good(model, policy);
 }
 
 void kube_policy_judge(struct kube_model *model, struct kube_object *object)
@@ -180,6 +216,8 @@ void kube_policy_put(struct kube_model *model, const char *ns, const char *name,
     policy->judgement.name = policy->object.name;
     policy->is_gone = false;
     kube_judge_generation(model, &policy->judgement, object);
+    free(policy->created);
+    policy->created = must_strdup(kube_json_text(object, "metadata", "creationTimestamp", NULL));
     if (is_same) {
         free(spec);
         return;
@@ -195,6 +233,7 @@ static void end(struct kube_model *model, struct kube_policy *policy)
     set_good(model, policy, NULL, &none);
     kube_judgement_cleanup(&policy->judgement);
     free(policy->spec);
+    free(policy->created);
     kube_object_drop(model, KUBE_MESH_POLICY, &policy->object);
 }
 

@@ -202,3 +202,23 @@ DESTINATION_TEST(what_is_refused_says_where_and_what_was_in_force_stays)
         cr_expect_not_null(strstr(objects_destination(&objects, "shop/d"), "'10.1.1.1'"));
     }
 }
+
+DESTINATION_TEST(a_namespace_has_two_hundred_in_force_and_the_younger_ones_wait)
+{
+    for (unsigned i = 0; i <= 200; i++) {
+        objects_put(&objects, KUBE_MESH_DESTINATION,
+                    "{'metadata': {'namespace': 'shop', 'name': 'd%u', 'creationTimestamp': "
+                    "'2026-11-28T00:%02u:%02uZ'}, 'spec': {'addresses': ['10.9.0.%u'], 'mode': "
+                    "'PLAINTEXT'}}",
+                    i, i / 60, i % 60, i);
+    }
+    objects_take(&objects);
+    cr_expect_eq(objects.config->n_destinations, 200);
+    cr_expect_str_eq(objects_destination(&objects, "shop/d200"), "");
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_DESTINATION, "d200"),
+                     "OverLimit: the namespace has 200 MeshDestinations that are older, and may "
+                     "have no more");
+    kube_model_delete(objects.model, KUBE_MESH_DESTINATION, "shop", "d7");
+    objects_take(&objects);
+    cr_expect_str_neq(objects_destination(&objects, "shop/d200"), "");
+}

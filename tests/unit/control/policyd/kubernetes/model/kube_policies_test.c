@@ -224,3 +224,31 @@ POLICY_TEST(the_settings_are_judged_too_and_the_trust_domain_stays)
     cr_expect_str_neq(objects_workload(&objects, TD "/ns/shop/sa/api", ""), "",
                       "what they said stays");
 }
+
+static void put_aged(unsigned number)
+{
+    objects_put(&objects, KUBE_MESH_POLICY,
+                "{'metadata': {'namespace': 'shop', 'name': 'p%u', 'creationTimestamp': "
+                "'2026-11-28T00:%02u:%02uZ'}, 'spec': {" ALLOW FROM_SHOP "}}",
+                number, number / 60, number % 60);
+}
+
+POLICY_TEST(a_namespace_has_a_thousand_policies_in_force_and_the_younger_ones_wait)
+{
+    put_policy("bank", ALLOW FROM_SHOP);
+    for (unsigned i = 0; i <= 1000; i++) {
+        put_aged(1000 - i); // the youngest comes first
+    }
+    objects_take(&objects);
+    cr_expect_eq(objects.config->n_policies, 1001);
+    cr_expect_str_eq(objects_policy(&objects, "shop/p1000"), "");
+    cr_expect_str_neq(objects_policy(&objects, "shop/p999"), "");
+    cr_expect_str_neq(objects_policy(&objects, "bank/p"), "", "others have their own thousand");
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_POLICY, "p1000"),
+                     "OverLimit: the namespace has 1000 MeshPolicies that are older, and may have "
+                     "no more");
+    kube_model_delete(objects.model, KUBE_MESH_POLICY, "shop", "p0");
+    objects_take(&objects);
+    cr_expect_str_neq(objects_policy(&objects, "shop/p1000"), "");
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_POLICY, "p1000"), "Accepted: ");
+}
