@@ -67,16 +67,6 @@ static void find_suspects(const struct candidates *candidates)
     array_cleanup(&blocks);
 }
 
-static bool names_account(const struct kube_destination *of, const char *account)
-{
-    char *const *accounts = of->selector.accounts.items;
-    bool is_named = false;
-    for (uint32_t i = 0; i < of->selector.accounts.num && account != NULL && !is_named; i++) {
-        is_named = strcmp(accounts[i], account) == 0;
-    }
-    return is_named;
-}
-
 // Writes what is wrong, with the name of the other one in place of its number in the list.
 static void refuse(struct kube_draft *draft, const struct err *err, struct kube_draft *const *list,
                    uint32_t num)
@@ -118,15 +108,38 @@ static bool refuse_one(struct kube_draft **list, uint32_t *num)
     return is_bad;
 }
 
-// Compares what the pods of one account get; NULL: those of accounts that no selector names.
-static void compare_for(const struct candidates *candidates, const char *account)
+// An account that a suspect's selector names; `number` is the suspect's among the candidates.
+struct named {
+    const char *account;
+    uint32_t number;
+};
+
+static int compare_named(const void *a, const void *b)
 {
-    struct kube_draft **list = must_alloc(candidates->num, sizeof(struct kube_draft *));
+    const struct named *left = a;
+    const struct named *right = b;
+    int order = strcmp(left->account, right->account);
+    return order != 0 ? order : (left->number > right->number) - (left->number < right->number);
+}
+
+static bool is_compared(const struct kube_draft *draft)
+{
+    return draft->is_suspect && draft->refusal == NULL;
+}
+
+// Compares what one account's pods get: what is for every account, and what names this one; none:
+// the pods of accounts that nothing names.
+static void compare_for(const struct candidates *candidates, const struct named *named,
+                        uint32_t num_named)
+{
+    struct kube_draft **list = must_alloc(candidates->num + num_named, sizeof(struct kube_draft *));
     uint32_t num = 0;
+    uint32_t next = 0; // of named, which is in the candidates' order
     for (uint32_t i = 0; i < candidates->num; i++) {
         struct kube_draft *draft = candidates->all[i];
-        bool is_of = draft->of->selector.accounts.num == 0 || names_account(draft->of, account);
-        if (is_of && draft->is_suspect && draft->refusal == NULL) {
+        bool is_named = next < num_named && named[next].number == i;
+        next += is_named;
+        if ((is_named || draft->of->selector.accounts.num == 0) && is_compared(draft)) {
             list[num++] = draft;
         }
     }
@@ -135,29 +148,34 @@ static void compare_for(const struct candidates *candidates, const char *account
     free(list);
 }
 
-// Says whether a suspect before this one names the account, which was compared then.
-static bool was_compared(const struct candidates *candidates, uint32_t number, const char *account)
-{
-    bool was = false;
-    for (uint32_t i = 0; i < number && !was; i++) {
-        was = candidates->all[i]->is_suspect && names_account(candidates->all[i]->of, account);
-    }
-    return was;
-}
-
 static void compare_all(const struct candidates *candidates)
 {
+    struct array all = {0}; // struct named
     find_suspects(candidates);
-    compare_for(candidates, NULL);
+    compare_for(candidates, NULL, 0);
     for (uint32_t i = 0; i < candidates->num; i++) {
         const struct kube_draft *draft = candidates->all[i];
         char *const *accounts = draft->of->selector.accounts.items;
-        for (uint32_t a = 0; a < draft->of->selector.accounts.num && draft->is_suspect; a++) {
-            if (!was_compared(candidates, i, accounts[a])) {
-                compare_for(candidates, accounts[a]);
-            }
+        for (uint32_t a = 0; a < draft->of->selector.accounts.num && is_compared(draft); a++) {
+            struct named *named = array_add(&all, sizeof *named);
+            *named = (struct named){.account = accounts[a], .number = i};
         }
     }
+    struct named *named = all.items;
+    if (all.num > 1) {
+        qsort(named, all.num, sizeof *named, compare_named);
+    }
+    for (uint32_t i = 0, end; i < all.num; i = end) {
+        // One that names an account twice is in its list once.
+        uint32_t num = 0;
+        for (end = i; end < all.num && strcmp(named[end].account, named[i].account) == 0; end++) {
+            if (num == 0 || named[i + num - 1].number != named[end].number) {
+                named[i + num++] = named[end];
+            }
+        }
+        compare_for(candidates, named + i, num);
+    }
+    array_cleanup(&all);
 }
 
 static void add_candidate(struct candidates *candidates, struct kube_draft *draft)
