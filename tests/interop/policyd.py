@@ -51,7 +51,7 @@ def csr(key="ec", names=(), subject="/CN=sidecar"):
 class Sidecar:
     """A stream to a policyd, as a sidecar would hold it. It answers nothing by itself."""
 
-    def __init__(self, policyd, name="caller", *, node=None, token="", addresses=(), tcp=False, chain=None, key=None, request=None,
+    def __init__(self, policyd, name="caller", *, node=None, token="", account="", addresses=(), tcp=False, chain=None, key=None, request=None,
                  spiffe_id="", version=0, deltas=True, raw=None, first=True):
         if tcp:
             roots = (policyd.folder / "ca/ca.pem").read_bytes()
@@ -73,6 +73,7 @@ class Sidecar:
             message.node.id = node or name
             message.node.addresses.extend(addresses)
             message.node.join_token = token
+            message.node.service_account_token = account
             message.node.metadata["spiffe_id"] = spiffe_id
             if deltas:
                 message.node.capabilities.append("destination_deltas")
@@ -104,8 +105,9 @@ class Sidecar:
         self.ack(response)
         return response
 
-    def ask(self, request, spiffe_id=""):
-        self.requests.put(pb.SubscribeRequest(certificate_request=pb.CertificateRequest(csr=request, spiffe_id=spiffe_id)))
+    def ask(self, request, spiffe_id="", account=""):
+        wanted = pb.CertificateRequest(csr=request, spiffe_id=spiffe_id, service_account_token=account)
+        self.requests.put(pb.SubscribeRequest(certificate_request=wanted))
 
     def is_silent(self, seconds=0.2):
         try:

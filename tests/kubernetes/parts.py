@@ -73,6 +73,8 @@ def write_files(folder, node):
                            "x509": {"clientCAFile": f"{pki}/ca.crt"}},
         "authorization": {"mode": "Webhook"}, "tlsCertFile": f"{pki}/kubelet-server.crt",
         "tlsPrivateKeyFile": f"{pki}/kubelet-server.key", "address": ADDRESS,
+        # Of its own, too: the kubelet of another cluster on this machine would sweep what it doesn't know.
+        "podLogsDir": f"{folder}/logs",
         "containerRuntimeEndpoint": f"unix://{folder}/containerd.sock",
         "cgroupDriver": "cgroupfs", "cgroupRoot": node.group, "failCgroupV1": False, "failSwapOn": False,
         "enforceNodeAllocatable": [], "makeIPTablesUtilChains": False,
