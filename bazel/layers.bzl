@@ -44,7 +44,7 @@ LAYERS = {
     "control/agent/proxy": ["base", "proto", "net/pipe"],
     "control/agent/probes": ["base", "proto", "net/grpc", "net/http2"],
     "control/agent/snapshot": ["base", "proto", "certs", "certs/path", "proxy/rules", "control/agent/proxy"],
-    "control/agent/operator": ["base", "proto", "control/host", "control/denials", "control/agent/proxy", "control/agent/snapshot"],
+    "control/agent/operator": ["base", "proto", "certs", "control/host", "control/denials", "control/agent/proxy", "control/agent/snapshot"],
     "control/agent/sources/files": ["base", "proto", "certs", "proxy/rules", "control/host", "control/agent/snapshot"],
     "control/agent/sources/subscription": ["base", "proto", "certs", "certs/ca", "control/agent/snapshot"],
     "control/agent/sources/policy_agent": [

@@ -103,9 +103,10 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
            status->proxy_restarts == 1 ? "" : "s");
     printf("identity:    %s\n", status->spiffe_id[0] == '\0' ? "none yet" : status->spiffe_id);
     if (status->certificate_not_after_unix != 0) {
-        printf("certificate: ends %s (%s)\n",
+        printf("certificate: ends %s (%s), serial %s\n",
                when_date(status->certificate_not_after_unix * 1000, when, sizeof when),
-               when_distance(status->certificate_not_after_unix - now, distance, sizeof distance));
+               when_distance(status->certificate_not_after_unix - now, distance, sizeof distance),
+               status->certificate_serial);
     }
     printf("snapshot:    generation %" PRIu64 ", in force since %s\n", status->generation,
            when_date(status->applied_unix_ms, when, sizeof when));

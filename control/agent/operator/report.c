@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/data/hex.h"
 #include "base/must.h"
 #include "base/pb/pb_text.h"
+#include "certs/cert.h"
 #include "control/host/metrics.h"
 #include "tabard/v1/admin.pb-c.h"
 
@@ -167,9 +169,26 @@ char *report_rules(const struct report_facts *facts)
     return text;
 }
 
+// The serial number of the leaf in force, in hexadecimal; "": there is none.
+static const char *leaf_serial(const Tabard__V1__Snapshot *snapshot,
+                               char buf[HEX_TEXT_LEN(CERT_SERIAL_LEN_MAX)])
+{
+    struct cert_serial serial = {.len = 0};
+    if (snapshot != NULL && snapshot->identity != NULL && snapshot->identity->n_chain > 0) {
+        const uint8_t *at = snapshot->identity->chain[0].data;
+        X509 *leaf = d2i_X509(NULL, &at, (long)snapshot->identity->chain[0].len);
+        if (leaf != NULL) {
+            cert_serial_read(&serial, X509_get0_serialNumber(leaf));
+        }
+        X509_free(leaf);
+    }
+    return hex_text(serial.bytes, serial.len, buf);
+}
+
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect)
 {
     Tabard__V1__Status status = TABARD__V1__STATUS__INIT;
+    char serial[HEX_TEXT_LEN(CERT_SERIAL_LEN_MAX)];
     status.version = (char *)facts->version;
     status.ready = facts->not_ready_because[0] == '\0';
     status.not_ready_because = (char *)facts->not_ready_because;
@@ -178,6 +197,7 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     status.enforcement = report_enforcement(facts);
     status.spiffe_id = (char *)facts->spiffe_id;
     status.certificate_not_after_unix = facts->not_after_unix;
+    status.certificate_serial = (char *)leaf_serial(facts->snapshot, serial);
     status.last_error = (char *)facts->last_error;
     status.last_error_unix_ms = facts->last_error_unix_ms;
     status.proxy_pid = facts->proxy_pid;
