@@ -116,6 +116,7 @@ LAYERS = {
     "control/policyd": [
         "base",
         "certs",
+        "certs/tls",
         "control/host",
         "control/kube/api",
         "control/kube/inject",
@@ -150,7 +151,9 @@ HEADERS = {
     # Where handshakes and contexts are made.
     "openssl/ssl.h": [
         "certs/tls/context",
+        "certs/tls/known_client",
         "certs/tls/named_server",
+        "certs/tls/ordinary_chain",
         "net/grpc",
         "net/http2/transport",
         "proxy/carry/tls",

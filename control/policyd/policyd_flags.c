@@ -30,6 +30,8 @@ const char *policyd_flags_usage(void)
            "                         (/var/run/secrets/kubernetes.io/serviceaccount)\n"
            "  --first-settings FILE  the MeshSettings that are made if there are none\n"
            "  --webhook ADDR:PORT    serves POST /inject for the API server, TLS 1.3\n"
+           "  --webhook-client-ca FILE  serves it to clients alone whose certificate these roots "
+           "prove\n"
            "  --inject-config FILE   how pods are injected (proto/tabard/v1/inject.proto), "
            "watched\n"
            "  --namespace NAME       the namespace of the Service tabard-policyd that leads here "
@@ -87,6 +89,9 @@ static bool check_together(const struct policyd_flags *flags, struct err *err)
         return err_set(err, flags->has_webhook ? "--webhook needs --inject-config"
                                                : "--inject-config needs --webhook");
     }
+    if (!flags->has_webhook && flags->webhook_client_ca != NULL) {
+        return err_set(err, "--webhook-client-ca needs --webhook");
+    }
     if (flags->is_kubernetes && !flags->has_listen) {
         return err_set(err, "--kubernetes needs --listen, by which pods reach it");
     }
@@ -113,6 +118,7 @@ static bool parse_run(struct policyd_flags *out, int argc, char **argv, struct e
         {.name = "account", .value = &out->account},
         {.name = "first-settings", .value = &out->first_settings},
         {.name = "webhook", .addr = &out->webhook, .out_given = &out->has_webhook},
+        {.name = "webhook-client-ca", .value = &out->webhook_client_ca},
         {.name = "inject-config", .value = &out->inject_config},
         {.name = "namespace", .set = set_namespace, .ctx = &out->namespace},
         {.name = "log-level", .log_level = &out->log_level},

@@ -30,8 +30,9 @@ struct policyd_flags {
     const char *first_settings; // the mesh's first settings (a file); NULL: not given
     struct addr webhook;
     bool has_webhook;
-    const char *inject_config; // how pods are injected (a file); NULL: not given
-    const char *namespace;     // of the Service that leads here; NULL: not given
+    const char *webhook_client_ca; // roots of those who may ask it (a file); NULL: everybody may
+    const char *inject_config;     // how pods are injected (a file); NULL: not given
+    const char *namespace;         // of the Service that leads here; NULL: not given
     enum log_level log_level;
     const char *id;   // of `token`: the SPIFFE id that the token admits
     uint32_t minutes; // of `token`: for how long it admits

@@ -2,10 +2,16 @@
 #include "control/policyd/policyd_webhook.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/file.h"
 #include "base/log.h"
+#include "certs/tls/known_client.h"
 #include "control/kube/webhook/inject_file.h"
 #include "control/kube/webhook/webhook.h"
+
+#define CLIENT_CA_BYTES_MAX (1u << 20)
+#define CLIENT_CA_ROOTS_MAX 64
 
 static void on_config(void *ctx, Tabard__V1__InjectConfig *config)
 {
@@ -43,12 +49,33 @@ void policyd_webhook_start(struct policyd_webhook *webhook, uv_loop_t *loop,
     }
 }
 
+// Has it serve those alone whom the operator's roots prove. The file is read with each certificate.
+static bool demand_clients(const struct policyd_flags *flags, SSL_CTX *tls, struct err *err)
+{
+    struct der_list roots = {.num = 0};
+    char *text = NULL;
+    size_t len = 0;
+    if (flags->webhook_client_ca == NULL) {
+        return true;
+    }
+    bool ok = file_read_text(&text, &len, flags->webhook_client_ca, CLIENT_CA_BYTES_MAX, err) &&
+              der_list_from_pem(&roots, "CERTIFICATE", text, len, CLIENT_CA_ROOTS_MAX,
+                                flags->webhook_client_ca, err) &&
+              known_client_demand(tls, &roots, err);
+    der_list_cleanup(&roots);
+    free(text);
+    return ok || err_prefix(err, "--webhook-client-ca");
+}
+
 bool policyd_webhook_trust(struct policyd_webhook *webhook, struct ssl_ctx_st *tls,
                            const char *trust_domain, const char *roots, struct err *err)
 {
     const struct policyd_flags *flags = webhook->flags;
     if (!flags->has_webhook) {
         return true;
+    }
+    if (!demand_clients(flags, tls, err)) {
+        return false;
     }
     if (webhook->webhook != NULL) {
         webhook_set_tls(webhook->webhook, tls);

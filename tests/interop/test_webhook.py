@@ -143,12 +143,34 @@ def test_one_that_stops_answers_what_comes_until_nobody_is_led_there_any_more():
         assert webhook.process.wait(timeout=20) == 0
 
 
+def test_where_clients_must_show_a_certificate_only_those_that_the_roots_prove_are_served(certificates, tmp_path):
+    def leaf(name, usage, ca=(certificates.roots, certificates.folder / "ca.key")):
+        (tmp_path / "config").write_text(f"[leaf]\nextendedKeyUsage={usage}\n")
+        chain, key = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        certificates.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
+                             "-keyout", key, "-out", tmp_path / "csr")
+        certificates.openssl("x509", "-req", "-in", tmp_path / "csr", "-CA", ca[0], "-CAkey", ca[1], "-CAcreateserial", "-days", "1",
+                             "-extfile", tmp_path / "config", "-extensions", "leaf", "-out", chain)
+        return ["--cert", chain, "--key", key]
+
+    certificates.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj",
+                         "/CN=test root", "-keyout", tmp_path / "other.key", "-out", tmp_path / "other.pem")
+    with contextlib.closing(Webhook("--webhook-client-ca", certificates.roots)) as webhook:
+        assert patch_of(webhook.ask(review_of(POD), more=leaf("api-server", "clientAuth")))
+        for more in ([], leaf("server", "serverAuth"), leaf("stranger", "clientAuth", (tmp_path / "other.pem", tmp_path / "other.key"))):
+            with pytest.raises(AssertionError, match="alert|reset"):
+                webhook.ask(review_of(POD), more=more)
+        assert webhook.reviews("patched") == 1
+        assert webhook.metrics()['webhook_connections_ended_total{why="tls"}'] == 3
+
+
 def test_the_metrics_are_those_that_are_listed(webhook):
     assert shown(webhook.metrics_page()) == listed("tabard-policyd", "tabard-policyd with a webhook")
 
 
 def test_wrong_flags_are_named():
     for arguments, words in ((["--webhook", "127.0.0.1:0"], "--webhook needs --inject-config"),
+                             (["--webhook-client-ca", "x"], "--webhook-client-ca needs --webhook"),
                              (["--inject-config", "x"], "--inject-config needs --webhook"),
                              (["--namespace", "Shop"], "--namespace: Shop is not the name of a namespace"),
                              (["--kubernetes"], "--kubernetes needs --listen"),

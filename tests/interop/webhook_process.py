@@ -63,12 +63,12 @@ class Webhook(Policyd):
             context.set_alpn_protocols(alpn)
         return context.wrap_socket(socket.create_connection(self.at, timeout=10), server_hostname=NAME)
 
-    def ask(self, body, path="/inject?timeout=10s", method="POST", kind="application/json"):
+    def ask(self, body, path="/inject?timeout=10s", method="POST", kind="application/json", more=()):
         """What curl gets: (status, text)."""
         given = self.folder / "request"
         given.write_bytes(body if isinstance(body, bytes) else body.encode())
         done = subprocess.run(["curl", "-sS", "--cacert", self.roots, "--connect-to", f"{NAME}:443:127.0.0.1:{self.at[1]}",
-                               "-X", method, "-H", f"Content-Type: {kind}", *(["--data-binary", f"@{given}"] if body else []),
+                               "-X", method, *more, "-H", f"Content-Type: {kind}", *(["--data-binary", f"@{given}"] if body else []),
                                "-w", "\n%{http_code}", f"https://{NAME}{path}"], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         text, code = done.stdout.rsplit("\n", 1)

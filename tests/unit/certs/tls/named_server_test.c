@@ -160,7 +160,7 @@ Test(named_server, what_is_no_name_and_no_root_is_refused, .timeout = 30)
     const struct der_list none = {0};
     const struct der_list bad = {.items = items, .lens = lens, .num = 1};
     cr_expect_null(named_server_context(&none, "api.example", &err));
-    cr_expect_str_eq(err.text, "there is no root to prove the server by");
+    cr_expect_str_eq(err.text, "there is no root to prove the peer by");
     cr_expect_null(named_server_context(&bad, "api.example", &err));
     cr_expect_str_eq(err.text, "root 0 is not a certificate that can be used");
     cr_expect_null(named_server_context(&none, "api example", &err));
