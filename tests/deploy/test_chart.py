@@ -101,18 +101,18 @@ def test_the_rights_are_these_and_no_more(render):
     rights = {(kind, group, resource, *rule.get("resourceNames", [])): " ".join(rule["verbs"])
               for kind in ["ClusterRole", "Role"] for rule in objects[kind, "tabard-policyd"]["rules"]
               for group in rule["apiGroups"] for resource in rule["resources"]}
-    watched = "get list watch"
+    watched = "list watch"
     assert rights == {
         ("ClusterRole", "", "pods"): watched, ("ClusterRole", "", "services"): watched, ("ClusterRole", "", "namespaces"): watched,
         ("ClusterRole", "discovery.k8s.io", "endpointslices"): watched,
         ("ClusterRole", "tabard.dev", "meshpolicies"): watched, ("ClusterRole", "tabard.dev", "meshdestinations"): watched,
         ("ClusterRole", "tabard.dev", "meshsettings"): "create",  # beside the rule that lets it watch them
-        ("ClusterRole", "tabard.dev", "meshpolicies/status"): "get update patch",
-        ("ClusterRole", "tabard.dev", "meshdestinations/status"): "get update patch",
-        ("ClusterRole", "tabard.dev", "meshsettings/status"): "get update patch",
-        ("ClusterRole", "authentication.k8s.io", "tokenreviews"): "create",
-        ("ClusterRole", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "tabard"): "get list watch patch",
-        ("Role", "", "secrets"): "create", ("Role", "", "secrets", "tabard-ca"): "get list watch update patch"}
+        ("ClusterRole", "tabard.dev", "meshpolicies/status"): "patch",
+        ("ClusterRole", "tabard.dev", "meshdestinations/status"): "patch",
+        ("ClusterRole", "tabard.dev", "meshsettings/status"): "patch",
+        ("ClusterRole", "", "events"): "create", ("ClusterRole", "authentication.k8s.io", "tokenreviews"): "create",
+        ("ClusterRole", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "tabard"): "list watch patch",
+        ("Role", "", "secrets"): "create", ("Role", "", "secrets", "tabard-ca"): "list watch patch"}
 
 
 def test_the_webhook_never_stands_in_its_own_way(render):
