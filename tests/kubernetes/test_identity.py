@@ -19,6 +19,7 @@ pytestmark = pytest.mark.cluster
 pytest.importorskip("grpc", reason="python3-grpcio is missing: apt-get install python3-grpcio")
 
 ASK = Path(__file__).resolve().parent / "ask.py"
+PROGRAMS = Path(__file__).resolve().parents[2] / "bazel-bin"
 TRUST_DOMAIN = "cluster.local"
 
 
@@ -166,6 +167,28 @@ def test_a_deleted_account_admits_nobody(policyd, web):
     web("delete", "serviceaccount", "web")
     refused = wait_until(lambda: (found := policyd.ask(good))[0] != "OK" and found, "the token is refused", seconds=30, every=1)
     assert refused[0] == "UNAUTHENTICATED" and refused[1].startswith("account_gone: ")
+
+
+def test_a_certificate_that_a_pod_brings_is_used_and_none_is_asked_for(kube, mesh, policyd, meshed, tmp_path):
+    ca = mesh.json("get", "secret", "tabard-ca")["data"]
+    (tmp_path / "own").mkdir()
+    for name in ("ca.pem", "ca.key"):
+        (tmp_path / "own" / name).write_bytes(base64.b64decode(ca[name]))
+    (tmp_path / "own/ca.key").chmod(0o600)
+    mine = f"spiffe://{TRUST_DOMAIN}/ns/{meshed.namespace}/sa/client"
+    subprocess.run([PROGRAMS / "certs/ca/tabard-ca", "issue", "--dir", tmp_path / "own", "--id", mine, "--out-cert", tmp_path / "tls.crt",
+                    "--out-key", tmp_path / "tls.key"], check=True, capture_output=True)
+    meshed("create", "secret", "tls", "own", f"--cert={tmp_path / 'tls.crt'}", f"--key={tmp_path / 'tls.key'}")
+    account, client = workloads.caller("client", annotations={"config.tabard.dev/certificate-volume": "own"})
+    client["spec"]["template"]["spec"]["volumes"] = [{"name": "own", "secret": {"secretName": "own"}}]
+    meshed.apply(account, client, *workloads.server("web"), workloads.policy("web", meshed.namespace, "client", to="web"))
+    for name in ("client", "web"):
+        meshed.rolled_out(f"deployment/{name}")
+    assert json.loads(meshed.exec("deployment/client", "/bin/app", "call", "http://web"))["name"] == "web"
+    assert f"peer={mine} " in meshed("logs", "deployment/web", "-c", "tabard")
+    log = [line for line in policyd.log().splitlines() if f" id={mine} " in line]
+    assert any("msg=admitted" in line and " by=certificate " in line for line in log), log
+    assert not any("msg=issued" in line for line in log), log
 
 
 def test_without_an_api_server_a_sidecar_is_told_to_come_again(own_cluster, policyd, web):
