@@ -14,6 +14,7 @@ from daemon import Daemon, Failed, wait_until
 ADDRESS = "10.200.0.1"
 CGROUPS = Path("/sys/fs/cgroup")
 CLONE_NEWNET = 0x40000000
+LINKS = "/var/log/containers"  # where kubelet makes links to logs, whatever it is told
 # What kubelet sets for the whole machine, which it takes for its own, where it reads another value.
 MACHINE_SETTINGS = {"vm/overcommit_memory": 1, "vm/panic_on_oom": 0, "kernel/panic": 10, "kernel/panic_on_oops": 1,
                     "kernel/keys/root_maxkeys": 1000000, "kernel/keys/root_maxbytes": 25000000}
@@ -44,7 +45,8 @@ class Node:
                              for name, value in MACHINE_SETTINGS.items())
         self.holder = Daemon(folder, "node", self._in_network([
             "unshare", "--mount", "--propagation", "private", "sh", "-ec",
-            f"mount --bind '{folder}' '{folder}'; mount --make-rshared '{folder}'; {settings}; echo made; exec sleep infinity"]))
+            f"mount --bind '{folder}' '{folder}'; mount --make-rshared '{folder}'; {settings}; "
+            f"mkdir -p {LINKS} '{folder}/links'; mount --bind '{folder}/links' {LINKS}; echo made; exec sleep infinity"]))
 
     def _setting(self, name):
         return self.folder / f"sysctl-{name.replace('/', '-')}"
