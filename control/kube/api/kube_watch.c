@@ -84,6 +84,17 @@ void kube_watch_well(struct kube_watch *watch)
     watch->stats.is_failing = false;
 }
 
+// The version that the watch was to go on from is gone. Whoever says so serves again, and so the
+// waits begin anew, but not each time: it may go on saying so.
+static void forget_version(struct kube_watch *watch)
+{
+    kube_watch_list_forget(watch);
+    if (!watch->has_forgotten) {
+        watch->failures_in_a_row = 0;
+        watch->has_forgotten = true;
+    }
+}
+
 // An ERROR event. Without the version that it was to go on from a watch can't go on.
 static void take_error(struct kube_watch *watch, const json_t *status)
 {
@@ -91,7 +102,7 @@ static void take_error(struct kube_watch *watch, const json_t *status)
     kube_status_text(&err, kube_status_code(status), status);
     err_prefix(&err, "watch");
     if (kube_status_code(status) == GONE) {
-        kube_watch_list_forget(watch);
+        forget_version(watch);
     }
     kube_watch_fail(watch, err.text, 0);
 }
@@ -123,6 +134,7 @@ static bool on_line(void *ctx, const char *line, size_t len)
         take_error(watch, event.object);
     } else {
         watch->failures_in_a_row = 0;
+        watch->has_forgotten = false;
         kube_watch_replace(&watch->version, event.meta.version);
         kube_watch_well(watch);
         if (event.type != KUBE_EVENT_BOOKMARK) {
@@ -173,7 +185,7 @@ static void on_end(void *ctx, const struct kube_end *end)
         kube_status_text(&err, end->status, body);
         json_decref(body);
         if (end->status == GONE) {
-            kube_watch_list_forget(watch);
+            forget_version(watch);
         }
     } else if (!end->is_whole) {
         err_set(&err, "%s", end->why);

@@ -34,8 +34,9 @@ struct kube_watch {
     uint64_t begun_ms;        // the watch under way
     uint64_t events_at_begin; // of stats.num_events
     uint32_t failures_in_a_row;
-    bool has_news;     // the list under way has brought some
-    char trouble[600]; // what was logged last; "": all is well
+    bool has_forgotten; // a version, since the last event: the server said 410
+    bool has_news;      // the list under way has brought some
+    char trouble[600];  // what was logged last; "": all is well
     bool is_closing;
 };
 

@@ -313,6 +313,26 @@ Test(kube_watch, refusals_are_waited_out_longer_and_longer_and_lose_nothing)
     cr_expect_not(kube_watch_stats(stage.watch)->is_failing);
 }
 
+Test(kube_watch, lists_soon_when_a_server_that_was_away_has_forgotten_the_version_but_not_in_a_loop)
+{
+    fake_end(synced());
+    for (unsigned i = 2; i < 5; i++) {
+        fake_answer(next_call(i), "500", "{\"message\":\"no\"}");
+    }
+    struct fake_call *watch = next_call(5); // the next wait is 1 s at least
+    uint64_t began = uv_now(&stage.loop);
+    fake_answer(watch, "410", "{\"code\":410,\"reason\":\"Expired\"}");
+    struct fake_call *list = next_call(6);
+    cr_expect_leq(uv_now(&stage.loop) - began, 900);
+    began = uv_now(&stage.loop);
+    for (unsigned i = 6; i < 10; i += 2) {
+        fake_answer(list, "200", LIST("30", "", OBJECT("x", "3")));
+        fake_answer(next_call(i + 1), "410", "{\"code\":410,\"reason\":\"Expired\"}");
+        list = next_call(i + 2);
+    }
+    cr_expect_geq(uv_now(&stage.loop) - began, (500 + 1000) / 2);
+}
+
 Test(kube_watch, a_server_that_ends_every_watch_at_once_is_not_asked_in_a_loop)
 {
     fake_end(synced());
