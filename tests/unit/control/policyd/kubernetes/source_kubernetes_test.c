@@ -284,3 +284,23 @@ Test(source_kubernetes, only_kinds_that_may_be_behind_are_listed_anew)
     wait_for(strchr(stage.order, 'r') != NULL);
     cr_expect_eq(num_lists(POLICIES), num_policies + 1);
 }
+
+Test(source_kubernetes, a_change_of_nothing_but_a_status_makes_no_fleet)
+{
+    static const char policy[] =
+        "{\"metadata\": {\"namespace\": \"shop\", \"name\": \"p\", \"generation\": 1},"
+        " \"spec\": {\"action\": \"ALLOW\", \"rules\": [{\"from\": [{\"namespace\": \"shop\"}]}]},"
+        " \"status\": {\"conditions\": [{\"type\": \"InForce\", \"message\": \"%u of 2\"}]}}";
+    char text[600];
+    put_world();
+    snprintf(text, sizeof text, policy, 1u);
+    fake_store_put(&stage.store, POLICIES, text);
+    begin();
+    wait_for(stage.fleet != NULL);
+    stage.order[0] = '\0';
+    snprintf(text, sizeof text, policy, 2u);
+    fake_store_put(&stage.store, POLICIES, text);
+    unsigned version = stage.store.version;
+    wait_for(stage.revision == version);
+    cr_expect_str_eq(stage.order, "");
+}
