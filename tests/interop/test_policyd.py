@@ -349,3 +349,27 @@ def test_two_real_sidecars_meet_through_it_and_part_when_the_policy_says_so(poli
             assert is_reset_or_closed(sock)
         assert is_turned_away(caller.address("127.0.0.1:0"), say=b"x")
         assert policyd.metrics()["streams"] == 2
+
+
+def test_a_service_of_several_is_told_and_taken_away_by_deltas_and_what_observes_is_seen_by_all(policyd):
+    balanced = {"name": "balanced", "addresses": ["10.1.0.1"], "ports": [{"port": 80, "targets": [8080]}, {"port": 81, "targets": [9]}],
+                "members": [{"spiffe_id": API}, {"spiffe_id": OTHER}]}
+    with Sidecar(policyd) as caller:
+        assert not caller.take().state.destinations
+        policyd.apply(fleet(services=[balanced]))
+        told, = caller.take().destinations.set
+        assert (told.name, list(told.addresses), list(told.ports)) == ("balanced", ["10.1.0.1"], [80])
+        assert (list(told.identities), told.mode, told.binding) == ([API, OTHER], told.MTLS, told.NONE)
+        policyd.apply(fleet(services=[{**balanced, "members": [{"spiffe_id": OTHER}]}]))
+        assert list(caller.take().destinations.removed) == ["balanced"]  # OTHER lets nobody in
+        observed = fleet(services=[balanced])
+        observed["workloads"][2]["enforcement"] = "OBSERVE"
+        policyd.apply(observed)
+        assert list(caller.take().destinations.set[0].ports) == [80]
+        observed["workloads"][0].update(enforcement="OBSERVE", unlisted_outbound="PLAINTEXT")
+        policyd.apply(observed)
+        state = caller.take().state
+        assert (state.enforcement, state.unlisted_outbound) == (2, 2)  # OBSERVE, PLAINTEXT
+        observed["services"][0]["has_strangers"] = True
+        policyd.apply(observed)
+        assert list(caller.take().destinations.removed) == ["balanced"]
