@@ -43,8 +43,10 @@ static bool check_ports(const Tabard__V1__FleetService *spec, struct err *err)
         bool is_new = false;
         ok = check_port(port, err) || err_prefix_where(err, "ports[%zu]", i);
         keymap_put(&seen, &key, &is_new);
-        ok = ok && (is_new || (err_set_at(err, "port", "%u is listed twice", port->port),
-                               err_prefix_where(err, "ports[%zu]", i)));
+        if (ok && !is_new) {
+            err_set_at(err, "port", "%u is listed twice", port->port);
+            ok = err_prefix_where(err, "ports[%zu]", i);
+        }
     }
     keymap_cleanup(&seen);
     return ok;

@@ -222,7 +222,7 @@ static uint32_t read_addresses(struct ip out[ADDRESSES_MAX], const json_t *objec
     uint32_t num = 0;
     json_array_foreach((json_t *)kube_json_at(object, "status", "podIPs", NULL), i, item)
     {
-        struct ip ip;
+        struct ip ip = {{0}};
         bool is_new = num < ADDRESSES_MAX && ip_parse(&ip, kube_json_text(item, "ip", NULL), NULL);
         for (uint32_t k = 0; is_new && k < num; k++) {
             is_new = !ip_equal(&out[k], &ip);
