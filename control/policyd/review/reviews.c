@@ -17,8 +17,16 @@
 #define TICK_MS 50
 #define SOURCES 1024 // places that sources share by a hash that nobody can foresee
 
-// Strangers of one source.
+// Whoever takes turns with others of the same standing.
+struct standing {
+    struct list round;      // of source: whose turn it is
+    struct source *sources; // owned, SOURCES
+    uint32_t num_waiting;
+    uint32_t num_running;
+};
+
 struct source {
+    struct standing *standing;
     struct list in_round; // while something waits
     struct list waiting;  // of review.link, oldest first
     uint32_t num;
@@ -32,12 +40,12 @@ struct refusal {
 };
 
 struct reviews_item {
-    struct list link;     // in the reviews' known, or its source's waiting; nowhere while it runs
+    struct list link;     // in its source's waiting; nowhere while it runs
     struct list all_link; // in the reviews' all
     struct reviews *reviews;
-    struct source *source; // NULL: a known peer's
-    char *token;           // owned; NULL: the reviewer has it
-    void *question;        // the reviewer's; NULL: it waits
+    struct source *source;
+    char *token;    // owned; NULL: the reviewer has it
+    void *question; // the reviewer's; NULL: it waits
     account_on_answer *on_answer;
     void *asker;
     uint64_t since_ms;
@@ -47,14 +55,11 @@ struct reviews_item {
 struct reviews {
     struct reviewer reviewer;
     uv_timer_t tick;
-    struct list all;   // oldest first
-    struct list known; // that wait
-    struct list round; // of source: whose turn it is
-    struct source *sources;
-    struct bucket bucket;
+    struct list all; // oldest first
+    struct standing known;
+    struct standing strangers;
+    struct bucket bucket; // the strangers'
     struct refusal *refusals;
-    uint32_t num_strangers_waiting;
-    uint32_t num_strangers_running;
     uint64_t source_key[2];
     uint8_t salt[SHA256_DIGEST_LENGTH];
     struct reviews_stats stats;
@@ -63,20 +68,26 @@ struct reviews {
 static void on_tick(uv_timer_t *timer);
 static void run(struct reviews *reviews);
 
+static void init_standing(struct standing *standing, double burst, double per_second)
+{
+    list_init(&standing->round);
+    standing->sources = must_alloc(SOURCES, sizeof *standing->sources);
+    for (size_t i = 0; i < SOURCES; i++) {
+        standing->sources[i].standing = standing;
+        list_init(&standing->sources[i].waiting);
+        standing->sources[i].bucket = bucket_full(burst, per_second);
+    }
+}
+
 struct reviews *reviews_new(uv_loop_t *loop, const struct reviewer *reviewer)
 {
     struct reviews *reviews = must_alloc(1, sizeof *reviews);
     reviews->reviewer = *reviewer;
     list_init(&reviews->all);
-    list_init(&reviews->known);
-    list_init(&reviews->round);
+    init_standing(&reviews->known, REVIEWS_OF_KNOWN_BURST, REVIEWS_OF_KNOWN_PER_S);
+    init_standing(&reviews->strangers, REVIEWS_OF_SOURCE_BURST, REVIEWS_OF_SOURCE_PER_S);
     reviews->bucket = bucket_full(REVIEWS_BURST, REVIEWS_PER_SECOND);
-    reviews->sources = must_alloc(SOURCES, sizeof *reviews->sources);
     reviews->refusals = must_alloc(REVIEWS_REFUSALS_MAX, sizeof *reviews->refusals);
-    for (size_t i = 0; i < SOURCES; i++) {
-        list_init(&reviews->sources[i].waiting);
-        reviews->sources[i].bucket = bucket_full(REVIEWS_OF_SOURCE_BURST, REVIEWS_OF_SOURCE_PER_S);
-    }
     RAND_bytes((uint8_t *)reviews->source_key, sizeof reviews->source_key);
     RAND_bytes(reviews->salt, sizeof reviews->salt);
     uv_timer_init(loop, &reviews->tick);
@@ -105,11 +116,9 @@ static void leave_queue(struct reviews_item *review)
     struct source *source = review->source;
     list_remove(&review->link);
     reviews->stats.num_waiting--;
-    if (source != NULL) {
-        reviews->num_strangers_waiting--;
-        if (--source->num == 0) {
-            list_remove(&source->in_round);
-        }
+    source->standing->num_waiting--;
+    if (--source->num == 0) {
+        list_remove(&source->in_round);
     }
 }
 
@@ -120,7 +129,7 @@ static void free_review(struct reviews_item *review)
         leave_queue(review);
     } else {
         reviews->stats.num_running--;
-        reviews->num_strangers_running -= review->source != NULL;
+        review->source->standing->num_running--;
     }
     list_remove(&review->all_link);
     wipe_token(review);
@@ -197,23 +206,24 @@ static void start(struct reviews_item *review)
     leave_queue(review);
     reviews->stats.num_running++;
     reviews->stats.num_asked++;
-    reviews->num_strangers_running += review->source != NULL;
+    review->source->standing->num_running++;
     review->question =
         reviews->reviewer.ask(reviews->reviewer.ctx, review->token, on_reviewed, review);
     invariant(review->question != NULL);
     wipe_token(review);
 }
 
-// Returns the stranger whose turn it is, and takes what it costs; NULL: nobody's.
-static struct reviews_item *next_stranger(struct reviews *reviews, uint64_t now)
+// Returns the review whose turn it is, and takes what it costs; NULL: nobody's. bucket, of all of
+// the standing, may be NULL.
+static struct reviews_item *next_of(struct standing *standing, struct bucket *bucket, uint64_t now)
 {
-    struct list *round = &reviews->round;
+    struct list *round = &standing->round;
     for (struct list *link = round->next; link != round; link = link->next) {
         struct source *source = LIST_OF(link, struct source, in_round);
         if (!bucket_take(&source->bucket, now)) {
             continue;
         }
-        if (!bucket_take(&reviews->bucket, now)) {
+        if (bucket != NULL && !bucket_take(bucket, now)) {
             source->bucket.drops += 1;
             return NULL;
         }
@@ -228,11 +238,9 @@ static void run(struct reviews *reviews)
 {
     uint64_t now = uv_now(reviews->tick.loop);
     while (reviews->stats.num_running < REVIEWS_RUNNING_MAX) {
-        struct reviews_item *next = NULL;
-        if (!list_is_empty(&reviews->known)) {
-            next = LIST_OF(reviews->known.next, struct reviews_item, link);
-        } else if (reviews->num_strangers_running < REVIEWS_STRANGERS_MAX) {
-            next = next_stranger(reviews, now);
+        struct reviews_item *next = next_of(&reviews->known, NULL, now);
+        if (next == NULL && reviews->strangers.num_running < REVIEWS_STRANGERS_MAX) {
+            next = next_of(&reviews->strangers, &reviews->bucket, now);
         }
         if (next == NULL) {
             return;
@@ -293,21 +301,22 @@ static void hash_token(const struct reviews *reviews, uint8_t *out, const char *
     OPENSSL_cleanse(&sha, sizeof sha);
 }
 
-static struct source *source_of(struct reviews *reviews, const struct h2_peer *peer)
+static struct source *source_of(struct reviews *reviews, const struct h2_peer *peer, bool is_known)
 {
+    struct standing *standing = is_known ? &reviews->known : &reviews->strangers;
     uint8_t text[H2_SOURCE_BYTES];
     h2_peer_source(peer, text);
-    return &reviews->sources[SIPHASH_24(reviews->source_key, text, sizeof text) % SOURCES];
+    return &standing->sources[SIPHASH_24(reviews->source_key, text, sizeof text) % SOURCES];
 }
 
 // Answers the oldest of the source from which most wait, in favour of one that comes.
 static void make_room(struct reviews *reviews, struct source *source)
 {
+    struct list *round = &source->standing->round;
     if (source->num < REVIEWS_OF_SOURCE_MAX) {
-        if (reviews->num_strangers_waiting < REVIEWS_WAITING_MAX) {
+        if (source->standing->num_waiting < REVIEWS_WAITING_MAX) {
             return;
         }
-        struct list *round = &reviews->round;
         for (struct list *link = round->next; link != round; link = link->next) {
             struct source *other = LIST_OF(link, struct source, in_round);
             source = other->num > source->num ? other : source;
@@ -320,17 +329,12 @@ static void make_room(struct reviews *reviews, struct source *source)
 
 static void enqueue(struct reviews_item *review)
 {
-    struct reviews *reviews = review->reviews;
     struct source *source = review->source;
-    reviews->stats.num_waiting++;
-    if (source == NULL) {
-        list_push(&reviews->known, &review->link);
-        return;
-    }
+    review->reviews->stats.num_waiting++;
+    source->standing->num_waiting++;
     list_push(&source->waiting, &review->link);
-    reviews->num_strangers_waiting++;
     if (source->num++ == 0) {
-        list_push(&reviews->round, &source->in_round);
+        list_push(&source->standing->round, &source->in_round);
     }
 }
 
@@ -354,10 +358,8 @@ struct reviews_item *reviews_ask(struct reviews *reviews, const char *token,
         reviews->stats.num_remembered++;
         return NULL;
     }
-    struct source *source = is_known ? NULL : source_of(reviews, peer);
-    if (source != NULL) {
-        make_room(reviews, source);
-    }
+    struct source *source = source_of(reviews, peer, is_known);
+    make_room(reviews, source);
     struct reviews_item *review = must_alloc(1, sizeof *review);
     *review = (struct reviews_item){.reviews = reviews,
                                     .source = source,
@@ -378,7 +380,8 @@ struct reviews_item *reviews_ask(struct reviews *reviews, const char *token,
 static void on_closed(uv_handle_t *handle)
 {
     struct reviews *reviews = handle->data;
-    free(reviews->sources);
+    free(reviews->known.sources);
+    free(reviews->strangers.sources);
     free(reviews->refusals);
     free(reviews);
 }

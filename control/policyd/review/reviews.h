@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The tokens that wait for a reviewer: how many are asked about at once and how often, and whose
-// turn it is. A known peer, which has proved an identity already, goes before every stranger.
-// Strangers of different sources (an IPv4 address, an IPv6 /64, a Unix user) take turns, each with
-// a rate of its own, so that whoever brings junk holds up himself; what was refused is not asked
-// about again for a while. A token that waits for REVIEWS_WAIT_MS, or finds too many waiting, is
-// answered by ACCOUNT_UNAVAILABLE: its sidecar comes again. Opaque, owned by policyd; the loop's
-// thread only. Copies of tokens are wiped.
+// turn it is. A known peer, which has proved an identity already, goes before every stranger. Among
+// peers of the same standing different sources (an IPv4 address, an IPv6 /64, a Unix user) take
+// turns, each with a rate of its own, so that whoever brings junk holds up himself; what was
+// refused is not asked about again for a while. A token that waits for REVIEWS_WAIT_MS, or finds
+// too many waiting, is answered by ACCOUNT_UNAVAILABLE: its sidecar comes again. Opaque, owned by
+// policyd; the loop's thread only. Copies of tokens are wiped.
 #ifndef TABARD_CONTROL_POLICYD_REVIEW_REVIEWS_H
 #define TABARD_CONTROL_POLICYD_REVIEW_REVIEWS_H
 
@@ -20,13 +20,15 @@
 #define REVIEWS_TOKEN_LEN_MAX   8192
 #define REVIEWS_RUNNING_MAX     32    // asked about at once,
 #define REVIEWS_STRANGERS_MAX   24    // of which strangers'
-#define REVIEWS_WAITING_MAX     2048  // strangers' that wait
-#define REVIEWS_OF_SOURCE_MAX   256   // and those of one source
+#define REVIEWS_WAITING_MAX     2048  // that wait, of either standing
+#define REVIEWS_OF_SOURCE_MAX   256   // and of one source
 #define REVIEWS_WAIT_MS         10000 // from the question to the answer
 #define REVIEWS_BURST           500   // strangers' at once, of all sources
 #define REVIEWS_PER_SECOND      200   // and in the long run
 #define REVIEWS_OF_SOURCE_BURST 64
 #define REVIEWS_OF_SOURCE_PER_S 10
+#define REVIEWS_OF_KNOWN_BURST  256 // of known peers at one address, as behind a translation
+#define REVIEWS_OF_KNOWN_PER_S  40
 #define REVIEWS_REFUSALS_MAX    1024 // that are remembered
 #define REVIEWS_REFUSED_MS      5000 // for so long
 

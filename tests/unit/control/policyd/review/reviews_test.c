@@ -229,6 +229,27 @@ Test(reviews, sources_take_turns_and_one_that_floods_holds_up_himself)
     cr_expect_eq(play.num_questions, before + REVIEWS_OF_SOURCE_BURST + 1);
 }
 
+// A pod that was taken over has a good certificate.
+Test(reviews, a_known_peer_that_floods_holds_up_no_other)
+{
+    static struct heard flood[400], good;
+    char token[32];
+    for (unsigned i = 0; i < 400; i++) {
+        snprintf(token, sizeof token, "a.b.f%u", i);
+        ask(&flood[i], token, "10.0.0.1", true);
+    }
+    cr_expect_eq(reviews_stats(play.reviews)->num_crowded,
+                 400 - REVIEWS_RUNNING_MAX - REVIEWS_OF_SOURCE_MAX);
+    ask(&good, "a.b.good", "10.0.0.2", true);
+    say(0, ACCOUNT_REFUSED);
+    say(1, ACCOUNT_REFUSED);
+    cr_expect_str_eq(play.questions[REVIEWS_RUNNING_MAX + 1].token, "a.b.good");
+    for (unsigned i = 2; i < play.num_questions; i++) {
+        say(i, ACCOUNT_REFUSED);
+    }
+    cr_expect_leq(play.num_questions, REVIEWS_OF_KNOWN_BURST + 1 + 4);
+}
+
 Test(reviews, a_reviewer_that_says_nothing_is_not_waited_for_without_end)
 {
     struct heard running = {0}, waiting[REVIEWS_STRANGERS_MAX + 1] = {{0}};
