@@ -83,6 +83,16 @@ def test_the_check_finds_a_sound_mesh_sound(installed, kube, namespace):
     assert re.search(r"√ \d+ pods have a sidecar that is ready and of version .*; \d+ stand outside on purpose", told), told
 
 
+def test_the_check_says_why_a_policy_is_not_accepted(installed, kube, namespace):
+    spec = {"action": "ALLOW", "rules": [{"sourceIps": ["10.1.2.3/8"]}]}  # the API server can't see the bits behind the prefix
+    namespace.apply({"apiVersion": "tabard.dev/v1alpha1", "kind": "MeshPolicy", "metadata": {"name": "wide"}, "spec": spec})
+    namespace("wait", "--for=condition=Accepted=false", "meshpolicy/wide", "--timeout=30s")
+    status, lines = chart.check(kube)
+    assert status == 1
+    assert any(line.startswith(f"× MeshPolicy {namespace.namespace}/wide is not accepted: ") and "host bits set" in line
+               for line in lines), lines
+
+
 def test_the_check_names_pods_that_did_not_start_anew_since_the_label(installed, kube, namespace):
     namespace.apply(*workloads.server("web"))
     namespace.rolled_out("deployment/web")
