@@ -29,6 +29,7 @@ Test(members, pods_with_a_sidecar_that_is_ready_are_good)
                 "shop\tdb\tRunning\t\tdisabled\t\t\n"
                 "shop\tnet\tRunning\ttrue\t\t\t\n"
                 "shop\tjob\tSucceeded\t\t\tfalse\t" STATUS "\n"
+                "shop\told\tFailed\t\t\tfalse\t" STATUS "\n"
                 "shop\tnew\tPending\t\t\t\t" STATUS "\n"
                 "shopping\tx\tRunning\t\t\t\t\n"
                 "kube-system\tdns\tRunning\t\t\t\t\n"),
