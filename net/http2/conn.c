@@ -418,6 +418,11 @@ bool h2_conn_takes_streams(const struct h2_conn *conn)
     return conn->life == H2_LIVE && !conn->is_server;
 }
 
+bool h2_conn_is_lost(const struct h2_conn *conn)
+{
+    return conn->life >= H2_LOST;
+}
+
 bool h2_conn_is_server(const struct h2_conn *conn)
 {
     return conn->is_server;

@@ -71,6 +71,10 @@ void h2_conn_abandon(struct h2_conn *conn, void (*drop)(struct h2_stream *stream
 bool h2_conn_takes_streams(const struct h2_conn *conn);
 bool h2_conn_is_server(const struct h2_conn *conn);
 
+// h2_conn_is_lost says in on_going_away whether the connection has ended, rather than that its
+// peer wants no more streams.
+bool h2_conn_is_lost(const struct h2_conn *conn);
+
 const struct h2_peer *h2_conn_peer(const struct h2_conn *conn);
 
 #endif

@@ -28,9 +28,10 @@ struct kube_conn {
 static void on_going_away(void *owner, struct h2_conn *h2, const char *why)
 {
     struct kube_conn *conn = owner;
-    (void)h2;
-    conn->is_leaving = true;
-    conn->client->stats.num_goaways++;
+    if (!h2_conn_is_lost(h2)) {
+        conn->is_leaving = true;
+        conn->client->stats.num_goaways++;
+    }
     if (conn->client->current == conn) {
         conn->client->current = NULL;
     }

@@ -258,3 +258,53 @@ Test(kube_request, escapes_what_a_path_may_not_hold)
     cr_expect_str_eq(text, "a%2Fb%20c%3D~%25");
     free(text);
 }
+
+Test(kube_request, a_server_that_is_not_there_is_named_when_the_time_is_over)
+{
+    struct err err = {{0}, {0}};
+    struct kube_config config = stage.api.config;
+    kube_client_close(stage.client);
+    config.port = 1; // nobody's
+    stage.client = kube_client_new(&stage.loop, &config, &err);
+    ask((struct kube_request_options){.path = "/apis", .timeout_ms = 1000});
+    wait_for(stage.num_answers == 1);
+    cr_expect(strstr(stage.error, "the API server was not reached: connection refused") != NULL,
+              "%s", stage.error);
+    cr_expect_geq(kube_client_stats(stage.client)->num_losses, 2, "it was tried again");
+    cr_expect_eq(kube_client_stats(stage.client)->num_goaways, 0);
+}
+
+static void on_stranger(uv_stream_t *listener, int status)
+{
+    static uv_tcp_t stranger;
+    static uv_write_t write;
+    static char words[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    uv_buf_t buf = uv_buf_init(words, sizeof words - 1);
+    cr_assert_eq(status, 0);
+    uv_tcp_init(listener->loop, &stranger);
+    uv_accept(listener, (uv_stream_t *)&stranger);
+    uv_write(&write, (uv_stream_t *)&stranger, &buf, 1, NULL);
+    listener->data = &stranger;
+}
+
+Test(kube_request, what_speaks_no_tls_is_told_no_token)
+{
+    struct err err = {{0}, {0}};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int len = sizeof at;
+    static uv_tcp_t listener; // it closes behind this test
+    uv_tcp_init(&stage.loop, &listener);
+    cr_assert(uv_tcp_bind(&listener, (struct sockaddr *)&at, 0) == 0 &&
+              uv_listen((uv_stream_t *)&listener, 4, on_stranger) == 0 &&
+              uv_tcp_getsockname(&listener, (struct sockaddr *)&at, &len) == 0);
+    kube_client_close(stage.client);
+    stage.api.config.port = ntohs(at.sin_port);
+    stage.client = kube_client_new(&stage.loop, &stage.api.config, &err);
+    kube_request(stage.client, &(struct kube_request_options){.path = "/apis", .is_single = true},
+                 on_answer, NULL);
+    wait_for(stage.num_answers == 1);
+    cr_expect(strstr(stage.error, "the API server was not reached: TLS handshake failed: ") != NULL,
+              "%s", stage.error);
+    uv_close((uv_handle_t *)listener.data, NULL);
+    uv_close((uv_handle_t *)&listener, NULL);
+}
