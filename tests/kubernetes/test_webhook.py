@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The webhook, asked by a real API server: which pods it is asked about, its roots, and what becomes of pods without it."""
 import base64
+import json
+import subprocess
 import time
 
 import pytest
 
+import install
 import workloads
 from creations import Creations
 from daemon import Failed, wait_until
@@ -46,6 +49,11 @@ def roots_of(mesh):
     return base64.b64decode(mesh.json("get", "secret", "tabard-ca")["data"]["roots.pem"]).decode()
 
 
+def put_roots(mesh, text):
+    patch = {"data": {"roots.pem": base64.b64encode(text.encode()).decode()}}
+    mesh("patch", "secret", "tabard-ca", "--type=merge", "-p", json.dumps(patch))
+
+
 def test_only_pods_of_labelled_namespaces_that_did_not_opt_out_are_injected(kube, mesh, meshed, namespace):
     assert is_injected(dry_run(has_account(meshed)))
     assert not is_injected(dry_run(meshed, labels={"tabard.dev/inject": "disabled"}))
@@ -67,6 +75,20 @@ def test_the_roots_of_the_api_server_are_those_in_force_also_after_somebody_took
     kube("patch", *CONFIGURATION, "--type=json", "-p", '[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]')
     wait_until(lambda: roots_in(kube) == roots_of(mesh), "the roots are in place again", seconds=20)
     assert is_injected(dry_run(has_account(meshed)))
+
+
+def test_a_second_root_is_known_to_the_api_server_as_long_as_it_counts(kube, mesh, meshed, tmp_path):
+    before = roots_of(mesh)
+    domain = kube.json("get", "meshsettings", "default")["spec"]["trustDomain"]
+    subprocess.run([install.ROOT / "bazel-bin/certs/ca/tabard-ca", "init", "--dir", tmp_path / "ca", "--trust-domain", domain], check=True)
+    both = before + (tmp_path / "ca" / "ca.pem").read_text()
+    try:
+        put_roots(mesh, both)
+        wait_until(lambda: roots_in(kube) == both, "both roots are in place", seconds=20)
+        assert is_injected(dry_run(has_account(meshed)))
+    finally:
+        put_roots(mesh, before)
+    wait_until(lambda: roots_in(kube) == before, "the first root alone is in place", seconds=20)
 
 
 def test_without_policyd_no_pod_is_made_where_it_would_be_injected_and_every_other_is(kube, mesh, meshed, namespace):
