@@ -59,6 +59,7 @@ struct http_client *http_client_new(struct http_clients *clients, const struct i
     list_push(&source->clients, &client->link);
     source->num++;
     source->num_live++;
+    source->num_strangers++;
     clients->num++;
     clients->num_live++;
     return client;
@@ -75,6 +76,7 @@ static void leave(struct http_clients *clients, struct http_client *client)
     if (!client->is_ended) {
         client->is_ended = true;
         client->source->num_live--;
+        client->source->num_strangers -= !client->has_asked;
         clients->num_live--;
     }
 }
@@ -98,8 +100,19 @@ void http_client_free(struct http_clients *clients, struct http_client *client)
 void http_client_waits(struct http_client *client, enum http_wait wait, uint64_t now_ms)
 {
     client->wait = wait;
-    client->has_asked = client->has_asked || wait == HTTP_WAIT_ANSWER;
     client->since_ms = now_ms;
+    if (wait == HTTP_WAIT_ANSWER && !client->has_asked) {
+        client->has_asked = true;
+        client->source->num_strangers -= !client->is_ended;
+    }
+}
+
+void http_client_forget(struct http_client *client)
+{
+    if (client->has_asked) {
+        client->has_asked = false;
+        client->source->num_strangers += !client->is_ended;
+    }
 }
 
 void http_client_end(struct http_clients *clients, struct http_client *client)
@@ -131,18 +144,28 @@ static struct http_client *first_of(const struct http_source *source)
     return first;
 }
 
-// Finds the source that holds most, of several the one that came first. Programs of this host give
-// way last.
+// How much a source holds: strangers beyond what it has free, then strangers, then clients.
+// Programs of this host give way last.
+static uint64_t greed(const struct http_clients *clients, const struct http_source *source)
+{
+    uint64_t strangers = source->num_strangers;
+    bool is_known = source->num_live > source->num_strangers;
+    uint64_t num_free = is_known ? clients->limits->source_max / HTTP_FREE_SHARE : 0;
+    uint64_t over = strangers > num_free ? strangers - num_free : 0;
+    uint64_t is_guest = source->num_live > 0 && !ip_is_loopback(&source->ip);
+    return is_guest << 60 | over << 40 | strangers << 20 | source->num_live;
+}
+
+// Finds the greediest source, of several the one that came first. Somebody is there.
 static const struct http_source *greediest(const struct http_clients *clients)
 {
     const struct http_source *found = NULL;
-    unsigned num_max = 0;
+    uint64_t max = 0;
     LIST_EACH_SAFE(link, &clients->sources) {
         const struct http_source *source = LIST_OF(link, struct http_source, link);
-        unsigned num = source->num_live;
-        num += num == 0 || ip_is_loopback(&source->ip) ? 0 : clients->limits->connections_max;
-        if (num > num_max) {
-            num_max = num;
+        uint64_t held = greed(clients, source);
+        if (held > max) {
+            max = held;
             found = source;
         }
     }

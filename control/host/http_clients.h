@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The clients that an HTTP server has, and who must go: whoever is late, and whoever stands in the
-// way of a newcomer. No source holds more than its share, and of all sources the one that holds
-// most gives way, so that strangers don't shut out the probe of an operator. The server embeds it;
-// the loop's thread.
+// way of a newcomer. No source holds more than its share. Where there are too many of all sources,
+// whoever has never sent a whole request goes first, of the source that has most of them; a source
+// that is known, since others of its clients have asked, has some of them free. So strangers shut
+// out neither the probe of an operator nor an API server, whether they are few or many. The server
+// embeds it; the loop's thread.
 #ifndef TABARD_CONTROL_HOST_HTTP_CLIENTS_H
 #define TABARD_CONTROL_HOST_HTTP_CLIENTS_H
 
@@ -20,6 +22,8 @@
 #define HTTP_LEFT_MAX                   384
 #define HTTP_HEAD_MS_MAX                5000
 #define HTTP_ANSWER_MS_MAX              10000
+
+#define HTTP_FREE_SHARE 8 // of source_max, the strangers that a known source has free: an eighth
 
 struct http_limits {
     unsigned connections_max;
@@ -43,8 +47,9 @@ struct http_source {
     struct list link;
     struct list clients; // in order of arrival
     struct ip ip;
-    unsigned num;      // clients
-    unsigned num_live; // those that aren't ended
+    unsigned num;           // clients
+    unsigned num_live;      // those that aren't ended
+    unsigned num_strangers; // of them, those that have never sent a whole request
 };
 
 struct http_client {
@@ -87,6 +92,9 @@ void http_client_free(struct http_clients *clients, struct http_client *client);
 // http_client_waits says what is waited for from now on. A client for whose answer we wait, or have
 // waited, is none that never asked.
 void http_client_waits(struct http_client *client, enum http_wait wait, uint64_t now_ms);
+
+// http_client_forget has a client count as one that never asked: it was told to go.
+void http_client_forget(struct http_client *client);
 
 // http_client_end has a client's connection closed, once.
 void http_client_end(struct http_clients *clients, struct http_client *client);

@@ -117,7 +117,7 @@ static void on_inner_end(void *ctx, const char *why)
 {
     (void)why;
     struct http_tls *tls = ctx;
-    tls->client->has_asked = false; // nobody waits for it any more
+    http_client_forget(tls->client); // nobody waits for it any more
     tls->is_unread = false;
     note_answer(tls, HTTP_WAIT_HEAD);
     transport_finish(&tls->outer);

@@ -78,17 +78,85 @@ Test(http_clients, the_source_that_holds_most_gives_way)
     http_client_waits(stage.made[1], HTTP_WAIT_ANSWER, 0);
     http_client_waits(stage.made[1], HTTP_WAIT_NEXT, 0);
     http_client_waits(stage.made[2], HTTP_WAIT_ANSWER, 0);
-    for (unsigned i = 0; i < 12; i++) {
+    unsigned num_free = HTTP_CONNECTIONS_PER_SOURCE_MAX / HTTP_FREE_SHARE;
+    for (unsigned i = 0; i < 12 - num_free; i++) {
         cr_assert_not_null(come(&stage, "10.0.2", 2 + i));
     }
-    for (unsigned i = 3; i < 15; i++) {
+    for (unsigned i = 3; i < 15 - num_free; i++) {
         cr_expect(stage.made[i]->is_ended, "%u", i);
     }
-    cr_expect_not(stage.made[1]->is_ended, "who has asked goes after who has not");
-    cr_assert_not_null(come(&stage, "10.0.2", 20));
-    cr_expect(stage.made[1]->is_ended, "and before who is being answered");
-    cr_expect_not(stage.made[2]->is_ended);
-    cr_expect_eq(stage.clients.num_room, 14);
+    for (unsigned i = 15 - num_free; i < 15; i++) {
+        cr_expect_not(stage.made[i]->is_ended, "%u: a known source has these free", i);
+    }
+    cr_expect_eq(stage.clients.num_room, 13 - num_free);
+    stage_cleanup(&stage);
+}
+
+// An API server with a few connections that have asked, one of them being answered, and two that
+// are new.
+static void come_known(struct stage *stage)
+{
+    for (unsigned i = 0; i < 5; i++) {
+        cr_assert_not_null(come(stage, "10.0.0", 1));
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        http_client_waits(stage->made[i], HTTP_WAIT_ANSWER, 0);
+        if (i > 0) {
+            http_client_waits(stage->made[i], HTTP_WAIT_NEXT, 0);
+        }
+    }
+}
+
+Test(http_clients, strangers_of_many_sources_don_t_push_out_a_known_one)
+{
+    struct stage stage;
+    stage_init(&stage);
+    come_known(&stage);
+    for (unsigned i = 5; i < 2 * HTTP_CONNECTIONS_MAX; i++) {
+        cr_assert_not_null(come(&stage, "10.0.1", i));
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        cr_expect_not(stage.made[i]->is_ended, "%u", i);
+    }
+    cr_expect(stage.made[5]->is_ended, "the oldest stranger");
+    cr_expect_eq(stage.clients.num_room, HTTP_CONNECTIONS_MAX);
+    stage_cleanup(&stage);
+}
+
+Test(http_clients, who_has_asked_goes_where_no_stranger_is_left_and_before_who_is_answered)
+{
+    struct stage stage;
+    stage_init(&stage);
+    come_known(&stage);
+    for (unsigned i = 3; i < 5; i++) {
+        http_client_waits(stage.made[i], HTTP_WAIT_ANSWER, 0);
+    }
+    for (unsigned i = 5; i < HTTP_CONNECTIONS_MAX; i++) {
+        struct http_client *client = come(&stage, "10.0.1", i);
+        cr_assert_not_null(client);
+        http_client_waits(client, HTTP_WAIT_ANSWER, 0);
+    }
+    cr_assert_not_null(come(&stage, "10.0.2", 1));
+    cr_expect(stage.made[1]->is_ended && !stage.made[2]->is_ended);
+    http_client_waits(stage.made[HTTP_CONNECTIONS_MAX], HTTP_WAIT_ANSWER, 0);
+    cr_assert_not_null(come(&stage, "10.0.2", 2));
+    cr_expect(stage.made[2]->is_ended && !stage.made[0]->is_ended && !stage.made[3]->is_ended);
+    stage_cleanup(&stage);
+}
+
+Test(http_clients, one_that_was_told_to_go_counts_as_a_stranger)
+{
+    struct stage stage;
+    stage_init(&stage);
+    struct http_client *client = come(&stage, "10.0.0", 1);
+    cr_expect_eq(client->source->num_strangers, 1);
+    http_client_waits(client, HTTP_WAIT_ANSWER, 0);
+    cr_expect_eq(client->source->num_strangers, 0);
+    http_client_forget(client);
+    http_client_forget(client);
+    cr_expect_eq(client->source->num_strangers, 1);
+    http_client_end(&stage.clients, client);
+    cr_expect_eq(client->source->num_strangers, 0);
     stage_cleanup(&stage);
 }
 
