@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Tabard costs a real cluster of one node: ./dev bench kubernetes [--rollouts N] [--json FILE] [CASE...]
+"""What Tabard costs a real cluster of one node: ./dev bench kubernetes [--rollouts N] [--pods N] [--json FILE] [CASE...]
 
 Everything runs on this machine, the control plane too, so times are those of a busy small node. The same is measured in a
 namespace outside the mesh where that makes sense.
@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/kubernetes")]
 
+import crowd  # noqa: E402
 import install  # noqa: E402
 import pods  # noqa: E402
 import programs  # noqa: E402
@@ -59,8 +60,8 @@ class Api:
 
 
 class Bench:
-    def __init__(self, cluster, rollouts):
-        self.kube, self.cluster, self.rollouts = Kube(cluster), cluster, rollouts
+    def __init__(self, cluster, rollouts, pods):
+        self.kube, self.cluster, self.rollouts, self.pods = Kube(cluster), cluster, rollouts, pods
         self.figures = {}
 
     def say(self, name, **figures):
@@ -210,12 +211,17 @@ class Bench:
             self._under_load(f"API server away for {API_AWAY_SECONDS} s", made, away)
 
 
-CASES = ("pod_start", "memory", "webhook", "policy_change", "rolling_updates", "policyd", "shim", "api_server")
+    def objects(self):
+        crowd.measure(self, Api, self.pods)
+
+
+CASES = ("pod_start", "memory", "webhook", "policy_change", "rolling_updates", "policyd", "shim", "api_server", "objects")
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rollouts", type=int, default=20)
+    arguments.add_argument("--pods", type=int, default=5000, help="of the case objects; a tenth of them are services")
     arguments.add_argument("--json", type=Path)
     arguments.add_argument("cases", nargs="*", metavar="CASE", help=" ".join(CASES))
     given = arguments.parse_args()
@@ -232,7 +238,7 @@ def main():
         cluster.start()
         install.load_image(cluster)
         install.install(Kube(cluster))
-        bench = Bench(cluster, given.rollouts)
+        bench = Bench(cluster, given.rollouts, given.pods)
         for case in given.cases or CASES:
             getattr(bench, case)()
         if given.json:
