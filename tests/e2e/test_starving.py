@@ -181,7 +181,7 @@ SENT = {
 @pytest.mark.parametrize("sent", SENT)
 def test_a_stranger_costs_little_memory_and_gives_it_back(authority, sent):
     part_of, bytes_max = SENT[sent]
-    with serving(authority, limits={"handshake_ms": 60000}) as server, contextlib.ExitStack() as stack:
+    with serving(authority, limits={"handshake_ms": 60000, "hello_ms": 60000}) as server, contextlib.ExitStack() as stack:
         address, pid = server.address("127.0.0.1:0"), server.proxy_pid()
         assert attempt(address, authority, authority.issue("web", WEB)) == b"hello"
         before = resident_bytes(pid)
