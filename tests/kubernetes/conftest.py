@@ -25,6 +25,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "cluster: needs a Kubernetes cluster")
 
 
+def pytest_collection_modifyitems(items):
+    """What installs Tabard itself, or needs none, comes before what shares the one that is installed for the whole run."""
+    items.sort(key=lambda item: "mesh" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def cluster(request):
     """The cluster, ready."""
