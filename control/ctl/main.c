@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tabardctl: the operator's program. The commands are in audit.c, check.c, explain.c,
+// tabardctl: the operator's program. The commands are in audit.c, check.c, explain.c, inject.c,
 // intercept.c and status.c.
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +15,8 @@ static const struct command {
     const char *usage;
 } commands[] = {
     {"audit", "lists what would be denied if policy were enforced", ctl_audit, ctl_audit_usage},
-    {"check", "checks mesh.yaml and the files it names, as the agent would", ctl_check,
-     ctl_check_usage},
+    {"check", "checks mesh.yaml and the files it names, as the agent would; or a cluster",
+     ctl_check, ctl_check_usage},
     {"explain", "says which policy decides, or where a call would go", ctl_explain,
      ctl_explain_usage},
     {"inject", "puts the sidecar into Kubernetes' manifests, or asks for that", ctl_inject,

@@ -18,7 +18,7 @@
 #include "base/now.h"
 
 #define CHUNK_BYTES    65536
-#define COMPLAINT_SIZE 700 // of standard error that is kept, from its beginning
+#define COMPLAINT_SIZE 8192 // of standard error that is kept, from its beginning
 
 extern char **environ;
 
@@ -158,6 +158,34 @@ static bool read_all(struct run *run, struct err *err)
     return true;
 }
 
+// Whether it is one that kubectl's library logs: "E1128 05:34:38.796065 16527 memcache.go:265]
+// ...".
+static bool is_log_line(const char *line)
+{
+    return strchr("IWEF", line[0]) != NULL && strspn(line + 1, "0123456789") == 4 && line[5] == ' ';
+}
+
+// Leaves out the lines that are logged, which come before what kubectl itself says; unless there
+// are no others.
+static void drop_log_lines(char *said)
+{
+    char kept[COMPLAINT_SIZE];
+    size_t kept_len = 0;
+    for (const char *line = said; *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+        len += line[len] == '\n' ? 1 : 0;
+        if (!is_log_line(line)) {
+            memcpy(kept + kept_len, line, len);
+            kept_len += len;
+        }
+        line += len;
+    }
+    if (kept_len > 0) {
+        memcpy(said, kept, kept_len);
+        said[kept_len] = '\0';
+    }
+}
+
 // Reaps the process. false: it failed, and err has what it said, in one line.
 static bool end(struct run *run, struct err *err)
 {
@@ -168,6 +196,7 @@ static bool end(struct run *run, struct err *err)
         return true;
     }
     char *said = run->complaint;
+    drop_log_lines(said);
     for (char *at = said; *at != '\0'; at++) {
         *at = *at == '\n' ? ' ' : *at;
     }

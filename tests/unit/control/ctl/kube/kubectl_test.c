@@ -72,6 +72,24 @@ Test(kubectl, a_failure_says_what_it_complained_of_in_one_line)
     cr_expect_str_eq(err.text, "Error from server (Forbidden): not you");
 }
 
+Test(kubectl, what_its_library_logs_before_is_left_out_unless_it_is_all)
+{
+    struct err err = {{0}, {0}};
+    struct kubectl kubectl =
+        script("for i in 1 2 3 4 5; do\n"
+               "echo \"E1128 05:34:38.796065   16527 memcache.go:265] $(printf %0200d 0)\" >&2\n"
+               "done\n"
+               "echo 'The connection to the server 127.0.0.1:1 was refused' >&2; exit 1");
+    cr_expect_null(kubectl_text(&kubectl, words, NULL, &err));
+    cr_expect_str_eq(err.text, "The connection to the server 127.0.0.1:1 was refused");
+    kubectl = script("echo 'F1128 05:34:38.796065 1 x.go:1] no memory' >&2; exit 1");
+    cr_expect_null(kubectl_text(&kubectl, words, NULL, &err));
+    cr_expect_str_eq(err.text, "F1128 05:34:38.796065 1 x.go:1] no memory");
+    kubectl = script("echo 'Error: a' >&2; printf E >&2; exit 1");
+    cr_expect_null(kubectl_text(&kubectl, words, NULL, &err));
+    cr_expect_str_eq(err.text, "Error: a E");
+}
+
 Test(kubectl, a_failure_without_a_word_says_how_it_ended)
 {
     struct err err = {{0}, {0}};
