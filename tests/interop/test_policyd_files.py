@@ -64,7 +64,7 @@ def test_a_removed_piece_counts_soon_and_one_that_comes_back_at_once_was_never_a
         wait_until("it was read", lambda: policyd.metrics()["files_held"] == 0)
     assert fleets(policyd, mark) == [], policyd.log(mark)
     path.unlink()
-    wait_until("it is gone", lambda: fleets(policyd, mark), 2)
+    wait_until("it is gone", lambda: fleets(policyd, mark), 5)  # and not only once the folder was quiet for 6 s
     assert fleets(policyd, mark) == [(2, 2)]
 
 

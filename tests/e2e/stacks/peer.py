@@ -61,10 +61,13 @@ def end_by_itself(options, tls, sock):
 
 def say(options, tls):
     left = options.send
-    if left == 0:
-        tls.send(b"hello\n")
-    while left > 0:
-        left -= tls.send(bytes(min(left, 65536)))
+    try:
+        if left == 0:
+            tls.send(b"hello\n")
+        while left > 0:
+            left -= tls.send(bytes(min(left, 65536)))
+    except OSError as error:
+        tell(f"not sent: {error}")  # how the stream ended is what the reader saw
 
 
 def read(options, tls, sock, sender):

@@ -13,6 +13,7 @@ static void on_ring(uv_timer_t *timer)
 {
     struct loop_alarm *alarm = timer->data;
     alarm->rang = true;
+    uv_stop(timer->loop); // else the turn in which it rings goes on to wait for the next event
 }
 
 static void on_closed(uv_handle_t *handle)
