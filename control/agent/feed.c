@@ -25,8 +25,8 @@ void feed_settled(struct feed *feed, size_t source, uint64_t ticket, const char 
     look_at_board_soon(feed);
 }
 
-// Offers what the board holds, if all slots are filled. false sets err: it is not good.
-static bool offer_board(struct feed *feed, struct err *err)
+// Offers what the board holds, if all slots are filled. All but OFFER_TRIED set err.
+static enum offer_result offer_board(struct feed *feed, struct err *err)
 {
     struct slots slots;
     struct assembly assembly = {0};
@@ -42,7 +42,9 @@ static bool offer_board(struct feed *feed, struct err *err)
         feed->hooks.offer(feed->hooks.ctx, &assembly);
         assembly_cleanup(&assembly);
     }
-    return ok;
+    return ok                                ? OFFER_TRIED
+           : assembly.is_certificate_refused ? OFFER_REFUSED_CERTIFICATE
+                                             : OFFER_REFUSED;
 }
 
 // While something is tried, the news is offered together with it, and once more by itself when the
@@ -53,7 +55,7 @@ static void offer_news(struct feed *feed)
     struct err err = {{0}, {0}};
     char text[sizeof feed->failure];
     feed->board.has_news = board_is_trying(&feed->board);
-    if (offer_board(feed, &err)) {
+    if (offer_board(feed, &err) == OFFER_TRIED) {
         return;
     }
     feed->board.has_news = true;
@@ -87,15 +89,15 @@ static void on_put(void *ctx, const struct slots *slots)
     look_at_board_soon(source->feed);
 }
 
-static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
+static enum offer_result on_offer(void *ctx, const struct slots *slots, struct err *err)
 {
     struct feed_source *source = ctx;
     board_try(&source->feed->board, source->row, slots);
-    bool ok = offer_board(source->feed, err);
-    if (!ok) {
+    enum offer_result result = offer_board(source->feed, err);
+    if (result != OFFER_TRIED) {
         board_drop(&source->feed->board, source->row);
     }
-    return ok;
+    return result;
 }
 
 static void on_refused(void *ctx, const char *text)

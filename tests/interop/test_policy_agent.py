@@ -121,7 +121,7 @@ def test_certificates_rotate_at_half_their_life_and_no_call_fails(world):
     assert world.client_side.metric("tabard_policy_agent_nacks_total") == 0
 
 
-def test_a_revoked_peer_is_cut_off_by_a_pushed_crl(world):
+def test_a_revoked_peer_is_cut_off_by_a_pushed_crl_until_it_is_given_another_certificate(world):
     world.pair()
     assert world.call() == b"a question"
     chain = world.client_side.folder / "seen.pem"
@@ -131,16 +131,34 @@ def test_a_revoked_peer_is_cut_off_by_a_pushed_crl(world):
     mark = world.client_side.mark()
     world.client_side.stop()
     world.client_side.start()
-    world.stream("shop")
+    stream = world.stream("shop")
     assert issued, world.client_side.log(mark)
     assert world.call() == b"a question"
     chain.write_text(ssl.DER_cert_to_PEM_cert(issued[-1][0]))
     world.authority.revoke(type("Issued", (), {"chain": chain, "key": None}))
     state = world.state(world.destination())
     state.trust_bundles[0].crls.append(ssl_crl(world.authority.crl))
+    asked = []
+
+    def refuse(*request):
+        asked.append(request)
+        raise PermissionError("not while the test looks")
+
+    world.agent.certify = refuse
     world.agent.set_state(state)
     wait_until("the revoked caller is refused", lambda: world.call() == b"")
     assert world.server_side.wait_conn(reason="revoked")
+    # It keeps what it has, and nobody answers it, until the policy agent issues a certificate.
+    before = world.client_side.status()["certificate_serial"]
+    wait_until("it asks for a new one", lambda: asked)
+    error = wait_until("the state was refused", lambda: [error for _, error in list(stream.results.queue) if error])[0]
+    assert "waits for a new certificate" in error and "revoked" in error
+    assert world.client_side.status()["policy_agent"]["version"] == 2 and world.call() == b""
+    world.agent.certify = certify
+    wait_until("it has a new one", lambda: world.client_side.status()["certificate_serial"] != before)
+    wait_until("its state has come into force with it", lambda: world.client_side.status()["policy_agent"]["version"] == 3)
+    wait_until("it is answered again", lambda: world.call() == b"a question")
+    assert world.stream("shop") is stream and world.client_side.metric("tabard_policy_agent_failures_total") == 0
 
 
 def ssl_crl(path):

@@ -2,6 +2,7 @@
 """The CA in its Secret: what docs/kubernetes.md says to do about it is done here as it is written."""
 import base64
 import re
+import subprocess
 
 import pytest
 
@@ -9,6 +10,7 @@ import workloads
 from daemon import wait_until
 from install import ROOT, SYSTEM
 from load import Load
+from pods import sidecar_restarts
 
 pytestmark = pytest.mark.cluster
 
@@ -44,21 +46,29 @@ def in_mesh(meshed):
     meshed.rolled_out("deployment/client")
 
 
-def test_a_pod_whose_certificate_was_revoked_reaches_nobody_until_it_is_replaced(meshed, kube, tmp_path):
+def test_a_pod_whose_certificate_was_revoked_has_a_new_one_within_seconds_and_nobody_serves_the_old(meshed, kube, tmp_path):
     in_mesh(meshed)
     meshed.exec("deployment/client", "/bin/app", "call", "http://web")
+    [before] = meshed.json("get", "pods", "-l", "app=client")["items"]
     serial = serial_of(meshed, "client")
     assert serial
-    [revoke] = commands("Revoke the certificate of a pod")
-    run(kube, revoke, tmp_path, SERIAL=serial)
-    wait_until(lambda: serial in secret(kube, "revoked"), "one of the replicas has revoked it")
+    # A connection of the old certificate, which stays open for as long as web serves it.
+    held = meshed.start(*meshed.words("exec", "deployment/client", "-c", "app", "--", "/bin/app", "hold", "web:80", "--connections", "1"),
+                        stdout=subprocess.PIPE)
+    try:
+        assert "1 connections are open" in held.stdout.readline()
+        [revoke] = commands("Revoke the certificate of a pod")
+        run(kube, revoke, tmp_path, SERIAL=serial)
+        wait_until(lambda: serial in secret(kube, "revoked"), "one of the replicas has revoked it")
+        wait_until(lambda: "reason=revoked" in meshed("logs", "deployment/web", "-c", "tabard"), "web has cut it off", seconds=20)
+        wait_until(lambda: serial_of(meshed, "client") not in ("", serial), "the client has another one", seconds=20)
+    finally:
+        held.kill()
+        held.communicate()
     assert "BEGIN X509 CRL" in secret(kube, "crl.pem")
-    call = meshed.words("exec", "deployment/client", "-c", "app", "--", "/bin/app", "call", "http://web")
-    wait_until(lambda: meshed.run(*call).returncode != 0, "the client is refused")
-    assert "revoked" in meshed("logs", "deployment/web", "-c", "tabard")
-    meshed("rollout", "restart", "deployment/client")
-    meshed.rolled_out("deployment/client")
-    meshed.exec("deployment/client", "/bin/app", "call", "http://web")
+    meshed.exec("deployment/client", "/bin/app", "call", "http://web", seconds=20)
+    [after] = meshed.json("get", "pods", "-l", "app=client")["items"]
+    assert after["metadata"]["uid"] == before["metadata"]["uid"] and sidecar_restarts(after) == 0
 
 
 def test_a_secret_that_somebody_deletes_is_put_back_as_it_was(meshed, kube):

@@ -159,14 +159,18 @@ static bool check_chain(struct assembly *out, const struct trust_bundles *bundle
                         struct err *err)
 {
     struct verified_peer *peer = must_alloc(1, sizeof *peer);
-    bool ok = credentials_chain_verify(peer, out->snapshot->identity, bundles, now, err) ||
-              err_prefix_where(err, "identity.chain");
-    if (ok) {
+    enum verify_failure failure =
+        credentials_chain_verify(peer, out->snapshot->identity, bundles, now, err);
+    if (failure == VERIFY_OK) {
         memcpy(out->spiffe_id, peer->id, sizeof out->spiffe_id);
         out->not_after = peer->not_after;
+    } else {
+        out->is_certificate_refused =
+            failure == VERIFY_REVOKED || failure == VERIFY_UNTRUSTED_CHAIN;
+        err_prefix_where(err, "identity.chain");
     }
     free(peer);
-    return ok;
+    return failure == VERIFY_OK;
 }
 
 // Refuses policies and routes that the proxy would refuse, and notes what the agent needs of the
@@ -288,7 +292,9 @@ bool assemble_over(struct assembly *out, const struct slots *slots, const struct
     bool ok = (take_trust(out, in_force, now) || check_trust(out, now, err)) &&
               check_rules(out, err) && digest(out, err);
     if (!ok) {
+        bool is_certificate_refused = out->is_certificate_refused;
         assembly_cleanup(out);
+        out->is_certificate_refused = is_certificate_refused;
     }
     return ok;
 }

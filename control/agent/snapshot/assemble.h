@@ -44,6 +44,9 @@ struct assembly {
     uint32_t drain_seconds; // defaults filled in
     uint16_t outbound_port; // 0: no interception
     uint16_t inbound_port;
+    // Of what was refused: peers would not accept the chain, because it is revoked or of no root in
+    // the bundles. Another certificate may be good.
+    bool is_certificate_refused;
     // By source, the ticket of its try that is in it, which the rollout answers once (rollout.h).
     uint64_t tickets[SOURCES_MAX]; // 0: none
 };
@@ -51,7 +54,7 @@ struct assembly {
 // assemble refuses everything that the proxy would refuse or peers would reject: an empty slot, a
 // key that is not the leaf's, a chain that peers who trust the same bundles would not accept now,
 // bad policies, destinations, ports and limits. false sets err, at the field of Snapshot that is to
-// blame; *out is then the zero state.
+// blame; *out is then the zero state but for is_certificate_refused, and holds nothing.
 bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err);
 
 // assemble_over is assemble where `in_force` (NULL is fine) is in force. An identity and bundles

@@ -83,15 +83,20 @@ static const char *hint(enum verify_failure failure)
     }
 }
 
-bool credentials_chain_verify(struct verified_peer *out, const Tabard__V1__Identity *identity,
-                              const struct trust_bundles *bundles, time_t now, struct err *err)
+enum verify_failure credentials_chain_verify(struct verified_peer *out,
+                                             const Tabard__V1__Identity *identity,
+                                             const struct trust_bundles *bundles, time_t now,
+                                             struct err *err)
 {
     struct chain chain;
     struct err why = {{0}, {0}};
     if (!chain_init(&chain, identity->chain, identity->n_chain, err)) {
-        return false;
+        return VERIFY_CERTIFICATE_UNPARSABLE;
     }
     enum verify_failure failure = verify_peer(out, chain.certs, chain.num, bundles, now, &why);
     chain_cleanup(&chain);
-    return failure == VERIFY_OK || err_set(err, "%s%s", why.text, hint(failure));
+    if (failure != VERIFY_OK) {
+        err_set(err, "%s%s", why.text, hint(failure));
+    }
+    return failure;
 }

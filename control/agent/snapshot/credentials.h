@@ -24,9 +24,11 @@ EVP_PKEY *credentials_key_read(const char *pem, size_t pem_len, struct err *err)
 bool credentials_leaf_read(const Tabard__V1__Identity *identity, EVP_PKEY **out_key,
                            time_t *out_not_before, struct err *err);
 
-// credentials_chain_verify asks what a peer with the same bundles would say of the chain at `now`.
-// false sets err: what is wrong, and what would be right.
-bool credentials_chain_verify(struct verified_peer *out, const Tabard__V1__Identity *identity,
-                              const struct trust_bundles *bundles, time_t now, struct err *err);
+// credentials_chain_verify returns what a peer with the same bundles would say of the chain at
+// `now`. All but VERIFY_OK set err: what is wrong, and what would be right.
+enum verify_failure credentials_chain_verify(struct verified_peer *out,
+                                             const Tabard__V1__Identity *identity,
+                                             const struct trust_bundles *bundles, time_t now,
+                                             struct err *err);
 
 #endif

@@ -32,6 +32,14 @@ struct source_field {
     const char *(*access_address)(const void *access); // where the source is, for sentences
 };
 
+enum offer_result {
+    OFFER_TRIED,
+    OFFER_REFUSED,
+    // Peers who trust the offer's bundles would not accept the certificate in it: it is revoked, or
+    // of no root of theirs. With another certificate the offer may be good.
+    OFFER_REFUSED_CERTIFICATE,
+};
+
 struct source_hooks {
     void *ctx;
     // What the source says from now on. The source is not told what comes of it; it is tried until
@@ -39,9 +47,9 @@ struct source_hooks {
     void (*put)(void *ctx, const struct slots *slots);
     // Something new to be tried. The source's `settled` is called once with what became of it, and
     // until then the source puts and offers nothing. Once in force, it is what the source says from
-    // now on; if it is refused, it is forgotten. false sets err, at the field of Snapshot that is
-    // to blame: it is not good, and `settled` won't be called.
-    bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
+    // now on; if it is refused, it is forgotten. All but OFFER_TRIED set err, at the field of
+    // Snapshot that is to blame: it is not good, and `settled` won't be called.
+    enum offer_result (*offer)(void *ctx, const struct slots *slots, struct err *err);
     void (*refused)(void *ctx, const char *text); // notes why something never became an offer
 };
 

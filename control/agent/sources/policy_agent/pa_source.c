@@ -148,14 +148,14 @@ static bool on_has_identity(void *ctx)
     return ((const struct pa_source *)ctx)->identity != NULL;
 }
 
-static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
+static enum offer_result on_offer(void *ctx, const struct slots *slots, struct err *err)
 {
     struct pa_source *source = ctx;
-    bool ok = source->hooks.offer(source->hooks.ctx, slots, err);
-    if (!ok && slots->parts[SNAPSHOT_IDENTITY] != NULL) {
+    enum offer_result result = source->hooks.offer(source->hooks.ctx, slots, err);
+    if (result != OFFER_TRIED && slots->parts[SNAPSHOT_IDENTITY] != NULL) {
         name_as_sent(err);
     }
-    return ok;
+    return result;
 }
 
 // Puts what is held on the board.

@@ -24,7 +24,7 @@ struct pa_csr {
     EVP_PKEY *key;         // owned; of the request without an answer; NULL: none
     uint64_t answer_by_ms; // 0: no answer is waited for
     uint64_t ask_at_ms;    // not before
-    int64_t renew_unix_s;  // when half of the issued certificate's life is over
+    int64_t renew_unix_s;  // when half of the issued certificate's life is over; 0: at once
     uint32_t num_refused;  // in a row
 };
 
@@ -37,6 +37,10 @@ bool pa_csr_ask(struct pa_csr *csr, Tabard__V1__CertificateRequest *out, const c
 // answers the request at hand.
 void pa_csr_granted(struct pa_csr *csr, const struct pa_certificate *certificate, bool is_answer,
                     struct now now, uint32_t random);
+
+// pa_csr_hurry says that the issued certificate is useless to what is to come into force: the next
+// one is due at once, as soon as the waits allow.
+void pa_csr_hurry(struct pa_csr *csr);
 
 // pa_csr_refused waits before the next request: this one was refused, or its answer was.
 void pa_csr_refused(struct pa_csr *csr, struct now now, uint32_t random);

@@ -210,15 +210,21 @@ Tabard__V1__State *subscription_state(const struct subscription *sub)
     return sub->state != NULL ? (Tabard__V1__State *)sub->state->message : NULL;
 }
 
-// Keeps a state that can't be tried, because there is no certificate yet, until one comes. false,
-// as its response is refused; sets err.
-static bool keep_early(struct subscription *sub, struct err *err)
+// Keeps a state until a certificate comes with which it can come into force. Its response is
+// refused.
+static void keep_early(struct subscription *sub)
 {
     forget_early(sub);
     sub->early = part_ref(sub->next.state);
     sub->early_version = sub->next.version;
     sub->empty_by_ms = 0;
-    return err_set(err, "there is no certificate for this sidecar yet: the state waits for it");
+}
+
+// Says whether another certificate than the issued one in force would make an offer good.
+static bool awaits_next(const struct subscription *sub, enum offer_result result)
+{
+    return result == OFFER_REFUSED_CERTIFICATE && sub->next.state != NULL &&
+           sub->next.issued.part == NULL && sub->issued.part != NULL;
 }
 
 static bool offer(struct subscription *sub, struct err *err)
@@ -235,14 +241,20 @@ static bool offer(struct subscription *sub, struct err *err)
     }
     if (next->state != NULL && next->issued.part == NULL && sub->issued.part == NULL &&
         !sub->hooks.has_identity(sub->hooks.ctx)) {
-        return keep_early(sub, err);
+        keep_early(sub);
+        return err_set(err, "there is no certificate for this sidecar yet: the state waits for it");
     }
     forget_early(sub); // a newer state has come, or the one that waited goes now
     fill_slots(&slots, next->state != NULL ? next->state : sub->state,
                next->issued.part != NULL ? next->issued.part : sub->issued.part);
-    bool ok = sub->hooks.offer(sub->hooks.ctx, &slots, err);
+    enum offer_result result = sub->hooks.offer(sub->hooks.ctx, &slots, err);
     slots_cleanup(&slots);
-    return ok;
+    if (awaits_next(sub, result)) {
+        keep_early(sub);
+        pa_csr_hurry(&sub->csr);
+        err_prefix(err, "the state waits for a new certificate of this sidecar");
+    }
+    return result == OFFER_TRIED;
 }
 
 // Takes the response apart into what is to be tried. false sets err.

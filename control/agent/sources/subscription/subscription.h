@@ -18,6 +18,7 @@
 #include "base/now.h"
 #include "control/agent/sources/subscription/pa_certificate.h"
 #include "control/agent/sources/subscription/pa_csr.h"
+#include "control/agent/snapshot/source.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 // A stream is given up so long after
@@ -45,9 +46,9 @@ struct subscription_hooks {
     void (*token_free)(void *ctx, char *token); // wipes it; NULL is allowed
     // Says whether the sidecar has a certificate of its own, beside what the stream brings.
     bool (*has_identity)(void *ctx);
-    // Offers what a response brings; subscription_settled says later what became of it. false sets
-    // err: it is not good, and subscription_settled won't be called.
-    bool (*offer)(void *ctx, const struct slots *slots, struct err *err);
+    // Offers what a response brings; subscription_settled says later what became of it. All but
+    // OFFER_TRIED set err: it is not good, and subscription_settled won't be called.
+    enum offer_result (*offer)(void *ctx, const struct slots *slots, struct err *err);
     void (*accepted)(void *ctx, bool is_new_state); // an offer came into force
     // A response was refused before it became an offer, or the policy agent refused a
     // certificate_request. The answer has been sent already.
@@ -83,7 +84,9 @@ struct subscription {
     struct part *state;       // counted; a State: the last that was accepted; NULL: none
     uint64_t version;         // of that state
     int64_t confirmed_unix_s; // when a policy agent last stood behind it
-    struct part *early;       // counted; a newer one, which waits for the first certificate
+    // counted; a newer one, which waits for the first certificate, or for the next one because it
+    // makes the one in force useless
+    struct part *early;
     uint64_t early_version;
     struct pa_certificate issued;
     struct pa_csr csr;

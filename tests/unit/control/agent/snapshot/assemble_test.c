@@ -201,6 +201,61 @@ Test(assemble, a_crl_that_went_stale_in_force_holds_up_no_other_change, .timeout
     world_cleanup(&world);
 }
 
+// A CRL of the intermediate, which signed the leaf, or of the root, which signed the intermediate.
+static X509_CRL *crl_of(const struct mint_ca *ca, const ProtobufCBinaryData *revoked, time_t now)
+{
+    const uint8_t *der = revoked->data;
+    X509 *cert = d2i_X509(NULL, &der, (long)revoked->len);
+    const struct mint_revoked entry = {.serial = X509_get0_serialNumber(cert), .when = now - 30};
+    struct err err = {{0}, {0}};
+    X509_CRL *crl = mint_crl_new(ca, &entry, 1, 1, now - 60, now + 60, &err);
+    cr_assert_not_null(crl, "%s", err.text);
+    X509_free(cert);
+    return crl;
+}
+
+Test(assemble, says_when_another_certificate_might_be_good, .timeout = 20)
+{
+    enum flaw { NONE, REVOKED, CA_REVOKED, OTHER_ROOT, EXPIRED, STALE, BAD_POLICY, OTHER_KEY };
+    struct world world;
+    struct mint_ca other;
+    struct err err = {{0}, {0}};
+    ProtobufCBinaryData other_root;
+    world_init(&world);
+    const time_t now = world.folder.now;
+    EVP_PKEY *other_key = folder_key(MINT_KEY_P256);
+    cr_assert(mint_root_init(&other, MINT_KEY_P256, FOLDER_DOMAIN, now - 60, now + 60, &err));
+    cr_assert(mint_cert_der(&other_root.data, &other_root.len, other.cert));
+    for (enum flaw flaw = NONE; flaw <= OTHER_KEY; flaw++) {
+        struct assembly out;
+        ProtobufCBinaryData der = {0};
+        const struct mint_ca *issuer =
+            flaw == REVOKED ? &world.folder.intermediate : &world.folder.root;
+        X509_CRL *crl = crl_of(issuer, &world.chain[flaw == CA_REVOKED], now);
+        cr_assert(mint_crl_der(&der.data, &der.len, crl));
+        world.bundle.crls = &der;
+        world.bundle.n_crls = flaw == REVOKED || flaw == CA_REVOKED || flaw == STALE;
+        world.bundle.roots = flaw == OTHER_ROOT ? &other_root : &world.root;
+        world.policy.action =
+            flaw == BAD_POLICY ? (Tabard__V1__Policy__Action)0 : TABARD__V1__POLICY__ACTION__ALLOW;
+        struct slots slots = slots_of(&world, flaw == OTHER_KEY ? other_key : world.folder.key);
+        time_t then = now + (flaw == EXPIRED ? 7200 : flaw == STALE ? 61 : 0);
+        cr_expect_eq(assemble(&out, &slots, then, &err), flaw == NONE, "row %u: %s", flaw,
+                     err.text);
+        cr_expect_eq(out.is_certificate_refused,
+                     flaw == REVOKED || flaw == CA_REVOKED || flaw == OTHER_ROOT, "row %u: %s",
+                     flaw, err.text);
+        assembly_cleanup(&out);
+        slots_cleanup(&slots);
+        X509_CRL_free(crl);
+        free(der.data);
+    }
+    EVP_PKEY_free(other_key);
+    mint_ca_cleanup(&other);
+    free(other_root.data);
+    world_cleanup(&world);
+}
+
 Test(assemble, a_part_that_is_not_good_is_refused_by_its_field, .timeout = 20)
 {
     static const char *const words[] = {

@@ -53,12 +53,16 @@ static void on_put(void *ctx, const struct slots *slots)
     note(stage, slots);
 }
 
-static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
+static enum offer_result on_offer(void *ctx, const struct slots *slots, struct err *err)
 {
     struct stage *stage = ctx;
     stage->num_offers++;
     note(stage, slots);
-    return stage->offer_error == NULL || err_set_at(err, "policies[0]", "%s", stage->offer_error);
+    if (stage->offer_error != NULL) {
+        err_set_at(err, "policies[0]", "%s", stage->offer_error);
+        return OFFER_REFUSED;
+    }
+    return OFFER_TRIED;
 }
 
 static void on_refused(void *ctx, const char *text)

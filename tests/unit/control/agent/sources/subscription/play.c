@@ -65,7 +65,7 @@ static bool on_has_identity(void *ctx)
     return !((struct play *)ctx)->lacks_identity;
 }
 
-static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
+static enum offer_result on_offer(void *ctx, const struct slots *slots, struct err *err)
 {
     struct play *play = ctx;
     play->num_offers++;
@@ -74,7 +74,15 @@ static bool on_offer(void *ctx, const struct slots *slots, struct err *err)
         (const Tabard__V1__State *)slots->parts[SNAPSHOT_RULES]->message;
     play->num_destinations = state->n_destinations;
     play->has_issued = slots->parts[SNAPSHOT_IDENTITY] != NULL;
-    return play->offer_error == NULL || err_set_at(err, "policies[0]", "%s", play->offer_error);
+    if (play->useless != NULL && slots->parts[SNAPSHOT_IDENTITY] == play->useless) {
+        err_set_at(err, "certificate.chain", "revoked");
+        return OFFER_REFUSED_CERTIFICATE;
+    }
+    if (play->offer_error != NULL) {
+        err_set_at(err, "policies[0]", "%s", play->offer_error);
+        return OFFER_REFUSED;
+    }
+    return OFFER_TRIED;
 }
 
 static void on_accepted(void *ctx, bool is_new_state)

@@ -21,10 +21,11 @@ struct play {
     unsigned num_sent;
     Tabard__V1__SubscribeRequest *sent; // the last
     unsigned num_offers;
-    const char *offer_error; // NULL: the offer is taken
-    size_t num_destinations; // of the last offer
-    bool lacks_identity;     // but for what the stream brings
-    bool has_issued;         // as above
+    const char *offer_error;    // NULL: the offer is taken
+    const struct part *useless; // borrowed; the certificate for which an offer is refused
+    size_t num_destinations;    // of the last offer
+    bool lacks_identity;        // but for what the stream brings
+    bool has_issued;            // as above
     unsigned num_accepted;
     unsigned num_expired;
     char failed[1200];
