@@ -92,6 +92,8 @@ class Network:
             ip("-n", wire, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", host.name)
             ip("-n", wire, "link", "set", name, "master", "wire", "up")
             ip("-n", host.name, "link", "set", "lo", "up")
+            # Else the kernel takes a link-local address as a source only after a second or two.
+            host.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
             ip("-n", host.name, "addr", "add", f"{host.ipv4}/16", "dev", "eth0")
             ip("-n", host.name, "addr", "add", f"{host.ipv6}/64", "dev", "eth0", "nodad")
             ip("-n", host.name, "link", "set", "eth0", "up")
