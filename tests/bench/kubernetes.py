@@ -31,7 +31,7 @@ from load import Load  # noqa: E402
 from node import ADDRESS  # noqa: E402
 
 NUM_STARTS, NUM_CONNECTIONS, NUM_CHANGES, NUM_REPLICAS = 10, 1000, 30, 5
-API_AWAY_SECONDS = 60
+API_AWAY_SECONDS, SHIM_SECONDS = 60, 10
 WEBHOOK_RATE, WEBHOOK_SECONDS = 100, 10
 
 
@@ -189,13 +189,15 @@ class Bench:
 
     def shim(self):
         """The containerd-shim above one pod of two ends by force: the whole pod goes with it."""
-        with self.web("shim") as made:
-            def kill():
-                pod = made.json("get", "pods", "-l", "app=web")["items"][0]
-                os.kill(pods.shim_of(pods.pids(self.cluster, pod, "tabard-agent")[0]), 9)
-                made.rolled_out("deployment/web")
+        for meshed in (False, True):
+            with self.web("shim", meshed=meshed) as made:
+                def kill():
+                    pod = made.json("get", "pods", "-l", "app=web")["items"][0]
+                    os.kill(pods.shim_of(pods.pids(self.cluster, pod, "app")[0]), 9)
+                    time.sleep(SHIM_SECONDS)  # of calls, so that what fails is a part of something
+                    made.rolled_out("deployment/web")
 
-            self._under_load("kill -9 of a containerd-shim", made, kill)
+                self._under_load(f"kill -9 of a containerd-shim, {'in' if meshed else 'outside'} the mesh", made, kill)
 
     def webhook(self):
         """From the API server's view: the time of a dry run in a namespace of the mesh and in another one."""
