@@ -47,10 +47,9 @@ def why_not():
     """Why the guard can't count here, or None."""
     if not shutil.which("valgrind"):
         return "valgrind is missing (apt-get install valgrind)"
-    linked = subprocess.run(["ldd", peers.mesh.PROGRAMS["tabard-proxy"]], capture_output=True, text=True, check=True).stdout
-    if any(name in linked for name in ("libasan", "libubsan", "libtsan")):
+    if peers.mesh.is_sanitized():
         return "the programs are built with a sanitizer, which has its own instructions"
-    if "libssl.so" not in linked:
+    if "libssl.so" not in peers.mesh.linked_libraries("tabard-proxy"):
         return "BoringSSL is linked into the programs; the budget is for Debian's shared one"
     return None
 

@@ -76,6 +76,16 @@ def run(program, *arguments, netns=None, check=True, **more):
     return done
 
 
+def linked_libraries(program):
+    """What the loader finds for a program, as ldd(1) says it."""
+    return subprocess.run(["ldd", PROGRAMS[program]], capture_output=True, text=True, check=True).stdout
+
+
+def is_sanitized():
+    """Whether the programs are built with a sanitizer, which takes instructions and memory of its own."""
+    return any(name in linked_libraries("tabard-proxy") for name in ("libasan", "libubsan", "libtsan"))
+
+
 class Logged:
     """What a program said: the lines of `log_path`, since a mark. Whoever is one has a `name` and a `process`."""
 

@@ -255,7 +255,7 @@ def test_an_update_changes_nothing_that_has(server, authority, other_authority, 
     status = server.status()
     assert status["generation"] == generation and status["ready"]
     assert status["last_error"] == error
-    wait_until("the refusal is counted", lambda: refusals(server) == rejected + 1)
+    wait_until("the refusal is counted", lambda: refusals(server) > rejected)  # a port in use is tried again, and refused again
     assert attempt(server.address("127.0.0.1:0"), authority, server.web) == b"hello"
     # What was good is good again, and the error is over.
     server.config = copy.deepcopy(server.good)
