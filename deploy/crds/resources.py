@@ -133,7 +133,11 @@ RESOURCES = [
                              "message": "the trust domain can't be changed: every identity and policy has it"}]},
          "mode": {"type": "string", "enum": ["enforce", "observe"], "default": "enforce",
                   "description": "enforce: policies decide. observe: what they would deny is served, logged and counted. The "
-                                 "annotation tabard.dev/mode of a namespace holds for its pods instead."}}},
+                                 "annotation tabard.dev/mode of a namespace holds for its pods instead."},
+         "certificateSeconds": {"type": "integer", "format": "int32", "minimum": 60, "maximum": 86400,
+                                "description": "How long a pod's certificate lives, 3600 if absent. A sidecar renews its own when "
+                                               "half of that is over, so a change takes effect with the next one. No connection "
+                                               "outlives the certificates that it began with by more than a minute."}}},
      "rules": [],
      "columns": [_column("Trust domain", ".spec.trustDomain", "The name in every identity"),
                  _column("Mode", ".spec.mode", "enforce or observe"),

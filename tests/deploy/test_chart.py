@@ -83,6 +83,9 @@ def test_every_value_is_documented_and_has_a_schema():
 
 @pytest.mark.parametrize("values, said", [
     ({"trustDomain": "spiffe://x"}, "/trustDomain"),
+    ({"certificateSeconds": 59}, "/certificateSeconds"),
+    ({"certificateSeconds": 86401}, "/certificateSeconds"),
+    ({"certificateSeconds": "1h"}, "/certificateSeconds"),
     ({"mode": "ENFORCE"}, "/mode"),
     ({"trustdomain": "x"}, "trustdomain"),
     ({"policyd": {"replicas": 0}}, "/policyd/replicas"),
@@ -141,7 +144,8 @@ def test_the_configuration_of_the_webhook_follows_the_values(render):
         "image": "localhost/tabard@sha256:" + "a" * 64, "image_pull_policy": "IfNotPresent",
         "policy_agent": "tabard-policyd.mesh.svc:15012", "log_level": "debug", "workers": 2, "cpu_request": "10m", "cpu_limit": "2",
         "memory_request": "32Mi", "memory_limit": "256Mi"}
-    assert json.loads(data["settings.json"]) == {"trustDomain": "cluster.local", "mode": "enforce", "unlistedOutbound": "DENY"}
+    assert json.loads(data["settings.json"]) == {"trustDomain": "cluster.local", "mode": "enforce", "unlistedOutbound": "DENY",
+                                                 "certificateSeconds": 3600}
 
 
 def test_what_can_be_left_out_is_left_out(render):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tabard in a cluster, as a user installs it: the image, and deploy/install.yaml."""
+import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -39,3 +41,19 @@ def uninstall(kube):
 
 def is_installed(kube):
     return bool(kube("get", "mutatingwebhookconfiguration", "tabard", "--ignore-not-found"))
+
+
+def set_certificate_seconds(kube, seconds):
+    """How long the next certificates of pods live; None: as long as the MeshSettings say nothing."""
+    return kube("patch", "meshsettings", "default", "--type=merge", "-p", json.dumps({"spec": {"certificateSeconds": seconds}}))
+
+
+@contextlib.contextmanager
+def certificates_of(kube, seconds):
+    """The next certificates of pods live so long, until the block ends."""
+    before = kube.json("get", "meshsettings", "default")["spec"].get("certificateSeconds")
+    set_certificate_seconds(kube, seconds)
+    try:
+        yield
+    finally:
+        set_certificate_seconds(kube, before)

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
+import install
 import pods
 import workloads
-from daemon import wait_until
+from daemon import Failed, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -73,6 +75,15 @@ def id_of(certificate):
     shown = subprocess.run(["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=certificate, text=True,
                            capture_output=True, check=True).stdout
     return shown.split("URI:")[1].split()[0].rstrip(",")
+
+
+def life_of(said):
+    """Seconds from when a certificate was issued to its end, or why there is none. Its beginning lies a minute back, for clocks
+    that disagree."""
+    if not said["certificate"]:
+        return said["error"]
+    read = x509.load_pem_x509_certificate(said["certificate"].encode())
+    return (read.not_valid_after - read.not_valid_before).total_seconds() - 60
 
 
 @pytest.fixture
@@ -160,6 +171,19 @@ def test_a_pod_that_is_deleted_loses_its_stream_and_gets_no_certificate(policyd,
         code, text = policyd.ask(second)
         assert code == "UNAUTHENTICATED" and text.startswith("pod_gone: ")
         time.sleep(11)
+
+
+def test_certificates_live_as_long_as_the_settings_say_and_a_change_counts_for_the_next_one(kube, policyd, web):
+    pod = the_pod(web)
+    with policyd.held(token(web, "web", pod)) as told:
+        assert life_of(told()) == 3600
+        # The same pod asks again, on the stream that it has.
+        again = token(web, "web", pod)
+        with install.certificates_of(kube, 60):
+            wait_until(lambda: life_of(told(again)) == 60, "the next one lives a minute", seconds=10, every=2)
+            with pytest.raises(Failed, match="spec.certificateSeconds: Invalid value: 59: .* greater than or equal to 60"):
+                install.set_certificate_seconds(kube, 59)
+            assert life_of(told(again)) == 60
 
 
 def test_a_deleted_account_admits_nobody(policyd, web):

@@ -55,7 +55,9 @@ TAKEN = {
     "a binding of NONE without tabard/1": destination(MTLS, alpn=["h2"], binding="NONE"),
     "a destination in plaintext": destination(PLAIN, selector={"serviceAccounts": ["web"]}),
     "a destination by services": destination(PLAIN, addresses=None, services=[{"namespace": "db", "name": "main"}]),
-    "settings": settings(unlistedOutbound="PLAINTEXT", mode="observe"),
+    "settings": settings(unlistedOutbound="PLAINTEXT", mode="observe", certificateSeconds=3600),
+    "certificates of a minute": settings(certificateSeconds=60),
+    "certificates of a day": settings(certificateSeconds=86400),
     # Refused by policyd, in the object's status: the API server has no means to see it.
     "a block with bits behind its prefix": rule(sourceIps=["10.1.2.3/8"]),
     "ranges that have ports in common": policy(ports=["1-10", 5]),
@@ -120,6 +122,10 @@ REFUSED = {
     "a trust domain that is an id": (settings(trustDomain="spiffe://a"), "spec.trustDomain in body should match '^[a-z0-9._-]"),
     "a mode of another vocabulary": (settings(mode="ENFORCE"), 'spec.mode: Unsupported value: "ENFORCE": supported values: "enforce"'),
     "an unknown word for unlisted": (settings(unlistedOutbound="ALLOW"), 'supported values: "DENY", "PLAINTEXT"'),
+    "certificates of less than a minute": (settings(certificateSeconds=59), "should be greater than or equal to 60"),
+    "certificates of more than a day": (settings(certificateSeconds=86401), "should be less than or equal to 86400"),
+    "a life of certificates as text": (settings(certificateSeconds="1h"), "spec.certificateSeconds: Invalid value: \"string\""),
+    "a life of certificates with a fraction": (settings(certificateSeconds=60.5), "spec.certificateSeconds"),
 }
 
 

@@ -30,6 +30,10 @@ struct kube_judgement {
 #define KUBE_DESTINATIONS_OF_ONE_MAX 200
 #define KUBE_SERVICES_OF_ONE_MAX     2000
 
+// The life that the settings may give certificates; deploy/crds/resources.py has them, too.
+#define KUBE_CERTIFICATE_SECONDS_MIN 60
+#define KUBE_CERTIFICATE_SECONDS_MAX 86400
+
 struct kube_namespace {
     struct table_link link; // first: a link is its namespace
     char *name;             // owned
@@ -194,6 +198,7 @@ struct kube_model {
     char *trust_domain; // owned; NULL: none yet
     Tabard__V1__Settings__Enforcement mode;
     Tabard__V1__Settings__UnlistedOutbound unlisted_outbound;
+    uint32_t certificate_seconds; // 0: not said
     bool is_fleet_dirty;
     struct kube_model_stats stats;
 };

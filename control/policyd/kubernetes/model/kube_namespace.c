@@ -7,6 +7,7 @@
 
 #include "base/must.h"
 #include "certs/identity.h"
+#include "control/policyd/fleet/fleet.h"
 #include "control/policyd/kubernetes/model/kube_json.h"
 #include "control/policyd/kubernetes/model/kube_model_impl.h"
 
@@ -73,7 +74,28 @@ struct settings_form {
     const char *trust_domain;
     Tabard__V1__Settings__Enforcement mode;
     Tabard__V1__Settings__UnlistedOutbound unlisted_outbound;
+    uint32_t certificate_seconds; // 0: not said
 };
+
+static_assert(KUBE_CERTIFICATE_SECONDS_MIN >= FLEET_CERTIFICATE_SECONDS_MIN &&
+                  KUBE_CERTIFICATE_SECONDS_MAX <= FLEET_CERTIFICATE_SECONDS_MAX,
+              "a fleet takes what the settings may say");
+
+static bool read_certificate_seconds(uint32_t *out, const json_t *seconds, struct err *err)
+{
+    json_int_t value = json_integer_value(seconds);
+    if (seconds == NULL) {
+        *out = 0;
+        return true;
+    }
+    if (!json_is_integer(seconds) || value < KUBE_CERTIFICATE_SECONDS_MIN ||
+        value > KUBE_CERTIFICATE_SECONDS_MAX) {
+        return err_set_at(err, "certificateSeconds", "is not a whole number of %d to %d seconds",
+                          KUBE_CERTIFICATE_SECONDS_MIN, KUBE_CERTIFICATE_SECONDS_MAX);
+    }
+    *out = (uint32_t)value;
+    return true;
+}
 
 static bool read_settings(const struct kube_model *model, struct settings_form *out,
                           const json_t *spec, struct err *err)
@@ -81,7 +103,8 @@ static bool read_settings(const struct kube_model *model, struct settings_form *
     const json_t *mode = json_object_get(spec, "mode");
     const json_t *unlisted = json_object_get(spec, "unlistedOutbound");
     out->trust_domain = kube_json_text(spec, "trustDomain", NULL);
-    if (!kube_json_only(spec, err, "trustDomain", "mode", "unlistedOutbound", NULL)) {
+    if (!kube_json_only(spec, err, "trustDomain", "mode", "unlistedOutbound", "certificateSeconds",
+                        NULL)) {
         return false;
     }
     if (!spiffe_trust_domain_check(out->trust_domain, strlen(out->trust_domain), err)) {
@@ -103,7 +126,8 @@ static bool read_settings(const struct kube_model *model, struct settings_form *
     out->unlisted_outbound = strcmp(word, "DENY") == 0
                                  ? TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__DENY
                                  : TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__PLAINTEXT;
-    return true;
+    return read_certificate_seconds(&out->certificate_seconds,
+                                    json_object_get(spec, "certificateSeconds"), err);
 }
 
 // Judges what came before the trust domain was known.
@@ -127,9 +151,11 @@ static void set_form(struct kube_model *model, const struct settings_form *form)
 {
     bool is_first = model->trust_domain == NULL;
     model->is_fleet_dirty = model->is_fleet_dirty || is_first || model->mode != form->mode ||
-                            model->unlisted_outbound != form->unlisted_outbound;
+                            model->unlisted_outbound != form->unlisted_outbound ||
+                            model->certificate_seconds != form->certificate_seconds;
     model->mode = form->mode;
     model->unlisted_outbound = form->unlisted_outbound;
+    model->certificate_seconds = form->certificate_seconds;
     if (is_first) {
         model->trust_domain = must_strdup(form->trust_domain);
         judge_all(model);
