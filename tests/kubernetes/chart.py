@@ -19,9 +19,9 @@ def helm_path():
     return found.stdout.strip(), None
 
 
-def values(**more):
-    """The values by which the chart takes that image."""
-    repository, tag = IMAGE.rsplit(":", 1)
+def values(image=IMAGE, **more):
+    """The values by which the chart takes an image."""
+    repository, tag = image.rsplit(":", 1)
     return {"image": {"repository": repository, "tag": tag, "pullPolicy": "Never"}, **more}
 
 

@@ -104,6 +104,12 @@ const char *installed_version(const json_t *deployment)
     return text_of(at(deployment, "metadata", "labels", VERSION_LABEL));
 }
 
+const char *installed_image(const json_t *deployment)
+{
+    const json_t *containers = at(deployment, "spec", "template", "spec", "containers");
+    return text_of(at(json_array_get(containers, 0), "image"));
+}
+
 // Says why a pod does not serve: what its container waits for or ended with, or else its phase.
 static const char *trouble_of(const json_t *pod)
 {

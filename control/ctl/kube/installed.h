@@ -26,7 +26,9 @@ void installed_check_policyd(struct findings *findings, const json_t *deployment
 void installed_check_webhook(struct findings *findings, const json_t *configuration,
                              const char *namespace);
 
-// installed_version returns the version that the Deployment's label says, or "".
+// installed_version returns the version that the Deployment's label says, and installed_image the
+// image of its pods, which it also gives to sidecars; or "".
 const char *installed_version(const json_t *deployment);
+const char *installed_image(const json_t *deployment);
 
 #endif

@@ -187,7 +187,7 @@ static void try_namespaces(struct check *check, const char *namespaces)
     free(copy);
 }
 
-static void check_members(struct check *check, const char *version)
+static void check_members(struct check *check, const json_t *deployment)
 {
     char *namespaces = ask_text(check, "namespaces can't be read",
                                 WORDS("get", "namespaces", "-l", "tabard.dev/inject=enabled", "-o",
@@ -200,7 +200,8 @@ static void check_members(struct check *check, const char *version)
     char *pods = ask_text(check, "pods can't be read",
                           WORDS("get", "pods", "-A", "-o", MEMBERS_PODS_TEMPLATE), NULL);
     if (pods != NULL) {
-        members_check_pods(&check->findings, pods, namespaces, version);
+        members_check_pods(&check->findings, pods, namespaces, installed_version(deployment),
+                           installed_image(deployment));
     }
     char *objects = ask_text(check, "policies can't be read",
                              WORDS("get", "meshpolicies.tabard.dev,meshdestinations.tabard.dev",
@@ -220,7 +221,7 @@ static void check_installed(struct check *check, const json_t *deployment)
     check_settings(check);
     check_policyd(check, deployment);
     check_webhook(check);
-    check_members(check, installed_version(deployment));
+    check_members(check, deployment);
 }
 
 bool kube_check(FILE *out, const struct kubectl *kubectl, const char *namespace)

@@ -40,27 +40,32 @@ static bool has_line(const char *lines, const char *line)
     return false;
 }
 
-// Whether an injected pod's status says another version than policyd's.
-static bool is_behind(const char *status, const char *version)
+static bool says(const json_t *status, const char *key, const char *wanted)
+{
+    const char *own = json_string_value(json_object_get(status, key));
+    return own != NULL && strcmp(own, wanted) == 0;
+}
+
+// Whether an injected pod's status says another version or image than policyd's.
+static bool is_behind(const char *status, const char *version, const char *image)
 {
     json_t *parsed = json_loads(status, 0, NULL);
-    const char *own = json_string_value(json_object_get(parsed, "version"));
-    bool is_other = own == NULL || strcmp(own, version) != 0;
+    bool is_same = says(parsed, "version", version) && says(parsed, "image", image);
     json_decref(parsed);
-    return is_other;
+    return !is_same;
 }
 
 // Pods of one kind of trouble, in each of which they are listed.
 struct troubles {
     struct findings_names outside; // no sidecar, in a namespace of the mesh
-    struct findings_names behind;  // of another version
+    struct findings_names behind;  // of another version or image
     struct findings_names unready;
     unsigned num_injected;
     unsigned num_out; // by label, or on the host's network
 };
 
 static void sort_pod(struct troubles *troubles, char **fields, const char *namespaces,
-                     const char *version)
+                     const char *version, const char *image)
 {
     const char *namespace = fields[0];
     const char *name = fields[1];
@@ -80,7 +85,7 @@ static void sort_pod(struct troubles *troubles, char **fields, const char *names
         return;
     }
     troubles->num_injected++;
-    if (is_behind(status, version)) {
+    if (is_behind(status, version, image)) {
         findings_name(&troubles->behind, namespace, name);
     }
     if (is_running && strcmp(fields[5], "true") != 0) {
@@ -89,12 +94,12 @@ static void sort_pod(struct troubles *troubles, char **fields, const char *names
 }
 
 void members_check_pods(struct findings *findings, char *pods, const char *namespaces,
-                        const char *version)
+                        const char *version, const char *image)
 {
     struct troubles troubles = {0};
     char *fields[7];
     while (members_next(&pods, fields, 7)) {
-        sort_pod(&troubles, fields, namespaces, version);
+        sort_pod(&troubles, fields, namespaces, version, image);
     }
     if (troubles.outside.num > 0) {
         findings_warn(findings,
@@ -104,9 +109,9 @@ void members_check_pods(struct findings *findings, char *pods, const char *names
     }
     if (troubles.behind.num > 0) {
         findings_warn(findings,
-                      "%u sidecars are not of policyd's version %s: %s; kubectl rollout restart "
-                      "their controllers",
-                      troubles.behind.num, version, findings_names_text(&troubles.behind));
+                      "%u sidecars are not of policyd's version %s and image %s: %s; kubectl "
+                      "rollout restart their controllers",
+                      troubles.behind.num, version, image, findings_names_text(&troubles.behind));
     }
     if (troubles.unready.num > 0) {
         findings_fault(findings,

@@ -42,9 +42,10 @@ extern const char members_trial_pod[];
 bool members_next(char **text, char **fields, size_t num_fields);
 
 // members_check_pods judges the pods, those of the namespaces listed in `namespaces` (a name a
-// line) above all. `version` is policyd's. Changes `pods`.
+// line) above all. `version` and `image` are policyd's; a sidecar of another one of them is behind.
+// Changes `pods`.
 void members_check_pods(struct findings *findings, char *pods, const char *namespaces,
-                        const char *version);
+                        const char *version, const char *image);
 
 // members_check_objects judges the MeshPolicies and MeshDestinations. Changes `objects`.
 void members_check_objects(struct findings *findings, char *objects);

@@ -12,13 +12,13 @@
 
 TestSuite(members, .timeout = 10, .init = said_begin, .fini = said_end);
 
-#define STATUS "{\"version\":\"1.2.3\"}"
+#define STATUS "{\"version\":\"1.2.3\",\"image\":\"r/t:2\"}"
 
 static const char *of_pods(const char *lines)
 {
     char text[2048];
     snprintf(text, sizeof text, "%s", lines);
-    members_check_pods(&said, text, "shop\nlobby\n", "1.2.3");
+    members_check_pods(&said, text, "shop\nlobby\n", "1.2.3", "r/t:2");
     return said_take();
 }
 
@@ -44,16 +44,37 @@ Test(members, a_pod_that_was_not_restarted_since_the_label_is_named)
                      "controllers\n");
 }
 
-Test(members, sidecars_of_another_version_or_of_none_are_behind)
+#define BEHIND(status) "shop\ta\tRunning\t\t\ttrue\t" status "\n"
+#define RESTART        "; kubectl rollout restart their controllers\n"
+
+Test(members, sidecars_of_another_version_or_image_or_of_none_are_behind)
 {
-    cr_expect_str_eq(
-        of_pods(
-            "shop\ta\tRunning\t\t\ttrue\t{\"version\":\"1.2.2\"}\nother\tb\tRunning\t\t\ttrue\t{}\n"
-            "shop\tc\tRunning\t\t\ttrue\tx\nshop\td\tRunning\t\t\ttrue\t" STATUS "\n"
-            "shop\te\tRunning\t\t\ttrue\t{\"version\":1}\n"),
-        "! 4 sidecars are not of policyd's version 1.2.3: shop/a, other/b, shop/c and 1 more; "
-        "kubectl rollout restart "
-        "their controllers\n");
+    static const char *const rows[] = {
+        BEHIND("{\"version\":\"1.2.2\",\"image\":\"r/t:2\"}"),
+        BEHIND("{\"version\":\"1.2.3\",\"image\":\"r/t:1\"}"),
+        BEHIND("{\"version\":\"1.2.3\"}"),
+        BEHIND("{\"image\":\"r/t:2\"}"),
+        BEHIND("{\"version\":1,\"image\":\"r/t:2\"}"),
+        BEHIND("{}"),
+        BEHIND("x"),
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *told = of_pods(rows[i]);
+        cr_expect_str_eq(told,
+                         "! 1 sidecars are not of policyd's version 1.2.3 and image r/t:2: "
+                         "shop/a" RESTART,
+                         "row %zu: %s", i, told);
+    }
+}
+
+Test(members, a_few_of_the_sidecars_that_are_behind_are_named)
+{
+    cr_expect_str_eq(of_pods("shop\ta\tRunning\t\t\ttrue\t{}\nother\tb\tRunning\t\t\ttrue\t{}\n"
+                             "shop\tc\tRunning\t\t\ttrue\t{}\n"
+                             "shop\td\tRunning\t\t\ttrue\t" STATUS "\n"
+                             "shop\te\tRunning\t\t\ttrue\t{}\n"),
+                     "! 4 sidecars are not of policyd's version 1.2.3 and image r/t:2: "
+                     "shop/a, other/b, shop/c and 1 more" RESTART);
 }
 
 Test(members, a_sidecar_that_is_not_ready_is_a_fault)
