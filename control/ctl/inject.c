@@ -21,9 +21,10 @@
 
 #define INPUT_BYTES_MAX (64u << 20)
 #define FILES_MAX       10000
+#define OPERANDS_MAX    256
 
 const char ctl_inject_usage[] =
-    "usage: tabardctl inject FILE|FOLDER|- [--manual --config FILE]\n"
+    "usage: tabardctl inject FILE|FOLDER|-... [--manual --config FILE]\n"
     "       tabardctl inject --annotations\n"
     "\n"
     "Reads manifests of Kubernetes (YAML or JSON; - is standard input) and writes them to "
@@ -52,6 +53,7 @@ struct run {
     struct bytes out;
     const char *file; // being read
     size_t line;      // of the document under way
+    size_t num_pods;  // and pod templates, of the file
     bool has_failed;
 };
 
@@ -64,6 +66,7 @@ static void on_pod(void *ctx, const struct manifest_pod *pod)
     struct run *run = ctx;
     const json_t *warning = NULL;
     size_t i = 0;
+    run->num_pods++;
     fprintf(stderr, "%s:%zu: %s %s: %s%s%s\n", run->file, run->line, pod->kind, pod->name,
             words[pod->outcome], pod->why[0] == '\0' ? "" : ": ", pod->why);
     json_array_foreach(pod->warnings, i, warning)
@@ -121,9 +124,13 @@ static void inject_text(struct run *run, const char *text, size_t len)
 {
     struct yaml_doc doc;
     size_t line = 1;
+    run->num_pods = 0;
     join(run, text, len);
     while (yaml_docs_next(&doc, &text, &len, &line)) {
         inject_document(run, &doc);
+    }
+    if (run->num_pods == 0 && !run->has_failed) {
+        fprintf(stderr, "%s: no pod and no pod template is in it: nothing to do\n", run->file);
     }
 }
 
@@ -228,9 +235,11 @@ static int print_annotations(void)
     return CTL_OK;
 }
 
-static int inject(struct run *run, const char *operand)
+static int inject(struct run *run, const char *const *operands, size_t num)
 {
-    inject_operand(run, operand);
+    for (size_t i = 0; i < num; i++) {
+        inject_operand(run, operands[i]);
+    }
     if (!run->has_failed) {
         fwrite(run->out.at, 1, run->out.len, stdout);
     }
@@ -240,7 +249,7 @@ static int inject(struct run *run, const char *operand)
 
 int ctl_inject(int argc, char **argv)
 {
-    const char *operand = NULL;
+    const char *operands[OPERANDS_MAX];
     const char *config_path = NULL;
     size_t num_operands = 0;
     bool is_manual = false;
@@ -251,8 +260,8 @@ int ctl_inject(int argc, char **argv)
         {.name = "manual", .out_given = &is_manual},
         {.name = "config", .value = &config_path},
     };
-    if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, &operand, 1, &num_operands,
-                     &err)) {
+    if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, operands, OPERANDS_MAX,
+                     &num_operands, &err)) {
         err_prefix(&err, "inject");
         return ctl_fail(CTL_USAGE, &err);
     }
@@ -275,7 +284,7 @@ int ctl_inject(int argc, char **argv)
         }
     }
     run.manifest.config = config;
-    int status = inject(&run, operand);
+    int status = inject(&run, operands, num_operands);
     inject_config_free(config);
     return status;
 }

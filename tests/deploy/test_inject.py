@@ -119,7 +119,18 @@ def test_files_of_a_folder_become_one_stream(tmp_path):
     done = subprocess.run([TABARDCTL, "inject", tmp_path], capture_output=True, text=True, timeout=60)
     documents = list(yaml.safe_load_all(done.stdout))
     assert done.returncode == 0 and [document.get("kind", document) for document in documents] == ["Pod", {"a": 1}, "Other"]
-    assert done.stderr == f"{tmp_path}/a.yml:1: Pod web: asks for injection now\n"
+    nothing = "no pod and no pod template is in it: nothing to do"
+    assert done.stderr.splitlines() == [f"{tmp_path}/a.yml:1: Pod web: asks for injection now", f"{tmp_path}/b.yaml: {nothing}",
+                                        f"{tmp_path}/c.json: {nothing}"]
+    both = subprocess.run([TABARDCTL, "inject", tmp_path / "a.yml", tmp_path / "b.yaml"], capture_output=True, text=True, timeout=60)
+    assert both.returncode == 0 and [document.get("kind", document) for document in yaml.safe_load_all(both.stdout)] == ["Pod", {"a": 1}]
+
+
+@pytest.mark.parametrize("text", ["", "# to be written\n", "---\n---\n", "just a text\n", "[1, 2]\n", OTHERS])
+def test_what_holds_no_pod_is_told_and_goes_through(text):
+    done = inject(text, check=False)
+    assert (done.returncode, done.stdout.decode()) == (0, text)
+    assert done.stderr.decode() == "-: no pod and no pod template is in it: nothing to do\n"
 
 
 REFUSED = {
