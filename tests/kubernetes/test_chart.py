@@ -56,7 +56,7 @@ def test_who_may_not_install_is_told_which_rights_are_missing(tool, kube, tmp_pa
 def test_an_api_server_that_is_not_there_is_said_to_be_so(tool, kube):
     done = kube.run("env", "KUBECONFIG=/nowhere", chart.CTL, "check", "--kubernetes")
     assert done.returncode == 1
-    assert done.stdout.startswith("× the API server does not answer: ")
+    assert done.stdout.startswith("× no API server can be asked: ")
 
 
 def test_after_an_install_with_helm_policyd_serves_and_the_settings_are_those_of_the_chart(installed, kube):

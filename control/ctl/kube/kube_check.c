@@ -47,11 +47,10 @@ static char *ask_text(struct check *check, const char *what, const char *const *
     return text;
 }
 
-// false: no API server answers, and nothing else can be asked.
+// false: nothing else can be asked either.
 static bool check_api_server(struct check *check)
 {
-    json_t *version =
-        ask_json(check, "the API server does not answer", WORDS("version", "-o", "json"));
+    json_t *version = ask_json(check, "no API server can be asked", WORDS("version", "-o", "json"));
     if (version == NULL) {
         return false;
     }

@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -210,9 +212,33 @@ static bool end(struct run *run, struct err *err)
                    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 }
 
+// kubectl passes over files that KUBECONFIG names and that aren't there. Where none is, it would
+// ask a server on this host that nobody has named.
+static bool check_config(struct err *err)
+{
+    const char *named = getenv("KUBECONFIG");
+    if (named == NULL || *named == '\0') {
+        return true;
+    }
+    for (const char *at = named; *at != '\0';) {
+        char path[PATH_MAX];
+        size_t len = strcspn(at, ":");
+        snprintf(path, sizeof path, "%.*s", (int)len, at);
+        if (len > 0 && access(path, F_OK) == 0) {
+            return true;
+        }
+        at += len;
+        at += *at == ':' ? 1 : 0;
+    }
+    return err_set(err, "KUBECONFIG names no file that is there: %s", named);
+}
+
 char *kubectl_text(const struct kubectl *kubectl, const char *const *words, const char *input,
                    struct err *err)
 {
+    if (!check_config(err)) {
+        return NULL;
+    }
     struct run run = {.pid = -1, .out = -1, .complaints = -1};
     int in = input == NULL ? -1 : input_fd(input, err);
     if (input != NULL && in < 0) {

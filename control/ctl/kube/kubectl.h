@@ -20,7 +20,8 @@ struct kubectl {
 
 // kubectl_text runs `kubectl WORDS...`, with `input` (NULL: none) on its standard input, and
 // returns what it printed; free() it. `words` ends with NULL. NULL sets err: what kubectl said on
-// standard error, or why it could not be run.
+// standard error, or why it could not be run; where the environment's KUBECONFIG names files of
+// which none is there, it is not run.
 char *kubectl_text(const struct kubectl *kubectl, const char *const *words, const char *input,
                    struct err *err);
 

@@ -101,6 +101,26 @@ Test(kubectl, a_failure_without_a_word_says_how_it_ended)
     cr_expect_str_eq(err.text, "kubectl ended with signal 9");
 }
 
+Test(kubectl, a_kubeconfig_that_is_not_there_is_named_and_nobody_is_asked)
+{
+    struct err err = {{0}, {0}};
+    struct kubectl kubectl = script("echo asked");
+    setenv("KUBECONFIG", "/nowhere/config:/nowhere/too", 1);
+    cr_expect_null(kubectl_text(&kubectl, words, NULL, &err));
+    cr_expect_str_eq(err.text,
+                     "KUBECONFIG names no file that is there: /nowhere/config:/nowhere/too");
+    char one[TEMP_PATH_BYTES + 64];
+    snprintf(one, sizeof one, "/nowhere/config:%s", program);
+    setenv("KUBECONFIG", one, 1); // one of them is enough, as for kubectl
+    char *text = kubectl_text(&kubectl, words, NULL, &err);
+    cr_expect_str_eq(text, "asked\n");
+    free(text);
+    setenv("KUBECONFIG", "", 1); // as if it weren't set
+    text = kubectl_text(&kubectl, words, NULL, &err);
+    cr_expect_str_eq(text, "asked\n");
+    free(text);
+}
+
 Test(kubectl, an_endless_answer_is_cut_off)
 {
     struct err err = {{0}, {0}};
