@@ -132,6 +132,14 @@ def _version(go):
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
+def _why(download):
+    """What `go mod download -json` complained of."""
+    try:
+        return json.loads(download.stdout)["Error"]
+    except (ValueError, KeyError):
+        return download.stderr.strip()
+
+
 def _toolchain():
     """A Go that is new enough: this machine's, or the one that it gets as a module, by any Go, and keeps."""
     go = _find_go()
@@ -144,7 +152,8 @@ def _toolchain():
         with tempfile.TemporaryDirectory() as folder:  # where no go.mod is, which an old Go would not understand
             done = subprocess.run([go, "mod", "download", "-json", GO_TOOLCHAIN], cwd=folder, capture_output=True, text=True)
         if done.returncode != 0:
-            raise Failed(f"Go {_version(go)} is too old, and {GO_TOOLCHAIN} is not to be had: {done.stdout} {done.stderr.strip()}")
+            has = ".".join(map(str, _version(go)))
+            raise Failed(f"Go {has} is too old, and {GO_TOOLCHAIN} is not to be had: {_why(done)}")
         half = OUT / "go.half"
         shutil.rmtree(half, ignore_errors=True)
         shutil.copytree(json.loads(done.stdout)["Dir"], half)
