@@ -186,8 +186,22 @@ static void try_namespaces(struct check *check, const char *namespaces)
     free(copy);
 }
 
+static void check_labels(struct check *check)
+{
+    char *unclear = ask_text(check, "namespaces can't be read",
+                             WORDS("get", "namespaces", "-l",
+                                   "tabard.dev/inject,tabard.dev/inject notin (enabled,disabled)",
+                                   "-o", MEMBERS_NAMESPACES_TEMPLATE),
+                             NULL);
+    if (unclear != NULL) {
+        members_check_labels(&check->findings, unclear);
+    }
+    free(unclear);
+}
+
 static void check_members(struct check *check, const json_t *deployment)
 {
+    check_labels(check);
     char *namespaces = ask_text(check, "namespaces can't be read",
                                 WORDS("get", "namespaces", "-l", "tabard.dev/inject=enabled", "-o",
                                       MEMBERS_NAMESPACES_TEMPLATE),

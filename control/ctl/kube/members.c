@@ -4,6 +4,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#define NOBODY "0 of 0 " // what the condition InForce says where nobody is concerned
+
 const char members_trial_pod[] =
     "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"tabardctl-check\"},\"spec\":{"
     "\"securityContext\":{\"runAsNonRoot\":true,\"runAsUser\":65534,\"seccompProfile\":{\"type\":"
@@ -127,10 +129,23 @@ void members_check_pods(struct findings *findings, char *pods, const char *names
     }
 }
 
+void members_check_labels(struct findings *findings, char *unclear)
+{
+    char *name = NULL;
+    while (members_next(&unclear, &name, 1)) {
+        findings_fault(findings,
+                       "the label tabard.dev/inject of namespace %s is neither \"enabled\" nor "
+                       "\"disabled\", so none of its pods can start: kubectl label namespace %s "
+                       "tabard.dev/inject=enabled --overwrite",
+                       name, name);
+    }
+}
+
 void members_check_objects(struct findings *findings, char *objects)
 {
     char *fields[7];
     unsigned num_good = 0;
+    struct findings_names idle = {.num = 0};
     while (members_next(&objects, fields, 7)) {
         const char *kind = fields[0];
         if (strcmp(fields[3], "False") == 0) {
@@ -145,6 +160,15 @@ void members_check_objects(struct findings *findings, char *objects)
         } else {
             num_good++;
         }
+        if (strncmp(fields[6], NOBODY, sizeof NOBODY - 1) == 0) {
+            findings_name(&idle, fields[1], fields[2]);
+        }
+    }
+    if (idle.num > 0) {
+        findings_warn(findings,
+                      "%u MeshPolicies and MeshDestinations concern no sidecar: %s; do they select "
+                      "accounts and labels of pods that are in the mesh?",
+                      idle.num, findings_names_text(&idle));
     }
     if (num_good > 0) {
         findings_good(findings, "%u MeshPolicies and MeshDestinations are accepted and in force",

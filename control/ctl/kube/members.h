@@ -47,6 +47,10 @@ bool members_next(char **text, char **fields, size_t num_fields);
 void members_check_pods(struct findings *findings, char *pods, const char *namespaces,
                         const char *version, const char *image);
 
+// members_check_labels finds fault with each of the namespaces in `unclear` (a name a line), whose
+// label is neither of the two words. Changes it.
+void members_check_labels(struct findings *findings, char *unclear);
+
 // members_check_objects judges the MeshPolicies and MeshDestinations. Changes `objects`.
 void members_check_objects(struct findings *findings, char *objects);
 

@@ -44,6 +44,30 @@ Test(members, a_pod_that_was_not_restarted_since_the_label_is_named)
                      "controllers\n");
 }
 
+Test(members, a_namespace_whose_label_is_misspelled_is_a_fault)
+{
+    char text[] = "shop\n";
+    char none[] = "";
+    members_check_labels(&said, text);
+    members_check_labels(&said, none);
+    cr_expect_str_eq(said_take(),
+                     "× the label tabard.dev/inject of namespace shop is neither \"enabled\" nor "
+                     "\"disabled\", so none of its pods can start: kubectl label namespace shop "
+                     "tabard.dev/inject=enabled --overwrite\n");
+}
+
+Test(members, a_policy_that_concerns_nobody_is_named)
+{
+    char text[] = "MeshPolicy\tshop\tweb\tTrue\tTrue\t\t2 of 2 sidecars\n"
+                  "MeshPolicy\tshop\tnobody\tTrue\tTrue\t\t0 of 0 sidecars\n";
+    members_check_objects(&said, text);
+    cr_expect_str_eq(said_take(), "! 1 MeshPolicies and MeshDestinations concern no sidecar: "
+                                  "shop/nobody; do they select accounts and labels of pods that "
+                                  "are in the mesh?\n"
+                                  "√ 2 MeshPolicies and MeshDestinations are accepted and in "
+                                  "force\n");
+}
+
 #define BEHIND(status) "shop\ta\tRunning\t\t\ttrue\t" status "\n"
 #define RESTART        "; kubectl rollout restart their controllers\n"
 
