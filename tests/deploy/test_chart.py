@@ -119,14 +119,18 @@ def test_the_rights_are_these_and_no_more(render):
 
 
 def test_the_webhook_never_stands_in_its_own_way(render):
-    webhook, = render(namespace="mesh", webhook={"excludedNamespaces": ["infra"]})["MutatingWebhookConfiguration", "tabard"]["webhooks"]
-    assert webhook["failurePolicy"] == "Fail"
-    assert webhook["namespaceSelector"] == {
-        "matchLabels": {"tabard.dev/inject": "enabled"},
-        "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "mesh", "infra"]}]}
-    assert webhook["objectSelector"]["matchExpressions"] == [
-        {"key": "tabard.dev/inject", "operator": "NotIn", "values": ["disabled"]}]
-    assert webhook["clientConfig"] == {"service": {"name": "tabard-policyd", "namespace": "mesh", "path": "/inject", "port": 443}}
+    webhooks = render(namespace="mesh", webhook={"excludedNamespaces": ["infra"]})["MutatingWebhookConfiguration", "tabard"]["webhooks"]
+    labels = {"inject": [{"operator": "In", "values": ["enabled"]}],
+              "unclear": [{"operator": "Exists"}, {"operator": "NotIn", "values": ["enabled", "disabled"]}]}
+    assert [webhook["name"] for webhook in webhooks] == [f"{name}.tabard.dev" for name in labels]
+    for (name, wanted), webhook in zip(labels.items(), webhooks):
+        assert webhook["failurePolicy"] == "Fail"
+        assert webhook["namespaceSelector"] == {"matchExpressions": [
+            *({"key": "tabard.dev/inject", **one} for one in wanted),
+            {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "mesh", "infra"]}]}
+        assert webhook["objectSelector"]["matchExpressions"] == [
+            {"key": "tabard.dev/inject", "operator": "NotIn", "values": ["disabled"]}]
+        assert webhook["clientConfig"] == {"service": {"name": "tabard-policyd", "namespace": "mesh", "path": f"/{name}", "port": 443}}
 
 
 def test_nothing_of_the_chart_is_a_namespace_and_all_of_it_is_labelled(render):

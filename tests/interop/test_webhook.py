@@ -53,9 +53,14 @@ def test_a_patch_carries_the_roots_in_force(webhook):
     assert "spiffe://demo.example/tabard/policyd" in values["/metadata/annotations/tabard.dev~1mesh.yaml"]
 
 
+def test_a_pod_of_a_namespace_whose_label_is_unclear_is_refused(webhook):
+    response = response_of(webhook.ask(review_of(POD), "/unclear", "POST", "application/json"))
+    assert not response["allowed"] and "of the namespace is neither" in response["status"]["message"]
+
+
 @pytest.mark.parametrize("path, method, kind, code, text", [
     ("/inject", "GET", "application/json", 405, "only POST\n"), ("/inject", "PUT", "application/json", 405, "only GET, HEAD, POST\n"),
-    ("/", "POST", "application/json", 404, "there is POST /inject\n"),
+    ("/", "POST", "application/json", 404, "there are POST /inject and POST /unclear\n"),
     ("/inject", "POST", "application/yaml", 415, "only application/json\n"),
     ("/inject", "POST", "application/json; charset=utf-8", 200, None), ("/inject", "POST", "text/json", 415, None)])
 def test_what_is_no_review_gets_its_status(webhook, path, method, kind, code, text):

@@ -61,6 +61,24 @@ def test_only_pods_of_labelled_namespaces_that_did_not_opt_out_are_injected(kube
         assert not is_injected(dry_run(other))
 
 
+def test_in_a_namespace_whose_label_is_misspelled_no_pod_starts_outside_the_mesh(kube, mesh, namespace):
+    has_account(namespace)
+    for value in ("enable", "true", ""):
+        kube("label", "namespace", namespace.namespace, f"tabard.dev/inject={value}", "--overwrite")
+
+        def why():
+            try:
+                return str(dry_run(namespace)) and None
+            except Failed as failed:
+                return str(failed)
+
+        said = wait_until(why, "the pod is refused", seconds=20)
+        assert 'label tabard.dev/inject of the namespace is neither "enabled" nor "disabled"' in said
+        assert not is_injected(dry_run(namespace, labels={"tabard.dev/inject": "disabled"}))
+    kube("label", "namespace", namespace.namespace, "tabard.dev/inject=disabled", "--overwrite")
+    wait_until(lambda: why() is None, "the pod is taken", seconds=20)
+
+
 def test_a_label_on_our_own_namespace_or_kube_system_brings_no_sidecar(kube, mesh):
     for other in (kube.within("kube-system"), mesh):
         kube("label", "namespace", other.namespace, "tabard.dev/inject=enabled")

@@ -25,6 +25,7 @@ struct work {
     const json_t *spec;
     const json_t *annotations; // NULL: none
     const Tabard__V1__InjectConfig *config;
+    const struct inject_context *context;
     const char *trust_domain;
     const char *roots;
     struct settings settings;
@@ -48,10 +49,16 @@ static bool check_label(const struct work *work)
     const json_t *label = json_object_get(
         json_object_get(json_object_get(work->pod, "metadata"), "labels"), INJECT_LABEL);
     const char *value = text_or(json_string_value(label), "");
+    bool is_disabled = strcmp(value, INJECT_LABEL_DISABLED) == 0;
+    if (work->context->is_namespace_unclear && !is_disabled) {
+        return err_set(&work->out->why,
+                       "label " INJECT_LABEL " of the namespace is neither \"" INJECT_LABEL_ENABLED
+                       "\" nor \"" INJECT_LABEL_DISABLED "\"");
+    }
     if (label == NULL || strcmp(value, INJECT_LABEL_ENABLED) == 0) {
         return true;
     }
-    if (strcmp(value, INJECT_LABEL_DISABLED) == 0) {
+    if (is_disabled) {
         return nothing(work->out, "its label " INJECT_LABEL " says \"" INJECT_LABEL_DISABLED "\"");
     }
     return err_set(&work->out->why,
@@ -238,10 +245,10 @@ static bool make_patch(struct work *work)
     return good;
 }
 
-static bool check_trust(struct work *work, const struct inject_context *context)
+static bool check_trust(struct work *work)
 {
-    work->trust_domain = text_or(context->trust_domain, work->config->trust_domain);
-    work->roots = text_or(context->roots, work->config->roots);
+    work->trust_domain = text_or(work->context->trust_domain, work->config->trust_domain);
+    work->roots = text_or(work->context->roots, work->config->roots);
     if (work->trust_domain[0] == '\0' && work->config->policy_agent_identity[0] == '\0') {
         return err_set(&work->out->why, "the mesh's trust domain is not known: the configuration "
                                         "of injection has no trust_domain");
@@ -255,7 +262,7 @@ void inject_pod(struct inject_result *out, const json_t *pod, const struct injec
                 const Tabard__V1__InjectConfig *config)
 {
     *out = (struct inject_result){.outcome = INJECT_REFUSED, .warnings = must_have(json_array())};
-    struct work work = {.pod = pod, .config = config, .out = out};
+    struct work work = {.pod = pod, .config = config, .context = context, .out = out};
     if (!pod_check_form(pod, &out->why)) {
         return;
     }
@@ -273,7 +280,7 @@ void inject_pod(struct inject_result *out, const json_t *pod, const struct injec
         say_injected(&work);
         return;
     }
-    if (pod_check_names(pod, &out->why) && check_trust(&work, context) &&
+    if (pod_check_names(pod, &out->why) && check_trust(&work) &&
         settings_read(&work.settings, work.annotations, &out->why)) {
         make_patch(&work);
     }

@@ -26,8 +26,9 @@
 
 // What the caller knows beside the configuration, and better than it. All may be NULL.
 struct inject_context {
-    const char *trust_domain; // of the mesh, else that of the configuration
-    const char *roots;        // PEM, that proves the policy agent, else those of the configuration
+    const char *trust_domain;  // of the mesh, else that of the configuration
+    const char *roots;         // PEM, that proves the policy agent, else those of the configuration
+    bool is_namespace_unclear; // its label INJECT_LABEL is neither of the two words
 };
 
 enum inject_outcome {

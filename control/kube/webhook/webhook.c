@@ -37,6 +37,7 @@ struct job {
     struct webhook *webhook;
     struct http_request *request;
     struct knowledge *knowledge; // held
+    bool is_unclear;             // the label of the pod's namespace
     uint64_t began_ns;
     const uint8_t *text; // borrowed from the request
     size_t len;
@@ -116,7 +117,8 @@ static void on_work(uv_work_t *work)
     struct job *job = work->data;
     const struct knowledge *knowledge = job->knowledge;
     const struct inject_context context = {.trust_domain = knowledge->trust_domain,
-                                           .roots = knowledge->roots};
+                                           .roots = knowledge->roots,
+                                           .is_namespace_unclear = job->is_unclear};
     review_decide(&job->review, job->text, job->len, &context, knowledge->config);
 }
 
@@ -190,8 +192,10 @@ static void refuse(struct webhook *webhook, struct http_request *request, unsign
 static void on_request(void *ctx, struct http_request *request, const char *path)
 {
     struct webhook *webhook = ctx;
-    if (strcmp(path, WEBHOOK_PATH) != 0) {
-        refuse(webhook, request, 404, "there is POST " WEBHOOK_PATH "\n");
+    bool is_unclear = strcmp(path, WEBHOOK_UNCLEAR_PATH) == 0;
+    if (!is_unclear && strcmp(path, WEBHOOK_PATH) != 0) {
+        refuse(webhook, request, 404,
+               "there are POST " WEBHOOK_PATH " and POST " WEBHOOK_UNCLEAR_PATH "\n");
     } else if (strcmp(http_method(request), "POST") != 0) {
         http_set_header(request, "Allow", "POST");
         refuse(webhook, request, 405, "only POST\n");
@@ -205,6 +209,7 @@ static void on_request(void *ctx, struct http_request *request, const char *path
         *job = (struct job){.webhook = webhook,
                             .request = request,
                             .knowledge = webhook->knowledge,
+                            .is_unclear = is_unclear,
                             .began_ns = uv_hrtime()};
         job->knowledge->num_holders++;
         job->text = http_body(request, &job->len);

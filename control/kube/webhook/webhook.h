@@ -21,6 +21,7 @@
 #include "control/kube/inject/inject_config.h"
 
 #define WEBHOOK_PATH            "/inject"
+#define WEBHOOK_UNCLEAR_PATH    "/unclear" // pods of a namespace whose label is neither of the words
 #define WEBHOOK_CONNECTIONS_MAX 1024
 // Of one address. An API server has 600 requests under way at most (--max-requests-inflight and
 // --max-mutating-requests-inflight), each on a connection of its own.

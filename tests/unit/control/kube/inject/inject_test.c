@@ -659,6 +659,26 @@ Test(inject, an_injected_pod_that_another_webhook_gave_the_proxys_user_is_refuse
     json_decref(pod);
 }
 
+Test(inject, in_a_namespace_whose_label_is_unclear_only_what_opted_out_is_allowed)
+{
+    static const struct inject_context unclear = {
+        .trust_domain = "demo.example", .roots = "PEM", .is_namespace_unclear = true};
+    static const char *const labels[] = {"enabled", "off", "disabled"};
+    Tabard__V1__InjectConfig *config = config_of("");
+    for (size_t i = 0; i < 3; i++) {
+        struct inject_result result;
+        json_t *pod = pod_read("bare");
+        json_object_set_new(json_object_get(pod, "metadata"), "labels",
+                            json_pack("{s:s}", "tabard.dev/inject", labels[i]));
+        inject_pod(&result, pod, &unclear, config);
+        cr_expect_eq(result.outcome, i < 2 ? INJECT_REFUSED : INJECT_NOTHING, "%s", labels[i]);
+        cr_expect_eq(strstr(result.why.text, "of the namespace is neither") != NULL, i < 2);
+        inject_result_cleanup(&result);
+        json_decref(pod);
+    }
+    inject_config_free(config);
+}
+
 Test(inject, without_roots_or_trust_domain_nothing_is_injected)
 {
     static const struct inject_context none = {.trust_domain = "demo.example"};
