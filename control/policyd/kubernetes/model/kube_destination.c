@@ -174,6 +174,20 @@ static void set_good(struct kube_model *model, struct kube_destination *destinat
     }
 }
 
+// Counts a destination whose earlier form isn't known where its callers are.
+static void set_lost(struct kube_model *model, struct kube_destination *destination, bool is_lost)
+{
+    struct kube_namespace *ns = destination->object.ns;
+    if (destination->is_lost == is_lost) {
+        return;
+    }
+    bool is_everybodys = strcmp(ns->name, model->own_namespace) == 0;
+    uint32_t *num = is_everybodys ? &model->num_lost : &ns->num_lost;
+    *num += is_lost ? 1 : -1U;
+    destination->is_lost = is_lost;
+    model->is_fleet_dirty = true;
+}
+
 static void judge(struct kube_model *model, struct kube_destination *destination)
 {
     struct err err = {{0}, {0}};
@@ -182,11 +196,20 @@ static void judge(struct kube_model *model, struct kube_destination *destination
         return;
     }
     json_t *spec = json_loads(destination->spec, JSON_DECODE_ANY, NULL);
+    bool is_plaintext = strcmp(kube_json_text(spec, "mode", NULL), "PLAINTEXT") == 0;
     destination->is_bad = !read_form(model, &destination->object, &form, spec, &err);
     if (destination->is_bad) {
         form_cleanup(&form);
-        kube_judge_refused(model, &destination->judgement, &err, destination->good != NULL);
+        bool has_good = destination->good != NULL;
+        set_lost(model, destination,
+                 kube_judge_is_lost(&destination->judgement, has_good) && !is_plaintext);
+        kube_judge_refused(model, &destination->judgement, &err,
+                           has_good               ? KUBE_STAYS
+                           : destination->is_lost ? "what it said before isn't known any more, so "
+                                                    "its callers may call nothing that is unlisted"
+                                                  : NULL);
     } else {
+        set_lost(model, destination, false);
         set_good(model, destination, &form); // it is judged when it stands beside the others
     }
     json_decref(spec);
@@ -227,6 +250,7 @@ void kube_destination_put(struct kube_model *model, const char *ns, const char *
 void kube_destination_delete(struct kube_model *model, struct kube_destination *destination)
 {
     give_up_good(model, destination);
+    set_lost(model, destination, false);
     kube_judgement_cleanup(&destination->judgement);
     free(destination->spec);
     free(destination->created);

@@ -80,6 +80,14 @@ static char *id_of(const struct kube_workload *workload)
     return must_have(strndup(workload->key, fleet_key_id_len(workload->key)));
 }
 
+// A destination that was by mutual TLS must not be called in plaintext as one that is unlisted.
+static Tabard__V1__Settings__UnlistedOutbound unlisted_outbound(const struct kube_model *model,
+                                                                const struct kube_namespace *ns)
+{
+    return model->num_lost + ns->num_lost > 0 ? TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__DENY
+                                              : model->unlisted_outbound;
+}
+
 static Tabard__V1__Workload *make_workload(const struct kube_model *model,
                                            const struct kube_workload *workload)
 {
@@ -91,7 +99,7 @@ static Tabard__V1__Workload *make_workload(const struct kube_model *model,
     made->ports = must_alloc(1, sizeof *made->ports);
     made->ports[made->n_ports++] = port_range_value((struct port_range){1, UINT16_MAX});
     made->enforcement = kube_namespace_mode(model, workload->ns);
-    made->unlisted_outbound = model->unlisted_outbound;
+    made->unlisted_outbound = unlisted_outbound(model, workload->ns);
     made->certificate_seconds = model->certificate_seconds;
     made->variant = must_strdup(workload->variant);
     return made;

@@ -44,6 +44,7 @@ struct kube_namespace {
     struct list objects[KUBE_NUM_KINDS]; // of kube_object.in_ns
     uint32_t num_objects;
     uint32_t num_by_labels; // policies in force that select by labels
+    uint32_t num_lost;      // its destinations that are refused, and were something else before
 };
 
 struct kube_object {
@@ -157,6 +158,7 @@ struct kube_policy {
     char *created;   // owned
     bool is_bad;     // what it says now is refused
     bool is_surplus; // too many of the namespace are older
+    bool is_guard;   // `good` is none of its forms, but denies all in place of one that isn't known
     bool is_gone;    // deleted, but its namespace ends, and a DENY stays to the end
     // What is in force: the last form that was good.
     Tabard__V1__FleetPolicy *good; // owned; without its variants; NULL: none
@@ -169,6 +171,7 @@ struct kube_destination {
     char *spec;    // owned
     char *created; // owned
     bool is_bad;   // what it says now is refused
+    bool is_lost;  // and what it said before isn't known
     // What is in force, unless it stands against another one.
     Tabard__V1__FleetDestination *good; // owned; with its own addresses alone; NULL: none
     struct kube_selector selector;
@@ -199,6 +202,7 @@ struct kube_model {
     Tabard__V1__Settings__Enforcement mode;
     Tabard__V1__Settings__UnlistedOutbound unlisted_outbound;
     uint32_t certificate_seconds; // 0: not said
+    uint32_t num_lost;            // destinations of the own namespace, which are for everybody
     bool is_fleet_dirty;
     struct kube_model_stats stats;
 };
@@ -220,16 +224,19 @@ struct kube_namespace *kube_namespace_make(struct kube_model *model, const char 
 void kube_namespace_release(struct kube_model *model, struct kube_namespace *ns);
 
 // kube_judge_generation notes which generation of an object is judged next, and kube_judge what it
-// is judged to be; the message is copied. kube_judge_refused says what is wrong, and whether an
-// earlier form stays in force.
-// kube_judge_good is for objects that are not ours, of which only what is wrong is told: it tells
-// that it is so no more.
+// is judged to be; the message is copied. kube_judge_refused says what is wrong, and what
+// counts instead, NULL: nothing does. kube_judge_is_lost says whether a refused object may have had
+// a good form that isn't known: one that was changed, since generations begin at 1. kube_judge_good
+// is for objects that are not ours, of which only what is wrong is told: it tells that it is so no
+// more.
 void kube_judge(struct kube_model *model, struct kube_judgement *judgement, bool is_accepted,
                 const char *reason, const char *message);
 void kube_judge_generation(struct kube_model *model, struct kube_judgement *judgement,
                            const json_t *object);
 void kube_judge_refused(struct kube_model *model, struct kube_judgement *judgement,
-                        const struct err *err, bool has_good);
+                        const struct err *err, const char *instead);
+#define KUBE_STAYS "what was in force before stays"
+bool kube_judge_is_lost(const struct kube_judgement *judgement, bool has_good);
 void kube_judge_good(struct kube_model *model, struct kube_judgement *judgement);
 void kube_judgement_cleanup(struct kube_judgement *judgement);
 

@@ -181,7 +181,8 @@ void kube_settings_put(struct kube_model *model, const char *name, const json_t 
         kube_judge(model, &settings->judgement, true, "Accepted", "");
     } else {
         err_prefix_where(&err, "spec");
-        kube_judge_refused(model, &settings->judgement, &err, model->trust_domain != NULL);
+        kube_judge_refused(model, &settings->judgement, &err,
+                           model->trust_domain != NULL ? KUBE_STAYS : NULL);
     }
 }
 

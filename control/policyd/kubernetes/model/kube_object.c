@@ -148,16 +148,21 @@ void kube_judge_generation(struct kube_model *model, struct kube_judgement *judg
 }
 
 void kube_judge_refused(struct kube_model *model, struct kube_judgement *judgement,
-                        const struct err *err, bool has_good)
+                        const struct err *err, const char *instead)
 {
     char text[sizeof *err];
     struct err said = *err;
-    if (has_good) {
+    if (instead != NULL) {
         struct err plain = {{0}, {0}};
-        err_set(&plain, "%s; what was in force before stays", err->text);
+        err_set(&plain, "%s; %s", err->text, instead);
         snprintf(said.text, sizeof said.text, "%s", plain.text);
     }
     kube_judge(model, judgement, false, "Refused", err_text(&said, text, sizeof text));
+}
+
+bool kube_judge_is_lost(const struct kube_judgement *judgement, bool has_good)
+{
+    return !has_good && judgement->generation > 1;
 }
 
 void kube_judge_good(struct kube_model *model, struct kube_judgement *judgement)

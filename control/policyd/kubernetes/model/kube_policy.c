@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/must.h"
 #include "control/policyd/fleet/fleet.h"
 #include "control/policyd/kubernetes/model/kube_json.h"
@@ -178,6 +179,48 @@ void kube_policies_limit(struct kube_model *model, struct kube_object *const *po
     free(by_age);
 }
 
+// Says whether a policy that is refused would decide for nobody as it is written: what it allows
+// isn't allowed then, and an audit decides nothing.
+static bool denies_nothing(const json_t *spec)
+{
+    return strcmp(kube_json_text(spec, "action", NULL), "ALLOW") == 0 ||
+           strcmp(kube_json_text(spec, "mode", NULL), "AUDIT") == 0;
+}
+
+// Makes what stands in place of a form that may have denied and isn't known any more: nobody may
+// call the pods that the spec selects, or, if it can't be read, those of the namespace.
+static Tabard__V1__FleetPolicy *make_guard(const struct kube_model *model,
+                                           const struct kube_policy *policy, const json_t *spec,
+                                           struct kube_selector *selector)
+{
+    struct err err = {{0}, {0}};
+    json_t *all = json_pack("{s:s, s:[{}]}", "action", "DENY", "rules");
+    json_t *selected = json_object_get(spec, "selector");
+    if (selected != NULL && kube_selector_read(selector, selected, true, &err)) {
+        kube_selector_cleanup(selector);
+        json_object_set(all, "selector", selected);
+    }
+    Tabard__V1__FleetPolicy *guard = read_policy(model, policy, selector, must_have(all), &err);
+    invariant(guard != NULL);
+    json_decref(all);
+    return guard;
+}
+
+// Judges a policy that is refused and of which no form is known that was good.
+static void stand_in(struct kube_model *model, struct kube_policy *policy, const struct err *err)
+{
+    struct kube_selector selector = {.labels = NULL};
+    json_t *spec = json_loads(policy->spec, JSON_DECODE_ANY, NULL);
+    bool is_lost = kube_judge_is_lost(&policy->judgement, false) && !denies_nothing(spec);
+    Tabard__V1__FleetPolicy *guard = is_lost ? make_guard(model, policy, spec, &selector) : NULL;
+    json_decref(spec);
+    policy->is_guard = is_lost;
+    set_good(model, policy, guard, &selector);
+    kube_judge_refused(model, &policy->judgement, err,
+                       is_lost ? "what it denied before isn't known any more, so it denies all"
+                               : NULL);
+}
+
 static void judge(struct kube_model *model, struct kube_policy *policy)
 {
     struct err err = {{0}, {0}};
@@ -188,14 +231,20 @@ static void judge(struct kube_model *model, struct kube_policy *policy)
     json_t *spec = json_loads(policy->spec, JSON_DECODE_ANY, NULL);
     Tabard__V1__FleetPolicy *good = read_policy(model, policy, &selector, spec, &err);
     json_decref(spec);
+    bool has_good = policy->good != NULL && !policy->is_guard;
     policy->is_bad = good == NULL;
-    if (policy->is_bad) {
-        kube_selector_cleanup(&selector);
-        kube_judge_refused(model, &policy->judgement, &err, policy->good != NULL);
+    if (!policy->is_bad) {
+        policy->is_guard = false;
+        set_good(model, policy, good, &selector);
+        judge_good(model, policy);
         return;
     }
-    set_good(model, policy, good, &selector);
-    judge_good(model, policy);
+    kube_selector_cleanup(&selector);
+    if (has_good) {
+        kube_judge_refused(model, &policy->judgement, &err, KUBE_STAYS);
+    } else {
+        stand_in(model, policy, &err);
+    }
 }
 
 void kube_policy_judge(struct kube_model *model, struct kube_object *object)

@@ -203,6 +203,51 @@ DESTINATION_TEST(what_is_refused_says_where_and_what_was_in_force_stays)
     }
 }
 
+static void put_changed(const char *ns, int generation, const char *spec)
+{
+    objects_put(&objects, KUBE_MESH_DESTINATION,
+                "{'metadata': {'namespace': '%s', 'name': 'd', 'generation': %d}, 'spec': {%s}}",
+                ns, generation, spec);
+    objects_take(&objects);
+}
+
+static bool may_call_unlisted(const char *id)
+{
+    return strstr(objects_workload(&objects, id, ""), "'unlisted_outbound':'PLAINTEXT'") != NULL;
+}
+
+// What policyd finds when it starts: a destination that was good, and by mutual TLS, before it was
+// changed. As one that is unlisted it would be called in plaintext.
+DESTINATION_TEST(where_a_form_is_not_known_any_more_its_callers_call_nothing_that_is_unlisted)
+{
+    static const char bad[] = "'mode': 'MTLS', 'addresses': ['10.9.0.1/8']";
+    static const char good[] = "'mode': 'PLAINTEXT', 'addresses': ['10.9.0.1']";
+    objects_put(&objects, KUBE_MESH_SETTINGS,
+                "{'metadata': {'name': 'default'}, 'spec': {'trustDomain': 'demo.example', "
+                "'unlistedOutbound': 'PLAINTEXT'}}");
+    objects_pod(&objects, "shop", "web-1", "web", "10.0.0.1", "");
+    objects_pod(&objects, "bank", "web-1", "web", "10.0.0.2", "");
+    put_changed("shop", 1, bad); // it never was another
+    cr_expect(may_call_unlisted(TD "/ns/shop/sa/web"));
+    put_changed("shop", 2, "'mode': 'PLAINTEXT', 'addresses': ['10.9.0.1/8']");
+    cr_expect(may_call_unlisted(TD "/ns/shop/sa/web"), "in plaintext, as it says");
+    put_changed("shop", 3, bad);
+    put_changed("shop", 4, bad);
+    cr_expect_not(may_call_unlisted(TD "/ns/shop/sa/web"));
+    cr_expect(may_call_unlisted(TD "/ns/bank/sa/web"), "no caller of it");
+    const char *verdict = objects_verdict(&objects, KUBE_MESH_DESTINATION, "d");
+    cr_expect_not_null(strstr(verdict, "may call nothing that is unlisted"), "%s", verdict);
+    put_changed("shop", 5, good);
+    cr_expect(may_call_unlisted(TD "/ns/shop/sa/web"));
+    put_changed("shop", 6, bad);
+    cr_expect(may_call_unlisted(TD "/ns/shop/sa/web"), "the good one stays");
+    put_changed("tabard-system", 2, bad);
+    cr_expect_not(may_call_unlisted(TD "/ns/bank/sa/web"), "it is for everybody");
+    kube_model_delete(objects.model, KUBE_MESH_DESTINATION, "tabard-system", "d");
+    objects_take(&objects);
+    cr_expect(may_call_unlisted(TD "/ns/bank/sa/web"));
+}
+
 DESTINATION_TEST(a_namespace_has_two_hundred_in_force_and_the_younger_ones_wait)
 {
     for (unsigned i = 0; i <= 200; i++) {

@@ -24,12 +24,17 @@ static void end(void)
 
 #define POLICY_TEST(name) Test(kube_policies, name, .init = start, .fini = end, .timeout = TIMEOUT)
 
-static void put_policy(const char *ns, const char *spec)
+static void put_generation(const char *ns, int generation, const char *spec)
 {
     objects_put(&objects, KUBE_MESH_POLICY,
-                "{'metadata': {'namespace': '%s', 'name': 'p', 'generation': 3}, 'spec': {%s}, "
+                "{'metadata': {'namespace': '%s', 'name': 'p', 'generation': %d}, 'spec': {%s}, "
                 "'status': {'conditions': []}}",
-                ns, spec);
+                ns, generation, spec);
+}
+
+static void put_policy(const char *ns, const char *spec)
+{
+    put_generation(ns, 3, spec);
 }
 
 #define FROM_SHOP "'rules': [{'from': [{'namespace': 'shop'}]}]"
@@ -127,7 +132,7 @@ POLICY_TEST(what_is_refused_says_where_and_what_was_in_force_stays)
                      "row %zu: %s", i, verdict);
         cr_expect_not_null(strstr(verdict, "what was in force before stays"), "row %zu", i);
         cr_expect_str_eq(objects_policy(&objects, "shop/p"), good, "row %zu", i);
-        put_policy("bank", rows[i].spec);
+        put_generation("bank", 1, rows[i].spec);
         put_policy("other", ALLOW FROM_SHOP);
         objects_take(&objects);
         cr_expect_str_eq(objects_policy(&objects, "bank/p"), "", "row %zu", i);
@@ -187,6 +192,63 @@ POLICY_TEST(a_namespace_that_ends_keeps_what_denies_to_its_end)
     objects_take(&objects);
     cr_expect_str_eq(objects_policy(&objects, "shop/p"), "");
     cr_expect_eq(objects.config->n_workloads + objects.config->n_policies, 0);
+}
+
+// What policyd finds when it starts: a policy that was good, and denied, before it was changed.
+POLICY_TEST(a_form_that_may_have_denied_and_is_not_known_any_more_denies_all)
+{
+    static const struct {
+        const char *spec;
+        int generation;
+        const char *targets; // "": nothing is in force
+    } rows[] = {
+        {"'action': 'DENY', 'rules': [{'sourceIps': ['10.0.0.1/8']}]", 1, ""},
+        {"'action': 'DENY', 'rules': [{'sourceIps': ['10.0.0.1/8']}]", 2, "'" TD "/ns/shop/'"},
+        {"'action': 'DENY', 'selector': {'serviceAccounts': ['web']}, 'rules': []", 2,
+         "'" TD "/ns/shop/sa/web'"},
+        {"'action': 'DENY', 'selector': {'serviceAccounts': ['web']}, 'rules': [{}], 'ports': [0]",
+         2, "'" TD "/ns/shop/sa/web'"},
+        {"'action': 'DENY', 'selector': {'serviceAccounts': ['W']}, 'rules': [{}]", 2,
+         "'" TD "/ns/shop/'"},
+        {"'action': 'DENI', 'rules': [{}]", 2, "'" TD "/ns/shop/'"},
+        {"'rules': 7", 2, "'" TD "/ns/shop/'"},
+        {"'action': 'ALLOW', 'rules': []", 2, ""},
+        {"'action': 'DENY', 'mode': 'AUDIT', 'rules': []", 2, ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char wanted[512] = "";
+        if (rows[i].targets[0] != '\0') {
+            snprintf(wanted, sizeof wanted,
+                     "{'targets':[%s],'policy':{'name':'shop/p','action':'DENY','mode':'ENFORCE',"
+                     "'rules':[{}]}}",
+                     rows[i].targets);
+        }
+        put_generation("shop", rows[i].generation, rows[i].spec);
+        objects_take(&objects);
+        const char *verdict = objects_verdict(&objects, KUBE_MESH_POLICY, "p");
+        cr_expect_str_eq(objects_policy(&objects, "shop/p"), wanted, "row %zu", i);
+        cr_expect_eq(strncmp(verdict, "Refused: spec", 13), 0, "row %zu: %s", i, verdict);
+        cr_expect_eq(strstr(verdict, "so it denies all") != NULL, wanted[0] != '\0', "row %zu: %s",
+                     i, verdict);
+        put_generation("shop", 4, ALLOW FROM_SHOP); // mended
+        objects_take(&objects);
+        cr_expect_not_null(strstr(objects_policy(&objects, "shop/p"), "'action':'ALLOW'"));
+        kube_model_delete(objects.model, KUBE_MESH_POLICY, "shop", "p");
+        objects_take(&objects);
+        cr_expect_str_eq(objects_policy(&objects, "shop/p"), "", "row %zu", i);
+    }
+}
+
+POLICY_TEST(what_denies_all_in_place_of_another_form_is_made_anew_with_each_change)
+{
+    put_generation("shop", 2, "'action': 'DENY', 'rules': []");
+    put_generation("shop", 3,
+                   "'action': 'DENY', 'selector': {'serviceAccounts': ['web']}, 'rules': []");
+    objects_take(&objects);
+    cr_expect_not_null(strstr(objects_policy(&objects, "shop/p"), "'" TD "/ns/shop/sa/web'"));
+    put_generation("shop", 4, "'action': 'ALLOW', 'rules': []");
+    objects_take(&objects);
+    cr_expect_str_eq(objects_policy(&objects, "shop/p"), "");
 }
 
 POLICY_TEST(the_settings_are_judged_too_and_the_trust_domain_stays)
