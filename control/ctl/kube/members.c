@@ -72,7 +72,8 @@ static void sort_pod(struct troubles *troubles, char **fields, const char *names
     const char *namespace = fields[0];
     const char *name = fields[1];
     bool is_running = strcmp(fields[2], "Running") == 0;
-    bool is_over = strcmp(fields[2], "Succeeded") == 0 || strcmp(fields[2], "Failed") == 0;
+    bool is_over = strcmp(fields[2], "Succeeded") == 0 || strcmp(fields[2], "Failed") == 0 ||
+                   *fields[7] != '\0';
     bool is_out = strcmp(fields[3], "true") == 0 || strcmp(fields[4], "disabled") == 0;
     const char *status = fields[6];
     if (is_over) {
@@ -99,8 +100,8 @@ void members_check_pods(struct findings *findings, char *pods, const char *names
                         const char *version, const char *image)
 {
     struct troubles troubles = {0};
-    char *fields[7];
-    while (members_next(&pods, fields, 7)) {
+    char *fields[8];
+    while (members_next(&pods, fields, 8)) {
         sort_pod(&troubles, fields, namespaces, version, image);
     }
     if (troubles.outside.num > 0) {

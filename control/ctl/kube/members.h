@@ -17,7 +17,7 @@
     ".items[*]}{.metadata.namespace}{\"\\t\"}{.metadata.name}{\"\\t\"}{.status.phase}{\"\\t\"}"    \
     "{.spec.hostNetwork}{\"\\t\"}{.metadata.labels.tabard\\.dev/inject}{\"\\t\"}"                  \
     "{.status.initContainerStatuses[?(@.name==\"tabard\")].ready}{\"\\t\"}{.metadata.annotations." \
-    "tabard\\.dev/status}{\"\\n\"}"                                                                \
+    "tabard\\.dev/status}{\"\\t\"}{.metadata.deletionTimestamp}{\"\\n\"}"                          \
     "{end}"
 // The names of the namespaces that are in the mesh, one a line; in one that is being deleted
 // nothing can be made.
@@ -43,7 +43,7 @@ bool members_next(char **text, char **fields, size_t num_fields);
 
 // members_check_pods judges the pods, those of the namespaces listed in `namespaces` (a name a
 // line) above all. `version` and `image` are policyd's; a sidecar of another one of them is behind.
-// Changes `pods`.
+// Of pods that end, or have ended, nothing is said. Changes `pods`.
 void members_check_pods(struct findings *findings, char *pods, const char *namespaces,
                         const char *version, const char *image);
 

@@ -36,6 +36,17 @@ Test(members, pods_with_a_sidecar_that_is_ready_are_good)
         "√ 2 pods have a sidecar that is ready and of version 1.2.3; 2 stand outside on purpose\n");
 }
 
+Test(members, of_a_pod_that_ends_nothing_is_said)
+{
+#define ENDS "\t2026-11-28T08:00:00Z\n"
+    cr_expect_str_eq(
+        of_pods("shop\tbehind\tRunning\t\t\ttrue\t{}" ENDS
+                "shop\tunready\tRunning\t\t\tfalse\t" STATUS ENDS
+                "shop\toutside\tRunning\t\t\t\t" ENDS "shop\tout\tRunning\t\tdisabled\t\t" ENDS
+                "shop\tweb\tRunning\t\t\ttrue\t" STATUS "\n"),
+        "√ 1 pods have a sidecar that is ready and of version 1.2.3; 0 stand outside on purpose\n");
+}
+
 Test(members, a_pod_that_was_not_restarted_since_the_label_is_named)
 {
     cr_expect_str_eq(of_pods("shop\tweb\tRunning\t\t\t\t\nlobby\ta\tRunning\t\tenabled\t\t\n"),
