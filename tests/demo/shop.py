@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the demo in Kubernetes claims of the namespace that README's commands made: tests/demo/shop.yaml."""
 import contextlib
-import json
 import re
 import sys
 import tempfile
@@ -12,13 +11,17 @@ from types import SimpleNamespace
 sys.path += [str(Path(__file__).resolve().parents[1] / "e2e")]
 
 import install  # noqa: E402
+from chart import check  # noqa: E402
 from claims import expect  # noqa: E402
 from daemon import wait_until  # noqa: E402
+from load import Load  # noqa: E402
+from pods import serial_of, sidecar_restarts  # noqa: E402
 from wire import Capture, num_tls_1_3  # noqa: E402
 
 NAMESPACE = "shop"
 URL = "http://api"
 NUM_CALLS = 20
+NEXT_IMAGE = "localhost/tabard:next"  # the same programs under another name
 
 
 def calls(shop, who, url=URL):
@@ -108,37 +111,97 @@ def show_policy(shop, claims):
         figures.append(until_call(shop, "stranger", is_answered=False))
 
 
-class Load:
-    """Web calls api the whole time, 50 times a second, a connection each."""
-
-    def __init__(self, shop):
-        self.process = shop.start(*shop.words("exec", "deployment/web", "-c", "app", "--", "/bin/app", "load", URL, "--rate", "50",
-                                              "--seconds", "600"), stdout=-1, stderr=-1)
-        self.shop = shop
-        expect("load begins" in self.process.stdout.readline(), "the load did not begin")
-
-    def end(self):
-        self.shop("exec", "deployment/web", "-c", "app", "--", "/bin/sh", "-c", "kill -TERM $(pidof app | tr ' ' '\\n' | grep -v '^1$')")
-        said, errors = self.process.communicate(timeout=60)
-        report = json.loads(said.splitlines()[-1])
-        expect(not report["failed"], f"{report['failed']} of {report['calls']} calls failed: {report['failures']}\n{errors[-500:]}")
-        return f"{report['calls']} calls, 0 failed, the longest {report['max_ms']:.0f} ms"
+@contextlib.contextmanager
+def under_load(shop, claims):
+    """Whoever is web calls api the whole time, from a pod of its own, a connection for each call."""
+    load = Load(shop, account="web", url=URL, rate=50)
+    yield
+    with claims.claim("no call failed meanwhile") as figures:
+        report = load.end()
+        num, failed = report["calls"], report["failed"]
+        expect(not failed, f"{failed} of {num} calls failed: {report['failures']}\n{load.log[-500:]}")
+        figures.append(f"{num} calls, 0 failed, the longest {report['max_ms']:.0f} ms")
 
 
-def show_life(shop, claims):
-    claims.section("Rotation and upgrade, while web calls api 50 times a second")
+def restart(kube, *apps):
+    """Gives Deployments new pods. Returns how long that took."""
+    begun = time.monotonic()
+    kube("rollout", "restart", *(f"deployment/{app}" for app in apps))
+    for app in apps:
+        kube.rolled_out(f"deployment/{app}")
+    return f"{time.monotonic() - begun:.0f} s"
+
+
+def certificates(shop, app):
+    """What each pod's certificate is at the moment: its serial number, by the pod's uid and the starts of its sidecar."""
+    found = {}
+    for pod in shop.json("get", "pods", "-l", f"app={app}")["items"]:
+        if not pod["metadata"].get("deletionTimestamp"):
+            found[pod["metadata"]["uid"], sidecar_restarts(pod)] = serial_of(shop, pod["metadata"]["name"])
+    return found
+
+
+def show_rotation(shop, claims):
+    claims.section("Rotation, while web calls api 50 times a second")
+    # Certificates are for a minute from here on, so that a renewal can be waited for: it comes after half of that.
+    with install.certificates_of(shop, 60), under_load(shop, claims):
+        with claims.claim("new pods of tabard-policyd") as figures:
+            figures.append(restart(shop.within(install.SYSTEM), "tabard-policyd"))
+        with claims.claim("new pods of api, one after the other") as figures:
+            figures.append(restart(shop, "api"))
+        with claims.claim("pods of api that live on renew their certificates") as figures:
+            before = certificates(shop, "api")
+            expect(len(before) == 2 and all(before.values()), before)
+
+            def renewed():
+                now = certificates(shop, "api")
+                expect(now.keys() == before.keys(), f"other pods, or sidecars that were restarted: {[*now]} after {[*before]}")
+                return all(now[pod] not in ("", before[pod]) for pod in before) and now
+
+            now = wait_until(renewed, f"both have another serial number than {[*before.values()]}", seconds=45, every=1)
+            figures += [f"serial {before[pod][:8]} became {now[pod][:8]}" for pod in before]
+
+
+def check_mesh(kube):
+    """What `tabardctl check --kubernetes` says of sidecars: which are behind, and that all are good, if they are."""
+    status, lines = check(kube)
+    expect(status == 0, "\n".join(lines))
+    behind = [line.removeprefix("! ").partition(";")[0] for line in lines if "sidecars are not of" in line]
+    return behind, [line.removeprefix("√ ") for line in lines if "have a sidecar that is ready" in line]
+
+
+def images(kube, selector, containers):
+    """The images that a container has, in the pods that don't end."""
+    pods = [pod for pod in kube.json("get", "pods", "-l", selector)["items"] if not pod["metadata"].get("deletionTimestamp")]
+    return {pod["spec"][containers][-1]["image"] for pod in pods}
+
+
+def show_upgrade(shop, claims):
+    claims.section(f"Upgrade of the mesh to {NEXT_IMAGE}, while web calls on")
+    if not hasattr(shop.cluster, "node"):
+        print("  not shown: each node of this cluster would need a second image")
+        return
+    install.load_image(shop.cluster, NEXT_IMAGE)
     system = shop.within(install.SYSTEM)
-    for text, namespace, what in (
-            ("new pods of api, one after the other", shop, "deployment/api"),
-            ("new pods of tabard-policyd", system, "deployment/tabard-policyd")):
-        with claims.claim(text) as figures:
-            load = Load(shop)
-            namespace("rollout", "restart", what)
-            namespace.rolled_out(what)
-            figures.append(load.end())
+    with under_load(shop, claims):
+        with claims.claim("tabard-policyd is of that image") as figures:
+            begun = time.monotonic()
+            install.install(shop.within(None), image=NEXT_IMAGE)
+            expect(images(system, "app.kubernetes.io/component=policyd", "containers") == {NEXT_IMAGE}, "another image")
+            figures.append(f"{time.monotonic() - begun:.0f} s")
+        with claims.claim("tabardctl check --kubernetes names who is behind") as figures:
+            figures += check_mesh(shop)[0]
+            expect(figures and figures[0].startswith("5 sidecars ") and f": {NAMESPACE}/" in figures[0], figures)
+        with claims.claim("the sidecars of new pods are, too") as figures:
+            figures.append(restart(shop, "api", "web", "stranger"))
+            expect(images(shop, "app in (api,web,stranger)", "initContainers") == {NEXT_IMAGE}, "another image")
+    with claims.claim("and nobody is behind any more") as figures:
+        behind, good = check_mesh(shop)
+        expect(good and not behind, behind)
+        figures += good
 
 
 def show_all(kube, claims):
     shop = kube.within(NAMESPACE)
-    for show in (show_tls, show_policy, show_life):
+    for show in (show_tls, show_policy, show_rotation, show_upgrade):
         show(shop, claims)

@@ -10,17 +10,20 @@ from pathlib import Path
 from daemon import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
-ARCHIVE = ROOT / "out/image/tabard.tar"
+IMAGE = "localhost/tabard:dev"  # as deploy/install.yaml has it
 
 
-def load_image(cluster, tag="localhost/tabard:dev"):
+def load_image(cluster, tag=IMAGE):
     """Makes the image of what Bazel built and gives it to the cluster. Returns its tag."""
     if os.environ.get("TABARD_IMAGES_LOADED"):
         return tag
-    done = subprocess.run([sys.executable, "-B", ROOT / "deploy/image/build.py", "--tag", tag], capture_output=True, text=True)
+    # The usual folder keeps the image of the usual name, for whoever takes it from there.
+    out = ROOT / "out/image" / ("" if tag == IMAGE else tag.rpartition(":")[2])
+    done = subprocess.run([sys.executable, "-B", ROOT / "deploy/image/build.py", "--tag", tag, "--out", out], capture_output=True,
+                          text=True)
     if done.returncode != 0:
         raise Failed(f"deploy/image/build.py: {done.stderr.strip()}")
-    cluster.load(ARCHIVE)
+    cluster.load(out / "tabard.tar")
     return tag
 
 
@@ -28,9 +31,9 @@ SYSTEM = "tabard-system"
 MANIFEST = ROOT / "deploy/install.yaml"
 
 
-def install(kube, *, seconds=120):
-    """As README says; returns when both replicas are ready."""
-    kube("apply", "-f", MANIFEST)
+def install(kube, *, image=IMAGE, seconds=120):
+    """As README says, or with another image; returns when both replicas are ready."""
+    kube.apply(MANIFEST.read_text().replace(f'"{IMAGE}"', f'"{image}"'))
     kube.within(SYSTEM).rolled_out("deployment/tabard-policyd", seconds=seconds)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pods of the rig's cluster seen from its node: their processes, and what these take."""
+"""Pods: what is known of their sidecars, and, in the rig's cluster, their processes seen from the node."""
 import contextlib
 import os
 import re
@@ -53,3 +53,10 @@ def sidecar_restarts(pod):
 
 def is_ready(pod):
     return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
+
+
+def serial_of(kube, what):
+    """The serial number of the certificate that the sidecar of a pod (POD, deployment/NAME) has in force; "" if it says none."""
+    said = kube("exec", what, "-c", "tabard", "--", "/usr/bin/tabardctl", "status", check=False)
+    found = re.search(r"^certificate: .* serial (\w+)$", said, re.M)
+    return found[1] if found else ""

@@ -10,7 +10,7 @@ import workloads
 from daemon import wait_until
 from install import ROOT, SYSTEM
 from load import Load
-from pods import sidecar_restarts
+from pods import serial_of, sidecar_restarts
 
 pytestmark = pytest.mark.cluster
 
@@ -33,13 +33,6 @@ def secret(kube, key, name="tabard-ca"):
     return base64.b64decode(kube.within(SYSTEM).json("get", "secret", name)["data"].get(key, "")).decode()
 
 
-def serial_of(meshed, app):
-    """The serial number of the certificate that the sidecar of a pod has in force."""
-    said = meshed("exec", f"deployment/{app}", "-c", "tabard", "--", "/usr/bin/tabardctl", "status", check=False)
-    found = re.search(r"^certificate: .* serial (\w+)$", said, re.M)
-    return found[1] if found else ""
-
-
 def in_mesh(meshed):
     meshed.apply(*workloads.server("web"), *workloads.caller("client"), workloads.policy("web", meshed.namespace, "client", to="web"))
     meshed.rolled_out("deployment/web")
@@ -50,7 +43,7 @@ def test_a_pod_whose_certificate_was_revoked_has_a_new_one_within_seconds_and_no
     in_mesh(meshed)
     meshed.exec("deployment/client", "/bin/app", "call", "http://web")
     [before] = meshed.json("get", "pods", "-l", "app=client")["items"]
-    serial = serial_of(meshed, "client")
+    serial = serial_of(meshed, "deployment/client")
     assert serial
     # A connection of the old certificate, which stays open for as long as web serves it.
     held = meshed.start(*meshed.words("exec", "deployment/client", "-c", "app", "--", "/bin/app", "hold", "web:80", "--connections", "1"),
@@ -61,7 +54,7 @@ def test_a_pod_whose_certificate_was_revoked_has_a_new_one_within_seconds_and_no
         run(kube, revoke, tmp_path, SERIAL=serial)
         wait_until(lambda: serial in secret(kube, "revoked"), "one of the replicas has revoked it")
         wait_until(lambda: "reason=revoked" in meshed("logs", "deployment/web", "-c", "tabard"), "web has cut it off", seconds=20)
-        wait_until(lambda: serial_of(meshed, "client") not in ("", serial), "the client has another one", seconds=20)
+        wait_until(lambda: serial_of(meshed, "deployment/client") not in ("", serial), "the client has another one", seconds=20)
     finally:
         held.kill()
         held.communicate()
