@@ -188,7 +188,8 @@ static bool denies_nothing(const json_t *spec)
 }
 
 // Makes what stands in place of a form that may have denied and isn't known any more: nobody may
-// call the pods that the spec selects, or, if it can't be read, those of the namespace.
+// call the pods that the spec selects, or, if it can't be read, those of the namespace. NULL: no
+// form of the policy can have been good, since its name can't.
 static Tabard__V1__FleetPolicy *make_guard(const struct kube_model *model,
                                            const struct kube_policy *policy, const json_t *spec,
                                            struct kube_selector *selector)
@@ -201,7 +202,9 @@ static Tabard__V1__FleetPolicy *make_guard(const struct kube_model *model,
         json_object_set(all, "selector", selected);
     }
     Tabard__V1__FleetPolicy *guard = read_policy(model, policy, selector, must_have(all), &err);
-    invariant(guard != NULL);
+    if (guard == NULL) {
+        kube_selector_cleanup(selector);
+    }
     json_decref(all);
     return guard;
 }
@@ -211,14 +214,15 @@ static void stand_in(struct kube_model *model, struct kube_policy *policy, const
 {
     struct kube_selector selector = {.labels = NULL};
     json_t *spec = json_loads(policy->spec, JSON_DECODE_ANY, NULL);
-    bool is_lost = kube_judge_is_lost(&policy->judgement, false) && !denies_nothing(spec);
-    Tabard__V1__FleetPolicy *guard = is_lost ? make_guard(model, policy, spec, &selector) : NULL;
+    bool may_be_lost = kube_judge_is_lost(&policy->judgement, false) && !denies_nothing(spec);
+    Tabard__V1__FleetPolicy *guard =
+        may_be_lost ? make_guard(model, policy, spec, &selector) : NULL;
     json_decref(spec);
-    policy->is_guard = is_lost;
+    policy->is_guard = guard != NULL;
     set_good(model, policy, guard, &selector);
-    kube_judge_refused(model, &policy->judgement, err,
-                       is_lost ? "what it denied before isn't known any more, so it denies all"
-                               : NULL);
+    kube_judge_refused(
+        model, &policy->judgement, err,
+        policy->is_guard ? "what it denied before isn't known any more, so it denies all" : NULL);
 }
 
 static void judge(struct kube_model *model, struct kube_policy *policy)

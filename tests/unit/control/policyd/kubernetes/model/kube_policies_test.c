@@ -141,17 +141,24 @@ POLICY_TEST(what_is_refused_says_where_and_what_was_in_force_stays)
     }
 }
 
-POLICY_TEST(a_name_that_is_too_long_for_a_policy_is_refused)
+POLICY_TEST(a_name_that_is_too_long_for_a_policy_is_refused_in_every_form)
 {
+    static const char *const specs[] = {ALLOW FROM_SHOP, "'action': 'DENY', 'rules': [{}]",
+                                        "'rules': 7"};
     char name[140];
     memset(name, 'a', sizeof name - 1);
     name[sizeof name - 1] = '\0';
-    objects_put(&objects, KUBE_MESH_POLICY,
-                "{'metadata': {'namespace': 'shop', 'name': '%s'}, 'spec': {" ALLOW FROM_SHOP "}}",
-                name);
-    cr_expect_eq(
-        strncmp(objects_verdict(&objects, KUBE_MESH_POLICY, name), "Refused: metadata.name: ", 24),
-        0);
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+        objects_put(&objects, KUBE_MESH_POLICY,
+                    "{'metadata': {'namespace': 'shop', 'name': '%s', 'generation': %zu}, 'spec': "
+                    "{%s}}",
+                    name, i + 1, specs[i]);
+        objects_take(&objects);
+        const char *verdict = objects_verdict(&objects, KUBE_MESH_POLICY, name);
+        cr_expect_eq(strncmp(verdict, "Refused: ", 9), 0, "row %zu: %s", i, verdict);
+        cr_expect_null(strstr(verdict, "denies all"), "no form of it ever was in force");
+        cr_expect_eq(objects.config->n_policies, 0, "row %zu", i);
+    }
 }
 
 POLICY_TEST(a_status_that_changes_is_no_news_and_a_new_generation_is)
