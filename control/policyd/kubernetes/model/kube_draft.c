@@ -9,6 +9,7 @@
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
 #include "control/policyd/kubernetes/model/kube_draft.h"
+#include "proxy/rules/route.h"
 
 static int compare_drafts(const void *a, const void *b)
 {
@@ -26,18 +27,38 @@ static void add_note(struct kube_draft *draft, const char *text, const char *wha
              text);
 }
 
-static void add_address(Tabard__V1__Destination *destination, const struct ip *ip)
+// Lists the single addresses among the blocks of a destination.
+static struct array singles_of(const Tabard__V1__Destination *destination)
 {
-    char text[ADDR_TEXT_MAX];
-    ip_text(ip, text);
+    struct array singles = {0}; // struct ip
     for (size_t i = 0; i < destination->n_addresses; i++) {
-        if (strcmp(destination->addresses[i], text) == 0) {
-            return;
+        struct cidr block;
+        if (cidr_parse(&block, destination->addresses[i], NULL) && block.prefix_bits == 128) {
+            *(struct ip *)array_add(&singles, sizeof block.ip) = block.ip;
         }
     }
+    return singles;
+}
+
+// Adds an address that isn't there yet, however it is written. false: there are too many.
+static bool add_address(Tabard__V1__Destination *destination, struct array *singles,
+                        const struct ip *ip)
+{
+    const struct ip *known = singles->items;
+    char text[ADDR_TEXT_MAX];
+    for (uint32_t i = 0; i < singles->num; i++) {
+        if (ip_equal(&known[i], ip)) {
+            return true;
+        }
+    }
+    if (destination->n_addresses >= DESTINATION_ADDRESSES_MAX) {
+        return false;
+    }
+    *(struct ip *)array_add(singles, sizeof *ip) = *ip;
     destination->addresses = must_grow(destination->addresses, destination->n_addresses + 1,
                                        sizeof *destination->addresses);
-    destination->addresses[destination->n_addresses++] = must_strdup(text);
+    destination->addresses[destination->n_addresses++] = must_strdup(ip_text(ip, text));
+    return true;
 }
 
 // Takes out the addresses that are of pods in the mesh: a sidecar would get them twice.
@@ -60,26 +81,42 @@ static void leave_out_own(struct kube_model *model, struct kube_draft *draft)
     destination->n_addresses = num;
 }
 
+// Adds the addresses of one service, as far as a destination may have so many: whoever writes its
+// slices is another than whoever names it, and one destination holds up none.
+static void add_service(struct kube_draft *draft, const struct kube_service *service,
+                        struct array *singles)
+{
+    Tabard__V1__Destination *destination = draft->message->destination;
+    struct kube_place_row *const *places = service->places.items;
+    const struct ip *outside = service->outside.items;
+    bool is_headless = service->is_known && service->places.num == 0;
+    uint32_t num_outside = is_headless ? service->outside.num : 0;
+    bool has_room = true;
+    for (uint32_t p = 0; p < service->places.num && has_room; p++) {
+        has_room = add_address(destination, singles, &places[p]->ip);
+    }
+    for (uint32_t o = 0; o < num_outside && has_room; o++) {
+        has_room = add_address(destination, singles, &outside[o]);
+    }
+    if (!has_room) {
+        add_note(draft, "has more addresses than a destination may have, and the rest is left out",
+                 service->object.path);
+    } else if (service->places.num + num_outside == 0) {
+        add_note(draft, service->is_known ? "has no address" : "isn't there", service->object.path);
+    }
+}
+
 static void add_services(struct kube_draft *draft)
 {
     struct kube_service *const *services = draft->of->services.items;
-    Tabard__V1__Destination *destination = draft->message->destination;
-    for (uint32_t i = 0; i < draft->of->services.num; i++) {
-        struct kube_place_row *const *places = services[i]->places.items;
-        const struct ip *outside = services[i]->outside.items;
-        bool is_headless = services[i]->is_known && services[i]->places.num == 0;
-        uint32_t num_outside = is_headless ? services[i]->outside.num : 0;
-        for (uint32_t p = 0; p < services[i]->places.num; p++) {
-            add_address(destination, &places[p]->ip);
-        }
-        for (uint32_t o = 0; o < num_outside; o++) {
-            add_address(destination, &outside[o]);
-        }
-        if (services[i]->places.num + num_outside == 0) {
-            add_note(draft, services[i]->is_known ? "has no address" : "isn't there",
-                     services[i]->object.path);
-        }
+    struct array singles = {0}; // struct ip
+    if (draft->of->services.num > 0) {
+        singles = singles_of(draft->message->destination);
     }
+    for (uint32_t i = 0; i < draft->of->services.num; i++) {
+        add_service(draft, services[i], &singles);
+    }
+    array_cleanup(&singles);
 }
 
 static void make_drafts(struct kube_model *model, struct kube_drafts *out)

@@ -48,13 +48,14 @@ static void sort_out(struct array *items, size_t size, int (*compare)(const void
 }
 
 // An endpoint is a member by its address alone. One that says that it is a pod, while no pod has
-// the address yet or any more, is nobody for now rather than a stranger.
+// the address yet or any more, is nobody for now rather than a stranger. One that is a cluster IP
+// is that Service's alone, whoever lists it: who names this Service says nothing of that one.
 static void add_endpoint(struct crowd *crowd, const struct kube_endpoint *endpoint)
 {
     const struct kube_place_row *place = endpoint->place;
     if (place != NULL && place->owner != NULL) {
         *(struct kube_workload **)array_add(&crowd->members, sizeof(void *)) = place->owner;
-    } else if (place == NULL) {
+    } else if (place == NULL || place->services.num > 0) {
         crowd->has_strangers = true;
     } else if (!endpoint->is_pod || place->pods.num > 0) {
         crowd->has_strangers = true;

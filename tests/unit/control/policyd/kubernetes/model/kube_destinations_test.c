@@ -114,6 +114,60 @@ DESTINATION_TEST(services_by_name_bring_their_addresses_when_they_are_there)
                        "%s", objects_destination(&objects, "shop/db"));
 }
 
+DESTINATION_TEST(a_service_s_address_that_the_destination_names_otherwise_stands_there_once)
+{
+    put("shop", "db",
+        "'addresses': ['10.96.0.1/32', 'FD00:0::1'], 'services': [{'namespace': 'data', 'name': "
+        "'db'}], 'mode': 'PLAINTEXT'");
+    put_service("db", "'10.96.0.1', 'fd00::1'");
+    objects_take(&objects);
+    cr_expect_not_null(strstr(objects_destination(&objects, "shop/db"),
+                              "'addresses':['10.96.0.1/32','FD00:0::1'],'mode'"),
+                       "%s", objects_destination(&objects, "shop/db"));
+}
+
+DESTINATION_TEST(a_service_of_more_addresses_than_a_destination_may_have_holds_up_nobody)
+{
+    put_service("sts", "'None'");
+    for (unsigned slice = 0; slice < 11; slice++) {
+        char addresses[2048];
+        size_t len = 0;
+        for (unsigned i = 0; i < 100; i++) {
+            len += (size_t)snprintf(addresses + len, sizeof addresses - len, "%s'10.9.%u.%u'",
+                                    i == 0 ? "" : ", ", slice, i);
+        }
+        objects_put(&objects, KUBE_ENDPOINT_SLICE,
+                    "{'metadata': {'namespace': 'data', 'name': 'sts-%u', 'labels': "
+                    "{'kubernetes.io/service-name': 'sts'}}, 'endpoints': [{'addresses': [%s]}]}",
+                    slice, addresses);
+    }
+    put("shop", "db",
+        "'addresses': ['10.8.0.0/16'], 'services': [{'namespace': 'data', 'name': 'sts'}], 'mode': "
+        "'PLAINTEXT'");
+    objects_take(&objects);
+    cr_assert_eq(objects.config->n_destinations, 1);
+    cr_expect_eq(objects.config->destinations[0]->destination->n_addresses, 1024);
+    cr_expect_str_eq(objects.config->destinations[0]->destination->addresses[0], "10.8.0.0/16");
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_DESTINATION, "db"),
+                     "Accepted: data/sts has more addresses than a destination may have, and the "
+                     "rest is left out");
+}
+
+DESTINATION_TEST(an_endpoint_that_is_another_service_s_cluster_ip_is_that_service_s_alone)
+{
+    put("shop", "logs", "'services': [{'namespace': 'data', 'name': 'sts'}], 'mode': 'PLAINTEXT'");
+    put_service("sts", "'None'");
+    put_slice("sts", "{'addresses': ['10.96.0.9']}, {'addresses': ['10.9.0.1']}");
+    put_service("bank", "'10.96.0.9'");
+    objects_take(&objects);
+    cr_expect_not_null(
+        strstr(objects_destination(&objects, "shop/logs"), "'addresses':['10.9.0.1'],"), "%s",
+        objects_destination(&objects, "shop/logs"));
+    kube_model_delete(objects.model, KUBE_SERVICE, "data", "bank");
+    objects_take(&objects);
+    cr_expect_not_null(strstr(objects_destination(&objects, "shop/logs"), "'10.96.0.9'"));
+}
+
 DESTINATION_TEST(an_address_that_a_pod_in_the_mesh_has_is_the_pod_s)
 {
     put("shop", "db", "'addresses': ['10.9.0.1', '10.0.0.1'], 'mode': 'PLAINTEXT'");

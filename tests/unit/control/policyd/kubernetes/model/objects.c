@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pb/pb_copy.h"
 #include "base/pb/pb_text.h"
+#include "control/policyd/fleet/fleet.h"
 
 void objects_start(struct objects *objects)
 {
@@ -68,6 +70,17 @@ static void set_place(struct objects *objects, const struct kube_place *place)
              place->owner == NULL ? "" : place->owner);
 }
 
+// What the model says is taken as it is, whatever the objects say: one that is refused would hold
+// up the mesh.
+static void check_fleet(const Tabard__V1__FleetConfig *config)
+{
+    struct err err = {{0}, {0}};
+    char text[sizeof err];
+    struct fleet *fleet = fleet_new_of(pb_copy(&config->base), "demo.example", &err);
+    cr_expect_not_null(fleet, "%s", err_text(&err, text, sizeof text));
+    fleet_free(fleet);
+}
+
 void objects_take(struct objects *objects)
 {
     struct kube_update update;
@@ -79,6 +92,7 @@ void objects_take(struct objects *objects)
         }
         objects->config = update.config;
         objects->num_configs++;
+        check_fleet(update.config);
     }
     for (size_t i = 0; i < update.num_places; i++) {
         set_place(objects, &update.places[i]);
