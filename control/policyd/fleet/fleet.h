@@ -25,7 +25,8 @@
 #define FLEET_POLICIES_MAX            100000
 #define FLEET_DESTINATIONS_MAX        100000
 #define FLEET_SERVICES_MAX            20000
-#define FLEET_PORTS_MAX               64 // of a workload, ports and ranges
+#define FLEET_PORTS_MAX               64  // of a workload, ports and ranges
+#define FLEET_OPEN_RANGES_MAX         256 // of a workload's own range, that a caller is told
 #define FLEET_SERVICE_ADDRESSES_MAX   16
 #define FLEET_SERVICE_PORTS_MAX       256
 #define FLEET_SERVICE_TARGETS_MAX     64
@@ -179,7 +180,9 @@ struct fleet_sight {
 
 // fleet_sight_init fills *out: a workload sees another's port if an enforced ALLOW that reaches the
 // other and speaks of the port could let it in (whatever its address), and no enforced DENY is sure
-// to keep it out; and every port of one in OBSERVE, which serves what it would deny. It sees a
+// to keep it out; and every port of one in OBSERVE, which serves what it would deny. Where more
+// than FLEET_OPEN_RANGES_MAX ranges are open, the last one that is told holds the rest, and the
+// other decides: whoever writes policies for his own doesn't fill everybody's sidecar. It sees a
 // service's port if it sees a target of it at a member. Who it is itself counts by its id alone.
 void fleet_sight_init(struct fleet_sight *out, const struct fleet *fleet, uint32_t workload);
 void fleet_sight_cleanup(struct fleet_sight *sight);

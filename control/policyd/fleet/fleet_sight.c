@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/data/port_range.h"
+#include "base/must.h"
 #include "control/policyd/fleet/fleet_impl.h"
 
 // A policy that reaches a workload and speaks of the one whose sight is worked out; FLEET_NONE
@@ -17,6 +18,7 @@ struct search {
     const struct fleet *fleet;
     const struct spiffe_id *id;
     struct array candidates; // of candidate
+    bool *has_policy;        // owned; by policy: its candidates are there
 };
 
 static bool on_number(void *ctx, uint32_t value)
@@ -48,9 +50,11 @@ static bool on_rule(void *ctx, uint32_t number)
     const struct fleet_policy *policy =
         &((const struct fleet_policy *)fleet->policies.items)[rule->policy];
     bool is_deny = policy->spec->policy->action == TABARD__V1__POLICY__ACTION__DENY;
-    if ((is_deny && !rule->is_certain) || excludes(fleet, rule, search->id)) {
+    if ((is_deny && !rule->is_certain) || search->has_policy[rule->policy] ||
+        excludes(fleet, rule, search->id)) {
         return true;
     }
+    search->has_policy[rule->policy] = true;
     const struct spiffe_pattern *targets = policy->targets.items;
     for (uint32_t t = 0; t < policy->targets.num; t++) {
         uint32_t first, end;
@@ -97,70 +101,80 @@ static struct port_range range_of(uint32_t value)
     return range;
 }
 
-static bool speaks_of(const Tabard__V1__Policy *policy, uint16_t port)
+// Where some policies begin to speak, or end, on the way through the ports.
+struct border {
+    uint32_t port;
+    int num_allow;
+    int num_deny;
+};
+
+static int compare_borders(const void *a, const void *b)
 {
-    for (size_t i = 0; i < policy->n_ports; i++) {
-        if (port_range_has(range_of(policy->ports[i]), port)) {
-            return true;
-        }
-    }
-    return policy->n_ports == 0;
+    return compare_numbers(&((const struct border *)a)->port, &((const struct border *)b)->port);
 }
 
-// Decides one port of one workload over the policies that target it and speak of the caller.
-static bool is_open(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
-                    uint16_t port)
+// Adds the two borders of those ports of `range` that a policy speaks of by `own`.
+static void add_borders(struct array *borders, const Tabard__V1__Policy *policy,
+                        struct port_range own, struct port_range range)
 {
-    bool is_allowed = false;
+    int is_deny = policy->action == TABARD__V1__POLICY__ACTION__DENY;
+    uint32_t first = own.first > range.first ? own.first : range.first;
+    uint32_t last = own.last < range.last ? own.last : range.last;
+    if (first > last) {
+        return;
+    }
+    struct border *border = array_add(borders, sizeof *border);
+    *border = (struct border){first, !is_deny, is_deny};
+    border = array_add(borders, sizeof *border);
+    *border = (struct border){last + 1, -!is_deny, -is_deny};
+}
+
+// Adds to `ports` what the borders leave open: what one policy allows at least, and none denies.
+// The last range goes to the last open port where there are too many.
+static void add_open(const struct border *borders, uint32_t num, struct array *ports)
+{
+    struct border now = {.port = 0};
+    uint32_t num_ranges = 0;
+    for (uint32_t i = 0, opened = 0; i < num;) {
+        bool was_open = now.num_allow > 0 && now.num_deny == 0;
+        for (now.port = borders[i].port; i < num && borders[i].port == now.port; i++) {
+            now.num_allow += borders[i].num_allow;
+            now.num_deny += borders[i].num_deny;
+        }
+        bool is_open = now.num_allow > 0 && now.num_deny == 0;
+        if (is_open && !was_open) {
+            opened = now.port;
+        } else if (was_open && !is_open) {
+            struct port_range *range = num_ranges < FLEET_OPEN_RANGES_MAX
+                                           ? array_add(ports, sizeof *range)
+                                           : (struct port_range *)ports->items + ports->num - 1;
+            range->first = num_ranges < FLEET_OPEN_RANGES_MAX ? (uint16_t)opened : range->first;
+            range->last = (uint16_t)(now.port - 1);
+            num_ranges++;
+        }
+    }
+}
+
+// Decides the ports of `range` of one workload over the policies that target it and speak of the
+// caller. Adds what is open to `ports`, in as few ranges as there can be.
+static void decide(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
+                   struct port_range range, struct array *ports)
+{
+    struct array borders = {0}; // struct border
     for (uint32_t i = 0; i < num; i++) {
         const Tabard__V1__Policy *policy = policy_of(fleet, &candidates[i]);
-        if (!speaks_of(policy, port)) {
-            continue;
-        }
-        if (policy->action == TABARD__V1__POLICY__ACTION__DENY) {
-            return false;
-        }
-        is_allowed = true;
-    }
-    return is_allowed;
-}
-
-// Returns the first port behind `port` for which the policies may decide otherwise; `last` plus one
-// if none up to `last` is.
-static uint32_t next_border(const struct fleet *fleet, const struct candidate *candidates,
-                            uint32_t num, uint16_t port, uint16_t last)
-{
-    uint32_t border = last + 1u;
-    for (uint32_t i = 0; i < num && port < last; i++) {
-        const Tabard__V1__Policy *policy = policy_of(fleet, &candidates[i]);
         for (size_t p = 0; p < policy->n_ports; p++) {
-            const struct port_range range = range_of(policy->ports[p]);
-            uint32_t own = range.first > port ? range.first : range.last + 1u;
-            if (own > port && own < border) {
-                border = own;
-            }
+            add_borders(&borders, policy, range_of(policy->ports[p]), range);
+        }
+        if (policy->n_ports == 0) {
+            add_borders(&borders, policy, range, range);
         }
     }
-    return border;
-}
-
-// Adds what is open of a range to `ports`, in as few ranges as there can be.
-static void add_open(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
-                     struct port_range range, struct array *ports)
-{
-    struct port_range *open = NULL; // the one that the port before belongs to
-    for (uint32_t port = range.first, end; port <= range.last; port = end) {
-        end = next_border(fleet, candidates, num, (uint16_t)port, range.last);
-        if (!is_open(fleet, candidates, num, (uint16_t)port)) {
-            open = NULL;
-            continue;
-        }
-        if (open == NULL) {
-            open = array_add(ports, sizeof *open);
-            open->first = (uint16_t)port;
-        }
-        open->last = (uint16_t)(end - 1);
+    if (borders.num > 1) {
+        qsort(borders.items, borders.num, sizeof(struct border), compare_borders);
     }
+    add_open(borders.items, borders.num, ports);
+    array_cleanup(&borders);
 }
 
 static void add_callee(const struct fleet *fleet, const struct candidate *candidates, uint32_t num,
@@ -176,7 +190,7 @@ static void add_callee(const struct fleet *fleet, const struct candidate *candid
         *range = range_of(spec->ports[p]);
     }
     for (size_t p = 0; p < spec->n_ports && !is_observed; p++) {
-        add_open(fleet, candidates, num, range_of(spec->ports[p]), &open);
+        decide(fleet, candidates, num, range_of(spec->ports[p]), &open);
     }
     const struct port_range *ranges = open.items;
     for (uint32_t i = 0; i < open.num; i++) {
@@ -234,6 +248,7 @@ void fleet_sight_init(struct fleet_sight *out, const struct fleet *fleet, uint32
     *out = (struct fleet_sight){.callees = {.num = 0}};
     struct search search = {.fleet = fleet, .id = &fleet_workload(fleet, workload)->id};
     const uint32_t *anybody = fleet->anybody.items;
+    search.has_policy = must_alloc(fleet->policies.num, sizeof *search.has_policy);
     multimap_each_match(&fleet->by_principal, search.id, on_rule, &search);
     for (uint32_t i = 0; i < fleet->anybody.num; i++) {
         on_rule(&search, anybody[i]);
@@ -253,6 +268,7 @@ void fleet_sight_init(struct fleet_sight *out, const struct fleet *fleet, uint32
     multimap_each_match(&fleet->by_target, search.id, on_number, &out->policies);
     multimap_each_match(&fleet->by_caller, search.id, on_number, &out->destinations);
     array_cleanup(&search.candidates);
+    free(search.has_policy);
     sort_out(&out->policies);
     sort_out(&out->destinations);
     keep_reaching(fleet, workload, &out->policies);

@@ -392,6 +392,37 @@ Test(fleet, what_is_open_of_a_range_is_told_in_as_few_ranges_as_there_can_be, .t
     fleet_free(fleet);
 }
 
+Test(fleet, what_others_open_in_very_many_ranges_costs_a_caller_few, .timeout = TIMEOUT)
+{
+    enum { POLICIES = 60, PORTS = 500 };
+    static char text[POLICIES * (PORTS * 7 + 256)];
+    struct err err = {{0}, {0}};
+    struct fleet_sight sight;
+    size_t len = (size_t)sprintf(text, "workloads: [{spiffe_id: 'spiffe://demo.example/a'}, "
+                                       "{spiffe_id: 'spiffe://demo.example/b', ports: [1-65535]}]\n"
+                                       "policies:\n");
+    for (unsigned i = 0; i < POLICIES; i++) {
+        len += (size_t)sprintf(text + len,
+                               "- {targets: ['spiffe://demo.example/b'], policy: {name: p%u, "
+                               "action: ALLOW, mode: ENFORCE, rules: [{principals: "
+                               "['spiffe://demo.example']}], ports: [",
+                               i);
+        for (unsigned p = 0; p < PORTS; p++) {
+            len += (size_t)sprintf(text + len, "%s%u", p == 0 ? "" : ",", 1 + 2 * (i * PORTS + p));
+        }
+        len += (size_t)sprintf(text + len, "]}}\n");
+    }
+    struct fleet *fleet = read_one(text, &err);
+    cr_assert_not_null(fleet, "%s %s", err.where, err.text);
+    fleet_sight_init(&sight, fleet, fleet_find(fleet, "spiffe://demo.example/a", 23));
+    cr_expect_eq(sight.ports.num, FLEET_OPEN_RANGES_MAX, "%u", sight.ports.num);
+    cr_expect(sees(&sight, 1, 1) && sees(&sight, 1, 3) && sees(&sight, 1, 2 * POLICIES * PORTS - 1),
+              "what is open is never left out");
+    cr_expect_not(sees(&sight, 1, 2) || sees(&sight, 1, 2 * POLICIES * PORTS));
+    fleet_sight_cleanup(&sight);
+    fleet_free(fleet);
+}
+
 // Compares one workload's sight with what the texts say. Counts what is open.
 static void compare_callees(const struct fleet *fleet, const struct fleet_sight *sight,
                             uint32_t caller, unsigned *num_seen)
