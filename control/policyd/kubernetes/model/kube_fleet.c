@@ -12,6 +12,9 @@
 #include "control/policyd/kubernetes/model/kube_model_impl.h"
 #include "proxy/rules/route.h"
 
+#define OVER_NAMESPACE                                                                             \
+    "the namespace has more Services, or larger ones, than the mesh takes from one"
+
 static int compare_workloads(const void *a, const void *b)
 {
     const struct kube_workload *left = *(struct kube_workload *const *)a;
@@ -224,9 +227,25 @@ static const char *over_limit(const Tabard__V1__FleetService *made)
     return NULL;
 }
 
-// Makes a service of those that somebody in the mesh is behind. NULL: there is nothing to tell.
+// Returns about how many bytes a caller is told of a service.
+static size_t told_bytes(const Tabard__V1__FleetService *made)
+{
+    size_t bytes = strlen(made->name) + made->n_addresses * ADDR_TEXT_MAX;
+    for (size_t i = 0; i < made->n_members; i++) {
+        bool is_same =
+            i > 0 && strcmp(made->members[i]->spiffe_id, made->members[i - 1]->spiffe_id) == 0;
+        bytes += is_same ? 0 : strlen(made->members[i]->spiffe_id);
+    }
+    for (size_t i = 0; i < made->n_ports; i++) {
+        bytes += sizeof(uint32_t) * (1 + made->ports[i]->n_targets);
+    }
+    return bytes;
+}
+
+// Makes a service of those that somebody in the mesh is behind, and takes the bytes of it off the
+// namespace's room. NULL: there is nothing to tell.
 static Tabard__V1__FleetService *make_service(struct kube_model *model,
-                                              struct kube_service *service)
+                                              struct kube_service *service, size_t *room)
 {
     if (service->places.num == 0 || service->members.num == 0 || service->targets.num == 0) {
         kube_judge_good(model, &service->judgement);
@@ -241,7 +260,9 @@ static Tabard__V1__FleetService *make_service(struct kube_model *model,
     add_addresses(made, service);
     add_ports(made, service);
     add_members(made, service);
+    size_t bytes = told_bytes(made);
     const char *over = over_limit(made);
+    over = over == NULL && bytes > *room ? OVER_NAMESPACE : over;
     if (over != NULL) {
         kube_judge(model, &service->judgement, false, "OverLimit", over);
     } else {
@@ -251,6 +272,7 @@ static Tabard__V1__FleetService *make_service(struct kube_model *model,
         tabard__v1__fleet_service__free_unpacked(made, NULL);
         return NULL;
     }
+    *room -= bytes;
     return made;
 }
 
@@ -293,27 +315,34 @@ static void add_policies(struct kube_model *model, Tabard__V1__FleetConfig *conf
     free(policies);
 }
 
+// Adds those of the services of one namespace that it may have.
+static void add_services_of_one(struct kube_model *model, Tabard__V1__FleetConfig *config,
+                                struct kube_object *const *services, uint32_t num)
+{
+    size_t room = KUBE_SERVICE_BYTES_OF_ONE;
+    uint32_t num_made = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        struct kube_service *service = (struct kube_service *)services[i];
+        if (num_made == KUBE_SERVICES_OF_ONE_MAX) {
+            kube_judge(model, &service->judgement, false, "OverLimit", OVER_NAMESPACE);
+            continue;
+        }
+        Tabard__V1__FleetService *made = make_service(model, service, &room);
+        if (made != NULL) {
+            config->services[config->n_services++] = made;
+            num_made++;
+        }
+    }
+}
+
 static void add_services(struct kube_model *model, Tabard__V1__FleetConfig *config)
 {
     uint32_t num;
     struct kube_object **services = in_order(model, KUBE_SERVICE, &num);
     config->services = must_alloc(num, sizeof *config->services);
-    for (uint32_t i = 0, end = 0, num_made = 0; i < num; i++) {
-        if (i == end) {
-            end = end_of_namespace(services, num, i);
-            num_made = 0;
-        }
-        struct kube_service *service = (struct kube_service *)services[i];
-        if (num_made == KUBE_SERVICES_OF_ONE_MAX) {
-            kube_judge(model, &service->judgement, false, "OverLimit",
-                       "the namespace has more Services than the mesh takes from one");
-            continue;
-        }
-        Tabard__V1__FleetService *made = make_service(model, service);
-        if (made != NULL) {
-            config->services[config->n_services++] = made;
-            num_made++;
-        }
+    for (uint32_t i = 0, end; i < num; i = end) {
+        end = end_of_namespace(services, num, i);
+        add_services_of_one(model, config, services + i, end - i);
     }
     free(services);
 }

@@ -29,6 +29,7 @@ struct kube_judgement {
 #define KUBE_POLICIES_OF_ONE_MAX     1000
 #define KUBE_DESTINATIONS_OF_ONE_MAX 200
 #define KUBE_SERVICES_OF_ONE_MAX     2000
+#define KUBE_SERVICE_BYTES_OF_ONE    (2u << 20) // that a caller may be told of all of them
 
 // The life that the settings may give certificates; deploy/crds/resources.py has them, too.
 #define KUBE_CERTIFICATE_SECONDS_MIN 60

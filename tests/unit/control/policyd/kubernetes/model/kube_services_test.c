@@ -218,3 +218,37 @@ SERVICE_TEST(of_more_identities_than_a_destination_may_have_no_service_is_made_a
     cr_expect_str_neq(objects_service(&objects, "service/shop/web"), "");
     cr_expect_str_eq(objects_verdict(&objects, KUBE_SERVICE, "web"), "Accepted: ");
 }
+
+SERVICE_TEST(a_namespace_whose_services_would_fill_every_sidecar_has_as_many_as_fit)
+{
+    char endpoints[4096] = "";
+    for (int i = 0; i < 64; i++) {
+        char name[32], account[256], ip[32];
+        snprintf(name, sizeof name, "a-%d", i);
+        memset(account, 'a', 250);
+        snprintf(account + 250, sizeof account - 250, "%d", 100 + i);
+        snprintf(ip, sizeof ip, "10.1.0.%d", i + 1);
+        objects_pod(&objects, "shop", name, account, ip, "");
+        snprintf(endpoints + strlen(endpoints), sizeof endpoints - strlen(endpoints),
+                 "%s{'addresses': ['%s']}", i == 0 ? "" : ", ", ip);
+    }
+    for (int i = 0; i < 130; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "web-%03d", i);
+        objects_put(&objects, KUBE_SERVICE,
+                    "{'metadata': {'namespace': 'shop', 'name': '%s'}, 'spec': {'clusterIPs': "
+                    "['10.96.1.%d'], 'ports': [{'port': 80}]}}",
+                    name, i);
+        objects_put(&objects, KUBE_ENDPOINT_SLICE,
+                    "{'metadata': {'namespace': 'shop', 'name': '%s', 'labels': "
+                    "{'kubernetes.io/service-name': '%s'}}, 'ports': [{'port': 8080}], "
+                    "'endpoints': [%s]}",
+                    name, name, endpoints);
+    }
+    objects_take(&objects);
+    cr_expect_gt(objects.config->n_services, 100);
+    cr_expect_lt(objects.config->n_services, 120, "%zu", objects.config->n_services);
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_SERVICE, "web-129"),
+                     "OverLimit: the namespace has more Services, or larger ones, than the mesh "
+                     "takes from one");
+}
