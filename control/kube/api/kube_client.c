@@ -88,16 +88,20 @@ static bool load_ca(struct kube_client *client, struct err *err)
     return true;
 }
 
-static struct h2_conn *connect_to(struct kube_client *client, const struct addr *addr,
-                                  struct err *err)
+static struct h2_conn *connect_new(struct kube_client *client, struct err *err)
 {
+    struct host_port host = {.port = client->config.port};
+    struct h2_target target = {.addr.port = client->config.port};
     struct kube_conn *conn = must_alloc(1, sizeof *conn);
-    const struct h2_target target = {.addr = *addr};
     struct h2_conn_config config = {.loop = client->loop,
                                     .limits = h2_limits_default(),
                                     .bites = client->bites,
                                     .hooks = &conn_hooks,
                                     .owner = conn};
+    if (!ip_parse(&target.addr.ip, client->config.host, NULL)) {
+        snprintf(host.name, sizeof host.name, "%s", client->config.host);
+        target.host = &host;
+    }
     config.limits.window_bytes = KUBE_WINDOW_BYTES;
     config.limits.open_ms = KUBE_OPEN_MS;
     config.limits.keepalive_ms = KUBE_KEEPALIVE_MS;
@@ -116,65 +120,17 @@ static struct h2_conn *connect_to(struct kube_client *client, const struct addr 
     return conn->h2;
 }
 
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
+struct h2_conn *kube_client_conn(struct kube_client *client, struct err *err)
 {
-    struct kube_client *client = request->data;
-    struct err err = {{0}, {0}};
-    struct addr addr = {.port = 0};
-    if (client != NULL) { // NULL: it was closed meanwhile
-        client->resolution = NULL;
-        bool ok = status == 0 && found != NULL && addr_from_sockaddr(&addr, found->ai_addr);
-        if (!ok) {
-            err_set(&err, "%s: %s", client->config.host,
-                    status < 0 ? uv_strerror(status) : "it has no address");
-        } else {
-            addr.port = client->config.port;
-            ok = connect_to(client, &addr, &err) != NULL;
-        }
-        kube_exchange_resolved(client, ok ? NULL : err.text);
-    }
-    uv_freeaddrinfo(found);
-    free(request);
-}
-
-static bool resolve(struct kube_client *client, struct err *err)
-{
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    client->resolution = must_alloc(1, sizeof *client->resolution);
-    client->resolution->data = client;
-    int status = uv_getaddrinfo(client->loop, client->resolution, on_resolved, client->config.host,
-                                NULL, &hints);
-    if (status < 0) {
-        free(client->resolution);
-        client->resolution = NULL;
-        return err_set(err, "%s: %s", client->config.host, uv_strerror(status));
-    }
-    return true;
-}
-
-bool kube_client_conn(struct kube_client *client, struct h2_conn **out, struct err *err)
-{
-    struct addr addr = {.port = client->config.port};
-    *out = NULL;
     if (client->is_closed) {
-        return err_set(err, "the client was closed");
+        err_set(err, "the client was closed");
+        return NULL;
     }
     if (client->current != NULL && h2_conn_takes_streams(client->current->h2)) {
-        *out = client->current->h2;
-        return true;
+        return client->current->h2;
     }
     client->current = NULL;
-    if (client->resolution != NULL) {
-        return true;
-    }
-    if (!load_ca(client, err)) {
-        return false;
-    }
-    if (ip_parse(&addr.ip, client->config.host, NULL)) {
-        *out = connect_to(client, &addr, err);
-        return *out != NULL;
-    }
-    return resolve(client, err);
+    return load_ca(client, err) ? connect_new(client, err) : NULL;
 }
 
 void kube_client_retire(struct kube_client *client)
@@ -233,10 +189,6 @@ void kube_client_close(struct kube_client *client)
         struct kube_conn *conn = LIST_OF(list_pop(&client->conns), struct kube_conn, link);
         conn->client = NULL;
         h2_conn_abandon(conn->h2, kube_exchange_drop, NULL);
-    }
-    if (client->resolution != NULL) {
-        client->resolution->data = NULL;
-        uv_cancel((uv_req_t *)client->resolution);
     }
     file_cleanup(&client->ca);
     SSL_CTX_free(client->ssl_ctx);

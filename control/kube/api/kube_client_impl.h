@@ -21,18 +21,16 @@ struct kube_client {
     SSL_CTX *ssl_ctx; // counted
     uint64_t bites[H2_LIMIT_NUM];
     struct kube_client_stats stats;
-    struct list conns;            // those that are not closed
-    struct kube_conn *current;    // of these, the one for new streams; NULL: none
-    struct list exchanges;        // struct kube_exchange
-    struct list waiting;          // struct kube_request, those between two tries
-    uv_getaddrinfo_t *resolution; // under way; NULL: none
+    struct list conns;         // those that are not closed
+    struct kube_conn *current; // of these, the one for new streams; NULL: none
+    struct list exchanges;     // struct kube_exchange
+    struct list waiting;       // struct kube_request, those between two tries
     bool is_closed;
 };
 
-// kube_client_conn gives the connection for a new stream and makes one if there is none. NULL: the
-// server's name is being looked up, and kube_exchange_resolved will come. false sets err: it can't
-// connect.
-bool kube_client_conn(struct kube_client *client, struct h2_conn **out, struct err *err);
+// kube_client_conn gives the connection for a new stream, and makes one if there is none: streams
+// may be opened before it stands. NULL sets err: it can't connect.
+struct h2_conn *kube_client_conn(struct kube_client *client, struct err *err);
 
 // kube_client_retire takes the current connection, whose stream numbers have run out, out of use.
 void kube_client_retire(struct kube_client *client);
@@ -40,10 +38,8 @@ void kube_client_retire(struct kube_client *client);
 // In kube_request.c. kube_request_end_waiting answers those that wait for their next try.
 void kube_request_end_waiting(struct kube_client *client, const char *why);
 
-// In kube_exchange.c. kube_exchange_resolved opens the streams of all exchanges that wait for the
-// server's name, or ends them with `why`. kube_exchange_end_all ends every one, and those that were
-// streams still wait for kube_exchange_drop.
-void kube_exchange_resolved(struct kube_client *client, const char *why);
+// In kube_exchange.c. kube_exchange_end_all ends every one, whose streams still wait for
+// kube_exchange_drop.
 void kube_exchange_end_all(struct kube_client *client, const char *why);
 void kube_exchange_drop(struct h2_stream *stream, void *ctx);
 

@@ -29,7 +29,6 @@ struct kube_exchange {
     size_t body_sent;
     struct bytes in; // came and was not handed over
     uint32_t retry_after_s;
-    bool is_open;  // the stream is the connection's
     bool is_whole; // END_STREAM came
     bool is_unseen;
     bool is_released;
@@ -194,11 +193,10 @@ static bool open_stream(struct kube_exchange *exchange, struct h2_conn *conn, st
                                         {"accept", "application/json"},
                                         {"content-type", exchange->content_type},
                                         {"user-agent", "tabard/" TABARD_VERSION}};
-    exchange->is_open =
-        h2_stream_request(&exchange->stream, conn, headers, sizeof headers / sizeof *headers);
+    bool ok = h2_stream_request(&exchange->stream, conn, headers, sizeof headers / sizeof *headers);
     OPENSSL_cleanse(authorization, strlen(authorization));
     free(authorization);
-    if (!exchange->is_open) {
+    if (!ok) {
         kube_client_retire(exchange->client);
         return err_set(err, "the connection has no stream numbers left");
     }
@@ -219,9 +217,8 @@ struct kube_exchange *kube_exchange_start(struct kube_client *client,
     exchange->content_type = start->content_type == NULL ? NULL : must_strdup(start->content_type);
     exchange->body = start->body;
     exchange->body_len = start->body == NULL ? 0 : strlen(start->body);
-    struct h2_conn *conn = NULL;
-    if (!kube_client_conn(client, &conn, err) ||
-        (conn != NULL && !open_stream(exchange, conn, err))) {
+    struct h2_conn *conn = kube_client_conn(client, err);
+    if (conn == NULL || !open_stream(exchange, conn, err)) {
         free_exchange(exchange);
         return NULL;
     }
@@ -232,50 +229,8 @@ struct kube_exchange *kube_exchange_start(struct kube_client *client,
 void kube_exchange_cancel(struct kube_exchange *exchange)
 {
     list_remove(&exchange->link);
-    if (!exchange->is_open) {
-        free_exchange(exchange);
-        return;
-    }
     h2_stream_leave(&exchange->stream, H2_CANCEL);
     h2_stream_wake(&exchange->stream);
-}
-
-// Ends one that never was a stream.
-static void end_unopened(struct kube_exchange *exchange, const char *why)
-{
-    snprintf(exchange->why, sizeof exchange->why, "%s", why);
-    exchange->is_unseen = true;
-    tell_end(exchange);
-    free_exchange(exchange);
-}
-
-// Returns the first exchange that waits for the server's name.
-static struct kube_exchange *first_unopened(struct kube_client *client)
-{
-    for (struct list *link = client->exchanges.next; link != &client->exchanges;
-         link = link->next) {
-        struct kube_exchange *exchange = LIST_OF(link, struct kube_exchange, link);
-        if (!exchange->is_open) {
-            return exchange;
-        }
-    }
-    return NULL;
-}
-
-void kube_exchange_resolved(struct kube_client *client, const char *why)
-{
-    // A hook may start another exchange, which begins a new look-up: that one is not ours to end.
-    struct kube_exchange *exchange = NULL;
-    while (client->resolution == NULL && (exchange = first_unopened(client)) != NULL) {
-        struct err err = {{0}, {0}};
-        struct h2_conn *conn = NULL;
-        if (why != NULL) {
-            end_unopened(exchange, why);
-        } else if (!kube_client_conn(client, &conn, &err) ||
-                   (conn != NULL && !open_stream(exchange, conn, &err))) {
-            end_unopened(exchange, err.text);
-        }
-    }
 }
 
 void kube_exchange_end_all(struct kube_client *client, const char *why)
@@ -283,10 +238,6 @@ void kube_exchange_end_all(struct kube_client *client, const char *why)
     while (!list_is_empty(&client->exchanges)) {
         struct kube_exchange *exchange =
             LIST_OF(client->exchanges.next, struct kube_exchange, link);
-        if (!exchange->is_open) {
-            end_unopened(exchange, why);
-            continue;
-        }
         snprintf(exchange->why, sizeof exchange->why, "%s", why);
         tell_end(exchange);
     }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // RTLD_NEXT
 #include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <signal.h>
 #include <string.h>
 
@@ -268,7 +271,9 @@ Test(kube_request, a_server_that_is_not_there_is_named_when_the_time_is_over)
     stage.client = kube_client_new(&stage.loop, &config, &err);
     ask((struct kube_request_options){.path = "/apis", .timeout_ms = 1000});
     wait_for(stage.num_answers == 1);
-    cr_expect(strstr(stage.error, "the API server was not reached: connection refused") != NULL,
+    cr_expect(strstr(stage.error, "the API server was not reached: localhost: none of its "
+                                  "addresses (") != NULL &&
+                  strstr(stage.error, "takes the connection: connection refused") != NULL,
               "%s", stage.error);
     cr_expect_geq(kube_client_stats(stage.client)->num_losses, 2, "it was tried again");
     cr_expect_eq(kube_client_stats(stage.client)->num_goaways, 0);
@@ -307,4 +312,35 @@ Test(kube_request, what_speaks_no_tls_is_told_no_token)
               "%s", stage.error);
     uv_close((uv_handle_t *)listener.data, NULL);
     uv_close((uv_handle_t *)&listener, NULL);
+}
+
+static bool has_two_addresses;
+
+// The resolver of this program: where a test asks for it, every name has one more address, first,
+// at which nobody listens.
+int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints,
+                struct addrinfo **out)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = NULL;
+    struct addrinfo *first = NULL;
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (!has_two_addresses) {
+        return real(name, port, hints, out);
+    }
+    cr_assert_eq(real("127.0.0.2", port, hints, &first), 0);
+    cr_assert_eq(real("127.0.0.1", port, hints, &first->ai_next), 0);
+    *out = first;
+    return 0;
+}
+
+Test(kube_request, a_server_whose_first_address_is_dead_is_reached_at_the_next)
+{
+    struct err err = {{0}, {0}};
+    kube_client_close(stage.client);
+    has_two_addresses = true;
+    stage.api.on_call = answer_200;
+    stage.client = kube_client_new(&stage.loop, &stage.api.config, &err);
+    ask((struct kube_request_options){.path = "/apis", .timeout_ms = 5000});
+    wait_for(stage.num_answers == 1);
+    cr_expect_eq(stage.status, 200, "%s", stage.error);
 }
