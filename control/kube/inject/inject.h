@@ -49,7 +49,8 @@ struct inject_result {
 // its namespace opted in is the caller's to know. A pod that has the sidecar, of whatever version,
 // gets nothing; one whose label says "disabled" neither. Refused, always with the name of what is
 // wrong: what is no pod; the host's network; a container that runs as the proxy's user or has a
-// port of the sidecar's; a container, volume or annotation with a name of ours that isn't ours; an
+// port of the sidecar's, or mounts a volume of its; a container, volume or annotation with a name
+// of ours that isn't ours; a pod that says it has the sidecar, with another container before it; an
 // annotation whose value is wrong; Windows; a configuration without trust domain or roots where the
 // context has none either. `pod` is not changed. Free the result with inject_result_cleanup.
 void inject_pod(struct inject_result *out, const json_t *pod, const struct inject_context *context,

@@ -57,7 +57,8 @@ static bool check_containers(const json_t *spec, const char *key, struct err *er
             return err_set(err, "%s has no name", where);
         }
         const json_t *security = json_object_get(container, "securityContext");
-        if (!check_objects(container, where, "ports", err)) {
+        if (!check_objects(container, where, "ports", err) ||
+            !check_objects(container, where, "volumeMounts", err)) {
             return false;
         }
         if (!is_left_out(security) && !json_is_object(security)) {
@@ -117,11 +118,19 @@ static bool has_status(const json_t *pod)
     return json_is_string(json_object_get(annotations, INJECT_STATUS_ANNOTATION));
 }
 
+// Whether the init container at a place has a name and a restart policy; "": none.
+static bool is_init(const json_t *spec, size_t place, const char *name, const char *policy)
+{
+    const json_t *container = json_array_get(json_object_get(spec, "initContainers"), place);
+    return strcmp(text_of(container, "name"), name) == 0 &&
+           strcmp(text_of(container, "restartPolicy"), policy) == 0;
+}
+
 bool pod_is_injected(const json_t *pod)
 {
     const json_t *spec = json_object_get(pod, "spec");
-    return has_status(pod) && find_named(spec, "initContainers", INJECT_INIT_CONTAINER) != NULL &&
-           find_named(spec, "initContainers", INJECT_SIDECAR_CONTAINER) != NULL;
+    return has_status(pod) && is_init(spec, 0, INJECT_INIT_CONTAINER, "") &&
+           is_init(spec, 1, INJECT_SIDECAR_CONTAINER, "Always");
 }
 
 bool pod_check_names(const json_t *pod, struct err *err)
@@ -132,9 +141,10 @@ bool pod_check_names(const json_t *pod, struct err *err)
     if (has_status(pod)) {
         return err_set(err,
                        "annotation " INJECT_STATUS_ANNOTATION
-                       " says that the sidecar is there, but the container " INJECT_INIT_CONTAINER
-                       " or " INJECT_SIDECAR_CONTAINER
-                       " is missing: remove the annotation, and the sidecar is put in anew");
+                       " says that the sidecar is there, but the first two of spec.initContainers "
+                       "are not " INJECT_INIT_CONTAINER " and " INJECT_SIDECAR_CONTAINER
+                       " (with restartPolicy Always): remove the annotation and what is left of "
+                       "them, and the sidecar is put in anew");
     }
     for (size_t i = 0; i < sizeof containers / sizeof containers[0]; i++) {
         for (size_t k = 0; k < POD_NUM_LISTS; k++) {
@@ -208,6 +218,20 @@ static bool check_ports(const char *list, const json_t *container, struct err *e
     return true;
 }
 
+static bool check_mounts(const char *list, const json_t *container, struct err *err)
+{
+    static const char *const ours[] = {POD_RUN_VOLUME, POD_CONFIG_VOLUME};
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (find_named(container, "volumeMounts", ours[i]) != NULL) {
+            return err_set(err,
+                           "spec.%s: container %.63s mounts the volume %s, where the sidecar has "
+                           "its keys, token and sockets: leave the mount out",
+                           list, text_of(container, "name"), ours[i]);
+        }
+    }
+    return true;
+}
+
 bool pod_check_bypass(const json_t *pod, uint32_t proxy_uid, struct err *err)
 {
     const json_t *spec = json_object_get(pod, "spec");
@@ -230,7 +254,8 @@ bool pod_check_bypass(const json_t *pod, uint32_t proxy_uid, struct err *err)
         {
             if (!is_ours(pod_lists[i], text_of(container, "name")) &&
                 (!check_user(spec, pod_lists[i], container, proxy_uid, err) ||
-                 !check_ports(pod_lists[i], container, err))) {
+                 !check_ports(pod_lists[i], container, err) ||
+                 !check_mounts(pod_lists[i], container, err))) {
                 return false;
             }
         }

@@ -20,13 +20,14 @@
 // false sets err, with err.where the part's path.
 bool pod_check_form(const json_t *pod, struct err *err);
 
-// pod_is_injected says whether the pod has both of our containers and the annotation that injection
-// leaves. pod_check_names refuses a pod that has a part of it only.
+// pod_is_injected says whether the pod has the annotation that injection leaves, and our containers
+// as the first ones, so that nothing runs before interception. pod_check_names refuses a pod that
+// has a part of it only.
 bool pod_is_injected(const json_t *pod);
 bool pod_check_names(const json_t *pod, struct err *err);
 
 // pod_check_bypass refuses the host's network, Windows, a container (but ours) whose user is
-// proxy_uid, and one with a port of the sidecar's.
+// proxy_uid, one with a port of the sidecar's, and one that mounts a volume of the sidecar's.
 bool pod_check_bypass(const json_t *pod, uint32_t proxy_uid, struct err *err);
 
 // pod_lists are the names of a pod's lists of containers, in the order in which Kubernetes starts

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/must.h"
 #include "control/kube/inject/pod_check.h"
@@ -27,8 +28,10 @@ static bool rules_the_network(const json_t *container)
     json_array_foreach(json_object_get(json_object_get(security, "capabilities"), "add"), i, name)
     {
         const char *text = json_string_value(name);
-        if (text != NULL && (strcmp(text, "NET_ADMIN") == 0 || strcmp(text, "CAP_NET_ADMIN") == 0 ||
-                             strcmp(text, "ALL") == 0)) {
+        // Runtimes take the names in small letters, too.
+        if (text != NULL &&
+            (strcasecmp(text, "NET_ADMIN") == 0 || strcasecmp(text, "CAP_NET_ADMIN") == 0 ||
+             strcasecmp(text, "ALL") == 0)) {
             return true;
         }
     }
@@ -58,6 +61,10 @@ void pod_warn(json_t *warnings, const json_t *pod)
     if (json_is_true(json_object_get(spec, "shareProcessNamespace"))) {
         add(warnings, json_string("spec.shareProcessNamespace: a process of this pod that runs as "
                                   "root or as the sidecar's user can reach into the sidecar"));
+    }
+    if (json_is_true(json_object_get(spec, "hostPID"))) {
+        add(warnings, json_string("spec.hostPID: a process of this pod that runs as root or as the "
+                                  "sidecars' user can reach into every sidecar of its node"));
     }
     for (size_t i = 0; i < POD_NUM_LISTS; i++) {
         const json_t *container = NULL;

@@ -6,10 +6,11 @@
 
 #include <jansson.h>
 
-// pod_warn appends a text for each of these: a process namespace that is shared; a container, but
-// ours, that can change the pod's network, and so take itself out of the mesh; a lifecycle handler
-// over HTTP, which the kubelet calls without a certificate. Such a handler does something, while a
-// page of the sidecar may be asked for by anybody, so it does not become one, as a probe does.
+// pod_warn appends a text for each of these: a process namespace that is shared among the
+// containers or with the node; a container, but ours, that can change the pod's network, and so
+// take itself out of the mesh; a lifecycle handler over HTTP, which the kubelet calls without a
+// certificate. Such a handler does something, while a page of the sidecar may be asked for by
+// anybody, so it does not become one, as a probe does.
 void pod_warn(json_t *warnings, const json_t *pod);
 
 #endif
