@@ -92,6 +92,7 @@ def test_every_value_is_documented_and_has_a_schema():
     ({"policyd": {"replica": 3}}, "replica"),
     ({"image": {"digest": "sha256:x"}}, "/image/digest"),
     ({"webhook": {"timeoutSeconds": 31}}, "/webhook/timeoutSeconds"),
+    ({"webhook": {"clientCA": "/etc/ca.pem"}}, "/webhook/clientCA"),
     ({"sidecar": {"resources": {"limits": {"storage": "1Gi"}}}}, "storage"),
     ({"networkPolicy": {"apiServerPorts": [70000]}}, "/networkPolicy/apiServerPorts/0"),
 ])
@@ -150,6 +151,16 @@ def test_the_configuration_of_the_webhook_follows_the_values(render):
         "memory_request": "32Mi", "memory_limit": "256Mi"}
     assert json.loads(data["settings.json"]) == {"trustDomain": "cluster.local", "mode": "enforce", "unlistedOutbound": "DENY",
                                                  "certificateSeconds": 3600}
+
+
+def test_the_webhook_demands_certificates_of_the_roots_that_it_is_given(render):
+    def found(objects):
+        container = objects["Deployment", "tabard-policyd"]["spec"]["template"]["spec"]["containers"][0]
+        flags = [word.partition("=")[2] for word in container["args"] if word.startswith("--webhook-client-ca")]
+        return flags, objects["ConfigMap", "tabard-policyd"]["data"].get("webhook-client-ca.pem")
+    roots = "# {{ x }} \"\n-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+    assert found(render(webhook={"clientCA": roots})) == (["/etc/tabard/webhook-client-ca.pem"], roots)
+    assert found(render()) == ([], None)
 
 
 def test_what_can_be_left_out_is_left_out(render):
