@@ -17,12 +17,6 @@ struct candidates {
     uint32_t num;
 };
 
-static bool is_for_all(const struct kube_drafts *drafts, const struct kube_draft *draft)
-{
-    return strcmp(draft->of->object.ns->name, drafts->own_namespace) == 0 &&
-           draft->of->selector.accounts.num == 0;
-}
-
 static void refuse_surplus(struct kube_drafts *drafts)
 {
     uint32_t num = 0; // of the namespace
@@ -191,7 +185,7 @@ void kube_conflict_refuse(struct kube_drafts *drafts)
     uint32_t num_shared = 0;
     refuse_surplus(drafts);
     for (uint32_t i = 0; i < drafts->num; i++) {
-        if (is_for_all(drafts, &drafts->all[i])) {
+        if (kube_draft_is_for_all(drafts, &drafts->all[i])) {
             add_candidate(&candidates, &drafts->all[i]);
         }
     }
@@ -207,7 +201,7 @@ void kube_conflict_refuse(struct kube_drafts *drafts)
         for (end = i;
              end < drafts->num && drafts->all[end].of->object.ns == drafts->all[i].of->object.ns;
              end++) {
-            if (!is_for_all(drafts, &drafts->all[end])) {
+            if (!kube_draft_is_for_all(drafts, &drafts->all[end])) {
                 add_candidate(&candidates, &drafts->all[end]);
             }
         }

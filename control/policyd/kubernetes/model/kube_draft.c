@@ -81,10 +81,47 @@ static void leave_out_own(struct kube_model *model, struct kube_draft *draft)
     destination->n_addresses = num;
 }
 
+// The tag of what is named for everybody, beside the groups.
+#define FOR_ALL UINT32_MAX
+
+bool kube_draft_is_for_all(const struct kube_drafts *drafts, const struct kube_draft *draft)
+{
+    return strcmp(draft->of->object.ns->name, drafts->own_namespace) == 0 &&
+           draft->of->selector.accounts.num == 0;
+}
+
+// Notes which single addresses the specs name, of those that are for the same callers.
+static void find_named(struct kube_drafts *drafts)
+{
+    for (uint32_t i = 0; i < drafts->num; i++) {
+        struct kube_draft *draft = &drafts->all[i];
+        struct kube_place_row *const *places = draft->of->places.items;
+        bool is_next = i == 0 || drafts->all[i - 1].of->object.ns != draft->of->object.ns;
+        draft->group = is_next ? i : drafts->all[i - 1].group;
+        for (uint32_t p = 0; p < draft->of->places.num; p++) {
+            struct keymap_key key =
+                keymap_key_of(&places[p]->ip, sizeof places[p]->ip,
+                              kube_draft_is_for_all(drafts, draft) ? FOR_ALL : draft->group);
+            bool is_new = false;
+            *keymap_put(&drafts->named, &key, &is_new) = i;
+        }
+    }
+}
+
+// Says whether an endpoint's address is named by a spec: that counts, since whoever writes a
+// service's endpoints is another than whoever names the service.
+static bool is_named(const struct kube_drafts *drafts, const struct kube_draft *draft,
+                     const struct ip *ip)
+{
+    struct keymap_key own = keymap_key_of(ip, sizeof *ip, draft->group);
+    struct keymap_key all = keymap_key_of(ip, sizeof *ip, FOR_ALL);
+    return keymap_find(&drafts->named, &own) != NULL || keymap_find(&drafts->named, &all) != NULL;
+}
+
 // Adds the addresses of one service, as far as a destination may have so many: whoever writes its
 // slices is another than whoever names it, and one destination holds up none.
-static void add_service(struct kube_draft *draft, const struct kube_service *service,
-                        struct array *singles)
+static void add_service(const struct kube_drafts *drafts, struct kube_draft *draft,
+                        const struct kube_service *service, struct array *singles)
 {
     Tabard__V1__Destination *destination = draft->message->destination;
     struct kube_place_row *const *places = service->places.items;
@@ -96,7 +133,8 @@ static void add_service(struct kube_draft *draft, const struct kube_service *ser
         has_room = add_address(destination, singles, &places[p]->ip);
     }
     for (uint32_t o = 0; o < num_outside && has_room; o++) {
-        has_room = add_address(destination, singles, &outside[o]);
+        has_room =
+            is_named(drafts, draft, &outside[o]) || add_address(destination, singles, &outside[o]);
     }
     if (!has_room) {
         add_note(draft, "has more addresses than a destination may have, and the rest is left out",
@@ -106,7 +144,7 @@ static void add_service(struct kube_draft *draft, const struct kube_service *ser
     }
 }
 
-static void add_services(struct kube_draft *draft)
+static void add_services(const struct kube_drafts *drafts, struct kube_draft *draft)
 {
     struct kube_service *const *services = draft->of->services.items;
     struct array singles = {0}; // struct ip
@@ -114,7 +152,7 @@ static void add_services(struct kube_draft *draft)
         singles = singles_of(draft->message->destination);
     }
     for (uint32_t i = 0; i < draft->of->services.num; i++) {
-        add_service(draft, services[i], &singles);
+        add_service(drafts, draft, services[i], &singles);
     }
     array_cleanup(&singles);
 }
@@ -136,9 +174,10 @@ static void make_drafts(struct kube_model *model, struct kube_drafts *out)
     if (out->num > 1) {
         qsort(out->all, out->num, sizeof *out->all, compare_drafts);
     }
+    find_named(out);
     for (uint32_t i = 0; i < out->num; i++) {
         struct kube_draft *draft = &out->all[i];
-        add_services(draft);
+        add_services(out, draft);
         leave_out_own(model, draft);
         if (draft->message->destination->n_addresses == 0) {
             tabard__v1__fleet_destination__free_unpacked(draft->message, NULL);
@@ -165,5 +204,6 @@ void kube_draft_destinations(struct kube_model *model, Tabard__V1__FleetConfig *
             tabard__v1__fleet_destination__free_unpacked(draft->message, NULL);
         }
     }
+    keymap_cleanup(&drafts.named);
     free(drafts.all);
 }

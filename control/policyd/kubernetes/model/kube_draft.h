@@ -5,6 +5,7 @@
 #ifndef TABARD_CONTROL_POLICYD_KUBERNETES_MODEL_KUBE_DRAFT_H
 #define TABARD_CONTROL_POLICYD_KUBERNETES_MODEL_KUBE_DRAFT_H
 
+#include "base/data/keymap.h"
 #include "control/policyd/kubernetes/model/kube_model_impl.h"
 
 #define KUBE_DRAFT_NOTE_BYTES 1024
@@ -15,6 +16,7 @@ struct kube_draft {
     char note[KUBE_DRAFT_NOTE_BYTES];      // for its author
     const char *refusal;                   // the reason in one word; NULL: it is accepted
     bool is_suspect;                       // shares a block of addresses with another one
+    uint32_t group;                        // its namespace's: the number of the first draft of it
 };
 
 // Sorted by namespace, in each the older before the younger one.
@@ -22,7 +24,11 @@ struct kube_drafts {
     struct kube_draft *all;
     uint32_t num;
     const char *own_namespace;
+    struct keymap named; // single addresses that specs name -> the last draft's, by group
 };
+
+// kube_draft_is_for_all says whether a draft is for every pod of the mesh.
+bool kube_draft_is_for_all(const struct kube_drafts *drafts, const struct kube_draft *draft);
 
 // kube_conflict_refuse refuses those that are too many of a namespace, and those that a sidecar
 // would refuse beside others that it gets, too: of two the younger one, but none of policyd's own

@@ -168,6 +168,27 @@ DESTINATION_TEST(an_endpoint_that_is_another_service_s_cluster_ip_is_that_servic
     cr_expect_not_null(strstr(objects_destination(&objects, "shop/logs"), "'10.96.0.9'"));
 }
 
+DESTINATION_TEST(an_endpoint_takes_no_address_that_another_destination_of_its_callers_names)
+{
+    static const char mtls[] = "'mode': 'MTLS', 'identities': ['spiffe://other.example/db']";
+    char spec[256];
+    put("shop", "logs", "'services': [{'namespace': 'data', 'name': 'sts'}], 'mode': 'PLAINTEXT'");
+    snprintf(spec, sizeof spec, "'addresses': ['10.9.0.1'], %s", mtls);
+    put("shop", "younger", spec);
+    snprintf(spec, sizeof spec, "'addresses': ['10.9.0.2'], %s", mtls);
+    put("bank", "younger", spec);
+    snprintf(spec, sizeof spec, "'addresses': ['10.9.0.3'], %s", mtls);
+    put("tabard-system", "younger", spec);
+    put_service("sts", "'None'");
+    put_slice("sts", "{'addresses': ['10.9.0.1', '10.9.0.2', '10.9.0.3']}");
+    objects_take(&objects);
+    cr_expect_not_null(
+        strstr(objects_destination(&objects, "shop/logs"), "'addresses':['10.9.0.2'],"), "%s",
+        objects_destination(&objects, "shop/logs"));
+    cr_expect_str_neq(objects_destination(&objects, "shop/younger"), "");
+    cr_expect_str_eq(objects_verdict(&objects, KUBE_MESH_DESTINATION, "logs"), "Accepted: ");
+}
+
 DESTINATION_TEST(an_address_that_a_pod_in_the_mesh_has_is_the_pod_s)
 {
     put("shop", "db", "'addresses': ['10.9.0.1', '10.0.0.1'], 'mode': 'PLAINTEXT'");
