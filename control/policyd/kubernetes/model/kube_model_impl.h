@@ -20,6 +20,7 @@ struct kube_judgement {
     const char *ns; // the object's
     const char *name;
     int64_t generation;
+    bool was_accepted; // says the object's status: by a policyd before this one, say
     bool is_accepted;
     const char *reason; // NULL: not judged yet
     char *message;      // owned
@@ -227,9 +228,9 @@ void kube_namespace_release(struct kube_model *model, struct kube_namespace *ns)
 // kube_judge_generation notes which generation of an object is judged next, and kube_judge what it
 // is judged to be; the message is copied. kube_judge_refused says what is wrong, and what
 // counts instead, NULL: nothing does. kube_judge_is_lost says whether a refused object may have had
-// a good form that isn't known: one that was changed, since generations begin at 1. kube_judge_good
-// is for objects that are not ours, of which only what is wrong is told: it tells that it is so no
-// more.
+// a good form that isn't known: one that was changed, since generations begin at 1, or that a
+// policyd of another version has accepted. kube_judge_good is for objects that are not ours, of
+// which only what is wrong is told: it tells that it is so no more.
 void kube_judge(struct kube_model *model, struct kube_judgement *judgement, bool is_accepted,
                 const char *reason, const char *message);
 void kube_judge_generation(struct kube_model *model, struct kube_judgement *judgement,

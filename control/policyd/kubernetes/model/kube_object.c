@@ -136,12 +136,26 @@ void kube_judge(struct kube_model *model, struct kube_judgement *judgement, bool
     }
 }
 
+static bool is_accepted_by_status(const json_t *object)
+{
+    const json_t *condition;
+    size_t i;
+    json_array_foreach((json_t *)kube_json_at(object, "status", "conditions", NULL), i, condition)
+    {
+        if (strcmp(kube_json_text(condition, "type", NULL), "Accepted") == 0) {
+            return strcmp(kube_json_text(condition, "status", NULL), "True") == 0;
+        }
+    }
+    return false;
+}
+
 void kube_judge_generation(struct kube_model *model, struct kube_judgement *judgement,
                            const json_t *object)
 {
     int64_t generation = json_integer_value(kube_json_at(object, "metadata", "generation", NULL));
     bool is_news = judgement->reason != NULL && judgement->generation != generation;
     judgement->generation = generation;
+    judgement->was_accepted = is_accepted_by_status(object);
     if (is_news && !list_is_linked(&judgement->news)) {
         list_push(&model->news, &judgement->news);
     }
@@ -162,7 +176,7 @@ void kube_judge_refused(struct kube_model *model, struct kube_judgement *judgeme
 
 bool kube_judge_is_lost(const struct kube_judgement *judgement, bool has_good)
 {
-    return !has_good && judgement->generation > 1;
+    return !has_good && (judgement->generation > 1 || judgement->was_accepted);
 }
 
 void kube_judge_good(struct kube_model *model, struct kube_judgement *judgement)

@@ -246,6 +246,22 @@ POLICY_TEST(a_form_that_may_have_denied_and_is_not_known_any_more_denies_all)
     }
 }
 
+// As after an upgrade to a policyd that refuses what the one before took.
+POLICY_TEST(what_another_policyd_accepted_and_this_one_refuses_denies_all_too)
+{
+    static const char *const statuses[] = {"'False'", "'True'"};
+    for (size_t i = 0; i < 2; i++) {
+        objects_put(&objects, KUBE_MESH_POLICY,
+                    "{'metadata': {'namespace': 'shop', 'name': 'p%zu', 'generation': 1}, 'spec': "
+                    "{'action': 'DENY', 'rules': [{'later': 1}]}, 'status': {'conditions': [{"
+                    "'type': 'InForce', 'status': 'True'}, {'type': 'Accepted', 'status': %s}]}}",
+                    i, statuses[i]);
+    }
+    objects_take(&objects);
+    cr_expect_str_eq(objects_policy(&objects, "shop/p0"), "");
+    cr_expect_not_null(strstr(objects_policy(&objects, "shop/p1"), "'action':'DENY'"));
+}
+
 POLICY_TEST(what_denies_all_in_place_of_another_form_is_made_anew_with_each_change)
 {
     put_generation("shop", 2, "'action': 'DENY', 'rules': []");
