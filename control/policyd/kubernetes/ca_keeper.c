@@ -29,6 +29,7 @@ struct ca_keeper {
     char *domain;                   // NULL: not named yet
     struct kube_watch *watch;
     struct ca_secret secret;           // as it was read last; no version: there is none
+    struct ca_secret laid;             // the last one that could be used
     bool is_listed;                    // what `secret` says is so
     bool was_listed;                   // a Secret was seen, be it one that can't be used
     bool is_laid;                      // and lies in the folder
@@ -126,7 +127,7 @@ static void on_put_back(void *ctx, const struct kube_answer *answer)
 
 static void put_back(struct ca_keeper *keeper)
 {
-    json_t *secret = ca_secret_write(&keeper->secret, keeper->config.namespace);
+    json_t *secret = ca_secret_write(&keeper->laid, keeper->config.namespace);
     const struct kube_request_options options = {
         .method = "POST", .path = keeper->path, .body = secret};
     keeper->request = kube_request(keeper->config.client, &options, on_put_back, keeper);
@@ -223,6 +224,8 @@ static void take(struct ca_keeper *keeper, bool is_news)
     }
     bool was_laid = keeper->is_laid;
     report(keeper, "");
+    ca_secret_cleanup(&keeper->laid);
+    ca_secret_copy(&keeper->laid, &keeper->secret);
     keeper->is_laid = true;
     if (is_news || !was_laid) {
         keeper->config.on_trust(keeper->config.ctx, trust, began_ns);
@@ -358,6 +361,7 @@ static void on_closed(uv_handle_t *handle)
         return;
     }
     ca_secret_cleanup(&keeper->secret);
+    ca_secret_cleanup(&keeper->laid);
     json_decref(keeper->made_root);
     free((char *)keeper->config.dir);
     free((char *)keeper->config.namespace);

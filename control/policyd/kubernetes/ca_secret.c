@@ -113,6 +113,18 @@ bool ca_secret_read(struct ca_secret *out, const json_t *secret, struct err *err
     return true;
 }
 
+void ca_secret_copy(struct ca_secret *out, const struct ca_secret *secret)
+{
+    *out = (struct ca_secret){.version = must_strdup(secret->version)};
+    for (size_t i = 0; i < CA_SECRET_NUM_FILES; i++) {
+        out->files[i] = secret->files[i] == NULL ? NULL : must_strdup(secret->files[i]);
+    }
+    out->serials = must_alloc(secret->num_serials, sizeof *out->serials);
+    for (size_t i = 0; i < secret->num_serials; i++) {
+        out->serials[out->num_serials++] = must_strdup(secret->serials[i]);
+    }
+}
+
 bool ca_secret_same_files(const struct ca_secret *a, const struct ca_secret *b)
 {
     for (size_t i = 0; i < CA_SECRET_NUM_FILES; i++) {

@@ -46,6 +46,9 @@ struct ca_secret {
 // ca_secret_read reads a Secret. false sets err: a file that a CA needs is missing, or is no text.
 bool ca_secret_read(struct ca_secret *out, const json_t *secret, struct err *err);
 void ca_secret_cleanup(struct ca_secret *secret);
+
+// ca_secret_copy takes one that was read, and fills *out, which is cleaned up by itself.
+void ca_secret_copy(struct ca_secret *out, const struct ca_secret *secret);
 bool ca_secret_same_files(const struct ca_secret *a, const struct ca_secret *b);
 
 // ca_secret_lay writes the files below `dir`, and removes those that the Secret doesn't have. false

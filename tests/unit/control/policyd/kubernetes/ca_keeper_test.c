@@ -354,6 +354,18 @@ Test(ca_keeper, a_secret_that_cannot_be_used_is_named_and_changes_nothing)
     ca_store_close(&store);
 }
 
+Test(ca_keeper, what_was_in_force_is_put_back_where_the_secret_was_spoiled_before_it_was_deleted)
+{
+    const struct replica *one = started(0);
+    char *pem = must_strdup(value_of(CA_SECRET_NAME, "ca.pem"));
+    write_secret("ca.pem", "nonsense");
+    wait_for(strstr(one->failure, "the Secret tabard-ca: ca/ca.pem") != NULL);
+    fake_store_delete(&stage.store, SECRETS, "mesh/" CA_SECRET_NAME);
+    wait_for(secret_of(CA_SECRET_NAME) != NULL);
+    cr_expect_str_eq(value_of(CA_SECRET_NAME, "ca.pem"), pem);
+    free(pem);
+}
+
 Test(ca_keeper, the_ca_of_another_trust_domain_is_refused)
 {
     stop(started(0));
