@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 128
+#define BACKLOG 4096 // a fleet, or strangers, may come at once: what finds no place waits a second
 
 static int tcp_once(const struct addr *addr, struct addr *out_bound)
 {

@@ -107,6 +107,47 @@ def test_more_connections_than_there_may_be_that_are_idle_after_their_handshake_
     assert webhook.metrics()["webhook_connections"] <= 1280
 
 
+def overflows(host):
+    """How often the host's kernel had no place for a connection that waited to be accepted."""
+    with host.entered():
+        names, numbers = (line.split() for line in open("/proc/thread-self/net/netstat").readlines()[:2])
+    return int(numbers[names.index("ListenOverflows")])
+
+
+def test_three_thousand_connections_at_once_leave_room_for_those_that_come_next(network, webhook, mob):
+    before = overflows(network["policyd"])
+
+    def attack():
+        with mob.host.entered(), contextlib.ExitStack() as stack:
+            for number in range(3000):
+                made = stack.enter_context(socket.socket())
+                made.setblocking(False)
+                made.bind((f"10.88.{number % FEW}.9", 0))
+                made.connect_ex(webhook.at)
+            time.sleep(0.5)
+    under(network, webhook, attack)
+    assert overflows(network["policyd"]) == before
+
+
+def test_hellos_that_are_repeated_as_fast_as_can_be(network, webhook, mob):
+    coming, hello = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        mob.context.wrap_bio(coming, hello, server_hostname=NAME).do_handshake()
+    text, until = hello.read(), time.monotonic() + 2
+
+    def attack():
+        with mob.host.entered():
+            while time.monotonic() < until:  # each costs the webhook a signature, and the stranger nothing
+                with contextlib.ExitStack() as stack:
+                    crowd = [stack.enter_context(socket.create_connection(webhook.at, 10)) for _ in range(64)]
+                    for made in crowd:
+                        made.sendall(text)
+                    for made in crowd:
+                        made.recv(1)
+    got = under(network, webhook, attack)
+    assert got["p99_ms"] < 1000, got
+
+
 def test_bodies_that_drip(network, webhook, mob):
     def attack():
         dripping = [mob.connect_tls(number) for number in range(200)]
