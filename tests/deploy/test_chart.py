@@ -90,6 +90,7 @@ def test_every_value_is_documented_and_has_a_schema():
     ({"trustdomain": "x"}, "trustdomain"),
     ({"policyd": {"replicas": 0}}, "/policyd/replicas"),
     ({"policyd": {"replica": 3}}, "replica"),
+    ({"policyd": {"priorityClassName": "x\n      hostNetwork: true"}}, "/policyd/priorityClassName"),
     ({"image": {"digest": "sha256:x"}}, "/image/digest"),
     ({"webhook": {"timeoutSeconds": 31}}, "/webhook/timeoutSeconds"),
     ({"webhook": {"clientCA": "/etc/ca.pem"}}, "/webhook/clientCA"),
