@@ -223,47 +223,81 @@ static bool is_covered(const struct fleet_sight *sight, const struct fleet *flee
     return false;
 }
 
-static bool sees_target(const struct fleet_sight *sight, const struct offer *offers, uint32_t num,
-                        const Tabard__V1__FleetService__Port *port)
+static int compare_ranges(const void *a, const void *b)
+{
+    return (int)((const struct port_range *)a)->first - ((const struct port_range *)b)->first;
+}
+
+// Lists what is open of the members of one service, each port in one range at most, in order.
+static void open_ranges(struct array *out, const struct fleet_sight *sight,
+                        const struct offer *offers, uint32_t num)
 {
     const struct fleet_callee *callees = sight->callees.items;
     const uint32_t *ports = sight->ports.items;
+    out->num = 0;
     for (uint32_t i = 0; i < num; i++) {
         const struct fleet_callee *callee = &callees[offers[i].callee];
         for (uint32_t p = 0; p < callee->num_ports; p++) {
-            struct port_range open = {0};
-            port_range_of(&open, ports[callee->first_port + p], NULL);
-            for (size_t t = 0; t < port->n_targets; t++) {
-                if (port_range_has(open, (uint16_t)port->targets[t])) {
-                    return true;
-                }
-            }
+            port_range_of(array_add(out, sizeof(struct port_range)), ports[callee->first_port + p],
+                          NULL);
+        }
+    }
+    struct port_range *ranges = out->items;
+    uint32_t num_kept = 0;
+    if (out->num > 1) {
+        qsort(ranges, out->num, sizeof *ranges, compare_ranges);
+    }
+    for (uint32_t i = 0; i < out->num; i++) {
+        struct port_range *last = num_kept > 0 ? &ranges[num_kept - 1] : NULL;
+        if (last == NULL || ranges[i].first > last->last) {
+            ranges[num_kept++] = ranges[i];
+        } else if (ranges[i].last > last->last) {
+            last->last = ranges[i].last;
+        }
+    }
+    out->num = num_kept;
+}
+
+static bool sees_target(const struct array *open, const Tabard__V1__FleetService__Port *port)
+{
+    const struct port_range *ranges = open->items;
+    for (size_t t = 0; t < port->n_targets; t++) {
+        uint16_t target = (uint16_t)port->targets[t];
+        uint32_t low = 0;
+        for (uint32_t high = open->num; low < high;) { // to the first range that doesn't end before
+            uint32_t middle = low + (high - low) / 2;
+            low = ranges[middle].last < target ? middle + 1 : low;
+            high = ranges[middle].last < target ? high : middle;
+        }
+        if (low < open->num && port_range_has(ranges[low], target)) {
+            return true;
         }
     }
     return false;
 }
 
-static void see_service(struct fleet_sight *sight, const struct fleet *fleet,
-                        const struct offer *offers, uint32_t num)
+static void see_service(struct fleet_sight *sight, const struct fleet *fleet, uint32_t service,
+                        const struct array *open)
 {
     const Tabard__V1__FleetService *spec =
-        ((const struct fleet_service *)fleet->services.items)[offers->service].spec;
+        ((const struct fleet_service *)fleet->services.items)[service].spec;
     uint32_t first = sight->ports.num;
     for (size_t p = 0; p < spec->n_ports; p++) {
-        if (sees_target(sight, offers, num, spec->ports[p])) {
+        if (sees_target(open, spec->ports[p])) {
             uint32_t *port = array_add(&sight->ports, sizeof *port);
             *port = spec->ports[p]->port;
         }
     }
     if (sight->ports.num > first) {
         struct fleet_served *served = array_add(&sight->services, sizeof *served);
-        *served = (struct fleet_served){offers->service, first, sight->ports.num - first};
+        *served = (struct fleet_served){service, first, sight->ports.num - first};
     }
 }
 
 void fleet_see_services(struct fleet_sight *sight, const struct fleet *fleet, uint32_t workload)
 {
-    struct array all = {0}; // struct offer
+    struct array all = {0};  // struct offer
+    struct array open = {0}; // struct port_range
     const struct fleet_callee *callees = sight->callees.items;
     const struct fleet_membership *memberships = fleet->memberships.items;
     const struct fleet_service *services = fleet->services.items;
@@ -288,8 +322,10 @@ void fleet_see_services(struct fleet_sight *sight, const struct fleet *fleet, ui
             end++;
         }
         if (!is_covered(sight, fleet, offers[i].service)) {
-            see_service(sight, fleet, offers + i, end - i);
+            open_ranges(&open, sight, offers + i, end - i);
+            see_service(sight, fleet, offers[i].service, &open);
         }
     }
     array_cleanup(&all);
+    array_cleanup(&open);
 }

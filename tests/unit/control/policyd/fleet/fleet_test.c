@@ -423,6 +423,53 @@ Test(fleet, what_others_open_in_very_many_ranges_costs_a_caller_few, .timeout = 
     fleet_free(fleet);
 }
 
+// 200 ports of 64 targets, of which none is open at any of 800 members with 250 ranges each.
+Test(fleet, a_service_of_very_many_targets_is_seen_in_no_time, .timeout = 5)
+{
+    enum { MEMBERS = 800, RANGES = 250, PORTS = 200, TARGETS = 64, SERVICES = 8 };
+    static char text[SERVICES * PORTS * TARGETS * 7 + 2000000];
+    struct err err = {{0}, {0}};
+    struct fleet_sight sight;
+    size_t len = (size_t)sprintf(text, "policies: [{targets: ['spiffe://demo.example'], policy: "
+                                       "{name: p, action: ALLOW, mode: ENFORCE, rules: "
+                                       "[{principals: ['spiffe://demo.example']}], ports: [");
+    for (unsigned i = 0; i < RANGES; i++) {
+        len += (size_t)sprintf(text + len, "%s%u", i == 0 ? "" : ",", 1 + 2 * i);
+    }
+    len += (size_t)sprintf(text + len, "]}}]\nworkloads: [{spiffe_id: 'spiffe://demo.example/a'}");
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        len += (size_t)sprintf(
+            text + len, ",{spiffe_id: 'spiffe://demo.example/m%u', variant: v%u, ports: [1-65535]}",
+            i % 60, i);
+    }
+    len += (size_t)sprintf(text + len, "]\nservices:\n");
+    for (unsigned s = 0; s < SERVICES; s++) {
+        len +=
+            (size_t)sprintf(text + len, "- {name: s%u, addresses: ['10.0.0.%u'], members: [", s, s);
+        for (unsigned i = 0; i < MEMBERS; i++) {
+            len += (size_t)sprintf(text + len,
+                                   "%s{spiffe_id: 'spiffe://demo.example/m%u', variant: v%u}",
+                                   i == 0 ? "" : ",", i % 60, i);
+        }
+        len += (size_t)sprintf(text + len, "], ports: [{port: 9, targets: [499]}");
+        for (unsigned p = 0; p < PORTS; p++) {
+            len += (size_t)sprintf(text + len, ",{port: %u, targets: [2", 1000 + p);
+            for (unsigned t = 1; t < TARGETS; t++) {
+                len += (size_t)sprintf(text + len, ",%u", 2 + 2 * t);
+            }
+            len += (size_t)sprintf(text + len, "]}");
+        }
+        len += (size_t)sprintf(text + len, "]}\n");
+    }
+    struct fleet *fleet = read_message(text, &err);
+    cr_assert_not_null(fleet, "%s %s", err.where, err.text);
+    fleet_sight_init(&sight, fleet, fleet_find(fleet, "spiffe://demo.example/a", 23));
+    cr_expect_eq(sight.services.num, SERVICES);
+    cr_expect(serves(&sight, 0, 9) && !serves(&sight, 0, 1000));
+    fleet_sight_cleanup(&sight);
+    fleet_free(fleet);
+}
+
 // Compares one workload's sight with what the texts say. Counts what is open.
 static void compare_callees(const struct fleet *fleet, const struct fleet_sight *sight,
                             uint32_t caller, unsigned *num_seen)
