@@ -16,8 +16,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 4096 // a fleet, or strangers, may come at once: what finds no place waits a second
-
 static int tcp_once(const struct addr *addr, struct addr *out_bound)
 {
     struct sockaddr_storage storage;
@@ -32,7 +30,7 @@ static int tcp_once(const struct addr *addr, struct addr *out_bound)
     if (storage.ss_family == AF_INET6) {
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     }
-    if (bind(fd, (struct sockaddr *)&storage, len) != 0 || listen(fd, BACKLOG) != 0) {
+    if (bind(fd, (struct sockaddr *)&storage, len) != 0 || listen(fd, SOMAXCONN) != 0) {
         int error = errno;
         close(fd);
         errno = error;
@@ -210,7 +208,8 @@ int listen_unix(const char *path, struct err *err)
         // The mode goes from the socket to its file, so there is no moment at which others may
         // connect.
         ok = fd >= 0 && fchmod(fd, 0600) == 0 &&
-             bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, BACKLOG) == 0;
+             bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+             listen(fd, SOMAXCONN) == 0;
         if (!ok) {
             err_set(err, "cannot listen on %s: %s", path, strerror(errno));
         }

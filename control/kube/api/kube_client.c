@@ -28,6 +28,7 @@ struct kube_conn {
 static void on_going_away(void *owner, struct h2_conn *h2, const char *why)
 {
     struct kube_conn *conn = owner;
+    char quoted[512];
     if (!h2_conn_is_lost(h2)) {
         conn->is_leaving = true;
         conn->client->stats.num_goaways++;
@@ -35,7 +36,8 @@ static void on_going_away(void *owner, struct h2_conn *h2, const char *why)
     if (conn->client->current == conn) {
         conn->client->current = NULL;
     }
-    log_debug("msg=\"API server's connection takes no more streams\" why=\"%s\"", why);
+    log_debug("msg=\"API server's connection takes no more streams\" why=%s",
+              log_quote(quoted, sizeof quoted, why));
 }
 
 static void on_closed(void *owner, struct h2_conn *h2, const char *why)
