@@ -225,7 +225,7 @@ static bool check_mounts(const char *list, const json_t *container, struct err *
         if (find_named(container, "volumeMounts", ours[i]) != NULL) {
             return err_set(err,
                            "spec.%s: container %.63s mounts the volume %s, where the sidecar has "
-                           "its keys, token and sockets: leave the mount out",
+                           "its state, token and sockets: leave the mount out",
                            list, text_of(container, "name"), ours[i]);
         }
     }
