@@ -85,20 +85,46 @@ def test_what_is_outside_the_mesh_is_reached_by_a_mesh_destination_alone(meshed,
     assert answer_of(meshed, url) == "old"
 
 
+def refusals(kube, name):
+    """Why a MeshPolicy is not accepted: a list of one text, or of none."""
+    conditions = kube.json("get", "meshpolicy", name).get("status", {}).get("conditions", [])
+    return [one["message"] for one in conditions if one["type"] == "Accepted" and one["status"] == "False"]
+
+
 def test_a_policy_that_the_schema_lets_pass_and_the_mesh_refuses_says_so_and_the_last_good_one_holds(meshed):
+    meshed.apply(*workloads.server("web"), *workloads.caller("client"), *workloads.caller("stranger"),
+                 workloads.policy("web", meshed.namespace, "client"))
+    rolled_out_all(meshed)
+    assert answer_of(meshed, "http://web") == "web"
+    assert not is_answered(meshed, "http://web", "deployment/stranger")
+    bad = {"spec": {"rules": [{"from": [{"namespace": meshed.namespace, "serviceAccount": "stranger"}]}, {"sourceIps": ["10.1.2.3/8"]}]}}
+    meshed("patch", "meshpolicy", "web", "--type=merge", "-p", json.dumps(bad))
+
+    message = wait_until(lambda: refusals(meshed, "web"), "the condition Accepted is False", seconds=30)[0]
+    assert "10.1.2.3/8" in message
+    assert answer_of(meshed, "http://web") == "web"
+    assert not is_answered(meshed, "http://web", "deployment/stranger")
+
+
+def test_what_a_policy_denied_stays_denied_when_it_is_spoiled_and_policyd_starts_anew(meshed, mesh):
     meshed.apply(*workloads.server("web"), *workloads.caller("client"), workloads.policy("web", meshed.namespace, "client"))
     rolled_out_all(meshed)
     assert answer_of(meshed, "http://web") == "web"
-    bad = {"spec": {"rules": [{"from": [{"namespace": meshed.namespace, "serviceAccount": "client"}], "sourceIps": ["10.1.2.3/8"]}]}}
-    meshed("patch", "meshpolicy", "web", "--type=merge", "-p", json.dumps(bad))
+    meshed.apply(workloads.policy("not-you", meshed.namespace, "client", action="DENY"))
+    wait_until(lambda: not is_answered(meshed, "http://web"), "the call is denied", seconds=30)
+    bad = {"spec": {"rules": [{"sourceIps": ["10.1.2.3/8"]}]}}
+    meshed("patch", "meshpolicy", "not-you", "--type=merge", "-p", json.dumps(bad))
+    mesh("rollout", "restart", "deployment/tabard-policyd")
+    mesh.rolled_out("deployment/tabard-policyd")
+    said = wait_until(lambda: [text for text in refusals(meshed, "not-you") if "denies all" in text], "its status says so", seconds=30)
+    assert "spec.rules[0].sourceIps[0]: " in said[0]
+    assert not is_answered(meshed, "http://web")
+    meshed("delete", "meshpolicy", "not-you")
+    wait_until(lambda: is_answered(meshed, "http://web"), "the call is answered again", seconds=30)
 
-    def refusal():
-        conditions = meshed.json("get", "meshpolicy", "web").get("status", {}).get("conditions", [])
-        return [one["message"] for one in conditions if one["type"] == "Accepted" and one["status"] == "False"]
 
-    message = wait_until(refusal, "the condition Accepted is False", seconds=30)[0]
-    assert "10.1.2.3/8" in message
-    assert answer_of(meshed, "http://web") == "web"
+def restarts(kube):
+    return {pod["metadata"]["name"]: one["restartCount"] for pod in kube.json("get", "pods")["items"] for one in pod["status"]["containerStatuses"]}
 
 
 def test_a_namespace_that_is_deleted_under_load_leaves_the_others_alone(meshed, kube, mesh):
@@ -109,9 +135,10 @@ def test_a_namespace_that_is_deleted_under_load_leaves_the_others_alone(meshed, 
     rolled_out_all(doomed)
     assert answer_of(doomed, "http://web") == "web"
     assert answer_of(meshed, "http://web") == "web"
+    before = restarts(mesh)
     load = meshed.start(*meshed.words("exec", "deployment/client", "-c", "app", "--", "/bin/app", "load", "http://web", "--seconds", "15"),
                         stdout=-1)
     kube("delete", "namespace", doomed.namespace, "--wait=true", timeout=120)
     said = json.loads(load.communicate(timeout=60)[0].splitlines()[-1])
     assert said["failed"] == 0, said
-    assert all(one["restartCount"] == 0 for pod in mesh.json("get", "pods")["items"] for one in pod["status"]["containerStatuses"])
+    assert restarts(mesh) == before
