@@ -96,10 +96,11 @@ class Cluster:
 
     def resume(self, *names):
         """Starts parts that were ended, in their order. After the API server's absence the next test would wait a minute for
-        those that make and place pods, which try it again at longer and longer intervals: they are started anew."""
+        those that make and place pods and lead to Services, its own among them, which try it again at longer and longer
+        intervals: they are started anew."""
         if "kube-apiserver" in names:
-            names = (*names, "kube-controller-manager", "kube-scheduler")
-            for name in names[-2:]:
+            names = (*names, "kube-controller-manager", "kube-scheduler", "kube-proxy")
+            for name in names[-3:]:
                 self.parts()[name].stop()
         for name, part in self.parts().items():
             if name in names:
