@@ -214,7 +214,7 @@ class Bench:
     def api_server(self):
         with self.web("api") as made:
             def away():
-                self.cluster.parts()["kube-apiserver"].stop()
+                self.cluster.lose_api_server()
                 time.sleep(API_AWAY_SECONDS)
                 self.cluster.resume("kube-apiserver")
 

@@ -94,13 +94,18 @@ class Cluster:
             self.parts()[name].stop()
         self.resume(*names)
 
+    def lose_api_server(self):
+        """Ends the API server as a machine that fails does. One that ends in order takes its own endpoint out of the Service
+        `kubernetes`, and kube-proxy then left the chain of the endpoint empty when it was back: nobody reached the API server
+        by that Service any more."""
+        self.parts()["kube-apiserver"].kill()
+
     def resume(self, *names):
         """Starts parts that were ended, in their order. After the API server's absence the next test would wait a minute for
-        those that make and place pods and lead to Services, its own among them, which try it again at longer and longer
-        intervals: they are started anew."""
+        those that make and place pods, which try it again at longer and longer intervals: they are started anew."""
         if "kube-apiserver" in names:
-            names = (*names, "kube-controller-manager", "kube-scheduler", "kube-proxy")
-            for name in names[-3:]:
+            names = (*names, "kube-controller-manager", "kube-scheduler")
+            for name in names[-2:]:
                 self.parts()[name].stop()
         for name, part in self.parts().items():
             if name in names:

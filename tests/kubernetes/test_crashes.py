@@ -91,7 +91,7 @@ def test_a_node_whose_kubelet_and_containerd_restart_loses_no_request(own_cluste
 
 def test_an_api_server_that_is_away_costs_no_request_and_policy_follows_when_it_is_back(own_cluster, mesh, web):
     load = Load(web)
-    own_cluster.parts()["kube-apiserver"].stop()
+    own_cluster.lose_api_server()
     try:
         time.sleep(15)  # that long it is away: the point of the test, not a wait for something
     finally:

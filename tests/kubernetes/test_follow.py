@@ -97,7 +97,7 @@ def test_nothing_is_lost_while_the_api_server_is_gone(own_cluster, account, foll
     account("delete", "configmap", "one-7")
     follower.says(rf"^delete {path} {account.namespace}/one-7 ")
     lists = follower.stats()["lists"]
-    own_cluster.parts()["kube-apiserver"].stop()
+    own_cluster.lose_api_server()
     follower.says("objects are not followed")
     own_cluster.resume("kube-apiserver")
     account("delete", "configmap", "one-8")

@@ -217,7 +217,7 @@ def test_a_certificate_that_a_pod_brings_is_used_and_none_is_asked_for(kube, mes
 
 def test_without_an_api_server_a_sidecar_is_told_to_come_again(own_cluster, policyd, web):
     good = token(web, "web", the_pod(web))
-    own_cluster.parts()["kube-apiserver"].stop()
+    own_cluster.lose_api_server()
     try:
         begun = time.monotonic()
         code, text = policyd.ask(good)
