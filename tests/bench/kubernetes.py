@@ -220,7 +220,6 @@ class Bench:
 
             self._under_load(f"API server away for {API_AWAY_SECONDS} s", made, away)
 
-
     def objects(self):
         crowd.measure(self, Api, self.pods)
 

@@ -47,9 +47,10 @@ static void sort_out(struct array *items, size_t size, int (*compare)(const void
     items->num = num;
 }
 
-// An endpoint is a member by its address alone. One that says that it is a pod, while no pod has
-// the address yet or any more, is nobody for now rather than a stranger. One that is a cluster IP
-// is that Service's alone, whoever lists it: who names this Service says nothing of that one.
+// An endpoint is a member by its address alone. One that says that it is a pod counts as nobody
+// while no pod has the address, before it has come and after it has gone, rather than as a
+// stranger. One that is a cluster IP is that Service's alone, whoever lists it: who names this
+// Service says nothing of that one.
 static void add_endpoint(struct crowd *crowd, const struct kube_endpoint *endpoint)
 {
     const struct kube_place_row *place = endpoint->place;
