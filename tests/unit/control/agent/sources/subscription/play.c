@@ -146,6 +146,19 @@ void play_pass(struct play *play, uint64_t ms)
     subscription_tick(&play->sub, play->now);
 }
 
+void play_wait_to_ask(struct play *play, size_t num_refused)
+{
+    static const uint64_t waits_ms[PLAY_WAITS] = {0, 2500, 5000, 10000, 20000, 30000, 30000};
+    uint64_t wait_ms = waits_ms[num_refused];
+    unsigned num_sent = play->num_sent;
+    if (wait_ms > 0) {
+        play_pass(play, wait_ms - 1);
+        cr_expect_eq(play->num_sent, num_sent, "wait %zu: too early", num_refused);
+    }
+    play_pass(play, 1);
+    cr_assert_eq(play->num_sent, num_sent + 1, "wait %zu", num_refused);
+}
+
 // Answers the last certificate_request that was sent.
 static ProtobufCBinaryData issue(struct play *play, const struct say *what)
 {

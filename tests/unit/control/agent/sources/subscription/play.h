@@ -42,6 +42,12 @@ void play_cleanup(struct play *play);
 // play_pass lets milliseconds pass, and ticks.
 void play_pass(struct play *play, uint64_t ms);
 
+// play_wait_to_ask passes the wait before the next certificate_request after `num_refused` refusals
+// in a row that followed the first, below PLAY_WAITS, and fails the test if one is sent earlier, or
+// none then.
+#define PLAY_WAITS 7
+void play_wait_to_ask(struct play *play, size_t num_refused);
+
 // What the policy agent says; a certificate answers the last certificate_request that was sent.
 struct say {
     const char *nonce;
