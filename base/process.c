@@ -13,11 +13,23 @@
 #define DESCRIPTORS_RESERVED 256
 #define GROUPS_LEN_MAX       16384
 
+void process_signals(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGCHLD, SIG_DFL);
+}
+
 void process_begin(const char *program, enum log_level level)
 {
+    static const int passed_over[] = {SIGPIPE, SIGHUP, SIGUSR1, SIGUSR2};
     struct rlimit limit;
     log_init(program, level);
-    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < sizeof passed_over / sizeof passed_over[0]; i++) {
+        signal(passed_over[i], SIG_IGN);
+    }
+    process_signals();
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);

@@ -10,9 +10,16 @@
 
 #include "base/log.h"
 
+// process_signals undoes what a parent may have left in the way of signals: it empties the mask,
+// and lets SIGCHLD tell of a child's end again. Call it before any thread is made. Every program
+// does, the long-running ones by process_begin.
+void process_signals(void);
+
 // process_begin opens the log, raises the limit of descriptors as far as it goes (a connection has
-// one or two, and a child inherits the limit), and turns a peer that went away into an error of
-// write(2) instead of a signal.
+// one or two, and a child inherits the limit), and calls process_signals. SIGPIPE is ignored, so
+// that a peer that went away is an error of write(2); so are SIGHUP, SIGUSR1 and SIGUSR2, which
+// service managers and log rotation send to all of a service's processes. A program that reloads by
+// SIGHUP handles it later.
 void process_begin(const char *program, enum log_level level);
 
 // process_harden closes the ways by which memory leaves the process: core files, and debuggers of

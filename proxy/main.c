@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -121,6 +122,9 @@ int main(int argc, char **argv)
     }
     bool has_agent = has_sockets(options.num_workers, &err);
     process_begin("tabard-proxy", options.log_level);
+    // Whoever signals all of a service's processes signals the agent too, which says when to drain.
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
     socket_keep_alive_by_conntrack();
     if (!has_agent || !give_up_privileges(&options, &err) ||
         !plane_run(CONTRACT_CONTROL_FD, options.num_workers, &err)) {

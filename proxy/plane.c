@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/plane.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -26,8 +25,6 @@ struct plane {
     uv_loop_t loop;
     struct link link;
     uv_async_t on_event;
-    uv_signal_t on_term;
-    uv_signal_t on_int;
     struct worker *workers; // owned
     unsigned num_workers;
     struct generation *current;    // counted: in force on every worker; NULL before the first
@@ -317,13 +314,6 @@ static void on_link_gone(void *ctx)
     drain_outbound(plane);
 }
 
-static void on_signal(uv_signal_t *handle, int number)
-{
-    struct plane *plane = handle->data;
-    (void)number;
-    drain(plane, drain_seconds(plane));
-}
-
 static bool are_workers_done(const struct plane *plane)
 {
     for (unsigned i = 0; i < plane->num_workers; i++) {
@@ -346,8 +336,6 @@ static void on_event(uv_async_t *async)
         plane->is_ending = true;
         link_close(&plane->link);
         uv_close((uv_handle_t *)&plane->on_event, NULL);
-        uv_close((uv_handle_t *)&plane->on_term, NULL);
-        uv_close((uv_handle_t *)&plane->on_int, NULL);
     }
 }
 
@@ -355,12 +343,6 @@ static bool begin(struct plane *plane, int control_fd, struct err *err)
 {
     uv_async_init(&plane->loop, &plane->on_event, on_event);
     plane->on_event.data = plane;
-    uv_signal_init(&plane->loop, &plane->on_term);
-    uv_signal_init(&plane->loop, &plane->on_int);
-    plane->on_term.data = plane;
-    plane->on_int.data = plane;
-    uv_signal_start(&plane->on_term, on_signal, SIGTERM);
-    uv_signal_start(&plane->on_int, on_signal, SIGINT);
     if (!link_init(&plane->link, &plane->loop, control_fd, LINK_CONTROL, on_message, on_link_gone,
                    plane, err)) {
         return err_prefix(err, "descriptor %d, to the agent", control_fd);

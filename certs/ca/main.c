@@ -10,8 +10,9 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "base/version.h"
 #include "base/file.h"
+#include "base/process.h"
+#include "base/version.h"
 #include "certs/der_list.h"
 #include "certs/ca/ca_flags.h"
 #include "certs/ca/ca_show.h"
@@ -268,6 +269,7 @@ static void print_help(FILE *out)
 
 int main(int argc, char **argv)
 {
+    process_signals();
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/process.h"
 #include "base/version.h"
 #include "control/ctl/ctl.h"
 
@@ -88,6 +89,7 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    process_signals();
     int status = run(argc, argv);
     // A full disk or a closed pipe must not look like success.
     if (fflush(stdout) != 0 || ferror(stdout) != 0) {

@@ -2,6 +2,7 @@
 #include "base/process.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -53,4 +54,25 @@ Test(process, some_descriptors_are_kept_for_everything_else)
         cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
         cr_expect_eq(process_descriptors_max(), rows[i].expected);
     }
+}
+
+Test(process, what_a_parent_left_of_signals_is_undone)
+{
+    sigset_t mask;
+    sigfillset(&mask);
+    cr_assert_eq(sigprocmask(SIG_SETMASK, &mask, NULL), 0);
+    signal(SIGCHLD, SIG_IGN);
+    process_signals();
+    cr_assert_eq(sigprocmask(SIG_SETMASK, NULL, &mask), 0);
+    cr_expect(!sigismember(&mask, SIGTERM) && !sigismember(&mask, SIGCHLD));
+    cr_expect_eq(signal(SIGCHLD, SIG_DFL), SIG_DFL);
+}
+
+Test(process, signals_that_a_manager_sends_to_a_whole_service_end_no_program)
+{
+    process_begin("test", LOG_LEVEL_ERROR);
+    raise(SIGPIPE);
+    raise(SIGHUP);
+    raise(SIGUSR1);
+    raise(SIGUSR2);
 }
