@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How policyd issues certificates: what spends a token, what comes late, and who waits for whom."""
 import contextlib
+import os
+import signal
 import threading
 import time
 
@@ -9,7 +11,7 @@ import pytest
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
 from policyd import CALLER, Policyd, Refused, Sidecar, csr, fleet, refusal, token_of, workload  # noqa: E402
-from mesh import DOMAIN, Agent  # noqa: E402
+from mesh import DOMAIN, Agent, wait_until  # noqa: E402
 
 
 @pytest.fixture
@@ -42,10 +44,37 @@ def test_a_token_is_given_back_when_its_stream_ends_before_the_certificate_could
     away = key.rename(policyd.folder / "away")
     with Sidecar(policyd, "api", **shown):
         policyd.wait_line(msg="admitted", by="join_token")
-    policyd.wait_line(msg="join token given back: no certificate was issued for it")
+    policyd.wait_line(msg="join token given back: nothing that it admitted to was accepted", certificate="not_issued")
     away.rename(key)
     with Sidecar(policyd, "api", **shown) as api:
         assert api.take().HasField("certificate")
+        wait_until("it is spent", lambda: list((policyd.folder / "tokens/used").iterdir()))
+    assert "token_used" in refusal(policyd=policyd, name="api", **shown)[1]
+
+
+def test_a_token_is_spent_when_its_certificate_was_accepted_and_by_nothing_that_the_sidecar_refuses(policyd):
+    shown, used = token_of(policyd, request=csr()[0]), policyd.folder / "tokens/used"
+    with Sidecar(policyd, "api", **shown) as api:
+        api.ack(api.next(), "certificate.chain[0]: not yet valid")
+        policyd.wait_line(msg="refused by sidecar")
+        # Nobody else comes in by it meanwhile, and whoever tries is told to come again.
+        assert refusal(policyd=policyd, name="api", **shown)[0] == "UNAVAILABLE"
+        api.ask(csr()[0])
+        again = api.next()
+        assert again.HasField("certificate") and again.HasField("state"), "both, since neither was accepted"
+        api.ack(again, "certificate.chain[0]: not yet valid")
+    policyd.wait_line(msg="join token given back: nothing that it admitted to was accepted", certificate="not_accepted")
+    # A policyd that is killed meanwhile leaves the token held; that ends by itself.
+    with Sidecar(policyd, "api", **shown) as api:
+        api.next()
+        policyd.stop(signal.SIGKILL)
+    policyd.start()
+    assert "token_held" in refusal(policyd=policyd, name="api", **shown)[1]
+    held, = (policyd.folder / "tokens/held").iterdir()
+    os.utime(held, (time.time() - 61,) * 2)
+    with Sidecar(policyd, "api", **shown) as api:
+        api.take()
+        wait_until("it is spent", lambda: list(used.iterdir()))
     assert "token_used" in refusal(policyd=policyd, name="api", **shown)[1]
 
 

@@ -110,6 +110,8 @@ enum admit_result admit_token_result(enum token_result result)
         return ADMIT_TOKEN_UNKNOWN;
     case TOKEN_USED:
         return ADMIT_TOKEN_USED;
+    case TOKEN_HELD:
+        return ADMIT_TOKEN_HELD;
     case TOKEN_EXPIRED:
         return ADMIT_TOKEN_EXPIRED;
     default:

@@ -4,9 +4,9 @@
 // there is an API server to ask about it, says alone who it is: whoever shows one is admitted by it
 // or not at all. Without one it is an existing certificate, the user at the other end of a Unix
 // socket, or a join token, in this order, so that a join token is needed only where nothing else
-// admits. session_first.c calls admit once for each stream, and spends the join token when nothing
-// else is left to check; service.c calls admit_still for each admitted stream when there is a new
-// fleet. It keeps no state.
+// admits. session_first.c calls admit once for each stream, and holds the join token when nothing
+// else is left to check (session_token.c); service.c calls admit_still for each admitted stream
+// when there is a new fleet. It keeps no state.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_ADMIT_H
 #define TABARD_CONTROL_POLICYD_STREAM_ADMIT_H
 
@@ -29,6 +29,7 @@
     X(ADMIT_AMBIGUOUS, "ambiguous")                                                                \
     X(ADMIT_TOKEN_UNKNOWN, "token_unknown")                                                        \
     X(ADMIT_TOKEN_USED, "token_used")                                                              \
+    X(ADMIT_TOKEN_HELD, "token_held")                                                              \
     X(ADMIT_TOKEN_EXPIRED, "token_expired")                                                        \
     X(ADMIT_TOKEN_BROKEN, "token_broken")                                                          \
     X(ADMIT_TOKEN_OTHER, "token_for_another")                                                      \

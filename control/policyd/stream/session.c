@@ -125,6 +125,7 @@ void session_advance(struct session *session)
     service->stats.num_bytes += out.len;
     bytes_cleanup(&session->answer);
     bytes_cleanup(&out);
+    session->brings_certificate = session->has_certificate;
     session->has_certificate = session->is_due_again = false;
     session->again_ms = 0;
     if (!ok) {
@@ -167,6 +168,9 @@ static void take_result(struct session *session, const Tabard__V1__Result *resul
     if (result->error[0] == '\0') {
         service->stats.num_acks++;
         session->num_nacks = 0;
+        if (session->brings_certificate) {
+            session_spend_token(session);
+        }
         return;
     }
     // The sidecar keeps what it had before, so the next change is sent as a whole state.

@@ -49,12 +49,13 @@ struct session {
     char nack[SESSION_NACK_BYTES]; // the text of the last one of these
     bool is_due_again;             // and that is now
     uint64_t again_ms;             // when what it refused is sent once more; 0: nothing is
-    struct token_name token;       // that admitted it, while it may have to be given back
+    struct token_name token;       // that admitted it and is held; "": none is, any more
+    bool brings_certificate;       // the response that waits for its result
     struct bytes answer; // to its signing request: a field that the next response takes along
     uint64_t nonce;      // of the last response
     bool is_waiting;     // for that one's result
     bool has_sent;       // a response, or waits no longer with the first one for the certificate
-    bool has_joined;     // all was checked, and the token spent
+    bool has_joined;     // all was checked, and the token held
     bool has_said_goodbye;
     bool is_over;      // we have finished the call
     bool loses_claim;  // its addresses don't stay when it is gone
@@ -110,8 +111,19 @@ const char *session_pod_text(const struct session *session, char buf[SESSION_POD
 // session_free_request wipes the tokens of a request and frees it; NULL is allowed.
 void session_free_request(Tabard__V1__SubscribeRequest *request);
 
-// session_give_token_back lets a join token admit again, if the stream that it admitted ends before
-// the certificate that was asked for could be issued: the sidecar would be locked out.
+// session_refuse_admission ends a stream that is not admitted, or no longer.
+void session_refuse_admission(struct session *session, enum admit_result result, struct err *err);
+
+// session_hold_token keeps the join token that admits the sidecar, which nothing can refuse any
+// more but the sidecar itself, and spends it at once for one that asks for no certificate. false:
+// the stream was refused.
+bool session_hold_token(struct session *session);
+
+// session_spend_token uses the token up: the sidecar has accepted its certificate. Ends the stream
+// if another sidecar used it up meanwhile.
+void session_spend_token(struct session *session);
+
+// session_give_token_back lets a token that is held admit again, since its stream ends.
 void session_give_token_back(struct session *session);
 
 // session_end_oldest ends the oldest stream of an identity. false: all have ended.

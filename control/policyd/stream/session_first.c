@@ -22,6 +22,7 @@ static enum grpc_code code_of(enum admit_result result)
     case ADMIT_ACCOUNT_OTHER:
         return GRPC_PERMISSION_DENIED;
     case ADMIT_UNREVIEWED:
+    case ADMIT_TOKEN_HELD:
         return GRPC_UNAVAILABLE;
     case ADMIT_TOKEN_BROKEN:
         return GRPC_INTERNAL;
@@ -46,39 +47,11 @@ static const char *wanted_of(const Tabard__V1__SubscribeRequest *request)
     return "";
 }
 
-static void refuse_admission(struct session *session, enum admit_result result, struct err *err)
+void session_refuse_admission(struct session *session, enum admit_result result, struct err *err)
 {
     session->service->stats.admitted[result]++;
     err_prefix(err, "%s", admit_result_text(result));
     session_finish(session, SERVICE_END_NOT_ADMITTED, code_of(result), err->text);
-}
-
-// Uses up the token that admits the sidecar, which nothing can refuse any more.
-static bool spend_token(struct session *session)
-{
-    struct err err = {{0}, {0}};
-    if (session->proof != ADMIT_BY_JOIN_TOKEN) {
-        return true;
-    }
-    enum token_result result = token_spend(&session->token, session->service->dir, &err);
-    if (result != TOKEN_OK) {
-        session->token = (struct token_name){""};
-        session->loses_claim = true;
-        refuse_admission(session, admit_token_result(result), &err);
-        return false;
-    }
-    return true;
-}
-
-void session_give_token_back(struct session *session)
-{
-    bool was_asked_in_vain = session->issued.len == 0 && session->num_csrs > 0;
-    if (session->token.text[0] != '\0' && session->has_joined && was_asked_in_vain) {
-        log_info("msg=\"join token given back: no certificate was issued for it\" stream=%" PRIu64
-                 " id=%s",
-                 session->number, session->id);
-        token_give_back(&session->token, session->service->dir);
-    }
 }
 
 // Makes room for a stream among those of its identity: the oldest goes.
@@ -185,7 +158,7 @@ static bool admit_session(struct session *session, const struct account_answer *
         result = ADMIT_AMBIGUOUS;
     }
     if (result != ADMIT_OK) {
-        refuse_admission(session, result, &err);
+        session_refuse_admission(session, result, &err);
         return false;
     }
     session->admitted_unix = asked.now;
@@ -260,7 +233,7 @@ static void join(struct session *session, const struct account_answer *review)
         session_finish(session, SERVICE_END_ADDRESS, GRPC_PERMISSION_DENIED, err.text);
         return;
     }
-    if (!spend_token(session)) {
+    if (!session_hold_token(session)) {
         return;
     }
     service->stats.admitted[ADMIT_OK]++;

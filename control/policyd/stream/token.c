@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
@@ -31,9 +32,9 @@ static void name_of(char out[NAME_LEN + 1], const char *token)
 
 static bool make_folders(const char *dir, struct err *err)
 {
-    static const char *const names[] = {"tokens", "tokens/used"};
+    static const char *const names[] = {"tokens", "tokens/held", "tokens/used"};
     char path[PATH_MAX];
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
         if (mkdir(path, 0700) != 0 && errno != EEXIST) {
             return err_set(err, "%s: can't be made a folder: %s", path, strerror(errno));
@@ -78,17 +79,33 @@ static bool read_line(const char *path, char out_id[SPIFFE_ID_LEN_MAX + 1], time
     return ok;
 }
 
-static void paths_of(const struct token_name *name, const char *dir, char out_path[PATH_MAX],
-                     char out_used[PATH_MAX])
+// Where a token's file may be.
+struct paths {
+    char good[PATH_MAX];
+    char held[PATH_MAX];
+    char used[PATH_MAX];
+};
+
+static struct paths paths_of(const struct token_name *name, const char *dir)
 {
-    snprintf(out_path, PATH_MAX, "%s/tokens/%s", dir, name->text);
-    snprintf(out_used, PATH_MAX, "%s/tokens/used/%s", dir, name->text);
+    struct paths paths;
+    snprintf(paths.good, PATH_MAX, "%s/tokens/%s", dir, name->text);
+    snprintf(paths.held, PATH_MAX, "%s/tokens/held/%s", dir, name->text);
+    snprintf(paths.used, PATH_MAX, "%s/tokens/used/%s", dir, name->text);
+    return paths;
 }
 
 // Says why a token is not there.
-static enum token_result missing(const char *used, struct err *err)
+static enum token_result missing(const struct paths *paths, struct err *err)
 {
-    if (access(used, F_OK) == 0) {
+    if (access(paths->held, F_OK) == 0) {
+        err_set(err,
+                "the join token has just admitted a sidecar that has not accepted its certificate "
+                "yet: if it doesn't, the token is good again within %d seconds",
+                TOKEN_HOLD_SECONDS);
+        return TOKEN_HELD;
+    }
+    if (access(paths->used, F_OK) == 0) {
         err_set(err, "the join token was used before; each admits one sidecar once");
         return TOKEN_USED;
     }
@@ -96,17 +113,28 @@ static enum token_result missing(const char *used, struct err *err)
     return TOKEN_UNKNOWN;
 }
 
+// Ends a hold that is older than any stream needs. By whichever clock it was made: one that lies
+// ahead of ours as far counts as old, too.
+static void end_old_hold(const struct paths *paths, time_t now)
+{
+    struct stat st;
+    if (stat(paths->held, &st) == 0 && llabs((long long)(now - st.st_mtime)) > TOKEN_HOLD_SECONDS &&
+        rename(paths->held, paths->good) == 0) {
+        log_info("msg=\"join token given back: whoever held it is gone\"");
+    }
+}
+
 enum token_result token_find(struct token_name *out, char out_id[SPIFFE_ID_LEN_MAX + 1],
                              const char *dir, const char *token, time_t now, struct err *err)
 {
-    char path[PATH_MAX], used[PATH_MAX];
     time_t expires = 0;
     name_of(out->text, token);
-    paths_of(out, dir, path, used);
-    if (access(path, F_OK) != 0 && errno == ENOENT) {
-        return missing(used, err);
+    struct paths paths = paths_of(out, dir);
+    end_old_hold(&paths, now);
+    if (access(paths.good, F_OK) != 0 && errno == ENOENT) {
+        return missing(&paths, err);
     }
-    if (!read_line(path, out_id, &expires, err)) {
+    if (!read_line(paths.good, out_id, &expires, err)) {
         return TOKEN_BROKEN;
     }
     if (now >= expires) {
@@ -116,26 +144,63 @@ enum token_result token_find(struct token_name *out, char out_id[SPIFFE_ID_LEN_M
     return TOKEN_OK;
 }
 
-enum token_result token_spend(const struct token_name *name, const char *dir, struct err *err)
+static enum token_result move(const char *from, const char *to, const struct paths *paths,
+                              struct err *err)
 {
-    char path[PATH_MAX], used[PATH_MAX];
-    paths_of(name, dir, path, used);
-    if (rename(path, used) == 0) {
+    if (rename(from, to) == 0) {
         return TOKEN_OK;
     }
     if (errno == ENOENT) {
-        return missing(used, err);
+        return missing(paths, err);
     }
     err_set(err, "the join token can't be used up: %s", strerror(errno));
     return TOKEN_BROKEN;
 }
 
+enum token_result token_hold(const struct token_name *name, const char *dir, time_t now,
+                             struct err *err)
+{
+    struct paths paths = paths_of(name, dir);
+    const struct timespec times[2] = {{.tv_sec = now}, {.tv_sec = now}};
+    if (!make_folders(dir, err)) { // a policyd of before may have made them
+        return TOKEN_BROKEN;
+    }
+    utimensat(AT_FDCWD, paths.good, times, 0); // if it isn't there the move fails
+    return move(paths.good, paths.held, &paths, err);
+}
+
+enum token_result token_spend(const struct token_name *name, const char *dir, struct err *err)
+{
+    struct paths paths = paths_of(name, dir);
+    if (rename(paths.held, paths.used) == 0) {
+        return TOKEN_OK;
+    }
+    return move(paths.good, paths.used, &paths, err); // the hold has grown old
+}
+
 void token_give_back(const struct token_name *name, const char *dir)
 {
-    char path[PATH_MAX], used[PATH_MAX];
-    paths_of(name, dir, path, used);
-    if (rename(used, path) != 0) {
+    struct paths paths = paths_of(name, dir);
+    if (rename(paths.held, paths.good) != 0) {
         log_warn("msg=\"join token not given back\" error=\"%s\"", strerror(errno));
+    }
+}
+
+static void sweep_holds(const char *dir, time_t now)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/tokens/held", dir);
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        struct token_name name;
+        if (strlen(entry->d_name) == NAME_LEN) {
+            memcpy(name.text, entry->d_name, sizeof name.text);
+            struct paths paths = paths_of(&name, dir);
+            end_old_hold(&paths, now);
+        }
+    }
+    if (folder != NULL) {
+        closedir(folder);
     }
 }
 
@@ -159,6 +224,7 @@ static void sweep_folder(const char *folder, time_t now)
 void token_sweep(const char *dir, time_t now)
 {
     char path[PATH_MAX];
+    sweep_holds(dir, now);
     snprintf(path, sizeof path, "%s/tokens", dir);
     sweep_folder(path, now);
     snprintf(path, sizeof path, "%s/tokens/used", dir);

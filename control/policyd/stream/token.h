@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Join tokens: 32 random bytes as text, of which only the SHA-256 is kept, as the name of a file in
-// DIR/tokens that says for whom and until when. token_find reads it. token_spend moves the file to
-// DIR/tokens/used, which succeeds once, whichever of the policyds that share the folder tries: a
-// token is used up by an admission, and by nothing that comes to a refusal. Nothing is kept in
-// memory; any thread. admit.h decides whom it admits.
+// DIR/tokens that says for whom and until when. token_find reads it. An admission holds it:
+// token_hold moves the file to DIR/tokens/held, and token_spend to DIR/tokens/used once the sidecar
+// has accepted what it came for, or token_give_back to where it was. Each move succeeds once,
+// whichever of the policyds that share the folder tries. A policyd that dies leaves a hold behind,
+// which token_find ends when it is TOKEN_HOLD_SECONDS old. Nothing is kept in memory; any thread.
+// admit.h decides whom it admits.
 #ifndef TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
 #define TABARD_CONTROL_POLICYD_STREAM_TOKEN_H
 
@@ -20,13 +22,14 @@
 #define TOKEN_PREFIX         "tabard-join-"
 #define TOKEN_MINUTES        60
 #define TOKEN_MINUTES_MAX    (7 * 24 * 60)
+#define TOKEN_HOLD_SECONDS   60    // that a hold counts: longer than a certificate takes
 #define TOKEN_MEMORY_SECONDS 86400 // how long an expired or used one is told from an unknown one
 
 // token_make makes a token for a SPIFFE id, good until expires. false sets err.
 bool token_make(char out[TOKEN_TEXT_MAX], const char *dir, const char *spiffe_id, time_t expires,
                 struct err *err);
 
-enum token_result { TOKEN_OK, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED, TOKEN_BROKEN };
+enum token_result { TOKEN_OK, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_HELD, TOKEN_EXPIRED, TOKEN_BROKEN };
 
 // The name of a token's file. Zero state: no token.
 struct token_name {
@@ -37,14 +40,17 @@ struct token_name {
 enum token_result token_find(struct token_name *out, char out_id[SPIFFE_ID_LEN_MAX + 1],
                              const char *dir, const char *token, time_t now, struct err *err);
 
-// token_spend uses up what token_find has found. Anything but TOKEN_OK, where somebody else was
-// faster, sets err.
+// token_hold keeps what token_find has found for one sidecar, from `now` on. token_spend uses up
+// what is held. Anything but TOKEN_OK, where somebody else was faster, sets err.
+enum token_result token_hold(const struct token_name *name, const char *dir, time_t now,
+                             struct err *err);
 enum token_result token_spend(const struct token_name *name, const char *dir, struct err *err);
 
-// token_give_back makes a token that was spent good again.
+// token_give_back makes a token that is held good again.
 void token_give_back(const struct token_name *name, const char *dir);
 
-// token_sweep removes what was used or has expired more than TOKEN_MEMORY_SECONDS ago.
+// token_sweep removes what was used or has expired more than TOKEN_MEMORY_SECONDS ago, and ends the
+// holds that policyds which died have left.
 void token_sweep(const char *dir, time_t now);
 
 #endif

@@ -35,6 +35,7 @@ static enum token_result token_use(char *id, const char *dir, const char *token,
 {
     struct token_name name;
     enum token_result found = token_find(&name, id, dir, token, now, err);
+    found = found == TOKEN_OK ? token_hold(&name, dir, now, err) : found;
     return found == TOKEN_OK ? token_spend(&name, dir, err) : found;
 }
 

@@ -21,6 +21,7 @@ static enum token_result use(const char *text, time_t now)
     struct token_name name;
     err = (struct err){{0}, {0}};
     enum token_result result = token_find(&name, id, temp_folder, text, now, &err);
+    result = result == TOKEN_OK ? token_hold(&name, temp_folder, now, &err) : result;
     return result == TOKEN_OK ? token_spend(&name, temp_folder, &err) : result;
 }
 
@@ -50,17 +51,36 @@ Test(token, that_expired_is_refused_to_the_second)
     cr_expect_eq(use(token, NOW - 1), TOKEN_OK);
 }
 
-Test(token, is_used_up_by_whoever_spends_it_first_and_may_be_given_back)
+Test(token, is_held_by_whoever_comes_first_who_uses_it_up_or_gives_it_back)
 {
     struct token_name one, two;
     make(NOW + 60);
     cr_assert_eq(token_find(&one, id, temp_folder, token, NOW, &err), TOKEN_OK);
     cr_assert_eq(token_find(&two, id, temp_folder, token, NOW, &err), TOKEN_OK);
-    cr_expect_eq(token_spend(&one, temp_folder, &err), TOKEN_OK);
-    cr_expect_eq(token_spend(&two, temp_folder, &err), TOKEN_USED);
+    cr_expect_eq(token_hold(&one, temp_folder, NOW, &err), TOKEN_OK);
+    cr_expect_eq(token_hold(&two, temp_folder, NOW, &err), TOKEN_HELD);
+    cr_expect_eq(token_find(&two, id, temp_folder, token, NOW, &err), TOKEN_HELD);
+    cr_expect_not_null(strstr(err.text, "good again within 60 seconds"), "%s", err.text);
     token_give_back(&one, temp_folder);
     cr_expect_eq(use(token, NOW), TOKEN_OK);
     cr_expect_eq(use(token, NOW), TOKEN_USED);
+}
+
+// As one of a policyd that was killed.
+Test(token, that_nobody_gives_back_is_good_again_after_a_while_by_whichever_clock)
+{
+    struct token_name name;
+    make(NOW + 1000);
+    for (int sign = -1; sign <= 1; sign += 2) {
+        time_t later = NOW + sign * (TOKEN_HOLD_SECONDS + 1);
+        cr_assert_eq(token_find(&name, id, temp_folder, token, NOW, &err), TOKEN_OK);
+        cr_expect_eq(token_hold(&name, temp_folder, NOW, &err), TOKEN_OK);
+        token_sweep(temp_folder, later - sign);
+        cr_expect_eq(token_find(&name, id, temp_folder, token, later - sign, &err), TOKEN_HELD);
+        cr_expect_eq(token_find(&name, id, temp_folder, token, later, &err), TOKEN_OK);
+    }
+    cr_expect_eq(token_spend(&name, temp_folder, &err), TOKEN_OK, "it is late, and nobody else's");
+    cr_expect_eq(token_spend(&name, temp_folder, &err), TOKEN_USED);
 }
 
 Test(token, that_nobody_made_is_unknown_whatever_it_looks_like)
