@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Writes one line for each fact to standard error: `time= level= program= msg="..." key=value`. Any
-// thread may log, and each line is one write(2) of at most LOG_LINE_MAX bytes. Logging never
-// blocks: a line for which the reader has no room is dropped and counted in the next line
-// (`log_dropped=`). A caller never logs keys or payload.
+// thread may log, and each line is written at once, of at most LOG_LINE_MAX bytes. Logging never
+// blocks: a line for which the reader has no room is dropped and counted, in the next line
+// (`log_dropped=`) and in a metric; so is one of which a full disk took a part, and the next line
+// begins below it. A caller never logs keys or payload.
 #ifndef TABARD_BASE_LOG_H
 #define TABARD_BASE_LOG_H
 
@@ -28,6 +29,9 @@ void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// log_num_dropped returns how many lines were lost since the start.
+uint64_t log_num_dropped(void);
 
 // log_quote writes `text` as a double-quoted value into buf, with control characters, quotes,
 // backslashes and bytes above 0x7e as \xNN, so that nothing a peer sends can forge a line. Returns

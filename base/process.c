@@ -23,7 +23,7 @@ void process_signals(void)
 
 void process_begin(const char *program, enum log_level level)
 {
-    static const int passed_over[] = {SIGPIPE, SIGHUP, SIGUSR1, SIGUSR2};
+    static const int passed_over[] = {SIGPIPE, SIGXFSZ, SIGHUP, SIGUSR1, SIGUSR2};
     struct rlimit limit;
     log_init(program, level);
     for (size_t i = 0; i < sizeof passed_over / sizeof passed_over[0]; i++) {

@@ -16,10 +16,10 @@
 void process_signals(void);
 
 // process_begin opens the log, raises the limit of descriptors as far as it goes (a connection has
-// one or two, and a child inherits the limit), and calls process_signals. SIGPIPE is ignored, so
-// that a peer that went away is an error of write(2); so are SIGHUP, SIGUSR1 and SIGUSR2, which
-// service managers and log rotation send to all of a service's processes. A program that reloads by
-// SIGHUP handles it later.
+// one or two, and a child inherits the limit), and calls process_signals. SIGPIPE and SIGXFSZ are
+// ignored, so that a peer that went away and a file that grew too large are errors of write(2); so
+// are SIGHUP, SIGUSR1 and SIGUSR2, which service managers and log rotation send to all of a
+// service's processes. A program that reloads by SIGHUP handles it later.
 void process_begin(const char *program, enum log_level level);
 
 // process_harden closes the ways by which memory leaves the process: core files, and debuggers of

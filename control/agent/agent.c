@@ -237,7 +237,8 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .proxy_restarts = agent->supervise.num_restarts,
                                  .num_rejected = rollout->num_rejected,
                                  .num_source_errors = rollout->num_source_errors,
-                                 .num_files_held = feed_num_files_held(&agent->feed)};
+                                 .num_files_held = feed_num_files_held(&agent->feed),
+                                 .num_log_lines_dropped = log_num_dropped()};
     not_ready_because(agent, out->not_ready_because, sizeof out->not_ready_because);
     feed_facts(&agent->feed, &out->policy_agent);
     for (int i = 0; i < 2 && agent->probes != NULL; i++) {

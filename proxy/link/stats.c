@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/log.h"
 #include "base/must.h"
 
 #define FIGURES_MAX 3 // of a family, by a label of their own
@@ -192,9 +193,22 @@ static Tabard__V1__MetricFamily *family_new(const struct family *row, struct sta
     return family;
 }
 
+// Makes the family of a figure that is the process's own, and no worker's.
+static Tabard__V1__MetricFamily *log_family_new(void)
+{
+    static const struct family row = {.name = "tabard_proxy_log_lines_dropped_total",
+                                      .type = COUNTER,
+                                      .help = "Lines of the proxy's log that its reader had no "
+                                              "room for."};
+    Tabard__V1__MetricFamily *family = family_new(&row, NULL, 0);
+    family->samples[0]->value = log_num_dropped();
+    return family;
+}
+
 void stats_report(Tabard__V1__InspectResult *result, struct stats *const *sets, size_t num_sets)
 {
-    result->metrics = must_alloc(NUM_FAMILIES, sizeof result->metrics[0]);
+    result->metrics = must_alloc(NUM_FAMILIES + 1, sizeof result->metrics[0]);
+    result->metrics[result->n_metrics++] = log_family_new();
     for (size_t i = 0; i < NUM_FAMILIES; i++) {
         result->metrics[result->n_metrics++] = family_new(&families[i], sets, num_sets);
     }

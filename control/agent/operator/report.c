@@ -98,6 +98,9 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
     metrics_gauge(page, "tabard_files_held",
                   "Files that are still being written, so that what they held before counts.",
                   facts->num_files_held);
+    metrics_counter(page, "tabard_log_lines_dropped_total",
+                    "Lines of the agent's log that its reader had no room for.",
+                    facts->num_log_lines_dropped);
     metrics_family(page, "tabard_application_probes_total", METRICS_COUNTER,
                    "The application's probes that were made in the kubelet's place.");
     metrics_uint_by(page, "result", "good", facts->num_probes[1]);

@@ -45,6 +45,7 @@ struct report_facts {
     uint64_t num_rejected;
     uint64_t num_source_errors;
     size_t num_files_held;
+    uint64_t num_log_lines_dropped;
     uint64_t num_probes[2]; // of the application: bad, good
     struct report_http http[REPORT_NUM_HTTP];
     uint64_t signatures[KEYRING_NUM_RESULTS];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Writes the policy agent's page of metrics. docs/metrics.md lists them.
+#include "base/log.h"
 #include "base/version.h"
 #include "control/host/metrics.h"
 #include "control/policyd/stream/service.h"
@@ -170,6 +171,8 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
     metrics_gauge(&page, NAME "files_held",
                   "Files that are still being written, so that what they held before counts.",
                   beside->num_files_held);
+    metrics_counter(&page, NAME "log_lines_dropped_total",
+                    "Lines of the log that its reader had no room for.", log_num_dropped());
     http_ended(&page, beside);
     server(&page, stats);
     if (beside->more != NULL) {

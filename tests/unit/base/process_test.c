@@ -72,6 +72,7 @@ Test(process, signals_that_a_manager_sends_to_a_whole_service_end_no_program)
 {
     process_begin("test", LOG_LEVEL_ERROR);
     raise(SIGPIPE);
+    raise(SIGXFSZ);
     raise(SIGHUP);
     raise(SIGUSR1);
     raise(SIGUSR2);

@@ -28,6 +28,7 @@ static struct report_facts some_facts(void)
                                  .num_rejected = 2,
                                  .num_source_errors = 1,
                                  .num_files_held = 5,
+                                 .num_log_lines_dropped = 4,
                                  .num_probes = {11, 12},
                                  .http = {{"metrics", 6, 7}, {"health", 8, 9}},
                                  .signatures = {11, 12, 13, 14, 15}};
@@ -62,6 +63,10 @@ static const char agent_page[] =
     "counts.\n"
     "# TYPE tabard_files_held gauge\n"
     "tabard_files_held 5\n"
+    "# HELP tabard_log_lines_dropped_total Lines of the agent's log that its reader had no room "
+    "for.\n"
+    "# TYPE tabard_log_lines_dropped_total counter\n"
+    "tabard_log_lines_dropped_total 4\n"
     "# HELP tabard_application_probes_total The application's probes that were made in the "
     "kubelet's place.\n"
     "# TYPE tabard_application_probes_total counter\n"
