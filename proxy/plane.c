@@ -250,15 +250,14 @@ static int drain_seconds(const struct plane *plane)
                : CONTRACT_DRAIN_SECONDS_DEFAULT;
 }
 
-static bool has_inbound(const struct plane *plane)
+static bool is_quiet(const struct plane *plane)
 {
     for (unsigned i = 0; i < plane->num_workers; i++) {
-        if (atomic_load(&plane->workers[i].has_inbound) &&
-            !atomic_load(&plane->workers[i].is_done)) {
-            return true;
+        if (!worker_is_quiet(&plane->workers[i]) && !atomic_load(&plane->workers[i].is_done)) {
+            return false;
         }
     }
-    return false;
+    return true;
 }
 
 // Accepts no calls of the service any more.
@@ -329,7 +328,7 @@ static void on_event(uv_async_t *async)
     struct plane *plane = async->data;
     finish_publishing(plane);
     finish_inspect(plane);
-    if (plane->is_draining && !has_inbound(plane)) {
+    if (plane->is_draining && is_quiet(plane)) {
         drain_outbound(plane);
     }
     if (are_workers_done(plane) && !plane->is_ending) {

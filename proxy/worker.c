@@ -11,10 +11,12 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "proxy/conn/closing.h"
 #include "proxy/conn/queue.h"
 
 enum {
     POOL_BYTES_MIN = 8 * RING_BYTES, // of a worker, or it could serve nobody
+    DRAIN_CUT_MS = 1000,             // for the last bytes of connections that a drain's end ended
 };
 
 static uint32_t share(uint32_t whole, unsigned num_workers)
@@ -141,7 +143,7 @@ static void drain_on(struct worker *worker)
     if (!env->is_draining || uv_is_closing((const uv_handle_t *)&worker->wake)) {
         return;
     }
-    if (env->num_open[DIRECTION_INBOUND] == 0 && atomic_exchange(&worker->has_inbound, false)) {
+    if (!worker->is_outbound_drained && worker_is_quiet(worker)) {
         uv_async_send(worker->on_event);
     }
     if (worker->is_outbound_drained && env->num_conns == 0) {
@@ -163,6 +165,16 @@ static void drain_outbound(struct worker *worker)
     }
 }
 
+static void on_drain_cut(uv_timer_t *timer)
+{
+    struct worker *worker = timer->data;
+    struct conn *next;
+    for (struct conn *conn = worker->env.conns; conn != NULL; conn = next) {
+        next = conn->next; // closing frees nobody before the loop's next turn
+        closing_now(conn);
+    }
+}
+
 static void on_drain_over(uv_timer_t *timer)
 {
     struct worker *worker = timer->data;
@@ -172,6 +184,7 @@ static void on_drain_over(uv_timer_t *timer)
         next = conn->next;
         conn_end(conn, REASON_DRAINING, NULL);
     }
+    uv_timer_start(timer, on_drain_cut, DRAIN_CUT_MS, 0);
     drain_on(worker);
 }
 
@@ -181,6 +194,7 @@ static void drain(struct worker *worker, int seconds)
     if (!env->is_draining) {
         env->is_draining = true;
         acceptor_close(&worker->acceptor, DIRECTION_INBOUND);
+        atomic_store(&worker->has_closed_inbound, true);
         for (struct conn *conn = env->conns; conn != NULL; conn = conn->next) {
             conn_sync_deadline(conn);
         }
@@ -249,7 +263,6 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
 {
     *worker = (struct worker){.index = index, .num_workers = num_workers, .on_event = on_event};
     atomic_init(&worker->drain_seconds, -1);
-    atomic_init(&worker->has_inbound, true);
     int error = uv_loop_init(&worker->loop);
     if (error != 0) {
         return err_set(err, "no event loop: %s", uv_strerror(error));
@@ -313,6 +326,14 @@ void worker_drain_outbound(struct worker *worker)
         atomic_store(&worker->drains_outbound, true);
         uv_async_send(&worker->wake);
     }
+}
+
+bool worker_is_quiet(const struct worker *worker)
+{
+    const struct stats *stats = &worker->env.stats;
+    return atomic_load(&worker->has_closed_inbound) &&
+           atomic_load(&stats->open[DIRECTION_INBOUND]) == 0 &&
+           atomic_load(&stats->open[DIRECTION_OUTBOUND]) == 0;
 }
 
 void worker_join(struct worker *worker)

@@ -49,7 +49,7 @@ struct worker {
     _Atomic(struct worker_report *) request; // borrowed from the main thread until answered
     atomic_int drain_seconds;                // -1: not asked
     atomic_bool drains_outbound;             // asked
-    atomic_bool has_inbound;                 // it is not drained of them
+    atomic_bool has_closed_inbound;          // it accepts no inbound connections any more
     atomic_uint_fast64_t adopted_generation;
     _Atomic(struct worker_report *) answer;
     atomic_bool is_done; // the loop has ended
@@ -76,12 +76,15 @@ void worker_publish(struct worker *worker, struct generation *generation);
 void worker_inspect(struct worker *worker, struct worker_report *report);
 
 // worker_drain makes the worker accept no more inbound connections, and end after `seconds` all
-// that are still open. A later call changes the time. While the service finishes its requests it
-// may still call others: outbound connections are accepted until worker_drain_outbound. The main
-// thread calls that once no worker has an inbound connection (has_inbound). The thread ends with
-// its last connection.
+// that are still open; one whose peer then takes no notice is cut a second later. A later call
+// changes the time. Until worker_drain_outbound the service may still call others, since it may
+// need them for what it has yet to finish. The main thread calls that once worker_is_quiet says of
+// each worker that nothing is open any more. The thread ends with its last connection.
 void worker_drain(struct worker *worker, int seconds);
 void worker_drain_outbound(struct worker *worker);
+
+// worker_is_quiet says whether a worker that drains has no connection in either direction.
+bool worker_is_quiet(const struct worker *worker);
 
 // worker_join waits for the thread, whose loop has ended, and frees what it held.
 void worker_join(struct worker *worker);

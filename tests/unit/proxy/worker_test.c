@@ -248,10 +248,10 @@ Test(worker, a_drain_accepts_no_callers_and_lets_what_is_open_finish, .timeout =
     expect_open(&stage, 1);
     cr_expect(tcp_connect(port) < 0);
     cr_assert(tcp_passes(caller, app));
-    cr_expect(atomic_load(&stage.worker.has_inbound));
+    cr_expect(!worker_is_quiet(&stage.worker));
     close(caller);
     close(app);
-    cr_expect(run_until(&stage, !atomic_load(&stage.worker.has_inbound), WAIT_MS));
+    cr_expect(run_until(&stage, worker_is_quiet(&stage.worker), WAIT_MS));
     cr_expect(!atomic_load(&stage.worker.is_done));
     worker_drain_outbound(&stage.worker);
     cr_expect(run_until(&stage, atomic_load(&stage.worker.is_done), WAIT_MS));
@@ -269,7 +269,8 @@ Test(worker, in_a_drain_the_service_may_call_others_until_that_is_drained_too, .
     uint16_t port = port_in_force(&stage);
     call(&stage, &callers[0], &apps[0]);
     worker_drain(&stage.worker, 60);
-    cr_expect(run_until(&stage, !atomic_load(&stage.worker.has_inbound), WAIT_MS));
+    cr_expect(run_until(&stage, atomic_load(&stage.worker.has_closed_inbound), WAIT_MS));
+    cr_expect(!worker_is_quiet(&stage.worker));
     call(&stage, &callers[1], &apps[1]);
     cr_assert(tcp_passes(callers[1], apps[1]));
     worker_drain_outbound(&stage.worker);
