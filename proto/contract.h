@@ -20,7 +20,8 @@
 
 #define CONTRACT_KEY_ID_LEN 32 // SHA-256 of the SubjectPublicKeyInfo
 
-#define CONTRACT_DRAIN_SECONDS_DEFAULT 30 // Settings.drain_seconds
+// Settings.drain_seconds. Kubernetes kills a pod 30 s after it has told it to end.
+#define CONTRACT_DRAIN_SECONDS_DEFAULT 25
 
 // Where the sidecar listens, and as which user its proxy runs, unless configured otherwise:
 // `tabardctl intercept` redirects to the first two and exempts the others.

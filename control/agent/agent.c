@@ -13,6 +13,7 @@
 #include "base/must.h"
 #include "base/now.h"
 #include "base/version.h"
+#include "control/agent/drain.h"
 #include "control/agent/feed.h"
 #include "control/agent/operator/admin.h"
 #include "control/agent/probes/probes.h"
@@ -42,12 +43,12 @@ struct agent {
     struct feed feed;
     struct netns_lock lock;      // of the snapshot in force
     struct netns_lock lock_next; // of the one that is being tried
-    uv_signal_t signals[3];
+    struct drain drain;
+    uv_signal_t reload;
     struct reaper reaper;
     uv_timer_t tick;
     uv_timer_t stop; // ends the agent from outside of whatever callback found the cause
     int exit_status;
-    bool is_draining;
     bool is_stopping;
 };
 
@@ -74,9 +75,8 @@ static void on_stop(uv_timer_t *timer)
     probes_free(agent->probes); // which answers requests of the admin
     agent->probes = NULL;
     admin_stop(&agent->admin);
-    for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
-        uv_close((uv_handle_t *)&agent->signals[i], on_handle_closed);
-    }
+    drain_stop(&agent->drain);
+    uv_close((uv_handle_t *)&agent->reload, on_handle_closed);
     reaper_stop(&agent->reaper);
     uv_close((uv_handle_t *)&agent->tick, on_handle_closed);
     uv_close((uv_handle_t *)&agent->stop, on_handle_closed);
@@ -205,7 +205,9 @@ static void not_ready_because(const struct agent *agent, char *buf, size_t buf_l
     const char *source = feed_facts(&agent->feed, &facts);
     bool has_nothing = !rollout->in_force.is_set && rollout->last_error[0] == '\0';
     bool is_down = !rollout->is_applied && !rollout->is_draining;
-    if (rollout_not_ready_because(rollout, time_now(agent), buf, buf_len) == NULL) {
+    if (drain_is_announced(&agent->drain)) {
+        snprintf(buf, buf_len, "draining");
+    } else if (rollout_not_ready_because(rollout, time_now(agent), buf, buf_len) == NULL) {
         buf[0] = '\0';
     } else if (source != NULL && has_nothing && facts.last_error[0] != '\0') {
         snprintf(buf, buf_len, "no configuration is in force yet: the %s at %s: %s", source,
@@ -272,28 +274,34 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
-static void on_end_signal(uv_signal_t *handle, int number)
+static void on_drain_times(void *ctx, struct drain_times *out)
 {
-    struct agent *agent = handle->data;
-    if (agent->is_draining) {
-        log_warn("msg=\"second signal: stopping at once\" signal=%d", number);
-        stop_soon(agent, 1);
-        return;
+    const struct agent *agent = ctx;
+    const struct assembly *what = &agent->rollout.in_force.what;
+    if (agent->rollout.in_force.is_set) {
+        *out = (struct drain_times){what->drain_seconds, what->drain_delay_seconds};
     }
-    agent->is_draining = true;
-    uint32_t seconds =
-        agent->rollout.in_force.is_set ? agent->rollout.in_force.what.drain_seconds : 0;
-    log_info("msg=draining signal=%d seconds=%u", number, seconds);
+}
+
+// Until the drain begins, callers still come in, and so must whatever turns them away.
+static void on_drain_begin(void *ctx, uint32_t seconds)
+{
+    struct agent *agent = ctx;
     feed_close(&agent->feed);
     rollout_drain(&agent->rollout);
     supervise_drain(&agent->supervise, seconds);
+}
+
+static void on_drain_cut(void *ctx)
+{
+    stop_soon(ctx, 1);
 }
 
 static void on_reload_signal(uv_signal_t *handle, int number)
 {
     (void)number;
     struct agent *agent = handle->data;
-    if (!agent->is_draining) {
+    if (!drain_has_begun(&agent->drain)) {
         log_info("msg=reloading");
         feed_reload(&agent->feed);
     }
@@ -307,13 +315,13 @@ static pid_t own_child(void *ctx)
 
 static void init_handles(struct agent *agent)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        uv_signal_init(&agent->loop, &agent->signals[i]);
-        agent->signals[i].data = agent;
-        uv_signal_start(&agent->signals[i], numbers[i] == SIGHUP ? on_reload_signal : on_end_signal,
-                        numbers[i]);
-    }
+    drain_init(
+        &agent->drain, &agent->loop,
+        &(struct drain_hooks){
+            .ctx = agent, .times = on_drain_times, .begin = on_drain_begin, .cut = on_drain_cut});
+    uv_signal_init(&agent->loop, &agent->reload);
+    agent->reload.data = agent;
+    uv_signal_start(&agent->reload, on_reload_signal, SIGHUP);
     reaper_start(&agent->reaper, &agent->loop, own_child, agent);
     uv_timer_init(&agent->loop, &agent->tick);
     uv_timer_init(&agent->loop, &agent->stop);

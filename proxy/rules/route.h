@@ -132,6 +132,7 @@ struct limits {
     uint32_t denials;
     uint32_t peer_expiry_grace_ms;
     uint32_t drain_seconds;
+    uint32_t drain_delay_seconds; // of them
 };
 const struct limits *route_limits(const struct route_index *index);
 

@@ -98,6 +98,25 @@ static void observe(struct route_index *index, const Tabard__V1__Settings *setti
                          .detect_ms = has_detect_ms ? 0 : ROUTE_OBSERVED_DETECT_MS};
 }
 
+static bool add_drain(struct limits *out, const Tabard__V1__Settings *settings, struct err *err)
+{
+    if (settings->drain_seconds > DRAIN_SECONDS_MAX) {
+        return err_set_at(err, "settings.drain_seconds", "%u is out of range (1 to %u; 0 means %u)",
+                          settings->drain_seconds, DRAIN_SECONDS_MAX,
+                          CONTRACT_DRAIN_SECONDS_DEFAULT);
+    }
+    if (settings->drain_seconds != 0) {
+        out->drain_seconds = settings->drain_seconds;
+    }
+    if (settings->drain_delay_seconds >= out->drain_seconds) {
+        return err_set_at(err, "settings.drain_delay_seconds",
+                          "%u is not less than settings.drain_seconds, %u, of which it is a part",
+                          settings->drain_delay_seconds, out->drain_seconds);
+    }
+    out->drain_delay_seconds = settings->drain_delay_seconds;
+    return true;
+}
+
 bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *settings,
                         struct err *err)
 {
@@ -112,13 +131,8 @@ bool route_add_settings(struct route_index *index, const Tabard__V1__Settings *s
         observe(index, settings);
     }
     index->needs_binding = settings->require_bound_destinations;
-    if (settings->drain_seconds > DRAIN_SECONDS_MAX) {
-        return err_set_at(err, "settings.drain_seconds", "%u is out of range (1 to %u; 0 means %u)",
-                          settings->drain_seconds, DRAIN_SECONDS_MAX,
-                          CONTRACT_DRAIN_SECONDS_DEFAULT);
-    }
-    if (settings->drain_seconds != 0) {
-        index->limits.drain_seconds = settings->drain_seconds;
+    if (!add_drain(&index->limits, settings, err)) {
+        return false;
     }
     const Tabard__V1__Interception *interception = settings->interception;
     if (interception != NULL) {

@@ -17,7 +17,7 @@
 #define SUPERVISE_HEALTHY_MS     10000 // a proxy that ran this long starts the waits anew
 #define SUPERVISE_EARLY_ENDS_MAX 5     // ends in a row at which the start itself is taken as broken
 #define SUPERVISE_EOF_MS_MAX     1000  // from its sockets' end to its own
-#define SUPERVISE_DRAIN_MS_EXTRA 5000  // beyond the drain's own time
+#define SUPERVISE_DRAIN_MS_EXTRA 3000  // beyond the drain's own time
 
 struct supervise_hooks {
     void *ctx;

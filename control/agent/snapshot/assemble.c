@@ -189,6 +189,7 @@ static bool check_rules(struct assembly *out, struct err *err)
     }
     out->is_observing = route_is_observing(routes);
     out->drain_seconds = route_limits(routes)->drain_seconds;
+    out->drain_delay_seconds = route_limits(routes)->drain_delay_seconds;
     const struct listen_spec *listens = route_listens(routes);
     for (size_t i = 0; i < route_num_listens(routes); i++) {
         if (listens[i].kind == LISTEN_OUTBOUND) {

@@ -42,6 +42,7 @@ struct assembly {
     size_t num_crls;
     bool is_observing;      // settings.enforcement is OBSERVE
     uint32_t drain_seconds; // defaults filled in
+    uint32_t drain_delay_seconds;
     uint16_t outbound_port; // 0: no interception
     uint16_t inbound_port;
     // Of what was refused: peers would not accept the chain, because it is revoked or of no root in

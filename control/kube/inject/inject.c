@@ -16,6 +16,7 @@
 #include "proto/contract.h"
 
 #define GRACE_SECONDS_DEFAULT 30 // Kubernetes' terminationGracePeriodSeconds
+#define GRACE_SECONDS_LEFT    5  // of them after a drain, or a fifth if that is less
 #define MIRROR_ANNOTATION     "kubernetes.io/config.mirror"
 #define CONTAINER_ANNOTATION  "kubectl.kubernetes.io/default-container"
 
@@ -80,21 +81,26 @@ static void say_injected(const struct work *work)
 }
 
 // A sidecar that ends last has what the application left of the grace period, so a longer drain
-// would only be cut off.
+// would only be cut off. Unless the pod says otherwise, a part is left for the sidecar's own end.
 static bool read_drain_seconds(const struct work *work, uint32_t *out, struct err *err)
 {
     const json_t *given = json_object_get(work->spec, "terminationGracePeriodSeconds");
     json_int_t grace = json_is_integer(given) ? json_integer_value(given) : GRACE_SECONDS_DEFAULT;
     const char *wanted = work->settings.values[SETTING_DRAIN_SECONDS];
-    json_int_t drain = wanted == NULL ? CONTRACT_DRAIN_SECONDS_DEFAULT : atoll(wanted);
-    if (drain > grace && wanted != NULL) {
+    if (wanted != NULL && atoll(wanted) >= grace) {
         err_set(err,
-                "%s s are longer than the pod's terminationGracePeriodSeconds, %lld, after which "
-                "everything in it is ended",
+                "%s s are not less than the pod's terminationGracePeriodSeconds, %lld, after which "
+                "everything in it is killed",
                 wanted, (long long)grace);
         return settings_refuse(SETTING_DRAIN_SECONDS, err);
     }
-    drain = drain < grace ? drain : grace;
+    if (wanted != NULL) {
+        *out = (uint32_t)atoll(wanted);
+        return true;
+    }
+    json_int_t rest = (grace + 4) / 5 < GRACE_SECONDS_LEFT ? (grace + 4) / 5 : GRACE_SECONDS_LEFT;
+    json_int_t drain = grace - rest;
+    drain = drain < CONTRACT_DRAIN_SECONDS_DEFAULT ? drain : CONTRACT_DRAIN_SECONDS_DEFAULT;
     *out = drain < 1 ? 1 : (uint32_t)drain;
     return true;
 }

@@ -157,7 +157,7 @@ const struct setting_row settings_rows[SETTINGS_NUM] = {
                                 "`\"false\"` leaves the probes of the application as they are.",
                                 check_bool, false},
     [SETTING_DRAIN_SECONDS] = {"drain-seconds", "20",
-                               "How long connections may go on when the sidecar ends; not longer "
+                               "How long connections may go on when the sidecar ends; less "
                                "than `terminationGracePeriodSeconds`.",
                                check_seconds, false},
     [SETTING_CPU_REQUEST] = {"cpu-request", "50m", "What the sidecar asks for.", check_quantity,

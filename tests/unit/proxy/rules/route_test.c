@@ -408,7 +408,12 @@ Test(route, what_is_refused_is_named)
         {"settings: {interception: {outbound_port: 70000}}", "settings.interception.outbound_port",
          "70000 is not a TCP port (1 to 65535)"},
         {"settings: {drain_seconds: 86401}", "settings.drain_seconds",
-         "86401 is out of range (1 to 86400; 0 means 30)"},
+         "86401 is out of range (1 to 86400; 0 means 25)"},
+        {"settings: {drain_delay_seconds: 25}", "settings.drain_delay_seconds",
+         "25 is not less than settings.drain_seconds, 25, of which it is a part"},
+        {"settings: {drain_seconds: 3, drain_delay_seconds: 4294967295}",
+         "settings.drain_delay_seconds",
+         "4294967295 is not less than settings.drain_seconds, 3, of which it is a part"},
         {LIMIT("connections: 1000001"), "settings.limits.connections",
          "1000001 is out of range (1 to 1000000; 0 means 65536)"},
         {LIMIT("denials: 2049"), "settings.limits.denials",
@@ -455,7 +460,8 @@ Test(route, what_is_refused_is_named)
 Test(route, what_stands_at_a_bound_is_taken)
 {
     static const char *const rows[] = {
-        "settings: {drain_seconds: 86400}",
+        "settings: {drain_seconds: 86400, drain_delay_seconds: 86399}",
+        "settings: {drain_delay_seconds: 24}",
         LIMIT("connections: 1000000"),
         LIMIT("handshakes: 1000000"),
         LIMIT("buffer_bytes: 1048576"),
@@ -526,7 +532,8 @@ Test(route, limits_have_the_defaults_of_the_schema)
         cr_expect_eq(limits->key_records, 4194304);
         cr_expect_eq(limits->denials, 1024);
         cr_expect_eq(limits->peer_expiry_grace_ms, 30000);
-        cr_expect_eq(limits->drain_seconds, 30);
+        cr_expect_eq(limits->drain_seconds, 25);
+        cr_expect_eq(limits->drain_delay_seconds, 0);
         route_index_free(index);
     }
 }
@@ -534,7 +541,8 @@ Test(route, limits_have_the_defaults_of_the_schema)
 Test(route, limits_are_taken_as_written)
 {
     struct route_index *index = index_of(
-        "settings: {drain_seconds: 5, limits: {connections: 1, handshakes: 2, buffer_bytes: "
+        "settings: {drain_seconds: 5, drain_delay_seconds: 4, limits: {connections: 1, handshakes: "
+        "2, buffer_bytes: "
         "1099511627776, "
         "handshake_ms: 3, connect_ms: 4, detect_ms: 5, idle_ms: 6, half_closed_ms: 7, stall_ms: 8, "
         "closing_ms: 9, key_records: 16, denials: 11, identity_connections: 10, "
@@ -556,6 +564,7 @@ Test(route, limits_are_taken_as_written)
     cr_expect_eq(limits->denials, 11);
     cr_expect_eq(limits->peer_expiry_grace_ms, 86400000);
     cr_expect_eq(limits->drain_seconds, 5);
+    cr_expect_eq(limits->drain_delay_seconds, 4);
     route_index_free(index);
 }
 

@@ -133,7 +133,10 @@ ParameterizedTestParameters(inject_refusal, says_why_a_pod_is_not_injected)
         {ANNOTATION("config.tabard.dev/rewrite-probes", "no"), CONTAINER(""), INJECT_REFUSED,
          "annotation config.tabard.dev/rewrite-probes: \"no\" is neither true nor false"},
         {ANNOTATION("config.tabard.dev/drain-seconds", "60"), CONTAINER(""), INJECT_REFUSED,
-         "annotation config.tabard.dev/drain-seconds: 60 s are longer than the pod's "
+         "annotation config.tabard.dev/drain-seconds: 60 s are not less than the pod's "
+         "terminationGracePeriodSeconds, 30"},
+        {ANNOTATION("config.tabard.dev/drain-seconds", "30"), CONTAINER(""), INJECT_REFUSED,
+         "annotation config.tabard.dev/drain-seconds: 30 s are not less than the pod's "
          "terminationGracePeriodSeconds, 30"},
         {ANNOTATION("config.tabard.dev/workers", "0"), CONTAINER(""), INJECT_REFUSED,
          "annotation config.tabard.dev/workers: \"0\" is no number from 1 to 256"},

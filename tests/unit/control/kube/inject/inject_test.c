@@ -121,7 +121,7 @@ Test(inject, the_annotations_hold_the_sidecars_configuration_and_what_was_done)
                "{\"address\":\"tabard-policyd.tabard-system.svc:15012\","
                "\"identity\":\"spiffe://demo.example/tabard/policyd\",\"roots\":\"roots.pem\","
                "\"service_account_token\":\"token\"}");
-    pod_expect(mesh, "settings", "{\"drain_seconds\":30,\"interception\":{}}");
+    pod_expect(mesh, "settings", "{\"drain_seconds\":25,\"interception\":{}}");
     json_decref(mesh);
     cr_expect_str_eq(pod_annotation(pod, "tabard.dev/roots.pem"), "PEM\n");
     cr_expect_str_eq(pod_annotation(pod, "tabard.dev/status"),
@@ -355,16 +355,23 @@ Test(inject, a_container_that_rules_the_network_is_injected_with_a_warning)
     }
 }
 
-Test(inject, the_drain_is_not_longer_than_the_grace_period)
+Test(inject, the_drain_ends_before_the_grace_period_does)
 {
-    json_t *pod = pod_read("bare");
-    json_object_set_new(json_object_get(pod, "spec"), "terminationGracePeriodSeconds",
-                        json_integer(5));
-    inject_good(pod);
-    json_t *mesh = json_loads(pod_annotation(pod, "tabard.dev/mesh.yaml"), 0, NULL);
-    pod_expect(mesh, "settings.drain_seconds", "5");
-    json_decref(mesh);
-    json_decref(pod);
+    static const struct {
+        int grace;
+        const char *drain;
+    } rows[] = {{3600, "25"}, {60, "25"}, {31, "25"}, {30, "25"}, {29, "24"}, {26, "21"},
+                {20, "16"},   {10, "8"},  {5, "4"},   {2, "1"},   {1, "1"},   {0, "1"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_t *pod = pod_read("bare");
+        json_object_set_new(json_object_get(pod, "spec"), "terminationGracePeriodSeconds",
+                            json_integer(rows[i].grace));
+        inject_good(pod);
+        json_t *mesh = json_loads(pod_annotation(pod, "tabard.dev/mesh.yaml"), 0, NULL);
+        pod_expect(mesh, "settings.drain_seconds", rows[i].drain);
+        json_decref(mesh);
+        json_decref(pod);
+    }
 }
 
 Test(inject, a_shared_process_namespace_is_injected_with_a_warning)

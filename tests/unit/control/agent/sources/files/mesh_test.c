@@ -85,7 +85,7 @@ Test(mesh, interception_and_crls_are_noted, .timeout = 20)
     cr_expect_str_eq(out.assembly.crls[0].trust_domain, FOLDER_DOMAIN);
     cr_expect_eq(out.assembly.crls[0].next_update, folder.now + 500);
     cr_expect_eq(out.assembly.crls[0].num_unproved, 0);
-    cr_expect_eq(out.assembly.drain_seconds, 30, "the default");
+    cr_expect_eq(out.assembly.drain_seconds, 25, "the default");
     mesh_cleanup(&out);
     folder_cleanup(&folder);
 }
