@@ -39,11 +39,11 @@ struct trust_load {
 // keyCertSign, a root whose SPIFFE id has a path or another trust domain; a CRL with the name of a
 // root, or of one of the authorities, that none of these signed (unless it says by its key
 // identifier that it is another CA's), one without nextUpdate, one that is past it at `now`, one
-// not yet valid, one with an unknown critical extension (delta and indirect CRLs) or an entry that
-// is not understood, one older than that of the same issuer in force (RFC 5280, section 5.2.3), too
-// many or too large. An expired root is kept: it proves nobody. A CRL whose issuer has the name of
-// none of them is kept, too, stale or not: it is some CA's below the roots, and is proved against
-// the chains in which its issuer stands. NULL on failure.
+// with an unknown critical extension (delta and indirect CRLs) or an entry that is not understood,
+// one older than that of the same issuer in force (RFC 5280, section 5.2.3), too many or too large.
+// An expired root is kept: it proves nobody. A CRL that was made ahead of our clock counts at once.
+// A CRL whose issuer has the name of none of them is kept, too, stale or not: it is some CA's below
+// the roots, and is proved against the chains in which its issuer stands. NULL on failure.
 struct trust_bundles *trust_bundles_read(Tabard__V1__TrustBundle *const *bundles,
                                          size_t num_bundles, const struct trust_load *load,
                                          time_t now, struct err *err);

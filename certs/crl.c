@@ -49,14 +49,12 @@ static bool check_fresh(const struct crl *crl, const struct trust_load *load, ti
                    (long long)(now - crl->next_update));
 }
 
-static bool check_times(struct crl *out, const X509_CRL *crl, time_t now, struct err *err)
+// A thisUpdate that is ahead refuses nothing (RFC 5280, section 5.1.2.4: it is the date of issue):
+// a clock is wrong, ours or the issuer's, and what was revoked must not pass until they agree.
+static bool read_times(struct crl *out, const X509_CRL *crl, struct err *err)
 {
     if (!cert_time_read(&out->this_update, X509_CRL_get0_lastUpdate(crl))) {
         return err_set(err, "its thisUpdate is not a time");
-    }
-    if (out->this_update > now) {
-        return err_set(err, "not yet valid: its thisUpdate is %lld seconds ahead",
-                       (long long)(out->this_update - now));
     }
     if (X509_CRL_get0_nextUpdate(crl) == NULL) {
         return err_set(err, "it has no nextUpdate, so it would never go stale");
@@ -180,7 +178,7 @@ bool crl_read(struct crl *out, const uint8_t *der, size_t der_len,
         err_set(err, "%zu bytes follow the CRL", (size_t)(der + der_len - end));
         goto out;
     }
-    ok = check_extensions(crl, err) && check_times(out, crl, now, err) && read_ids(out, crl, err) &&
+    ok = check_extensions(crl, err) && read_times(out, crl, err) && read_ids(out, crl, err) &&
          find_issuer(out, crl, bundle, load, err) && check_fresh(out, load, now, err) &&
          read_serials(out, crl, err);
 out:

@@ -41,10 +41,11 @@ class Policyd(Logged):
     name = "tabard-policyd"
     alive = []
 
-    def __init__(self, fleet=None, *, folder=None, arguments=(), netns=None, start=True, listen="127.0.0.1:0"):
+    def __init__(self, fleet=None, *, folder=None, arguments=(), netns=None, start=True, listen="127.0.0.1:0", prefix=()):
         self.owns = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="tabard-policyd-"))
         self.netns = netns
+        self.prefix = list(prefix)
         if self.owns:
             run("tabard-ca", "init", "--dir", self.folder / "ca", "--trust-domain", DOMAIN)
             (self.folder / "fleet").mkdir()
@@ -64,7 +65,7 @@ class Policyd(Logged):
 
     def start(self):
         mark = self.mark()
-        command = ["setpriv", "--pdeathsig", "KILL", str(PROGRAMS["tabard-policyd"]), *map(str, self.arguments)]
+        command = ["setpriv", "--pdeathsig", "KILL", *self.prefix, str(PROGRAMS["tabard-policyd"]), *map(str, self.arguments)]
         if self.netns:
             command = self.netns.command(command)
         with open(self.log_path, "ab") as log:

@@ -264,6 +264,20 @@ static bool take_stale(struct ca_trust *trust, struct sources *sources, X509_CRL
     return true;
 }
 
+// Tells of a CRL that was made ahead of our clock: it counts, but one of the clocks is wrong.
+static void note_early(struct ca_trust *trust, const X509_CRL *crl, time_t now)
+{
+    char issuer[TRUST_ISSUER_TEXT];
+    time_t made = 0;
+    if (crl != NULL && cert_time_read(&made, X509_CRL_get0_lastUpdate(crl)) && made > now) {
+        X509_NAME_oneline(X509_CRL_get_issuer(crl), issuer, sizeof issuer);
+        note(trust,
+             "the CRL of %s was made %lld seconds ahead of this host's clock: it counts, but one "
+             "of the two clocks is wrong",
+             issuer, (long long)(made - now));
+    }
+}
+
 static bool list_crls(struct ca_trust *trust, struct sources *sources,
                       const struct ca_trust *in_force, time_t now, struct err *err)
 {
@@ -274,6 +288,7 @@ static bool list_crls(struct ca_trust *trust, struct sources *sources,
         X509_CRL *crl = d2i_X509_CRL(NULL, &end, (long)len);
         time_t next = 0;
         bool is_left_out = false;
+        note_early(trust, crl, now);
         if (crl != NULL && cert_time_read(&next, X509_CRL_get0_nextUpdate(crl)) && next < now) {
             bool was_in_force =
                 in_force == NULL || is_in_force(in_force, trust->crls.items[i], len);

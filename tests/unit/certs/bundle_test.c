@@ -307,10 +307,9 @@ static X509_CRL *crl_with_extension(int nid, const char *oid, bool is_critical)
     return sign_crl_again(crl);
 }
 
-Test(bundle, a_crl_that_is_stale_early_or_without_an_end_is_refused)
+Test(bundle, a_crl_that_is_stale_or_without_an_end_is_refused)
 {
     expect_crl_refused(fixture_crl(&root, NULL, 0, NOW - DAY, NOW - 1), "stale", "stale");
-    expect_crl_refused(fixture_crl(&root, NULL, 0, NOW + 1, NOW + DAY), "not yet valid", "early");
     X509_CRL *endless = X509_CRL_new();
     ASN1_TIME *began = ASN1_TIME_set(NULL, NOW - HOUR);
     cr_assert(X509_CRL_set_version(endless, X509_CRL_VERSION_2));

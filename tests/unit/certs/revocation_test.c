@@ -55,6 +55,28 @@ Test(revocation, revocation_reaches_leaf_and_intermediate_until_the_list_is_stal
     world_cleanup(&w);
 }
 
+// Where clocks differ, a list may come before its time: what it says counts all the same.
+Test(revocation, a_list_made_ahead_of_our_clock_revokes_at_once, .timeout = 20)
+{
+    struct world w;
+    world_init(&w);
+    X509 *good = fixture_leaf(&w.root, ID, NULL);
+    X509 *revoked = fixture_leaf(&w.root, ID, NULL);
+    X509_CRL *crl = fixture_crl(&w.root, &revoked, 1, NOW + 90, NOW + DAY);
+    struct trust_bundles *bundles = fixture_trust(w.root.cert, NULL, crl, NULL);
+    struct verified_peer peer;
+    struct err err = {0};
+    enum verify_failure failure = fixture_verify(&peer, bundles, NOW, &err, revoked, NULL, NULL);
+    expect_failure(VERIFY_REVOKED, failure, err, "the leaf", "listed");
+    failure = fixture_verify(&peer, bundles, NOW, &err, good, NULL, NULL);
+    expect_failure(VERIFY_OK, failure, err, "", "not listed");
+    trust_bundles_free(bundles);
+    X509_CRL_free(crl);
+    X509_free(good);
+    X509_free(revoked);
+    world_cleanup(&w);
+}
+
 Test(revocation, another_root_with_the_same_serial_is_not_revoked, .timeout = 20)
 {
     struct mint_ca one, two;
