@@ -85,39 +85,93 @@ static uint64_t least_of(const char *root, const char *controller, char *group, 
     }
 }
 
-uint64_t process_memory_max_at(const char *root, const char *groups)
+// Returns the next group of /proc/self/cgroup that limits memory, or NULL. Its lines are
+// "0::/a/b" of v2, and "5:memory:/a/b" of v1.
+static char *memory_group_next(char **rest, bool *out_is_v2)
 {
-    char text[GROUPS_LEN_MAX];
-    char *rest = NULL;
-    uint64_t least = UINT64_MAX;
-    snprintf(text, sizeof text, "%s", groups);
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL;
-         line = strtok_r(NULL, "\n", &rest)) {
-        // "0::/a/b" is of v2, "5:memory:/a/b" of v1.
+    for (char *line = strtok_r(NULL, "\n", rest); line != NULL; line = strtok_r(NULL, "\n", rest)) {
         char *names = strchr(line, ':');
         char *group = names == NULL ? NULL : strchr(names + 1, ':');
         if (group == NULL) {
             continue;
         }
         *group++ = '\0';
-        bool is_v2 = names[1] == '\0';
-        if (is_v2 || strstr(names, "memory") != NULL) {
-            uint64_t number = is_v2 ? least_of(root, "", group, "memory.max")
-                                    : least_of(root, "/memory", group, "memory.limit_in_bytes");
-            least = number < least ? number : least;
+        *out_is_v2 = names[1] == '\0';
+        if (*out_is_v2 || strstr(names, "memory") != NULL) {
+            return group;
         }
     }
+    return NULL;
+}
+
+uint64_t process_memory_max_at(const char *root, const char *groups)
+{
+    char text[GROUPS_LEN_MAX];
+    char *rest = text;
+    bool is_v2 = false;
+    uint64_t least = UINT64_MAX;
+    snprintf(text, sizeof text, "%s", groups);
+    for (char *group; (group = memory_group_next(&rest, &is_v2)) != NULL;) {
+        uint64_t number = is_v2 ? least_of(root, "", group, "memory.max")
+                                : least_of(root, "/memory", group, "memory.limit_in_bytes");
+        least = number < least ? number : least;
+    }
     return least;
+}
+
+// Reads the number behind a name in a file of such lines. false: there is no such file or line.
+static bool read_named(const char *path, const char *name, uint64_t *out)
+{
+    char word[64];
+    bool is_found = false;
+    FILE *file = fopen(path, "re");
+    while (file != NULL && !is_found && fscanf(file, "%63s %" SCNu64, word, out) == 2) {
+        is_found = strcmp(word, name) == 0;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return is_found;
+}
+
+uint64_t process_oom_kills_at(const char *root, const char *groups, const char *vmstat)
+{
+    char text[GROUPS_LEN_MAX];
+    char path[PATH_MAX];
+    char *rest = text;
+    bool is_v2 = false;
+    uint64_t num = 0;
+    snprintf(text, sizeof text, "%s", groups);
+    for (char *group; (group = memory_group_next(&rest, &is_v2)) != NULL;) {
+        snprintf(path, sizeof path, "%s%s%s/%s", root, is_v2 ? "" : "/memory", group,
+                 is_v2 ? "memory.events" : "memory.oom_control");
+        if (read_named(path, "oom_kill", &num)) {
+            return num;
+        }
+    }
+    return read_named(vmstat, "oom_kill", &num) ? num : 0;
+}
+
+// Reads /proc/self/cgroup into `text`.
+static const char *own_groups(char text[GROUPS_LEN_MAX])
+{
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    size_t len = file == NULL ? 0 : fread(text, 1, GROUPS_LEN_MAX - 1, file);
+    text[len] = '\0';
+    if (file != NULL) {
+        fclose(file);
+    }
+    return text;
 }
 
 uint64_t process_memory_max(void)
 {
     char text[GROUPS_LEN_MAX];
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    size_t len = file == NULL ? 0 : fread(text, 1, sizeof text - 1, file);
-    text[len] = '\0';
-    if (file != NULL) {
-        fclose(file);
-    }
-    return process_memory_max_at("/sys/fs/cgroup", text);
+    return process_memory_max_at("/sys/fs/cgroup", own_groups(text));
+}
+
+uint64_t process_oom_kills(void)
+{
+    char text[GROUPS_LEN_MAX];
+    return process_oom_kills_at("/sys/fs/cgroup", own_groups(text), "/proc/vmstat");
 }

@@ -34,8 +34,14 @@ uint32_t process_descriptors_max(void);
 // and those above it (cgroup v2, memory.max; v1, memory.limit_in_bytes). UINT64_MAX: there is none.
 uint64_t process_memory_max(void);
 
-// process_memory_max_at does so below other roots than /sys/fs/cgroup, with the text of
-// /proc/self/cgroup, for tests.
+// process_oom_kills returns how many processes of this process's control group the kernel has
+// killed for want of memory (cgroup v2, memory.events; v1, memory.oom_control), or of the whole
+// host
+// (/proc/vmstat) where the group doesn't say.
+uint64_t process_oom_kills(void);
+
+// These do so below other roots than /sys/fs/cgroup, with the text of /proc/self/cgroup, for tests.
 uint64_t process_memory_max_at(const char *root, const char *groups);
+uint64_t process_oom_kills_at(const char *root, const char *groups, const char *vmstat);
 
 #endif

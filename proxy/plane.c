@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
+#include "base/version.h"
 #include "proto/contract.h"
+#include "proto/contract_digest.h"
 #include "proxy/inspect_result.h"
 #include "proxy/link/link.h"
 #include "proxy/trust/trust.h"
@@ -30,6 +32,7 @@ struct plane {
     struct generation *current;    // counted: in force on every worker; NULL before the first
     struct generation *publishing; // counted: not yet adopted everywhere
     Tabard__V1__Snapshot *waiting; // owned: came while another was being published
+    uint64_t ping;                 // the last one that was asked; 0: it is answered
     struct inspection inspects[CONTRACT_INSPECTS_MAX]; // the oldest first
     size_t num_inspects;
     struct worker_report *reports; // owned: one for each worker, about the first inspection
@@ -243,6 +246,45 @@ static void take_inspect(struct plane *plane, const Tabard__V1__Inspect *inspect
     }
 }
 
+static void say_hello(struct plane *plane)
+{
+    Tabard__V1__Hello hello = TABARD__V1__HELLO__INIT;
+    hello.version = (char *)TABARD_VERSION;
+    hello.contract = (char *)CONTRACT_DIGEST;
+    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+    message.kind_case = TABARD__V1__FROM_PROXY__KIND_HELLO;
+    message.hello = &hello;
+    link_send(&plane->link, &message);
+}
+
+static void take_ping(struct plane *plane, uint64_t id)
+{
+    plane->ping = id;
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        worker_ping(&plane->workers[i], id);
+    }
+}
+
+static void finish_ping(struct plane *plane)
+{
+    if (plane->ping == 0) {
+        return;
+    }
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        const struct worker *worker = &plane->workers[i];
+        if (atomic_load(&worker->pong) != plane->ping && !atomic_load(&worker->is_done)) {
+            return;
+        }
+    }
+    Tabard__V1__Pong pong = TABARD__V1__PONG__INIT;
+    pong.id = plane->ping;
+    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+    message.kind_case = TABARD__V1__FROM_PROXY__KIND_PONG;
+    message.pong = &pong;
+    plane->ping = 0;
+    link_send(&plane->link, &message);
+}
+
 static int drain_seconds(const struct plane *plane)
 {
     return plane->current != NULL
@@ -296,6 +338,9 @@ static void on_message(void *ctx, const Tabard__V1__ToProxy *message)
     case TABARD__V1__TO_PROXY__KIND_INSPECT:
         take_inspect(plane, message->inspect);
         break;
+    case TABARD__V1__TO_PROXY__KIND_PING:
+        take_ping(plane, message->ping->id);
+        break;
     case TABARD__V1__TO_PROXY__KIND_DRAIN:
         drain(plane, (int)message->drain->seconds);
         break;
@@ -328,6 +373,7 @@ static void on_event(uv_async_t *async)
     struct plane *plane = async->data;
     finish_publishing(plane);
     finish_inspect(plane);
+    finish_ping(plane);
     if (plane->is_draining && is_quiet(plane)) {
         drain_outbound(plane);
     }
@@ -346,6 +392,7 @@ static bool begin(struct plane *plane, int control_fd, struct err *err)
                    plane, err)) {
         return err_prefix(err, "descriptor %d, to the agent", control_fd);
     }
+    say_hello(plane);
     for (unsigned i = 0; i < plane->num_workers; i++) {
         if (!worker_start(&plane->workers[i], i, plane->num_workers, control_fd + 1 + (int)i,
                           &plane->on_event, err)) {

@@ -213,6 +213,7 @@ static void on_wake(uv_async_t *async)
     if (report != NULL) {
         answer_report(worker, report);
     }
+    atomic_store(&worker->pong, atomic_load(&worker->ping));
     int seconds = atomic_exchange(&worker->drain_seconds, -1);
     if (seconds >= 0) {
         drain(worker, seconds);
@@ -310,6 +311,14 @@ void worker_inspect(struct worker *worker, struct worker_report *report)
     struct worker_report *passed_over = atomic_exchange(&worker->request, report);
     invariant(passed_over == NULL);
     uv_async_send(&worker->wake);
+}
+
+void worker_ping(struct worker *worker, uint64_t id)
+{
+    if (!atomic_load(&worker->is_done)) {
+        atomic_store(&worker->ping, id);
+        uv_async_send(&worker->wake);
+    }
 }
 
 void worker_drain(struct worker *worker, int seconds)

@@ -47,9 +47,11 @@ struct worker {
     // The mailbox: one thread writes, the other takes.
     _Atomic(struct generation *) incoming;   // owned by whoever exchanges it out
     _Atomic(struct worker_report *) request; // borrowed from the main thread until answered
-    atomic_int drain_seconds;                // -1: not asked
-    atomic_bool drains_outbound;             // asked
-    atomic_bool has_closed_inbound;          // it accepts no inbound connections any more
+    atomic_uint_fast64_t ping;               // asked for; answered when pong is the same
+    atomic_uint_fast64_t pong;
+    atomic_int drain_seconds;       // -1: not asked
+    atomic_bool drains_outbound;    // asked
+    atomic_bool has_closed_inbound; // it accepts no inbound connections any more
     atomic_uint_fast64_t adopted_generation;
     _Atomic(struct worker_report *) answer;
     atomic_bool is_done; // the loop has ended
@@ -74,6 +76,10 @@ void worker_publish(struct worker *worker, struct generation *generation);
 // worker_inspect asks for the connections. One question at a time: it is over when the report
 // stands in worker->answer, which the main thread then empties.
 void worker_inspect(struct worker *worker, struct worker_report *report);
+
+// worker_ping asks for a sign of life, which is a turn of the worker's loop: worker->pong becomes
+// `id` then.
+void worker_ping(struct worker *worker, uint64_t id);
 
 // worker_drain makes the worker accept no more inbound connections, and end after `seconds` all
 // that are still open; one whose peer then takes no notice is cut a second later. A later call

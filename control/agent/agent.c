@@ -23,7 +23,8 @@
 #include "control/agent/snapshot/rollout.h"
 #include "control/agent/proxy/supervise.h"
 
-#define TICK_MS 1000
+#define TICK_MS       1000
+#define STANDSTILL_MS 5000 // between two ticks: no load delays one so long
 
 // The right to intercept on two ports (listen_netns_lock).
 struct netns_lock {
@@ -47,14 +48,29 @@ struct agent {
     uv_signal_t reload;
     struct reaper reaper;
     uv_timer_t tick;
-    uv_timer_t stop; // ends the agent from outside of whatever callback found the cause
+    uv_timer_t stop;    // ends the agent from outside of whatever callback found the cause
+    uint64_t ticked_ms; // when the last tick was
+    uint64_t stood_ms;  // for how long the agent stood still in all
     int exit_status;
     bool is_stopping;
 };
 
+// The time that the agent lived through, and the wall clock's.
 static struct now time_now(const struct agent *agent)
 {
-    return (struct now){.ms = uv_now(&agent->loop), .unix_ms = now_unix_ms()};
+    return (struct now){.ms = uv_now(&agent->loop) - agent->stood_ms, .unix_ms = now_unix_ms()};
+}
+
+// Notices that the agent stood still (SIGSTOP, a freezer): that time is held against nobody, and
+// what came meanwhile is read before anyone is judged.
+static void notice_standstill(struct agent *agent)
+{
+    uint64_t gap_ms = uv_now(&agent->loop) - agent->ticked_ms;
+    agent->ticked_ms = uv_now(&agent->loop);
+    if (gap_ms > STANDSTILL_MS) {
+        agent->stood_ms += gap_ms - TICK_MS;
+        log_warn("msg=\"the agent stood still\" ms=%llu", (unsigned long long)gap_ms);
+    }
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -215,6 +231,13 @@ static void not_ready_because(const struct agent *agent, char *buf, size_t buf_l
     } else if (is_down && agent->supervise.num_early_ends >= SUPERVISE_EARLY_ENDS_MAX) {
         snprintf(buf, buf_len, "the proxy keeps ending right after its start: %s",
                  agent->supervise.last_end);
+    } else if (!agent->supervise.is_up && !rollout->is_draining &&
+               agent->supervise.last_end[0] != '\0') {
+        snprintf(buf, buf_len, "the proxy is not running: %s", agent->supervise.last_end);
+    }
+    uint32_t silent_s = supervise_silent(&agent->supervise);
+    if (silent_s > 0 && !rollout->is_draining) {
+        snprintf(buf, buf_len, "the proxy has not answered for %u s", silent_s);
     }
 }
 
@@ -236,6 +259,8 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .last_error = rollout->last_error,
                                  .last_error_unix_ms = rollout->last_error_unix_ms,
                                  .proxy_pid = (uint32_t)supervise_pid(&agent->supervise),
+                                 .is_proxy_up = agent->supervise.is_up &&
+                                                supervise_silent(&agent->supervise) == 0,
                                  .proxy_restarts = agent->supervise.num_restarts,
                                  .num_rejected = rollout->num_rejected,
                                  .num_source_errors = rollout->num_source_errors,
@@ -269,6 +294,8 @@ static bool on_probe(void *ctx, const char *page, const struct ip *ip, admin_on_
 static void on_tick(uv_timer_t *timer)
 {
     struct agent *agent = timer->data;
+    notice_standstill(agent);
+    supervise_tick(&agent->supervise);
     if (!rollout_tick(&agent->rollout, time_now(agent))) {
         supervise_kill(&agent->supervise, "it has not answered a snapshot in time");
     }
@@ -327,6 +354,7 @@ static void init_handles(struct agent *agent)
     uv_timer_init(&agent->loop, &agent->stop);
     agent->tick.data = agent->stop.data = agent;
     uv_timer_start(&agent->tick, on_tick, TICK_MS, TICK_MS);
+    agent->ticked_ms = uv_now(&agent->loop);
 }
 
 // Starts the parts in the order in which they can fail: an occupied port shows before a proxy runs.

@@ -113,8 +113,8 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
         metrics_uint_by(page, "result", keyring_result_text((enum keyring_result)i),
                         facts->signatures[i]);
     }
-    metrics_gauge(page, "tabard_proxy_up", "Whether the proxy process runs.",
-                  facts->proxy_pid != 0);
+    metrics_gauge(page, "tabard_proxy_up", "Whether the proxy process runs, and answers.",
+                  facts->is_proxy_up);
     metrics_counter(page, "tabard_proxy_restarts_total",
                     "Starts of the proxy process after the first.", facts->proxy_restarts);
     if (facts->policy_agent.address != NULL) {
@@ -128,6 +128,10 @@ char *report_metrics(const struct report_facts *facts, const Tabard__V1__Inspect
     struct metrics_page page;
     metrics_open(&page);
     agent_metrics(&page, facts);
+    metrics_gauge(
+        &page, "tabard_proxy_answered",
+        "Whether the proxy gave its figures in time for this page; 0: they are not on it.",
+        inspect != NULL);
     proxy_metrics_write(&page, inspect != NULL ? inspect->metrics : NULL,
                         inspect != NULL ? inspect->n_metrics : 0, refusals);
     return metrics_close(&page);

@@ -41,6 +41,7 @@ struct report_facts {
     const char *last_error;
     int64_t last_error_unix_ms;
     uint32_t proxy_pid; // 0: not running
+    bool is_proxy_up;   // it runs and answers
     uint64_t proxy_restarts;
     uint64_t num_rejected;
     uint64_t num_source_errors;

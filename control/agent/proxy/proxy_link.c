@@ -2,12 +2,15 @@
 #include "control/agent/proxy/proxy_link.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/must.h"
 #include "base/pb/pb_budget.h"
+#include "base/version.h"
 #include "net/pipe/frame_pipe.h"
+#include "proto/contract_digest.h"
 
 // Unsent bytes at which a socket counts as not read. Two snapshots may be on their way: one in
 // force again after a restart and the next.
@@ -37,7 +40,10 @@ struct proxy_link {
     uv_timer_t deadline;     // of the inspections
     struct inspect inspects[CONTRACT_INSPECTS_MAX];
     uint64_t inspect_id_last;
+    uint64_t ping_last;
+    uint64_t pong_last;
     unsigned handles_open;
+    bool has_greeted;
     bool is_closing;
     bool is_broken;
     size_t num_sockets;
@@ -107,6 +113,23 @@ static void take_inspect_result(struct proxy_link *link, const Tabard__V1__Inspe
     }
 }
 
+static bool take_hello(struct proxy_link *link, const Tabard__V1__Hello *hello, struct err *err)
+{
+    if (strcmp(hello->contract, CONTRACT_DIGEST) != 0) {
+        return err_set(
+            err,
+            "it is a tabard-proxy of another build: %.40s with contract %.16s, where this "
+            "agent is %s with contract %s; install both from one build",
+            hello->version, hello->contract, TABARD_VERSION, CONTRACT_DIGEST);
+    }
+    if (link->has_greeted) {
+        return err_set(err, "a second Hello");
+    }
+    link->has_greeted = true;
+    link->hooks.on_hello(link->hooks.ctx);
+    return true;
+}
+
 static bool dispatch(struct link_socket *socket, const Tabard__V1__FromProxy *message,
                      struct err *err)
 {
@@ -116,7 +139,18 @@ static bool dispatch(struct link_socket *socket, const Tabard__V1__FromProxy *me
                    ? answer_sign_request(socket, message->sign_request, err)
                    : err_set(err, "a worker sent a message other than SignRequest");
     }
+    if (!link->has_greeted && message->kind_case != TABARD__V1__FROM_PROXY__KIND_HELLO) {
+        return err_set(err, "its first message is no Hello: it is a tabard-proxy of another build");
+    }
     switch (message->kind_case) {
+    case TABARD__V1__FROM_PROXY__KIND_HELLO:
+        return take_hello(link, message->hello, err);
+    case TABARD__V1__FROM_PROXY__KIND_PONG:
+        if (message->pong->id != link->ping_last) {
+            return err_set(err, "a Pong to no Ping");
+        }
+        link->pong_last = message->pong->id;
+        return true;
     case TABARD__V1__FROM_PROXY__KIND_SNAPSHOT_RESULT:
         return link->hooks.on_snapshot_result(link->hooks.ctx, message->snapshot_result->generation,
                                               message->snapshot_result->error) ||
@@ -184,6 +218,9 @@ bool proxy_link_inspect(struct proxy_link *link, const Tabard__V1__Inspect *want
             inspect = &link->inspects[i];
         }
     }
+    if (!link->has_greeted) {
+        return err_set(err, "the proxy has not said hello yet");
+    }
     if (inspect == NULL) {
         return err_set(err, "%d questions to the proxy are under way", CONTRACT_INSPECTS_MAX);
     }
@@ -203,6 +240,25 @@ bool proxy_link_inspect(struct proxy_link *link, const Tabard__V1__Inspect *want
         uv_timer_start(&link->deadline, on_deadline, 100, 100);
     }
     return true;
+}
+
+bool proxy_link_is_awaited(const struct proxy_link *link)
+{
+    return link->pong_last != link->ping_last;
+}
+
+void proxy_link_ping(struct proxy_link *link)
+{
+    if (!link->has_greeted || proxy_link_is_awaited(link)) {
+        return;
+    }
+    Tabard__V1__Ping body = TABARD__V1__PING__INIT;
+    body.id = link->ping_last + 1;
+    Tabard__V1__ToProxy message = TABARD__V1__TO_PROXY__INIT;
+    message.kind_case = TABARD__V1__TO_PROXY__KIND_PING;
+    message.ping = &body;
+    link->ping_last++; // also where it can't be sent: a proxy that reads nothing is silent
+    send_message(&link->sockets[0], &message, NULL);
 }
 
 bool proxy_link_send_snapshot(struct proxy_link *link, const Tabard__V1__Snapshot *snapshot,

@@ -24,6 +24,9 @@ struct proxy_link; // opaque
 
 struct proxy_link_hooks {
     void *ctx;
+    // The proxy is of this agent's build (CONTRACT_DIGEST), and may be sent something. Once, before
+    // any other hook but on_broken.
+    void (*on_hello)(void *ctx);
     // The proxy's answer to a generation; error is empty when it is in force. false: nobody asked.
     bool (*on_snapshot_result)(void *ctx, uint64_t generation, const char *error);
     // A socket ended (is_eof) or what came over it is no message of ours. At most once; the link is
@@ -49,6 +52,11 @@ void proxy_link_close(struct proxy_link *link);
 bool proxy_link_send_snapshot(struct proxy_link *link, const Tabard__V1__Snapshot *snapshot,
                               struct err *err);
 bool proxy_link_send_drain(struct proxy_link *link, uint32_t seconds, struct err *err);
+
+// proxy_link_ping asks for a sign of life of the proxy's main thread and every worker, unless one
+// is still awaited, or the proxy hasn't said hello. proxy_link_is_awaited: no answer has come yet.
+void proxy_link_ping(struct proxy_link *link);
+bool proxy_link_is_awaited(const struct proxy_link *link);
 
 // proxy_link_inspect asks for figures, and for what else is `wanted`, whose id it chooses.
 // on_inspected is called once, later, within about PROXY_LINK_INSPECT_MS_MAX. false sets err: the

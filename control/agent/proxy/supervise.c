@@ -13,6 +13,7 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "base/process.h"
 #include "proto/contract.h"
 
 static bool start(struct supervise *supervise, struct err *err);
@@ -89,10 +90,30 @@ static void describe_end(struct supervise *supervise, int64_t status, int signal
 {
     char *out = supervise->last_end;
     size_t out_len = sizeof supervise->last_end;
-    if (signal_number != 0) {
+    bool is_killed = signal_number == SIGKILL;
+    if (is_killed && supervise->killed_because[0] != '\0') {
+        snprintf(out, out_len, "killed by the agent: %s", supervise->killed_because);
+    } else if (is_killed && process_oom_kills() > supervise->num_oom_kills) {
+        snprintf(
+            out, out_len,
+            "killed by the kernel, which was out of memory: the limit of the control group, or "
+            "the host's memory, is too small");
+    } else if (signal_number != 0) {
         snprintf(out, out_len, "killed by signal %d (%s)", signal_number, strsignal(signal_number));
     } else {
         snprintf(out, out_len, "exited with status %lld", (long long)status);
+    }
+}
+
+// Gives up the link. Whoever was told that the proxy is up hears that it is not.
+static void set_down(struct supervise *supervise)
+{
+    proxy_link_close(supervise->link);
+    supervise->link = NULL;
+    supervise->num_silent = supervise->num_quiet = 0;
+    if (supervise->is_up) {
+        supervise->is_up = false;
+        supervise->hooks.on_down(supervise->hooks.ctx);
     }
 }
 
@@ -104,13 +125,11 @@ static void on_exit_of_process(uv_process_t *process, int64_t status, int signal
         return; // stopped meanwhile
     }
     supervise->process = NULL;
-    proxy_link_close(supervise->link);
-    supervise->link = NULL;
+    set_down(supervise);
     uv_timer_stop(&supervise->timer);
     describe_end(supervise, status, signal_number);
     bool was_healthy = uv_now(supervise->loop) - supervise->started_ms >= SUPERVISE_HEALTHY_MS;
     supervise->num_early_ends = was_healthy ? 1 : supervise->num_early_ends + 1;
-    supervise->hooks.on_down(supervise->hooks.ctx);
     if (supervise->is_draining) {
         if (!supervise->is_drained) {
             supervise->is_drained = true;
@@ -125,20 +144,27 @@ static void on_exit_of_process(uv_process_t *process, int64_t status, int signal
 
 static void on_kill_timer(uv_timer_t *timer)
 {
-    struct supervise *supervise = timer->data;
-    log_error("msg=\"the proxy didn't end in time and is killed\" pid=%d", supervise->process->pid);
-    uv_process_kill(supervise->process, SIGKILL);
+    supervise_kill(timer->data, "it didn't end in time");
 }
 
 static void on_broken(void *ctx, bool is_eof, const char *why)
 {
     struct supervise *supervise = ctx;
+    set_down(supervise);
     if (!is_eof) {
         supervise_kill(supervise, why);
     } else if (!supervise->is_draining) {
         // The process is about to end, and how it ends will say why.
         uv_timer_start(&supervise->timer, on_kill_timer, SUPERVISE_EOF_MS_MAX, 0);
     }
+}
+
+static void on_hello(void *ctx)
+{
+    struct supervise *supervise = ctx;
+    supervise->is_up = true;
+    supervise->num_silent = 0;
+    supervise->hooks.on_up(supervise->hooks.ctx);
 }
 
 static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)
@@ -219,8 +245,12 @@ static bool start(struct supervise *supervise, struct err *err)
         supervise->num_restarts++;
     }
     supervise->started_ms = uv_now(supervise->loop);
-    struct proxy_link_hooks hooks = {
-        .ctx = supervise, .on_snapshot_result = on_snapshot_result, .on_broken = on_broken};
+    supervise->num_oom_kills = process_oom_kills();
+    supervise->killed_because[0] = '\0';
+    struct proxy_link_hooks hooks = {.ctx = supervise,
+                                     .on_hello = on_hello,
+                                     .on_snapshot_result = on_snapshot_result,
+                                     .on_broken = on_broken};
     supervise->link = proxy_link_new(supervise->loop, ours[0], ours + 1, num - 1,
                                      supervise->keyring, &hooks, err);
     if (supervise->link == NULL) {
@@ -230,7 +260,6 @@ static bool start(struct supervise *supervise, struct err *err)
     }
     log_info("msg=\"proxy started\" pid=%d workers=%u", supervise->process->pid,
              supervise->spec.num_workers);
-    supervise->hooks.on_up(supervise->hooks.ctx);
     return true;
 }
 
@@ -251,9 +280,49 @@ void supervise_kill(struct supervise *supervise, const char *why)
         return;
     }
     char quoted[2048];
+    snprintf(supervise->killed_because, sizeof supervise->killed_because, "%s", why);
     log_error("msg=\"the proxy is killed\" pid=%d because=%s", supervise->process->pid,
               log_quote(quoted, sizeof quoted, why));
     uv_process_kill(supervise->process, SIGKILL);
+}
+
+void supervise_tick(struct supervise *supervise)
+{
+    if (supervise->link == NULL || supervise->is_draining) {
+        return;
+    }
+    if (!supervise->is_up) {
+        if (++supervise->num_silent >= SUPERVISE_SILENT_TICKS_MAX) {
+            supervise_kill(supervise, "it has not said hello: it may be a tabard-proxy of another "
+                                      "build; install agent and proxy from one build");
+        }
+        return;
+    }
+    if (proxy_link_is_awaited(supervise->link)) {
+        supervise->num_quiet = 0;
+        supervise->num_silent++;
+        if (supervise->num_silent == SUPERVISE_SILENT_TICKS) {
+            log_error("msg=\"the proxy does not answer\" pid=%d silent_s=%u kill_at_s=%d",
+                      supervise->process->pid, supervise->num_silent, SUPERVISE_SILENT_TICKS_MAX);
+        } else if (supervise->num_silent == SUPERVISE_SILENT_TICKS_MAX) {
+            supervise_kill(supervise, "it hangs: it has not answered for too long");
+        }
+        return;
+    }
+    if (supervise->num_silent >= SUPERVISE_SILENT_TICKS) {
+        log_info("msg=\"the proxy answers again\" silent_s=%u", supervise->num_silent);
+    }
+    supervise->num_silent = 0;
+    if (++supervise->num_quiet >= SUPERVISE_PING_TICKS) {
+        proxy_link_ping(supervise->link);
+    }
+}
+
+uint32_t supervise_silent(const struct supervise *supervise)
+{
+    bool is_hung = supervise->is_up && supervise->num_silent >= SUPERVISE_SILENT_TICKS &&
+                   proxy_link_is_awaited(supervise->link);
+    return is_hung ? supervise->num_silent : 0;
 }
 
 void supervise_drain(struct supervise *supervise, uint32_t seconds)

@@ -3,6 +3,11 @@
 // The proxy's process: supervise_start starts it with its sockets, and it is started again, with
 // growing waits, whenever it ends, until supervise_drain or supervise_stop. Embedded in the agent;
 // its loop's thread. There is one process at a time. What is said over its sockets is proxy_link's.
+//
+// A process is up from its Hello on until a socket of its ends, which says that it is gone before
+// its exit status does. While it is up it is asked for a sign of life. Its silence is counted in
+// ticks that the agent itself lived through, so that nobody is judged for a time in which both
+// stood still (SIGSTOP, a freezer, a suspended host), before what came meanwhile has been read.
 #ifndef TABARD_CONTROL_AGENT_PROXY_SUPERVISE_H
 #define TABARD_CONTROL_AGENT_PROXY_SUPERVISE_H
 
@@ -19,10 +24,14 @@
 #define SUPERVISE_EOF_MS_MAX     1000  // from its sockets' end to its own
 #define SUPERVISE_DRAIN_MS_EXTRA 3000  // beyond the drain's own time
 
+#define SUPERVISE_PING_TICKS       3  // from an answer to the next Ping
+#define SUPERVISE_SILENT_TICKS     10 // without an answer at which the proxy counts as hung
+#define SUPERVISE_SILENT_TICKS_MAX 30 // at which it is killed; and for a start without a Hello
+
 struct supervise_hooks {
     void *ctx;
-    void (*on_up)(void *ctx);                  // `link` is set
-    void (*on_down)(void *ctx);                // `link` is NULL again
+    void (*on_up)(void *ctx);                  // `link` is set, and the proxy said hello
+    void (*on_down)(void *ctx);                // `link` is NULL again; the process may still run
     void (*on_drained)(void *ctx, bool clean); // after supervise_drain, once; clean: exit status 0
     bool (*on_snapshot_result)(void *ctx, uint64_t generation, const char *error);
 };
@@ -44,11 +53,16 @@ struct supervise {
     struct proxy_link *link; // owned; NULL: not running, or no longer to be spoken to
     uv_timer_t timer;        // the next start; or the moment to kill
     uint64_t started_ms;
+    uint64_t num_oom_kills;  // of this control group when the process was started
+    uint32_t num_silent;     // ticks since it was asked something that it has not answered
+    uint32_t num_quiet;      // ticks since its last answer
     uint32_t num_early_ends; // in a row
     uint64_t num_restarts;
+    bool is_up;
     bool is_draining;
     bool is_drained;
-    char last_end[128]; // how the last process ended, in words; empty: none did
+    char killed_because[400]; // empty: we did not kill it
+    char last_end[512];       // how the last process ended, in words; empty: none did
 };
 
 // supervise_start starts the first proxy. false sets err: it can't be started at all (no such
@@ -56,6 +70,13 @@ struct supervise {
 bool supervise_start(struct supervise *supervise, uv_loop_t *loop,
                      const struct supervise_spec *spec, struct keyring *keyring,
                      const struct supervise_hooks *hooks, struct err *err);
+
+// supervise_tick is called each second. It asks the proxy for signs of life, and kills one that has
+// given none for SUPERVISE_SILENT_TICKS_MAX calls.
+void supervise_tick(struct supervise *supervise);
+
+// supervise_silent returns for how many ticks a proxy that counts as hung has been silent, or 0.
+uint32_t supervise_silent(const struct supervise *supervise);
 
 // supervise_kill ends a proxy that has hung or speaks nonsense; it is started again.
 void supervise_kill(struct supervise *supervise, const char *why);

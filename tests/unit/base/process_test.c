@@ -56,6 +56,19 @@ Test(process, some_descriptors_are_kept_for_everything_else)
     }
 }
 
+Test(process, what_the_kernel_killed_for_want_of_memory_is_counted)
+{
+    char vmstat[2 * TEMP_PATH_BYTES];
+    snprintf(vmstat, sizeof vmstat, "%s/vmstat", temp_folder);
+    cr_expect_eq(process_oom_kills_at(temp_folder, "0::/a\n", vmstat), 0, "nobody says");
+    put("", "vmstat", "pgfault 77\noom_kill 2\nzswpin 9\n");
+    cr_expect_eq(process_oom_kills_at(temp_folder, "0::/a\n", vmstat), 2, "the host says");
+    put("/a", "memory.events", "low 0\nhigh 0\nmax 5\noom 4\noom_kill 3\noom_group_kill 0\n");
+    cr_expect_eq(process_oom_kills_at(temp_folder, "0::/a\n", vmstat), 3);
+    put("/memory/pod", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 6\n");
+    cr_expect_eq(process_oom_kills_at(temp_folder, "4:cpu:/x\n5:memory:/pod\n0::/\n", vmstat), 6);
+}
+
 Test(process, what_a_parent_left_of_signals_is_undone)
 {
     sigset_t mask;

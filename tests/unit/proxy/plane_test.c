@@ -13,7 +13,9 @@
 #include "base/addr.h"
 #include "net/pipe/frame.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "proto/contract.h"
+#include "proto/contract_digest.h"
 #include "tabard/v1/dataplane.pb-c.h"
 #include "tests/unit/proxy/snapshots.h"
 #include "tests/unit/support/frames.h"
@@ -62,6 +64,12 @@ static void stage_init(struct stage *stage)
     }
     stage->app_fd = tcp_listen(&stage->app_port);
     cr_assert(pthread_create(&stage->thread, NULL, run, stage) == 0);
+    Tabard__V1__FromProxy *first =
+        frames_receive(stage->control, &tabard__v1__from_proxy__descriptor);
+    cr_assert_eq(first->kind_case, TABARD__V1__FROM_PROXY__KIND_HELLO);
+    cr_expect_str_eq(first->hello->version, TABARD_VERSION);
+    cr_expect_str_eq(first->hello->contract, CONTRACT_DIGEST);
+    tabard__v1__from_proxy__free_unpacked(first, NULL);
 }
 
 // Waits for the proxy's thread, which must be about to end.
@@ -382,5 +390,25 @@ Test(plane, a_message_of_the_wrong_socket_is_passed_over, .timeout = 30)
     pack(&parcel, &message);
     send_parcel(&stage, &parcel);
     cr_expect(see(&stage, 0).generation == 0);
+    end_by_drain(&stage);
+}
+
+Test(plane, a_ping_is_answered_when_every_worker_has_had_a_turn, .timeout = 20)
+{
+    struct stage stage;
+    stage_init(&stage);
+    for (uint64_t id = 1; id <= 3; id++) {
+        struct parcel parcel = {.len = 0};
+        Tabard__V1__Ping ping = TABARD__V1__PING__INIT;
+        ping.id = id;
+        Tabard__V1__ToProxy asked = TABARD__V1__TO_PROXY__INIT;
+        asked.kind_case = TABARD__V1__TO_PROXY__KIND_PING;
+        asked.ping = &ping;
+        pack(&parcel, &asked);
+        send_parcel(&stage, &parcel);
+        Tabard__V1__FromProxy *message = receive(&stage, TABARD__V1__FROM_PROXY__KIND_PONG);
+        cr_expect_eq(message->pong->id, id);
+        tabard__v1__from_proxy__free_unpacked(message, NULL);
+    }
     end_by_drain(&stage);
 }

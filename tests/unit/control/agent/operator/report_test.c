@@ -24,6 +24,7 @@ static struct report_facts some_facts(void)
                                  .num_crls = 1,
                                  .last_error = "",
                                  .proxy_pid = 42,
+                                 .is_proxy_up = true,
                                  .proxy_restarts = 3,
                                  .num_rejected = 2,
                                  .num_source_errors = 1,
@@ -99,7 +100,7 @@ static const char agent_page[] =
     "tabard_signatures_total{result=\"not_certificate_verify\"} 13\n"
     "tabard_signatures_total{result=\"wrong_algorithm\"} 14\n"
     "tabard_signatures_total{result=\"failed\"} 15\n"
-    "# HELP tabard_proxy_up Whether the proxy process runs.\n"
+    "# HELP tabard_proxy_up Whether the proxy process runs, and answers.\n"
     "# TYPE tabard_proxy_up gauge\n"
     "tabard_proxy_up 1\n"
     "# HELP tabard_proxy_restarts_total Starts of the proxy process after the first.\n"
@@ -119,7 +120,10 @@ Test(report, prints_the_agent_s_own_metrics, .timeout = 10)
     char *text = metrics_text(&facts, NULL);
     cr_expect_eq(strncmp(text, agent_page, strlen(agent_page)), 0, "%s", text);
     const char *rest = text + strlen(agent_page);
-    cr_expect_eq(strncmp(rest, "# HELP tabard_proxy_metrics_refused_total ", 42), 0, "%s", rest);
+    cr_expect_eq(strncmp(rest, "# HELP tabard_proxy_answered ", 29), 0, "%s", rest);
+    cr_expect_not_null(
+        strstr(rest, "\ntabard_proxy_answered 0\n# HELP tabard_proxy_metrics_refused_"), "%s",
+        rest);
     free(text);
 }
 
@@ -145,7 +149,7 @@ Test(report, prints_the_proxy_s_metrics_behind_the_agent_s, .timeout = 10)
         "tabard_bytes_total{direction=\"outbound\",flow=\"down\"} 0\n",
         "\n# HELP tabard_buffer_bytes Relay memory lent to connections.\n"
         "# TYPE tabard_buffer_bytes gauge\ntabard_buffer_bytes 23\n",
-        "\ntabard_proxy_metrics_refused_total 0\n"};
+        "\ntabard_proxy_answered 1\n", "\ntabard_proxy_metrics_refused_total 0\n"};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         cr_expect(strstr(text, wanted[i]) != NULL, "%s is not in\n%s", wanted[i], text);
     }
@@ -158,7 +162,7 @@ Test(report, leaves_out_what_there_is_none_of, .timeout = 10)
     struct report_facts facts = some_facts();
     facts.spiffe_id = "";
     facts.num_crls = 0;
-    facts.proxy_pid = 0;
+    facts.is_proxy_up = false;
     strcpy(facts.not_ready_because, "no configuration is in force yet");
     char *text = metrics_text(&facts, NULL);
     cr_expect(strstr(text, "tabard_certificate_expiry") == NULL);

@@ -10,6 +10,7 @@
 
 #include "net/pipe/frame.h"
 #include "base/log.h"
+#include "proto/contract_digest.h"
 #include "tests/unit/control/agent/folder.h"
 #include "tests/unit/support/frames.h"
 #include "tests/unit/support/loop.h"
@@ -24,6 +25,7 @@ struct stage {
     uint64_t generation;
     char error[256];
     bool refuse_result;
+    unsigned num_hellos;
     unsigned num_results;
     unsigned num_broken;
     bool is_eof;
@@ -31,6 +33,11 @@ struct stage {
     unsigned num_inspected;
     bool has_result;
 };
+
+static void on_hello(void *ctx)
+{
+    ((struct stage *)ctx)->num_hellos++;
+}
 
 static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)
 {
@@ -56,7 +63,19 @@ static void on_inspected(void *ctx, const Tabard__V1__InspectResult *result)
     stage->has_result = result != NULL;
 }
 
-static void stage_init(struct stage *stage)
+static void send_hello(int fd, const char *contract)
+{
+    Tabard__V1__Hello hello = TABARD__V1__HELLO__INIT;
+    hello.version = (char *)"9.9";
+    hello.contract = (char *)contract;
+    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+    message.kind_case = TABARD__V1__FROM_PROXY__KIND_HELLO;
+    message.hello = &hello;
+    frames_send(fd, &message.base);
+}
+
+// A link to a proxy that has said nothing yet.
+static void stage_init_strange(struct stage *stage)
 {
     *stage = (struct stage){0};
     log_init("test", LOG_LEVEL_ERROR + 1);
@@ -68,12 +87,21 @@ static void stage_init(struct stage *stage)
     stage->worker = worker[1];
     cr_assert_eq(uv_loop_init(&stage->loop), 0);
     stage->keyring = keyring_new();
-    stage->link = proxy_link_new(
-        &stage->loop, control[0], &worker[0], 1, stage->keyring,
-        &(struct proxy_link_hooks){
-            .ctx = stage, .on_snapshot_result = on_snapshot_result, .on_broken = on_broken},
-        NULL);
+    stage->link =
+        proxy_link_new(&stage->loop, control[0], &worker[0], 1, stage->keyring,
+                       &(struct proxy_link_hooks){.ctx = stage,
+                                                  .on_hello = on_hello,
+                                                  .on_snapshot_result = on_snapshot_result,
+                                                  .on_broken = on_broken},
+                       NULL);
     cr_assert_not_null(stage->link);
+}
+
+static void stage_init(struct stage *stage)
+{
+    stage_init_strange(stage);
+    send_hello(stage->control, CONTRACT_DIGEST);
+    cr_assert(run_until(stage, stage->num_hellos == 1, 5000));
 }
 
 static void stage_cleanup(struct stage *stage)
@@ -417,5 +445,68 @@ Test(proxy_link, the_end_of_a_socket_is_told_as_such, .timeout = 20)
     cr_expect(stage.is_eof);
     cr_expect(!proxy_link_send_drain(stage.link, 1, NULL), "nothing is sent any more");
     stage.worker = dup(stage.control);
+    stage_cleanup(&stage);
+}
+
+Test(proxy_link, a_proxy_of_another_build_is_refused_in_words, .timeout = 20)
+{
+    struct stage stage;
+    struct err err = {{0}, {0}};
+    stage_init_strange(&stage);
+    Tabard__V1__Inspect inspect = TABARD__V1__INSPECT__INIT;
+    cr_expect_not(proxy_link_inspect(stage.link, &inspect, on_inspected, &stage, &err));
+    cr_expect_str_eq(err.text, "the proxy has not said hello yet");
+    send_hello(stage.control, "0123456789abcdef");
+    cr_assert(run_until(&stage, stage.num_broken > 0, 5000));
+    cr_expect_not_null(strstr(stage.why, "another build: 9.9 with contract 0123456789abcdef, where "
+                                         "this agent is "),
+                       "%s", stage.why);
+    cr_expect_not_null(strstr(stage.why, CONTRACT_DIGEST "; install both from one build"), "%s",
+                       stage.why);
+    cr_expect_eq(stage.num_hellos, 0);
+    stage_cleanup(&stage);
+}
+
+Test(proxy_link, a_proxy_that_does_not_say_hello_first_is_refused, .timeout = 20)
+{
+    struct stage stage;
+    stage_init_strange(&stage);
+    Tabard__V1__InspectResult result = TABARD__V1__INSPECT_RESULT__INIT;
+    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+    message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
+    message.inspect_result = &result;
+    frames_send(stage.control, &message.base);
+    cr_assert(run_until(&stage, stage.num_broken > 0, 5000));
+    cr_expect_not_null(strstr(stage.why, "another build"), "%s", stage.why);
+    stage_cleanup(&stage);
+}
+
+static void send_pong(int fd, uint64_t id)
+{
+    Tabard__V1__Pong pong = TABARD__V1__PONG__INIT;
+    pong.id = id;
+    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+    message.kind_case = TABARD__V1__FROM_PROXY__KIND_PONG;
+    message.pong = &pong;
+    frames_send(fd, &message.base);
+}
+
+Test(proxy_link, a_sign_of_life_is_asked_for_once_until_it_comes, .timeout = 20)
+{
+    struct stage stage;
+    stage_init(&stage);
+    cr_expect_not(proxy_link_is_awaited(stage.link));
+    proxy_link_ping(stage.link);
+    proxy_link_ping(stage.link);
+    cr_expect(proxy_link_is_awaited(stage.link));
+    cr_assert(run_until(&stage, has_bytes(stage.control), 5000));
+    Tabard__V1__ToProxy *message = read_message(stage.control);
+    cr_assert_eq(message->kind_case, TABARD__V1__TO_PROXY__KIND_PING);
+    cr_expect_not(has_bytes(stage.control), "one is enough");
+    send_pong(stage.control, message->ping->id);
+    tabard__v1__to_proxy__free_unpacked(message, NULL);
+    cr_expect(run_until(&stage, !proxy_link_is_awaited(stage.link), 5000));
+    send_pong(stage.control, 77);
+    cr_expect(run_until(&stage, stage.num_broken > 0, 5000), "nobody asked for that one");
     stage_cleanup(&stage);
 }

@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/pipe/frame.h"
+#include "proto/contract_digest.h"
+#include "tabard/v1/dataplane.pb-c.h"
 #include "tests/unit/support/loop.h"
 #include "tests/unit/support/temp.h"
 
@@ -38,7 +41,6 @@ static void on_down(void *ctx)
     struct stage *stage = ctx;
     stage->num_down++;
     cr_expect_null(stage->supervise.link);
-    cr_expect_eq(supervise_pid(&stage->supervise), 0);
 }
 
 static void on_drained(void *ctx, bool clean)
@@ -56,6 +58,25 @@ static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error
     return true;
 }
 
+// Leaves the frame of a Hello in the folder, for scripts that say it: `cat hello >&3`.
+static void write_hello(const char *folder)
+{
+    uint8_t frame[512];
+    Tabard__V1__Hello hello = TABARD__V1__HELLO__INIT;
+    hello.contract = (char *)CONTRACT_DIGEST;
+    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
+    message.kind_case = TABARD__V1__FROM_PROXY__KIND_HELLO;
+    message.hello = &hello;
+    size_t len = tabard__v1__from_proxy__pack(&message, frame + FRAME_PREFIX_LEN);
+    frame_prefix_write(frame, (uint32_t)len);
+    temp_write(folder, "hello", frame, FRAME_PREFIX_LEN + len);
+}
+
+static bool has_ended(const struct stage *stage)
+{
+    return stage->supervise.last_end[0] != '\0';
+}
+
 static bool stage_init(struct stage *stage, const char *script, uint32_t num_workers,
                        struct err *err)
 {
@@ -71,6 +92,7 @@ static bool stage_init(struct stage *stage, const char *script, uint32_t num_wor
         fclose(file);
         cr_assert_eq(chmod(stage->script, 0700), 0);
     }
+    write_hello(stage->folder);
     cr_assert_eq(uv_loop_init(&stage->loop), 0);
     stage->keyring = keyring_new();
     struct supervise_spec spec = {
@@ -102,7 +124,7 @@ Test(supervise, passes_the_flags_and_one_socket_more_than_workers, .timeout = 20
                    "> fds\nexit 0",
                    2, &err),
         "%s", err.text);
-    cr_assert(run_until(&stage, stage.num_down > 0, 10000));
+    cr_assert(run_until(&stage, has_ended(&stage), 10000));
     char text[512];
     temp_read(stage.folder, "args", text, sizeof text);
     cr_expect_str_eq(text, "--workers 2 --uid 1337 --log-level warn\n");
@@ -119,12 +141,12 @@ Test(supervise, passes_the_flags_and_one_socket_more_than_workers, .timeout = 20
 Test(supervise, a_proxy_that_ends_at_once_is_started_again_with_growing_waits, .timeout = 30)
 {
     struct stage stage;
-    cr_assert(stage_init(&stage, "exit 3", 1, NULL));
-    cr_expect(run_until(&stage, stage.num_down >= 4, 10000));
+    cr_assert(stage_init(&stage, "cat hello >&3\nexit 3", 1, NULL));
+    cr_expect(run_until(&stage, stage.supervise.num_early_ends >= 4, 10000));
     cr_expect_str_eq(stage.supervise.last_end, "exited with status 3");
-    cr_expect_eq(stage.num_up, stage.num_down);
-    cr_expect_eq(stage.supervise.num_restarts, stage.num_up - 1);
-    cr_expect_eq(stage.supervise.num_early_ends, stage.num_down);
+    cr_expect_eq(stage.num_up, 4);
+    cr_expect_eq(stage.num_down, 4);
+    cr_expect_eq(stage.supervise.num_restarts, 3);
     stage_cleanup(&stage);
 }
 
@@ -132,7 +154,7 @@ Test(supervise, a_signal_is_told_in_words, .timeout = 20)
 {
     struct stage stage;
     cr_assert(stage_init(&stage, "kill -SEGV $$", 1, NULL));
-    cr_expect(run_until(&stage, stage.num_down > 0, 10000));
+    cr_expect(run_until(&stage, has_ended(&stage), 10000));
     cr_expect_str_eq(stage.supervise.last_end, "killed by signal 11 (Segmentation fault)");
     stage_cleanup(&stage);
 }
@@ -149,9 +171,11 @@ Test(supervise, a_program_that_is_not_there_fails_the_start, .timeout = 20)
 Test(supervise, a_proxy_that_closes_its_socket_and_stays_is_killed, .timeout = 20)
 {
     struct stage stage;
-    cr_assert(stage_init(&stage, "exec 3<&-\nexec sleep 60", 1, NULL));
-    cr_expect(run_until(&stage, stage.num_down > 0, SUPERVISE_EOF_MS_MAX + 5000));
-    cr_expect_str_eq(stage.supervise.last_end, "killed by signal 9 (Killed)");
+    cr_assert(stage_init(&stage, "cat hello >&3\nexec 3<&-\nexec sleep 60", 1, NULL));
+    cr_expect(run_until(&stage, stage.num_down > 0, 5000));
+    cr_expect_not(has_ended(&stage), "it counts as down while the process still runs");
+    cr_expect(run_until(&stage, has_ended(&stage), SUPERVISE_EOF_MS_MAX + 5000));
+    cr_expect_str_eq(stage.supervise.last_end, "killed by the agent: it didn't end in time");
     stage_cleanup(&stage);
 }
 
@@ -159,8 +183,10 @@ Test(supervise, a_proxy_that_speaks_nonsense_is_killed, .timeout = 20)
 {
     struct stage stage;
     cr_assert(stage_init(&stage, "printf '\\000\\000\\000\\002xx' >&3\nexec sleep 60", 1, NULL));
-    cr_expect(run_until(&stage, stage.num_down > 0, SUPERVISE_EOF_MS_MAX / 2));
-    cr_expect_str_eq(stage.supervise.last_end, "killed by signal 9 (Killed)");
+    cr_expect(run_until(&stage, has_ended(&stage), SUPERVISE_EOF_MS_MAX / 2));
+    cr_expect_str_eq(stage.supervise.last_end,
+                     "killed by the agent: its first message is no Hello: it is a tabard-proxy of "
+                     "another build");
     stage_cleanup(&stage);
 }
 
@@ -179,7 +205,7 @@ Test(supervise, a_drain_waits_for_the_end_and_tells_how_it_was, .timeout = 20)
         cr_expect(run_until(&stage, stage.num_drained > 0, 10000), "row %zu", i);
         cr_expect_eq(stage.clean, rows[i].clean, "row %zu", i);
         run_until(&stage, false, 300);
-        cr_expect_eq(stage.num_up, 1, "row %zu: it isn't started again", i);
+        cr_expect_eq(stage.supervise.num_restarts, 0, "row %zu: it isn't started again", i);
         cr_expect_eq(stage.num_drained, 1, "row %zu", i);
         stage_cleanup(&stage);
     }
@@ -189,11 +215,11 @@ Test(supervise, a_drain_between_two_proxies_is_over_at_once, .timeout = 20)
 {
     struct stage stage;
     cr_assert(stage_init(&stage, "exit 3", 1, NULL));
-    cr_assert(run_until(&stage, stage.num_down > 0, 10000));
+    cr_assert(run_until(&stage, has_ended(&stage), 10000));
     supervise_drain(&stage.supervise, 30);
     cr_expect_eq(stage.num_drained, 1);
     run_until(&stage, false, 300);
-    cr_expect_eq(stage.num_up, 1);
+    cr_expect_eq(stage.supervise.num_restarts, 0);
     stage_cleanup(&stage);
 }
 
@@ -204,7 +230,7 @@ Test(supervise, a_proxy_that_does_not_drain_in_time_is_killed, .timeout = 30)
     supervise_drain(&stage.supervise, 0);
     cr_expect(run_until(&stage, stage.num_drained > 0, SUPERVISE_DRAIN_MS_EXTRA + 5000));
     cr_expect(!stage.clean);
-    cr_expect_str_eq(stage.supervise.last_end, "killed by signal 9 (Killed)");
+    cr_expect_str_eq(stage.supervise.last_end, "killed by the agent: it didn't end in time");
     stage_cleanup(&stage);
 }
 
@@ -215,4 +241,62 @@ Test(supervise, stopping_kills_what_runs_without_a_word, .timeout = 20)
     stage_cleanup(&stage);
     cr_expect_eq(stage.num_down, 0);
     cr_expect_eq(stage.num_drained, 0);
+}
+
+static void tick(struct stage *stage, unsigned num)
+{
+    for (unsigned i = 0; i < num; i++) {
+        supervise_tick(&stage->supervise);
+    }
+}
+
+Test(supervise, a_proxy_that_is_silent_for_too_many_ticks_counts_as_hung_and_is_killed,
+     .timeout = 20)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "cat hello >&3\nexec sleep 60", 1, NULL));
+    cr_assert(run_until(&stage, stage.num_up == 1, 5000));
+    tick(&stage, SUPERVISE_PING_TICKS + SUPERVISE_SILENT_TICKS - 1);
+    cr_expect_eq(supervise_silent(&stage.supervise), 0);
+    tick(&stage, 1);
+    cr_expect_eq(supervise_silent(&stage.supervise), SUPERVISE_SILENT_TICKS);
+    tick(&stage, SUPERVISE_SILENT_TICKS_MAX - SUPERVISE_SILENT_TICKS);
+    cr_expect(run_until(&stage, has_ended(&stage), 5000));
+    cr_expect_str_eq(stage.supervise.last_end,
+                     "killed by the agent: it hangs: it has not answered for too long");
+    cr_expect_eq(stage.num_down, 1);
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_proxy_that_answers_is_asked_again_and_left_alone, .timeout = 20)
+{
+    // Each Ping is 4 + 4 bytes long, and is turned into its Pong by its first byte.
+    static const char script[] = "cat hello >&3\n"
+                                 "while head -c 5 <&3 >/dev/null; do\n"
+                                 "printf '\\000\\000\\000\\004\\052' >&3; head -c 3 <&3 >&3\n"
+                                 "echo >> pings\ndone";
+    char text[64];
+    struct stage stage;
+    cr_assert(stage_init(&stage, script, 1, NULL));
+    cr_assert(run_until(&stage, stage.num_up == 1, 5000));
+    for (unsigned round = 1; round <= 4; round++) {
+        tick(&stage, SUPERVISE_PING_TICKS);
+        cr_assert(run_until(&stage, !proxy_link_is_awaited(stage.supervise.link), 5000));
+    }
+    temp_read(stage.folder, "pings", text, sizeof text);
+    cr_expect_geq(strlen(text), 3, "%zu pings", strlen(text));
+    cr_expect_eq(supervise_silent(&stage.supervise), 0);
+    cr_expect_not(has_ended(&stage));
+    stage_cleanup(&stage);
+}
+
+Test(supervise, a_proxy_that_never_says_hello_is_killed_with_words, .timeout = 20)
+{
+    struct stage stage;
+    cr_assert(stage_init(&stage, "exec sleep 60", 1, NULL));
+    tick(&stage, SUPERVISE_SILENT_TICKS_MAX);
+    cr_expect(run_until(&stage, has_ended(&stage), 5000));
+    cr_expect_not_null(strstr(stage.supervise.last_end, "tabard-proxy of another build"));
+    cr_expect_eq(stage.num_up + stage.num_down, 0);
+    stage_cleanup(&stage);
 }
