@@ -15,6 +15,7 @@
 #include "base/version.h"
 #include "control/agent/drain.h"
 #include "control/agent/feed.h"
+#include "control/agent/interception/interception.h"
 #include "control/agent/operator/admin.h"
 #include "control/agent/probes/probes.h"
 #include "control/agent/proxy/keyring.h"
@@ -42,6 +43,7 @@ struct agent {
     struct admin admin;
     struct probes *probes; // owned; NULL: none
     struct feed feed;
+    struct interception interception;
     struct netns_lock lock;      // of the snapshot in force
     struct netns_lock lock_next; // of the one that is being tried
     struct drain drain;
@@ -87,6 +89,7 @@ static void on_stop(uv_timer_t *timer)
     }
     agent->is_stopping = true;
     feed_close(&agent->feed);
+    interception_stop(&agent->interception);
     supervise_stop(&agent->supervise);
     probes_free(agent->probes); // which answers requests of the admin
     agent->probes = NULL;
@@ -146,7 +149,8 @@ static bool on_send(void *ctx, const Tabard__V1__Snapshot *snapshot, struct err 
     return proxy_link_send_snapshot(agent->supervise.link, snapshot, err);
 }
 
-// Keeps the lock of the snapshot in force and lets the others go.
+// Keeps the lock of the snapshot in force and lets the others go; its ports are those to which the
+// rules must lead.
 static void settle_lock(struct agent *agent)
 {
     const struct assembly *what = &agent->rollout.in_force.what;
@@ -162,6 +166,7 @@ static void settle_lock(struct agent *agent)
         lock_release(&agent->lock);
     }
     lock_release(&agent->lock_next);
+    interception_want(&agent->interception, what->outbound_port, what->inbound_port);
 }
 
 static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)
@@ -224,7 +229,7 @@ static void not_ready_because(const struct agent *agent, char *buf, size_t buf_l
     if (drain_is_announced(&agent->drain)) {
         snprintf(buf, buf_len, "draining");
     } else if (rollout_not_ready_because(rollout, time_now(agent), buf, buf_len) == NULL) {
-        buf[0] = '\0';
+        interception_not_ready_because(&agent->interception, buf, buf_len);
     } else if (source != NULL && has_nothing && facts.last_error[0] != '\0') {
         snprintf(buf, buf_len, "no configuration is in force yet: the %s at %s: %s", source,
                  facts.address, facts.last_error);
@@ -265,7 +270,8 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .num_rejected = rollout->num_rejected,
                                  .num_source_errors = rollout->num_source_errors,
                                  .num_files_held = feed_num_files_held(&agent->feed),
-                                 .num_log_lines_dropped = log_num_dropped()};
+                                 .num_log_lines_dropped = log_num_dropped(),
+                                 .interception = interception_show(&agent->interception)};
     not_ready_because(agent, out->not_ready_because, sizeof out->not_ready_because);
     feed_facts(&agent->feed, &out->policy_agent);
     for (int i = 0; i < 2 && agent->probes != NULL; i++) {
@@ -350,6 +356,7 @@ static void init_handles(struct agent *agent)
     agent->reload.data = agent;
     uv_signal_start(&agent->reload, on_reload_signal, SIGHUP);
     reaper_start(&agent->reaper, &agent->loop, own_child, agent);
+    interception_start(&agent->interception, &agent->loop);
     uv_timer_init(&agent->loop, &agent->tick);
     uv_timer_init(&agent->loop, &agent->stop);
     agent->tick.data = agent->stop.data = agent;
@@ -422,6 +429,7 @@ int agent_run(const struct bootstrap *bootstrap)
     uv_run(&agent->loop, UV_RUN_DEFAULT);
     rollout_cleanup(&agent->rollout);
     feed_cleanup(&agent->feed);
+    interception_cleanup(&agent->interception);
     keyring_free(agent->keyring);
     lock_release(&agent->lock);
     lock_release(&agent->lock_next);

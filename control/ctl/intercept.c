@@ -3,13 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/flags.h"
 #include "control/ctl/ctl.h"
-#include "control/ctl/intercept/host.h"
-#include "control/ctl/intercept/nft.h"
-#include "control/ctl/intercept/routes.h"
-#include "control/ctl/intercept/ruleset.h"
-#include "control/ctl/intercept/verify.h"
+#include "control/intercept/asked.h"
+#include "control/intercept/host.h"
+#include "control/intercept/nft.h"
+#include "control/intercept/record.h"
+#include "control/intercept/routes.h"
+#include "control/intercept/ruleset.h"
+#include "control/intercept/verify.h"
 #include "proto/contract.h"
 
 const char ctl_intercept_usage[] =
@@ -53,41 +54,6 @@ const char ctl_intercept_usage[] =
     "excluded\n"
     "and included is excluded. Exit status: 0 done, 1 not done, 2 for a wrong flag.\n";
 
-static bool set_port(void *out, const char *value, struct err *err)
-{
-    return ruleset_set_port(out, value, err);
-}
-
-static bool set_uid(void *out, const char *value, struct err *err)
-{
-    return ruleset_set_uid(out, value, err);
-}
-
-static bool add_ports(void *list, const char *value, struct err *err)
-{
-    return ruleset_add_ports(list, value, err);
-}
-
-static bool add_uids(void *list, const char *value, struct err *err)
-{
-    return ruleset_add_uids(list, value, err);
-}
-
-static bool add_cidrs(void *list, const char *value, struct err *err)
-{
-    return ruleset_add_cidrs(list, value, err);
-}
-
-static bool add_interfaces(void *list, const char *value, struct err *err)
-{
-    return ruleset_add_interfaces(list, value, err);
-}
-
-static bool add_addresses(void *list, const char *value, struct err *err)
-{
-    return ruleset_add_addresses(list, value, err);
-}
-
 // Reads this host and makes the routes that the ruleset wants, or removes all with is_down.
 static bool change_routes(bool is_down, const struct ruleset *ruleset, struct err *err)
 {
@@ -105,96 +71,84 @@ static bool change_routes(bool is_down, const struct ruleset *ruleset, struct er
     return good;
 }
 
-static bool up(const struct ruleset *ruleset, const char *text, struct err *err)
+// Makes the rules of the words in argv, and records these before, so that whoever sees the rules
+// change knows that it was meant. What failed leaves the record of what was there.
+static bool up(const struct ruleset *ruleset, int argc, char **argv, struct err *err)
 {
-    return nft_check(err) && change_routes(false, ruleset, err) && nft_load(text, err);
-}
-
-static bool down(const char *text, struct err *err)
-{
-    return nft_check(err) && nft_load(text, err) && change_routes(true, NULL, err);
-}
-
-// What was asked for.
-struct asked {
-    const char *action;
-    bool verifies; // after up
-};
-
-static int run(const struct asked *asked, const struct ruleset *ruleset)
-{
-    struct err err = {{0}, {0}};
-    const char *action = asked->action;
-    bool is_print = strcmp(action, "print") == 0;
-    bool is_down = strcmp(action, "down") == 0;
-    bool is_up = strcmp(action, "up") == 0;
-    bool is_verify = strcmp(action, "verify") == 0;
-    if (!is_print && !is_down && !is_up && !is_verify) {
-        err_set(&err, "intercept: \"%s\" is none of print, up, down, verify", action);
-        return ctl_fail(CTL_USAGE, &err);
+    struct err why = {{0}, {0}};
+    if (!nft_check(err)) {
+        return false;
     }
-    char *text = is_down ? ruleset_down() : ruleset_up(ruleset);
-    bool good = true;
-    if (is_print) {
-        printf("%s", text);
-        routes_print(stdout, ruleset);
-    } else if (is_down) {
-        good = down(text, &err);
-    } else if (is_up) {
-        good = up(ruleset, text, &err);
+    char *before = record_read(NULL);
+    if (!record_write(argc, argv, &why)) {
+        fprintf(stderr, "tabardctl: intercept up: the agent can't put these rules back: %s\n",
+                why.text);
+    }
+    char *text = ruleset_up(ruleset);
+    bool good = change_routes(false, ruleset, err) && nft_load(text, err);
+    if (!good) {
+        record_restore(before);
     }
     free(text);
-    if (!good) {
-        err_prefix(&err, "intercept %s", action);
-    } else if (is_verify || (is_up && asked->verifies)) {
-        good = verify(ruleset, &err) || err_prefix(&err, "intercept verify");
+    free(before);
+    return good;
+}
+
+static bool down(struct err *err)
+{
+    if (!nft_check(err)) {
+        return false;
     }
-    return good ? CTL_OK : ctl_fail(CTL_FAILED, &err);
+    char *before = record_read(NULL);
+    char *text = ruleset_down();
+    record_restore(NULL);
+    bool good = nft_load(text, err) && change_routes(true, NULL, err);
+    if (!good) {
+        record_restore(before);
+    }
+    free(text);
+    free(before);
+    return good;
+}
+
+static void print(const struct ruleset *ruleset)
+{
+    char *text = ruleset_up(ruleset);
+    printf("%s", text);
+    routes_print(stdout, ruleset);
+    free(text);
 }
 
 int ctl_intercept(int argc, char **argv)
 {
-    static struct ruleset ruleset; // large for a stack
-    struct asked asked = {0};
-    ruleset_init(&ruleset);
-    const struct flag flags[] = {
-        {.name = "outbound-port", .set = set_port, .ctx = &ruleset.outbound_port},
-        {.name = "inbound-port", .set = set_port, .ctx = &ruleset.inbound_port},
-        {.name = "proxy-uid", .set = set_uid, .ctx = &ruleset.proxy_uid},
-        {.name = "exclude-uids", .set = add_uids, .ctx = &ruleset.exclude_uids},
-        {.name = "exclude-inbound-ports", .set = add_ports, .ctx = &ruleset.exclude_inbound_ports},
-        {.name = "include-inbound-ports", .set = add_ports, .ctx = &ruleset.include_inbound_ports},
-        {.name = "exclude-inbound-cidrs", .set = add_cidrs, .ctx = &ruleset.exclude_inbound_cidrs},
-        {.name = "exclude-outbound-ports",
-         .set = add_ports,
-         .ctx = &ruleset.exclude_outbound_ports},
-        {.name = "include-outbound-ports",
-         .set = add_ports,
-         .ctx = &ruleset.include_outbound_ports},
-        {.name = "exclude-outbound-cidrs",
-         .set = add_cidrs,
-         .ctx = &ruleset.exclude_outbound_cidrs},
-        {.name = "include-outbound-cidrs",
-         .set = add_cidrs,
-         .ctx = &ruleset.include_outbound_cidrs},
-        {.name = "exclude-inbound-interfaces",
-         .set = add_interfaces,
-         .ctx = &ruleset.exclude_inbound_interfaces},
-        {.name = "service-sources", .set = add_addresses, .ctx = &ruleset.service_sources},
-        {.name = "verify", .out_given = &asked.verifies},
-        {.name = "caller-addresses", .out_given = &ruleset.has_caller_addresses},
-    };
-    size_t num_operands = 0;
+    static struct asked asked; // large for a stack
     struct err err = {{0}, {0}};
-    if (!flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, &asked.action, 1,
-                     &num_operands, &err) ||
-        !ruleset_check(&ruleset, &err)) {
+    if (!asked_parse(&asked, argc, argv, &err)) {
         err_prefix(&err, "intercept");
         return ctl_fail(CTL_USAGE, &err);
     }
-    if (num_operands == 0) {
+    if (asked.action == NULL) {
         err_set(&err, "intercept: one of print, up, down, verify is missing");
         return ctl_fail(CTL_USAGE, &err);
     }
-    return run(&asked, &ruleset);
+    const char *action = asked.action;
+    bool is_up = strcmp(action, "up") == 0;
+    bool is_verify = strcmp(action, "verify") == 0;
+    bool good = true;
+    if (strcmp(action, "print") == 0) {
+        print(&asked.ruleset);
+    } else if (strcmp(action, "down") == 0) {
+        good = down(&err);
+    } else if (is_up) {
+        good = up(&asked.ruleset, argc, argv, &err);
+    } else if (!is_verify) {
+        err_set(&err, "intercept: \"%s\" is none of print, up, down, verify", action);
+        return ctl_fail(CTL_USAGE, &err);
+    }
+    if (!good) {
+        err_prefix(&err, "intercept %s", action);
+    } else if (is_verify || (is_up && asked.verifies)) {
+        good = verify(&asked.ruleset, &err) || err_prefix(&err, "intercept verify");
+    }
+    return good ? CTL_OK : ctl_fail(CTL_FAILED, &err);
 }

@@ -71,6 +71,20 @@ static void print_policy_agent(const Tabard__V1__PolicyAgentStatus *agent)
     }
 }
 
+static void print_interception(const Tabard__V1__InterceptionStatus *interception)
+{
+    char when[32];
+    printf("interception: %s%s%s\n", interception->state, interception->why[0] == '\0' ? "" : ": ",
+           interception->why);
+    if (interception->losses > 0) {
+        printf("             lost %" PRIu64 " times, last %s, for %" PRIu64
+               " ms in all, put back %" PRIu64 " times; at most %" PRIu64
+               " connections were opened meanwhile\n",
+               interception->losses, when_date(interception->lost_unix_ms, when, sizeof when),
+               interception->lost_ms, interception->put_back, interception->opened_while_lost);
+    }
+}
+
 static void print_limits(const Tabard__V1__LimitsInForce *limits)
 {
     printf("limits:      %u connections, %u of one identity, %u callers without ClientHello, "
@@ -113,6 +127,9 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
     if (status->enforcement == TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE) {
         printf(
             "enforcement: OBSERVE: what policy denies is served and counted (tabardctl audit)\n");
+    }
+    if (status->interception != NULL) {
+        print_interception(status->interception);
     }
     if (status->limits != NULL) {
         print_limits(status->limits);

@@ -121,6 +121,14 @@ def test_routes_come_and_go_with_the_table_and_with_the_flags_that_want_them(hos
     assert "fd00:7::/64" in host.run("ip", "-6", "route", "show", "table", "local").stdout
 
 
+def test_every_interface_with_ipv6_has_its_route_for_link_local_callers(host):
+    prepare(host, *wire("eth0"), *BOTH, *wire("eth1"), "addr add 10.4.5.6/24 dev eth1", "addr add fd00:4::6/64 dev eth1 nodad")
+    assert up(host, "--caller-addresses").returncode == 0
+    routes = leftovers(host)[1]
+    for name in ("eth0", "eth1"):
+        assert sum(route.startswith(("local fe80::6 ", "local fe80::/10 ")) and f"dev {name} " in route for route in routes) == 2, routes
+
+
 def test_print_shows_the_commands_that_make_the_same_routes(host):
     prepare(host, *wire("eth0"), *BOTH)
     flags = ["--caller-addresses", "--service-sources", "198.51.100.6,fd00:6::6,127.0.0.9"]
@@ -185,10 +193,12 @@ def test_verify_takes_the_sidecar_s_own_answer(host):
 
 BROKEN = {
     "no table": ("delete table inet tabard", "there is no table inet tabard"),
-    "a rule is missing": ("flush chain inet tabard outbound", 'where "jump left_alone" is expected'),
+    "a rule is missing": ("flush chain inet tabard outbound", 'where "ip daddr 127.0.0.133 udp dport 133 drop" is expected'),
     "a rule more": ("insert rule inet tabard left_alone tcp dport 25 accept", 'it has "tcp dport 25 accept", where "meta l4proto != tcp accept"'),
+    "the table is put to sleep": ("add table inet tabard { flags dormant; }", 'it has "flags dormant"'),
     "a chain more": ("add chain inet tabard z", "the rules in the kernel are not those of these flags"),
-    "another port": ("flush chain inet tabard outbound; add rule inet tabard outbound jump left_alone; "
+    "another port": ("flush chain inet tabard outbound; add rule inet tabard outbound ip daddr 127.0.0.133 udp dport 133 drop; "
+                     "add rule inet tabard outbound jump left_alone; "
                      "add rule inet tabard outbound meta l4proto tcp counter redirect to :15002", 'counter redirect to :15002", where'),
     "somebody else's redirection comes first": (
         "add table inet other; add chain inet other out { type nat hook output priority -150; }; "

@@ -55,6 +55,25 @@ static void policy_agent_metrics(struct metrics_page *page, const struct source_
                     "States that could not be brought to the disk.", facts->num_store_failures);
 }
 
+static void interception_metrics(struct metrics_page *page, const struct interception_facts *facts)
+{
+    metrics_gauge(page, "tabard_interception_up",
+                  "Whether the rules and routes that catch the service's traffic hold.",
+                  facts->state == INTERCEPTION_HOLDS);
+    metrics_counter(page, "tabard_interception_losses_total",
+                    "How often somebody took the rules or routes away, or changed them.",
+                    facts->num_losses);
+    metrics_counter(page, "tabard_interception_put_back_total",
+                    "How often the agent put them back.", facts->num_put_back);
+    metrics_family(page, "tabard_interception_lost_seconds_total", METRICS_COUNTER,
+                   "For how long they were lost, in all.");
+    metrics_double(page, NULL, 0, (double)facts->lost_ms / 1000, 3);
+    metrics_counter(page, "tabard_interception_opened_while_lost_total",
+                    "TCP connections opened in this network namespace meanwhile: at most so many "
+                    "passed by.",
+                    facts->num_opened);
+}
+
 static void build_info(struct metrics_page *page, const struct report_facts *facts)
 {
     char api[16];
@@ -117,6 +136,9 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
                   facts->is_proxy_up);
     metrics_counter(page, "tabard_proxy_restarts_total",
                     "Starts of the proxy process after the first.", facts->proxy_restarts);
+    if (facts->interception.state != INTERCEPTION_OFF) {
+        interception_metrics(page, &facts->interception);
+    }
     if (facts->policy_agent.address != NULL) {
         policy_agent_metrics(page, &facts->policy_agent);
     }
@@ -135,6 +157,19 @@ char *report_metrics(const struct report_facts *facts, const Tabard__V1__Inspect
     proxy_metrics_write(&page, inspect != NULL ? inspect->metrics : NULL,
                         inspect != NULL ? inspect->n_metrics : 0, refusals);
     return metrics_close(&page);
+}
+
+static void fill_interception(Tabard__V1__InterceptionStatus *out,
+                              const struct interception_facts *facts)
+{
+    out->state = (char *)interception_state_text(facts->state);
+    out->why = (char *)facts->why;
+    out->puts_back = facts->may_change;
+    out->losses = facts->num_losses;
+    out->put_back = facts->num_put_back;
+    out->lost_ms = facts->lost_ms;
+    out->opened_while_lost = facts->num_opened;
+    out->lost_unix_ms = facts->lost_unix_ms;
 }
 
 static void fill_policy_agent(Tabard__V1__PolicyAgentStatus *out, const struct source_facts *facts)
@@ -213,6 +248,11 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     if (facts->policy_agent.address != NULL) {
         fill_policy_agent(&policy, &facts->policy_agent);
         status.policy_agent = &policy;
+    }
+    Tabard__V1__InterceptionStatus interception = TABARD__V1__INTERCEPTION_STATUS__INIT;
+    if (facts->interception.state != INTERCEPTION_OFF) {
+        fill_interception(&interception, &facts->interception);
+        status.interception = &interception;
     }
     if (inspect != NULL) {
         status.limits = inspect->limits;

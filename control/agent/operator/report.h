@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "control/agent/interception/interception.h"
 #include "control/agent/operator/proxy_metrics.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/agent/snapshot/assemble.h"
@@ -50,6 +51,7 @@ struct report_facts {
     uint64_t num_probes[2]; // of the application: bad, good
     struct report_http http[REPORT_NUM_HTTP];
     uint64_t signatures[KEYRING_NUM_RESULTS];
+    struct interception_facts interception;
     struct source_facts policy_agent; // its address is NULL: mesh.yaml names none
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which hosts are refused, of those that a test machine can't make.
-#include "control/ctl/intercept/host.h"
+#include "control/intercept/host.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

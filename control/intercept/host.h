@@ -3,8 +3,8 @@
 // What interception needs to know of this network namespace: its interfaces, and which families of
 // IP they have. `intercept up` reads it once, checks it, and makes its routes of it. The number of
 // interfaces bounds it.
-#ifndef TABARD_CONTROL_CTL_INTERCEPT_HOST_H
-#define TABARD_CONTROL_CTL_INTERCEPT_HOST_H
+#ifndef TABARD_CONTROL_INTERCEPT_HOST_H
+#define TABARD_CONTROL_INTERCEPT_HOST_H
 
 #include <net/if.h>
 #include <stdbool.h>
@@ -12,11 +12,11 @@
 
 #include "base/data/array.h"
 #include "base/err.h"
-#include "control/ctl/intercept/ruleset.h"
+#include "control/intercept/ruleset.h"
 #include "net/rtnl/rtnl.h"
 
 #define ROUTES_PROTOCOL                                                                            \
-    133 // of the routes that are interception's own (control/ctl/intercept/routes.h)
+    133 // of the routes that are interception's own (control/intercept/routes.h)
 
 struct host_interface {
     uint32_t index;

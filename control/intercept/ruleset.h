@@ -3,8 +3,8 @@
 // The choice of what is intercepted, as typed values, and the nftables text that intercepts it: one
 // table, `inet tabard`. intercept.c calls ruleset_init, the setters, ruleset_check and then
 // ruleset_up, and loads the text into the kernel. A list has at most RULESET_RANGES_MAX entries.
-#ifndef TABARD_CONTROL_CTL_INTERCEPT_RULESET_H
-#define TABARD_CONTROL_CTL_INTERCEPT_RULESET_H
+#ifndef TABARD_CONTROL_INTERCEPT_RULESET_H
+#define TABARD_CONTROL_INTERCEPT_RULESET_H
 
 #include <net/if.h>
 #include <stdbool.h>
@@ -15,8 +15,14 @@
 #include "base/err.h"
 
 #define RULESET_TABLE          "inet tabard"
-#define RULESET_EXPECTED_TABLE "inet tabard_expected"
+#define RULESET_EXPECTED_TABLE "inet tabard_expected" // of verify
+#define RULESET_WATCHED_TABLE  "inet tabard_watched"  // of the agent
 #define RULESET_DORMANT        "flags dormant"
+
+// A datagram to here is dropped by the chain of outbound traffic, which tells its sender at once
+// (EPERM) that the chain is there; without it, it comes to nobody.
+#define RULESET_SELF_CHECK_IP   "127.0.0.133"
+#define RULESET_SELF_CHECK_PORT 133
 
 #define RULESET_ZONE 1337 // the conntrack zone of exempt users
 
@@ -88,10 +94,10 @@ bool ruleset_exempts_user(const struct ruleset *ruleset, uint32_t uid);
 bool ruleset_catches_outbound(const struct ruleset *ruleset, const struct addr *to);
 
 // ruleset_up returns the batch that makes the table, in place of one that is there; ruleset_down
-// the one that deletes it. ruleset_expected makes a table of the same chains and another name that
+// the one that deletes it. ruleset_expected makes a `table` of the same chains that
 // does nothing, to be compared with what the kernel has. All are malloc'd.
 char *ruleset_up(const struct ruleset *ruleset);
-char *ruleset_expected(const struct ruleset *ruleset);
+char *ruleset_expected(const struct ruleset *ruleset, const char *table);
 char *ruleset_down(void);
 
 #endif

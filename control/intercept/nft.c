@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/intercept/nft.h"
+#include "control/intercept/nft.h"
 
 #include <errno.h>
 #include <linux/netfilter/nf_tables.h>

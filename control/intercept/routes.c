@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/intercept/routes.h"
+#include "control/intercept/routes.h"
 
 #include <errno.h>
 #include <linux/fib_rules.h>
@@ -76,7 +76,9 @@ static int change(struct rtnl *rtnl, uint16_t type, const struct local_route *ro
 {
     char buf[RTNL_REQUEST_BYTES_MAX];
     bool is_v4 = ip_is_v4(&route->to.ip) && route->to.prefix_bits >= 96;
-    uint16_t flags = type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_EXCL : 0;
+    // Of IPv6, NLM_F_EXCL would refuse the route of a second interface, too.
+    uint16_t once = is_v4 ? NLM_F_EXCL : NLM_F_APPEND;
+    uint16_t flags = type == RTM_NEWROUTE ? NLM_F_CREATE | once : 0;
     struct nlmsghdr *request =
         rtnl_begin(buf, type, (uint16_t)(NLM_F_ACK | flags), sizeof(struct rtmsg));
     struct rtmsg *message = mnl_nlmsg_get_payload(request);
@@ -110,15 +112,12 @@ static int change_rule(struct rtnl *rtnl, uint16_t type, bool is_v4)
     return rtnl_ask(rtnl, request, NULL, NULL);
 }
 
-static int on_route(const struct nlmsghdr *message, void *ctx)
+static void list_route(const struct nlmsghdr *message, struct array *routes)
 {
     const struct rtmsg *route = mnl_nlmsg_get_payload(message);
     const struct nlattr *attribute;
-    if (message->nlmsg_type != RTM_NEWROUTE || route->rtm_protocol != ROUTES_PROTOCOL) {
-        return MNL_CB_OK;
-    }
     bool is_v4 = route->rtm_family == AF_INET;
-    struct local_route *out = array_add(ctx, sizeof *out);
+    struct local_route *out = array_add(routes, sizeof *out);
     out->to = (struct cidr){.ip = any[is_v4],
                             .prefix_bits = (uint8_t)(route->rtm_dst_len + (is_v4 ? 96 : 0))};
     out->table = route->rtm_table;
@@ -132,7 +131,39 @@ static int on_route(const struct nlmsghdr *message, void *ctx)
             out->interface = mnl_attr_get_u32(attribute);
         }
     }
+}
+
+static int on_own_route(const struct nlmsghdr *message, void *ctx)
+{
+    const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+    if (message->nlmsg_type == RTM_NEWROUTE && route->rtm_protocol == ROUTES_PROTOCOL) {
+        list_route(message, ctx);
+    }
     return MNL_CB_OK;
+}
+
+// Whoever made it: the same route of somebody else's does as well.
+static int on_local_route(const struct nlmsghdr *message, void *ctx)
+{
+    const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+    if (message->nlmsg_type == RTM_NEWROUTE && route->rtm_type == RTN_LOCAL) {
+        list_route(message, ctx);
+    }
+    return MNL_CB_OK;
+}
+
+// Lists the routes of both families that `on_route` takes.
+static int list_there(struct array *out, struct rtnl *rtnl, mnl_cb_t on_route)
+{
+    char buf[RTNL_REQUEST_BYTES_MAX];
+    int error = 0;
+    for (int is_v4 = 0; is_v4 < 2 && error == 0; is_v4++) {
+        struct nlmsghdr *request = rtnl_begin(buf, RTM_GETROUTE, NLM_F_DUMP, sizeof(struct rtmsg));
+        ((struct rtmsg *)mnl_nlmsg_get_payload(request))->rtm_family = is_v4 ? AF_INET : AF_INET6;
+        error = rtnl_ask(rtnl, request, on_route, out);
+        error = !is_v4 && error == EOPNOTSUPP ? 0 : error; // a kernel without IPv6
+    }
+    return error;
 }
 
 static bool is_listed(const struct array *routes, const struct local_route *route)
@@ -152,15 +183,7 @@ static bool is_listed(const struct array *routes, const struct local_route *rout
 static bool remove_others(struct rtnl *rtnl, const struct array *wanted, struct err *err)
 {
     struct array there = {0};
-    char buf[RTNL_REQUEST_BYTES_MAX];
-    int error = 0;
-    for (int is_v4 = 0; is_v4 < 2 && error == 0; is_v4++) {
-        struct nlmsghdr *request = rtnl_begin(buf, RTM_GETROUTE, NLM_F_DUMP, sizeof(struct rtmsg));
-        ((struct rtmsg *)mnl_nlmsg_get_payload(request))->rtm_family = is_v4 ? AF_INET : AF_INET6;
-        ((struct rtmsg *)mnl_nlmsg_get_payload(request))->rtm_protocol = ROUTES_PROTOCOL;
-        error = rtnl_ask(rtnl, request, on_route, &there);
-        error = !is_v4 && error == EOPNOTSUPP ? 0 : error; // a kernel without IPv6
-    }
+    int error = list_there(&there, rtnl, on_own_route);
     for (uint32_t i = 0; i < there.num && error == 0; i++) {
         const struct local_route *route = &((const struct local_route *)there.items)[i];
         error = is_listed(wanted, route) ? 0 : change(rtnl, RTM_DELROUTE, route);
@@ -219,6 +242,88 @@ bool routes_up(struct rtnl *rtnl, const struct host *host, const struct ruleset 
     return good;
 }
 
+static enum routes_state check_routes(struct rtnl *rtnl, const struct array *wanted,
+                                      struct err *err)
+{
+    struct array there = {0};
+    enum routes_state state = ROUTES_HOLD;
+    int error = list_there(&there, rtnl, on_local_route);
+    if (error != 0) {
+        err_set(err, "this host's routes can't be asked for: %s", strerror(error));
+        state = ROUTES_LOST;
+    }
+    for (uint32_t i = 0; i < wanted->num && state != ROUTES_LOST; i++) {
+        const struct local_route *route = &((const struct local_route *)wanted->items)[i];
+        if (!is_listed(&there, route)) {
+            char buf[ADDR_TEXT_MAX];
+            err_set(err, "the route that makes %s this host's is gone", cidr_text(&route->to, buf));
+            state = ip_is_link_local6(&route->to.ip) ? ROUTES_LACK : ROUTES_LOST;
+        }
+    }
+    array_cleanup(&there);
+    return state;
+}
+
+static int on_rule(const struct nlmsghdr *message, void *ctx)
+{
+    const struct fib_rule_hdr *rule = mnl_nlmsg_get_payload(message);
+    const struct nlattr *attribute;
+    bool *found = ctx;
+    uint32_t mark = 0;
+    if (message->nlmsg_type != RTM_NEWRULE) {
+        return MNL_CB_OK;
+    }
+    mnl_attr_for_each(attribute, message, sizeof *rule)
+    {
+        if (mnl_attr_get_type(attribute) == FRA_FWMARK &&
+            mnl_attr_validate(attribute, MNL_TYPE_U32) >= 0) {
+            mark = mnl_attr_get_u32(attribute);
+        }
+    }
+    *found = *found || (mark == CONTRACT_RETURN_MARK && rule->table == CONTRACT_RETURN_TABLE);
+    return MNL_CB_OK;
+}
+
+static bool check_rules(struct rtnl *rtnl, const struct host *host, struct err *err)
+{
+    for (int is_v4 = host->has_ip6 ? 0 : 1; is_v4 < 2; is_v4++) {
+        char buf[RTNL_REQUEST_BYTES_MAX];
+        bool found = false;
+        struct nlmsghdr *request =
+            rtnl_begin(buf, RTM_GETRULE, NLM_F_DUMP, sizeof(struct fib_rule_hdr));
+        struct fib_rule_hdr *rule = mnl_nlmsg_get_payload(request);
+        rule->family = is_v4 ? AF_INET : AF_INET6;
+        int error = rtnl_ask(rtnl, request, on_rule, &found);
+        if (error != 0 || !found) {
+            return err_set(err, "the rule for answers to callers (fwmark %d lookup %d): %s",
+                           CONTRACT_RETURN_MARK, CONTRACT_RETURN_TABLE,
+                           error != 0 ? strerror(error) : "it is gone");
+        }
+    }
+    return true;
+}
+
+enum routes_state routes_check(struct rtnl *rtnl, const struct host *host,
+                               const struct ruleset *ruleset, struct err *err)
+{
+    struct array wanted = {0};
+    list_wanted(&wanted, host, ruleset);
+    enum routes_state state = check_routes(rtnl, &wanted, err);
+    if (state != ROUTES_LOST && ruleset->has_caller_addresses && !check_rules(rtnl, host, err)) {
+        state = ROUTES_LOST;
+    }
+    array_cleanup(&wanted);
+    return state;
+}
+
+bool routes_are_there(struct rtnl *rtnl)
+{
+    struct array there = {0};
+    bool found = list_there(&there, rtnl, on_own_route) == 0 && there.num > 0;
+    array_cleanup(&there);
+    return found;
+}
+
 bool routes_down(struct rtnl *rtnl, struct err *err)
 {
     static const struct array none;
@@ -230,7 +335,7 @@ void routes_print(FILE *out, const struct ruleset *ruleset)
     char buf[ADDR_TEXT_MAX];
     fprintf(out, "# and the routes of these commands, INTERFACE being each one with IPv6:\n"
                  "#   ip -6 route add local ::6 dev lo proto 133\n"
-                 "#   ip -6 route add local fe80::6 dev INTERFACE table local proto 133\n");
+                 "#   ip -6 route append local fe80::6 dev INTERFACE table local proto 133\n");
     for (size_t i = 0; i < ruleset->service_sources.num; i++) {
         const struct ip *ip = &ruleset->service_sources.cidrs[i].ip;
         if (!ip_is_v4(ip) || !ip_is_loopback(ip)) {
@@ -246,7 +351,7 @@ void routes_print(FILE *out, const struct ruleset *ruleset)
                 CONTRACT_RETURN_TABLE);
     }
     if (ruleset->has_caller_addresses) {
-        fprintf(out, "#   ip -6 route add local fe80::/10 dev INTERFACE table %d proto 133\n",
+        fprintf(out, "#   ip -6 route append local fe80::/10 dev INTERFACE table %d proto 133\n",
                 CONTRACT_RETURN_TABLE);
     }
 }

@@ -2,8 +2,8 @@
 //
 // Speaks to nf_tables of this network namespace through libnftables. intercept.c and verify.c call
 // nft_check first, which says in plain words what is missing.
-#ifndef TABARD_CONTROL_CTL_INTERCEPT_NFT_H
-#define TABARD_CONTROL_CTL_INTERCEPT_NFT_H
+#ifndef TABARD_CONTROL_INTERCEPT_NFT_H
+#define TABARD_CONTROL_INTERCEPT_NFT_H
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/intercept/ruleset.h"
+#include "control/intercept/ruleset.h"
 
 static bool is_in(const struct number_ranges *list, uint32_t number)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#define _GNU_SOURCE // accept4, memmem
-#include "control/ctl/intercept/verify.h"
+#define _GNU_SOURCE // accept4
+#include "control/intercept/verify.h"
 
 #include <errno.h>
 #include <linux/netfilter_ipv4.h>
@@ -13,49 +13,11 @@
 #include <unistd.h>
 
 #include "base/addr.h"
-#include "control/ctl/intercept/host.h"
-#include "control/ctl/intercept/nft.h"
+#include "control/intercept/expected.h"
+#include "control/intercept/host.h"
+#include "control/intercept/nft.h"
 
 #define WAIT_MS 3000 // for a call that never leaves this host
-
-// Passes over the line of the table's own name, and the flag that only the compared one has.
-static const char *next_line(const char *at, size_t *out_len)
-{
-    for (;;) {
-        *out_len = strcspn(at, "\n");
-        bool is_name = strncmp(at, "table ", 6) == 0;
-        const char *flag = memmem(at, *out_len, RULESET_DORMANT, strlen(RULESET_DORMANT));
-        if (!is_name && flag == NULL && (*out_len > 0 || *at == '\0')) {
-            return at;
-        }
-        at += *out_len + (at[*out_len] == '\n');
-    }
-}
-
-// Compares the two line by line.
-static bool compare(const char *have, const char *want, struct err *err)
-{
-    for (;;) {
-        size_t have_len = 0;
-        size_t want_len = 0;
-        have = next_line(have, &have_len);
-        want = next_line(want, &want_len);
-        if (have_len != want_len || memcmp(have, want, have_len) != 0) {
-            size_t have_indent = strspn(have, "\t ");
-            size_t want_indent = strspn(want, "\t ");
-            return err_set(err,
-                           "the rules in the kernel are not those of these flags: it has \"%.*s\", "
-                           "where \"%.*s\" is expected",
-                           (int)(have_len - have_indent), have + have_indent,
-                           (int)(want_len - want_indent), want + want_indent);
-        }
-        if (*have == '\0') {
-            return true;
-        }
-        have += have_len;
-        want += want_len;
-    }
-}
 
 static bool check_rules(const struct ruleset *ruleset, struct err *err)
 {
@@ -64,11 +26,8 @@ static bool check_rules(const struct ruleset *ruleset, struct err *err)
     if (!nft_list(&have, RULESET_TABLE, err)) {
         return err_prefix(err, "there is no table " RULESET_TABLE);
     }
-    char *batch = ruleset_expected(ruleset);
-    bool good = nft_load(batch, err) && nft_list(&want, RULESET_EXPECTED_TABLE, err) &&
-                compare(have, want, err);
-    nft_load("table " RULESET_EXPECTED_TABLE "\ndelete table " RULESET_EXPECTED_TABLE "\n", NULL);
-    free(batch);
+    bool good = expected_list(&want, ruleset, RULESET_EXPECTED_TABLE, err) &&
+                expected_compare(have, want, err);
     free(want);
     free(have);
     return good;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/intercept/ruleset.h"
+#include "control/intercept/ruleset.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -371,10 +371,11 @@ static void put_outbound(FILE *out, const struct ruleset *ruleset)
             "  }\n"
             "  chain outbound {\n"
             "    type nat hook output priority -100; policy accept;\n"
+            "    ip daddr " RULESET_SELF_CHECK_IP " udp dport %d drop\n"
             "    jump left_alone\n"
             "    meta l4proto tcp counter redirect to :%u\n"
             "  }\n",
-            ruleset->outbound_port);
+            RULESET_SELF_CHECK_PORT, ruleset->outbound_port);
 }
 
 // Brings the answers to a caller's own address back to the proxy, which called the service from
@@ -428,9 +429,9 @@ char *ruleset_up(const struct ruleset *ruleset)
     return put_table(ruleset, RULESET_TABLE, "");
 }
 
-char *ruleset_expected(const struct ruleset *ruleset)
+char *ruleset_expected(const struct ruleset *ruleset, const char *table)
 {
-    return put_table(ruleset, RULESET_EXPECTED_TABLE, "  " RULESET_DORMANT "\n");
+    return put_table(ruleset, table, "  " RULESET_DORMANT "\n");
 }
 
 char *ruleset_down(void)

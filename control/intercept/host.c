@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/ctl/intercept/host.h"
+#include "control/intercept/host.h"
 
 #include <errno.h>
 #include <linux/if_link.h>

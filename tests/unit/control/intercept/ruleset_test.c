@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/ctl/intercept/ruleset.h"
+#include "control/intercept/ruleset.h"
 
 #define NUM(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -54,6 +54,7 @@ Test(intercept, the_default_catches_everything_but_loopback_the_proxy_and_its_ow
                            "  }\n"
                            "  chain outbound {\n"
                            "    type nat hook output priority -100; policy accept;\n"
+                           "    ip daddr 127.0.0.133 udp dport 133 drop\n"
                            "    jump left_alone\n"
                            "    meta l4proto tcp counter redirect to :15001\n"
                            "  }\n"

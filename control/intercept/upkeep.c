@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/intercept/upkeep.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/must.h"
+#include "control/intercept/expected.h"
+#include "control/intercept/host.h"
+#include "control/intercept/nft.h"
+#include "control/intercept/record.h"
+#include "control/intercept/routes.h"
+
+void upkeep_init(struct upkeep *upkeep, uint16_t outbound_port, uint16_t inbound_port)
+{
+    *upkeep = (struct upkeep){.outbound_port = outbound_port, .inbound_port = inbound_port};
+    upkeep->may_change = nft_check(NULL);
+}
+
+static void forget_record(struct upkeep *upkeep)
+{
+    free(upkeep->words);
+    free(upkeep->asked);
+    free(upkeep->expected);
+    upkeep->words = upkeep->expected = NULL;
+    upkeep->asked = NULL;
+}
+
+void upkeep_cleanup(struct upkeep *upkeep)
+{
+    forget_record(upkeep);
+    *upkeep = (struct upkeep){0};
+}
+
+// Reads the record, if it is another one than at the last look. A record that can't be read, or
+// says what no `up` would take, counts as none.
+static void take_record(struct upkeep *upkeep, bool *out_is_new)
+{
+    char *words = record_read(NULL);
+    *out_is_new = words != NULL && (upkeep->words == NULL || strcmp(words, upkeep->words) != 0);
+    if (words != NULL && !*out_is_new) {
+        free(words);
+        return;
+    }
+    forget_record(upkeep);
+    struct asked *asked = words == NULL ? NULL : must_alloc(1, sizeof *asked);
+    if (asked != NULL && record_parse(asked, words, NULL)) {
+        upkeep->words = words;
+        upkeep->asked = asked;
+        return;
+    }
+    free(asked);
+    free(words);
+}
+
+// Whether a datagram to the address of the self check is refused, as the rules have it. It needs no
+// capability.
+static bool is_self_check_caught(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(RULESET_SELF_CHECK_PORT)};
+    inet_pton(AF_INET, RULESET_SELF_CHECK_IP, &to.sin_addr);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool is_caught = fd >= 0 &&
+                     sendto(fd, "", 1, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) < 0 &&
+                     errno == EPERM;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return is_caught;
+}
+
+static bool leads_to(const char *rules, uint16_t port)
+{
+    char rule[32];
+    snprintf(rule, sizeof rule, "redirect to :%u\n", port);
+    return strstr(rules, rule) != NULL;
+}
+
+// Whether the rules are those of the record; without one, whether there are rules that lead here.
+static bool check_rules(struct upkeep *upkeep, struct err *err)
+{
+    char *have = NULL;
+    if (!upkeep->may_change) {
+        return is_self_check_caught() || err_set(err, "a datagram that table " RULESET_TABLE
+                                                      " must stop passes: the table is "
+                                                      "gone, or its chain of outbound traffic");
+    }
+    if (!nft_list(&have, RULESET_TABLE, err)) {
+        return err_set(err, "there is no table " RULESET_TABLE);
+    }
+    bool good = leads_to(have, upkeep->outbound_port) && leads_to(have, upkeep->inbound_port);
+    if (!good) {
+        err_set(err, "table " RULESET_TABLE " doesn't lead to ports %u and %u of this sidecar",
+                upkeep->outbound_port, upkeep->inbound_port);
+    }
+    const struct ruleset *ruleset = upkeep->asked == NULL ? NULL : &upkeep->asked->ruleset;
+    if (good && ruleset != NULL && upkeep->expected == NULL) {
+        good = expected_list(&upkeep->expected, ruleset, RULESET_WATCHED_TABLE, err);
+    }
+    if (good && ruleset != NULL && !expected_compare(have, upkeep->expected, err)) {
+        good = err_prefix(err, "table " RULESET_TABLE " was changed");
+    }
+    free(have);
+    return good;
+}
+
+// The rules that the record asks for lead to this sidecar.
+static bool is_ours(const struct upkeep *upkeep)
+{
+    return upkeep->asked != NULL && upkeep->asked->ruleset.outbound_port == upkeep->outbound_port &&
+           upkeep->asked->ruleset.inbound_port == upkeep->inbound_port;
+}
+
+static bool check_loopback(const struct host *host, struct err *err)
+{
+    const struct host_interface *interfaces = host->interfaces.items;
+    for (uint32_t i = 0; i < host->interfaces.num; i++) {
+        if (interfaces[i].is_loopback && !interfaces[i].is_up) {
+            return err_set(err, "%s is down, and what goes out is redirected to it",
+                           interfaces[i].name);
+        }
+    }
+    return true;
+}
+
+// Looks at the routes, and with is_mending makes them. Without a record they are those that every
+// `up` makes.
+static void check_routes(struct upkeep *upkeep, bool is_mending)
+{
+    struct rtnl rtnl;
+    struct host host = {0};
+    struct err *why = &upkeep->routes_why;
+    struct ruleset *plain = must_alloc(1, sizeof *plain);
+    ruleset_init(plain);
+    const struct ruleset *ruleset = upkeep->asked != NULL ? &upkeep->asked->ruleset : plain;
+    int error = rtnl_open(&rtnl);
+    upkeep->has_lost_routes = upkeep->lacks_routes = upkeep->has_traces = false;
+    if (error != 0) {
+        err_set(why, "this host's routes can't be asked for: %s", strerror(error));
+        upkeep->has_lost_routes = true;
+    } else if (!host_read(&host, &rtnl, why) || !check_loopback(&host, why) ||
+               (is_mending && !routes_up(&rtnl, &host, ruleset, why))) {
+        upkeep->has_lost_routes = true;
+    } else {
+        enum routes_state state = routes_check(&rtnl, &host, ruleset, why);
+        upkeep->has_lost_routes = state == ROUTES_LOST;
+        upkeep->lacks_routes = state == ROUTES_LACK;
+        upkeep->has_traces = routes_are_there(&rtnl);
+    }
+    host_cleanup(&host);
+    rtnl_close(&rtnl);
+    free(plain);
+}
+
+static bool put_back(struct upkeep *upkeep, bool rules, struct err *err)
+{
+    check_routes(upkeep, true);
+    if (upkeep->has_lost_routes) {
+        return err_set(err, "%s", upkeep->routes_why.text);
+    }
+    if (!rules) {
+        return true;
+    }
+    char *text = ruleset_up(&upkeep->asked->ruleset);
+    bool good = nft_load(text, err);
+    free(text);
+    return good;
+}
+
+// What it means that interception doesn't hold.
+static enum upkeep_state state_of_absence(const struct upkeep *upkeep)
+{
+    if (upkeep->asked != NULL && !is_ours(upkeep)) {
+        return upkeep->was_up ? UPKEEP_LOST : UPKEEP_UNSEEN; // it is another sidecar's
+    }
+    if (upkeep->asked == NULL && upkeep->is_taken_down) {
+        return UPKEEP_TAKEN_DOWN;
+    }
+    bool has_sign = upkeep->asked != NULL || upkeep->was_up || upkeep->has_traces;
+    return has_sign ? UPKEEP_LOST : UPKEEP_UNSEEN;
+}
+
+// Makes what was lost, or routes that a new interface needs, and looks again.
+static void mend(struct upkeep *upkeep, bool has_rules, struct upkeep_found *out)
+{
+    struct err err = {{0}, {0}};
+    if (!put_back(upkeep, !has_rules, &err) || !check_rules(upkeep, &err)) {
+        out->why = err;
+    } else if (out->was_lost) {
+        out->state = UPKEEP_HOLDS;
+        out->is_put_back = true;
+    }
+}
+
+void upkeep_look(struct upkeep *upkeep, bool routes, bool can_put_back, struct upkeep_found *out)
+{
+    bool had_record = upkeep->asked != NULL;
+    bool is_new = false;
+    *out = (struct upkeep_found){.state = UPKEEP_HOLDS};
+    if (upkeep->may_change) {
+        take_record(upkeep, &is_new);
+        upkeep->is_taken_down = upkeep->asked == NULL && (had_record || upkeep->is_taken_down);
+    }
+    bool has_rules = check_rules(upkeep, &out->why);
+    if (routes || is_new) {
+        check_routes(upkeep, false);
+    }
+    bool has_routes = !upkeep->has_lost_routes || (upkeep->asked == NULL && !upkeep->had_routes);
+    if (has_rules && !has_routes) {
+        out->why = upkeep->routes_why;
+    }
+    if (!has_rules || !has_routes) {
+        out->state = state_of_absence(upkeep);
+        out->was_lost = out->state == UPKEEP_LOST;
+        out->is_unsettled = is_new && upkeep->has_looked;
+    }
+    bool is_mendable = upkeep->may_change && is_ours(upkeep) && can_put_back && !out->is_unsettled;
+    if (is_mendable && (out->was_lost || upkeep->lacks_routes)) {
+        mend(upkeep, has_rules, out);
+    }
+    upkeep->was_up = upkeep->was_up || out->state == UPKEEP_HOLDS;
+    upkeep->had_routes = upkeep->was_up && (upkeep->had_routes || !upkeep->has_lost_routes);
+    upkeep->has_looked = true;
+}
