@@ -10,7 +10,7 @@ FILE_LINES_MAX = 450
 TEST_LINES_MAX = 700  # tables are long
 FUNCTION_LINES_MAX = 80
 FOLDER_FILES_MAX = 22
-TEST_FOLDER_FILES_MAX = 36  # a file for each behaviour; no layer
+TEST_FOLDER_FILES_MAX = 40  # a file for each behaviour; no layer
 LICENSED = ["*.c", "*.h", "*.proto", "*.py", "*.sh", "*.bzl", "*BUILD", ".bazelrc", "dev", ".ci/run", ":!bazel/rules_*",
             ":!bazel/coverage"]
 
