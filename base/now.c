@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/now.h"
 
+#include <pthread.h>
+#include <stdlib.h>
 #include <time.h>
+
+#include "base/log.h"
+
+#define READ_MS_MAX 50 // between the readings of two clocks; else they don't belong together
+
+static struct now_clock process_clock; // under the lock
+static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int64_t clock_ms(clockid_t clock)
 {
@@ -18,4 +27,129 @@ uint64_t now_ms(void)
 int64_t now_unix_ms(void)
 {
     return clock_ms(CLOCK_REALTIME);
+}
+
+int64_t now_boot_ms(void)
+{
+    return clock_ms(CLOCK_BOOTTIME);
+}
+
+static bool is_same(int64_t a, int64_t b)
+{
+    return llabs(a - b) < NOW_STEP_MS;
+}
+
+// Notes which offset the wall clock has now, and believes one that has lasted long enough.
+static void note(struct now_clock *clock, int64_t offset, int64_t boot_ms)
+{
+    int64_t before = clock->is_set ? clock->offset : clock->believed;
+    if (!is_same(offset, before)) {
+        clock->step_ms = offset - before;
+        clock->is_told = false;
+        clock->is_set = !is_same(offset, clock->believed);
+        clock->offset = offset;
+        clock->since_ms = boot_ms;
+    }
+    int64_t off = clock->offset - clock->believed;
+    int64_t wait_ms = off < 0 ? -off : off < NOW_FORWARD_MS_MAX ? off : NOW_FORWARD_MS_MAX;
+    if (clock->is_set && boot_ms - clock->since_ms >= wait_ms) {
+        clock->believed = clock->offset;
+        clock->is_set = false;
+    }
+}
+
+int64_t now_clock_date_ms(struct now_clock *clock, int64_t wall_ms, int64_t boot_ms)
+{
+    int64_t offset = wall_ms - boot_ms;
+    if (!clock->has_begun) {
+        *clock = (struct now_clock){.has_begun = true, .is_told = true, .believed = offset};
+    }
+    note(clock, offset, boot_ms);
+    return boot_ms + (offset > clock->believed ? offset : clock->believed);
+}
+
+// Reads both clocks at one moment. A process that was stopped in between tries again.
+static void read_both(int64_t *out_wall_ms, int64_t *out_boot_ms)
+{
+    int64_t after_ms;
+    do {
+        *out_boot_ms = now_boot_ms();
+        *out_wall_ms = now_unix_ms();
+        after_ms = now_boot_ms();
+    } while (after_ms - *out_boot_ms > READ_MS_MAX);
+}
+
+static int64_t read_date_ms(int64_t *out_boot_ms)
+{
+    int64_t wall_ms;
+    pthread_mutex_lock(&process_lock);
+    read_both(&wall_ms, out_boot_ms);
+    int64_t date_ms = now_clock_date_ms(&process_clock, wall_ms, *out_boot_ms);
+    pthread_mutex_unlock(&process_lock);
+    return date_ms;
+}
+
+int64_t now_date_ms(void)
+{
+    int64_t boot_ms;
+    return read_date_ms(&boot_ms);
+}
+
+int64_t now_date_s(void)
+{
+    return now_date_ms() / 1000;
+}
+
+struct now now_read(uint64_t ms)
+{
+    struct now now = {.ms = ms};
+    now.unix_ms = read_date_ms(&now.boot_ms);
+    return now;
+}
+
+void now_believe_wall(void)
+{
+    int64_t wall_ms;
+    int64_t boot_ms;
+    pthread_mutex_lock(&process_lock);
+    read_both(&wall_ms, &boot_ms);
+    process_clock.believed = wall_ms - boot_ms;
+    process_clock.is_set = false;
+    pthread_mutex_unlock(&process_lock);
+}
+
+bool now_was_set(int64_t *out_ms, bool *out_is_held)
+{
+    now_date_ms();
+    pthread_mutex_lock(&process_lock);
+    bool is_news = !process_clock.is_told;
+    process_clock.is_told = true;
+    *out_ms = process_clock.step_ms;
+    *out_is_held = process_clock.is_set && process_clock.offset < process_clock.believed;
+    pthread_mutex_unlock(&process_lock);
+    return is_news;
+}
+
+void now_log_set(void)
+{
+    int64_t ms;
+    bool is_held;
+    if (now_was_set(&ms, &is_held)) {
+        log_warn("msg=\"the wall clock was set\" seconds=%lld dates_judged_by=%s",
+                 (long long)(ms / 1000), is_held ? "\"the clock as it was\"" : "it");
+    }
+}
+
+struct now_end now_end_at(int64_t unix_s, struct now now)
+{
+    return (struct now_end){.unix_s = unix_s,
+                            .boot_ms = now.boot_ms + (unix_s * 1000 - now.unix_ms)};
+}
+
+uint64_t now_end_left_ms(struct now_end end, struct now now)
+{
+    int64_t by_date = end.unix_s * 1000 - now.unix_ms;
+    int64_t by_boot = end.boot_ms - now.boot_ms;
+    int64_t left = by_date < by_boot ? by_date : by_boot;
+    return left > 0 ? (uint64_t)left : 0;
 }

@@ -1,24 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two clocks that a program has. Pure code takes a struct now as an argument and reads neither.
+// The clocks that a program has, and the one judgement of what the date is. Pure code takes a
+// struct now as an argument and reads none of them.
+//
+// The wall clock may be set while the program runs. What is to be believed is judged by two clocks:
+// the wall clock, and CLOCK_BOOTTIME, which nobody sets and which goes on while the host sleeps.
+// now_date_s is the later of the wall clock and of what it would show had it not been set back, so
+// that what has ended (a certificate, a CRL, a token) does not count again. So that a clock which
+// was wrong when the program started can be put right, one that was set back is believed once it
+// has gone on undisturbed for as long as it was set back by: it then shows the old date again. One
+// that was set forward, and shows it at once, outlives a later setting back after an hour at most.
+// Whoever keeps something that ends keeps a struct now_end: it ends at its date, or when as much
+// time has passed by CLOCK_BOOTTIME as was left when it came.
 #ifndef TABARD_BASE_NOW_H
 #define TABARD_BASE_NOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#define NOW_STEP_MS        2000    // the least by which the wall clock was set, and did not drift
+#define NOW_FORWARD_MS_MAX 3600000 // until a clock that was set forward is believed
 
 struct now {
     uint64_t ms;     // never jumps, for waits; on a loop's thread it is uv_now's
-    int64_t unix_ms; // the wall clock, for dates
+    int64_t unix_ms; // the date, as now_date_ms tells it
+    int64_t boot_ms; // CLOCK_BOOTTIME
 };
 
-// now_ms reads CLOCK_MONOTONIC, which uv_now counts too; now_unix_ms reads CLOCK_REALTIME.
+// now_ms reads CLOCK_MONOTONIC, which uv_now counts too; now_unix_ms reads CLOCK_REALTIME, for what
+// is shown or compared with a file's times; now_boot_ms reads CLOCK_BOOTTIME.
 uint64_t now_ms(void);
 int64_t now_unix_ms(void);
+int64_t now_boot_ms(void);
+
+// now_date_ms and now_date_s return the date by which ends are judged; any thread may ask. The
+// first call of a process believes the wall clock. now_read makes a struct now of it, with the
+// caller's time for waits.
+int64_t now_date_ms(void);
+int64_t now_date_s(void);
+struct now now_read(uint64_t ms);
+
+// now_believe_wall believes the wall clock from now on, whatever it showed before: for whoever got
+// something new that is over by now_date_s and not by the wall clock, as a certificate that was
+// just issued. Its maker agrees with the wall clock.
+void now_believe_wall(void);
+
+// now_was_set says, once for each time that the wall clock was set, that it was, and by how many
+// milliseconds (negative: back); *out_is_held: dates are judged by another time than it shows.
+// now_log_set logs that; a program's main loop calls it often, since
+// nobody sees two jumps between two looks.
+bool now_was_set(int64_t *out_ms, bool *out_is_held);
+void now_log_set(void);
 
 // now_unix_s returns the date in whole seconds, as certificates have it.
 static inline int64_t now_unix_s(struct now now)
 {
     return now.unix_ms / 1000;
 }
+
+// When something ends. Zero state: it has ended.
+struct now_end {
+    int64_t unix_s;
+    int64_t boot_ms;
+};
+
+// now_end_at makes the end of what ends at a date and came at `now`. now_end_left_ms returns how
+// long that is from now on, by the clock that is ahead; 0: it is over.
+struct now_end now_end_at(int64_t unix_s, struct now now);
+uint64_t now_end_left_ms(struct now_end end, struct now now);
+
+// The state behind now_date_ms, for tests. Offsets are wall clock minus CLOCK_BOOTTIME, in ms.
+struct now_clock {
+    bool has_begun;
+    bool is_set;      // since then the wall clock has another offset than the one that is believed
+    bool is_told;     // now_was_set has said so
+    int64_t believed; // the offset by which it is judged
+    int64_t offset;   // is_set: the one that it has
+    int64_t since_ms; // is_set: by CLOCK_BOOTTIME
+    int64_t step_ms;  // by how much it was set last
+};
+
+// now_clock_date_ms returns the date by both clocks' readings, and notes a clock that was set.
+int64_t now_clock_date_ms(struct now_clock *clock, int64_t wall_ms, int64_t boot_ms);
 
 #endif

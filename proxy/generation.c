@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/must.h"
+#include "base/now.h"
 #include "proxy/carry/socket.h"
 #include "proxy/conn/handshake.h"
 
@@ -20,14 +20,39 @@ static bool check_source(const struct route_index *routes, struct err *err)
                       strerror(errno));
 }
 
+static bool has_new_key(const Tabard__V1__Snapshot *message, const struct snapshot *previous)
+{
+    const Tabard__V1__Identity *identity = message->identity;
+    return identity != NULL && identity->key_id.len == CONTRACT_KEY_ID_LEN &&
+           (previous == NULL ||
+            memcmp(identity->key_id.data, previous->trust->key_id, CONTRACT_KEY_ID_LEN) != 0);
+}
+
+// Makes a snapshot by the date that is believed. If that fails, and a new certificate is in date by
+// the wall clock, which was set back, whoever issued it agrees with the wall clock.
+static struct snapshot *make_snapshot(const Tabard__V1__Snapshot *message,
+                                      const struct snapshot *previous, struct err *err)
+{
+    int64_t date_s = now_date_s();
+    int64_t wall_s = now_unix_ms() / 1000;
+    struct snapshot *snapshot = snapshot_new(message, previous, &handshake_hooks, date_s, err);
+    if (snapshot != NULL || date_s <= wall_s || !has_new_key(message, previous)) {
+        return snapshot;
+    }
+    snapshot = snapshot_new(message, previous, &handshake_hooks, wall_s, NULL);
+    if (snapshot != NULL) {
+        now_believe_wall();
+    }
+    return snapshot;
+}
+
 struct generation *generation_new(const Tabard__V1__Snapshot *message,
                                   const struct generation *current, unsigned num_workers,
                                   struct err *err)
 {
     struct generation *generation = must_alloc(1, sizeof *generation);
     atomic_init(&generation->num_refs, 1);
-    generation->snapshot = snapshot_new(message, current != NULL ? current->snapshot : NULL,
-                                        &handshake_hooks, time(NULL), err);
+    generation->snapshot = make_snapshot(message, current != NULL ? current->snapshot : NULL, err);
     if (generation->snapshot != NULL && check_source(generation->snapshot->routes, err) &&
         listen_plan_init(&generation->plan, generation->snapshot->routes,
                          current != NULL ? &current->plan : NULL, num_workers, err)) {

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 #include "proxy/conn/closing.h"
 #include "proxy/conn/queue.h"
 
@@ -42,7 +42,7 @@ static void limit(struct conn_env *env, const struct limits *whole, unsigned num
 
 static void recheck_all(struct conn_env *env)
 {
-    peers_recheck(&env->peers, env->snapshot->trust->bundles, time(NULL));
+    peers_recheck(&env->peers, env->snapshot->trust->bundles, now_read(uv_now(env->loop)));
     struct conn *next;
     for (struct conn *conn = env->conns; conn != NULL; conn = next) {
         next = conn->next; // ending frees nobody before the loop's next turn

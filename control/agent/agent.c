@@ -57,10 +57,10 @@ struct agent {
     bool is_stopping;
 };
 
-// The time that the agent lived through, and the wall clock's.
+// The time that the agent lived through, and the date.
 static struct now time_now(const struct agent *agent)
 {
-    return (struct now){.ms = uv_now(&agent->loop) - agent->stood_ms, .unix_ms = now_unix_ms()};
+    return now_read(uv_now(&agent->loop) - agent->stood_ms);
 }
 
 // Notices that the agent stood still (SIGSTOP, a freezer): that time is held against nobody, and
@@ -300,6 +300,7 @@ static bool on_probe(void *ctx, const char *page, const struct ip *ip, admin_on_
 static void on_tick(uv_timer_t *timer)
 {
     struct agent *agent = timer->data;
+    now_log_set();
     notice_standstill(agent);
     supervise_tick(&agent->supervise);
     if (!rollout_tick(&agent->rollout, time_now(agent))) {

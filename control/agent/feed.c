@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/now.h"
 #include "control/agent/sources/files/source_file.h"
 #include "control/agent/sources/sources.h"
 
@@ -25,6 +25,35 @@ void feed_settled(struct feed *feed, size_t source, uint64_t ticket, const char 
     look_at_board_soon(feed);
 }
 
+// Says whether the slots have another certificate than what is in force.
+static bool has_new_identity(const struct slots *slots, const struct assembly *in_force)
+{
+    const struct part *identity = slots->parts[SNAPSHOT_IDENTITY];
+    return identity != NULL &&
+           (in_force == NULL || identity != in_force->slots.parts[SNAPSHOT_IDENTITY]);
+}
+
+// Assembles the slots by the date that is believed. If that fails, and a new certificate is in date
+// by the wall clock, which was set back, whoever issued it agrees with the wall clock.
+static bool assemble_by_clock(struct assembly *out, const struct slots *slots,
+                              const struct assembly *in_force, struct err *err)
+{
+    struct assembly again = {0};
+    int64_t date_s = now_date_s();
+    int64_t wall_s = now_unix_ms() / 1000;
+    if (assemble_over(out, slots, in_force, date_s, err)) {
+        return true;
+    }
+    if (date_s <= wall_s || !has_new_identity(slots, in_force) ||
+        !assemble_over(&again, slots, in_force, wall_s, NULL)) {
+        return false;
+    }
+    now_believe_wall();
+    *err = (struct err){{0}, {0}};
+    *out = again;
+    return true;
+}
+
 // Offers what the board holds, if all slots are filled. All but OFFER_TRIED set err.
 static enum offer_result offer_board(struct feed *feed, struct err *err)
 {
@@ -32,9 +61,8 @@ static enum offer_result offer_board(struct feed *feed, struct err *err)
     struct assembly assembly = {0};
     uint64_t tickets[SOURCES_MAX];
     board_slots(&feed->board, &slots, tickets);
-    bool ok =
-        !slots_are_whole(&slots) ||
-        assemble_over(&assembly, &slots, feed->hooks.in_force(feed->hooks.ctx), time(NULL), err);
+    bool ok = !slots_are_whole(&slots) ||
+              assemble_by_clock(&assembly, &slots, feed->hooks.in_force(feed->hooks.ctx), err);
     slots_cleanup(&slots);
     if (assembly.snapshot != NULL) {
         memcpy(assembly.tickets, tickets, sizeof tickets);

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <uv.h>
 
+#include "base/now.h"
 #include "base/process.h"
 #include "control/host/listen.h"
 #include "control/policyd/policyd_cluster.h"
@@ -83,7 +83,7 @@ static bool use_own_certificate(struct policyd *policyd, struct err *err)
     if (!flags->has_listen && !flags->has_webhook) {
         return true;
     }
-    bool ok = tls_own_init(&own, policyd->ca_dir, trust->domain, namespace, time(NULL), err);
+    bool ok = tls_own_init(&own, policyd->ca_dir, trust->domain, namespace, now_date_s(), err);
     if (ok && flags->has_listen) {
         ok = listen_on_tcp(policyd, own.grpc, err);
     }
@@ -146,7 +146,7 @@ static void on_renew(uv_timer_t *timer)
     renew_own(policyd);
     if (!policyd->flags->is_kubernetes) { // there the CRL is in a Secret, and no token is made
         issuer_renew_crl(policyd->service.issuer);
-        token_sweep(policyd->flags->dir, time(NULL));
+        token_sweep(policyd->flags->dir, now_date_s());
     }
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/conn/deadline.h"
 
-#include <time.h>
-
 #include "base/log.h"
 #include "proxy/carry/hello.h"
 
@@ -17,6 +15,17 @@ enum {
     DRAIN_LEFT_MS = 2000,
 };
 
+struct now env_now(struct conn_env *env)
+{
+    uint64_t ms = uv_now(env->loop);
+    if (env->now.ms == 0 || ms - env->now.ms >= ENV_NOW_MS) {
+        env->now = now_read(ms);
+    }
+    int64_t since_ms = (int64_t)(ms - env->now.ms);
+    return (struct now){
+        .ms = ms, .unix_ms = env->now.unix_ms + since_ms, .boot_ms = env->now.boot_ms + since_ms};
+}
+
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -29,9 +38,10 @@ static uint64_t expiry_left(const struct conn *conn)
 {
     uint64_t grace_ms = conn->env->limits.peer_expiry_grace_ms;
     uint64_t jitter_ms = grace_ms == 0 ? 0 : conn->id * 2654435761u % grace_ms;
-    uint64_t end = (uint64_t)conn->peer->not_after + 1 + (grace_ms + jitter_ms) / 1000;
-    uint64_t now = (uint64_t)time(NULL);
-    return end > now ? (end - now) * 1000 : 0;
+    struct now_end end = conn->peer->ends;
+    end.unix_s += (int64_t)(grace_ms + jitter_ms) / 1000;
+    end.boot_ms += (int64_t)(grace_ms + jitter_ms);
+    return now_end_left_ms(end, env_now(conn->env));
 }
 
 static uint64_t left_of(uint64_t since_ms, uint64_t limit_ms, uint64_t now_ms)
@@ -207,8 +217,9 @@ uint64_t deadline_relay(const struct conn *conn, enum reason *out_reason)
         left = stall;
         *out_reason = REASON_STALLED;
     }
-    if (conn->peer != NULL && expiry_left(conn) < left) {
-        left = expiry_left(conn);
+    uint64_t expiry = conn->peer != NULL ? expiry_left(conn) : UINT64_MAX;
+    if (expiry < left) {
+        left = expiry;
         *out_reason = REASON_PEER_EXPIRED;
     }
     if (deadline_held(conn) < left) {

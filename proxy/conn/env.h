@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "base/bucket.h"
+#include "base/now.h"
 #include "proxy/carry/hangup.h"
 #include "proxy/carry/pool.h"
 #include "proxy/limits/gate.h"
@@ -40,6 +41,7 @@ struct thinned {
 
 struct conn_env {
     uv_loop_t *loop;
+    struct now now;            // as read last, see env_now
     struct snapshot *snapshot; // counted: the one in force; never NULL once listeners are open
     struct limits limits;      // this worker's share of the snapshot's
     struct room room;          // of the whole process
@@ -68,5 +70,10 @@ struct conn_env {
     void (*wake)(void *ctx); // somebody may go on who waits for a handshake, for room, or his turn
     void *ctx;               // of both
 };
+
+// env_now returns the loop's time and the date. It looks at the clocks once in ENV_NOW_MS and goes
+// on from there, because a connection asks at each of its turns.
+#define ENV_NOW_MS 500
+struct now env_now(struct conn_env *env);
 
 #endif

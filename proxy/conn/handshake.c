@@ -3,9 +3,9 @@
 
 #include <openssl/ssl.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/must.h"
+#include "base/now.h"
 #include "certs/chain.h"
 #include "proxy/carry/hello.h"
 #include "proxy/carry/tls.h"
@@ -75,7 +75,7 @@ static enum reason verify(struct handshake *handshake, CRYPTO_BUFFER *const *cha
     bool is_cached;
     enum verify_failure failure =
         peers_verify(&env->peers, &handshake->peer, &is_cached, chain, num_certs,
-                     env->snapshot->trust->bundles, time(NULL), &err);
+                     env->snapshot->trust->bundles, now_read(uv_now(env->loop)), &err);
     if (failure != VERIFY_OK) {
         handshake->verify_detail = must_strdup(err.text);
         return reason_of_failure(failure);

@@ -138,9 +138,15 @@ void peer_leave(struct peer *peer)
     peer->identity->num_entered--;
 }
 
+static void set_end(struct peer *peer, time_t not_after, struct now now)
+{
+    peer->not_after = not_after;
+    peer->ends = now_end_at(not_after + 1, now);
+}
+
 static struct peer *peer_new(struct peers *peers, const struct verified_peer *found,
                              const uint8_t digest[32], CRYPTO_BUFFER *const *chain,
-                             size_t num_certs, time_t now)
+                             size_t num_certs, struct now now)
 {
     struct peer *peer = must_alloc(1, sizeof *peer);
     peer->identity = identity_ref(peers, found->id);
@@ -154,8 +160,8 @@ static struct peer *peer_new(struct peers *peers, const struct verified_peer *fo
     }
     memcpy(peer->digest, digest, sizeof peer->digest);
     memcpy(peer->bundle_digest, found->bundle_digest, sizeof peer->bundle_digest);
-    peer->not_after = found->not_after;
-    peer->seen_at = now;
+    set_end(peer, found->not_after, now);
+    peer->seen_at = now_unix_s(now);
     return peer;
 }
 
@@ -166,17 +172,18 @@ static const struct trust_bundle *bundle_of(const struct peer *peer,
 }
 
 // Says whether what the table says of a peer still holds.
-static bool is_fresh(const struct peer *peer, const struct trust_bundles *bundles, time_t now)
+static bool is_fresh(const struct peer *peer, const struct trust_bundles *bundles, struct now now)
 {
     const struct trust_bundle *bundle = bundle_of(peer, bundles);
-    return peer->failure == VERIFY_OK && now <= peer->not_after && bundle != NULL &&
+    return peer->failure == VERIFY_OK && now_end_left_ms(peer->ends, now) > 0 && bundle != NULL &&
            memcmp(trust_bundle_digest(bundle), peer->bundle_digest, 32) == 0 &&
-           now <= trust_bundle_next_update(bundle);
+           now_unix_s(now) <= trust_bundle_next_update(bundle);
 }
 
 enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bool *out_is_cached,
                                  CRYPTO_BUFFER *const *chain, size_t num_certs,
-                                 const struct trust_bundles *bundles, time_t now, struct err *err)
+                                 const struct trust_bundles *bundles, struct now now,
+                                 struct err *err)
 {
     *out_is_cached = false;
     uint8_t digest[32];
@@ -188,20 +195,27 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
     }
     if (peer != NULL && is_fresh(peer, bundles, now)) {
         *out_is_cached = true;
-        peer->seen_at = now;
+        peer->seen_at = now_unix_s(now);
         *out_peer = peer_ref(peers, peer);
         return VERIFY_OK;
     }
     struct verified_peer found;
-    enum verify_failure failure = verify_peer(&found, chain, num_certs, bundles, now, err);
+    enum verify_failure failure =
+        verify_peer(&found, chain, num_certs, bundles, now_unix_s(now), err);
     if (failure != VERIFY_OK) {
         return failure;
     }
+    if (peer != NULL && now_end_left_ms(peer->ends, now) == 0) {
+        err_set(err, "the chain had ended before the wall clock was set back");
+        return VERIFY_EXPIRED;
+    }
     if (peer != NULL) {
         memcpy(peer->bundle_digest, found.bundle_digest, sizeof peer->bundle_digest);
-        peer->not_after = found.not_after;
+        if (peer->not_after != found.not_after) {
+            set_end(peer, found.not_after, now);
+        }
         peer->failure = VERIFY_OK;
-        peer->seen_at = now;
+        peer->seen_at = now_unix_s(now);
     } else {
         peer = peer_new(peers, &found, digest, chain, num_certs, now);
         peer->next = *bucket;
@@ -213,7 +227,7 @@ enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bo
     return VERIFY_OK;
 }
 
-static void recheck_one(struct peer *peer, const struct trust_bundles *bundles, time_t now)
+static void recheck_one(struct peer *peer, const struct trust_bundles *bundles, struct now now)
 {
     const struct trust_bundle *bundle = bundle_of(peer, bundles);
     if (bundle == NULL) {
@@ -226,17 +240,17 @@ static void recheck_one(struct peer *peer, const struct trust_bundles *bundles, 
     }
     struct verified_peer found;
     peer->failure = verify_peer(&found, peer->chain, peer->num_certs, bundles, peer->seen_at, NULL);
-    if (peer->failure != VERIFY_OK &&
-        verify_peer(&found, peer->chain, peer->num_certs, bundles, now, NULL) == VERIFY_OK) {
+    if (peer->failure != VERIFY_OK && verify_peer(&found, peer->chain, peer->num_certs, bundles,
+                                                  now_unix_s(now), NULL) == VERIFY_OK) {
         peer->failure = VERIFY_OK; // as a new handshake would find it
     }
     memcpy(peer->bundle_digest, digest, sizeof peer->bundle_digest);
-    if (peer->failure == VERIFY_OK) {
-        peer->not_after = found.not_after;
+    if (peer->failure == VERIFY_OK && peer->not_after != found.not_after) {
+        set_end(peer, found.not_after, now);
     }
 }
 
-void peers_recheck(struct peers *peers, const struct trust_bundles *bundles, time_t now)
+void peers_recheck(struct peers *peers, const struct trust_bundles *bundles, struct now now)
 {
     forget_unused(peers);
     for (size_t i = 0; i < PEERS_BUCKETS; i++) {

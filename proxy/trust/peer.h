@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "base/now.h"
 #include "certs/identity.h"
 #include "certs/path/verify.h"
 
@@ -39,7 +40,8 @@ struct peer {
     const char *text;               // borrowed from the identity: the id, NUL-terminated
     struct spiffe_id id;            // of text
     time_t not_after;
-    time_t seen_at; // when a handshake last proved it: the time at which a re-check asks
+    struct now_end ends; // after not_after, by the clock that is ahead since it was first seen
+    time_t seen_at;      // when a handshake last proved it: the time at which a re-check asks
     enum verify_failure failure; // VERIFY_OK, or what a re-check found since
     CRYPTO_BUFFER **chain;       // counted each
     size_t num_certs;
@@ -59,10 +61,12 @@ void peers_cleanup(struct peers *peers);
 
 // peers_verify finds out who sent `chain` at `now`, from the table if that chain was verified
 // against the same bundle before; *out_is_cached says whether it was, so that no signature was
-// checked. On VERIFY_OK the caller holds a reference to *out_peer.
+// checked. A chain in the table that has ended stays so, also where the wall clock was set back. On
+// VERIFY_OK the caller holds a reference to *out_peer.
 enum verify_failure peers_verify(struct peers *peers, struct peer **out_peer, bool *out_is_cached,
                                  CRYPTO_BUFFER *const *chain, size_t num_certs,
-                                 const struct trust_bundles *bundles, time_t now, struct err *err);
+                                 const struct trust_bundles *bundles, struct now now,
+                                 struct err *err);
 void peer_unref(struct peers *peers, struct peer *peer);
 
 // peer_enter counts one more connection of the peer's identity, whichever of its certificates the
@@ -75,6 +79,6 @@ void peer_leave(struct peer *peer);
 // by the time of the peer's handshake, because a certificate that has expired since ends by its own
 // deadline; if that fails it judges by `now`, because a root may be younger than the handshake. The
 // result is in peer->failure. Peers not in use are forgotten.
-void peers_recheck(struct peers *peers, const struct trust_bundles *bundles, time_t now);
+void peers_recheck(struct peers *peers, const struct trust_bundles *bundles, struct now now);
 
 #endif

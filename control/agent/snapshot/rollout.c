@@ -6,8 +6,6 @@
 
 #include "base/backoff.h"
 
-#define WARN_INTERVAL_MS 3600000
-
 void rollout_init(struct rollout *rollout, struct keyring *keyring,
                   const struct rollout_hooks *hooks)
 {
@@ -217,6 +215,18 @@ static void pass_tickets(struct assembly *to, const struct assembly *from)
     }
 }
 
+// Returns when an update's certificate ends. That of one which is in force already is as old as it
+// was: a change of policy makes no life longer.
+static struct now_end end_of(const struct rollout *rollout, const struct assembly *assembly,
+                             struct now now)
+{
+    const struct rollout_item *in_force = &rollout->in_force;
+    bool is_same_trust =
+        in_force->is_set && memcmp(in_force->what.trust_digest, assembly->trust_digest,
+                                   sizeof assembly->trust_digest) == 0;
+    return is_same_trust ? in_force->ends : now_end_at(assembly->not_after, now);
+}
+
 void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct now now)
 {
     bool had_error = rollout->last_error[0] != '\0';
@@ -252,7 +262,10 @@ void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct no
         rollout->sent.is_held = rollout->sent.is_held || is_held;
         assembly_cleanup(assembly);
     } else {
-        struct rollout_item next = {.is_set = true, .is_held = is_held, .what = *assembly};
+        struct rollout_item next = {.is_set = true,
+                                    .is_held = is_held,
+                                    .ends = end_of(rollout, assembly, now),
+                                    .what = *assembly};
         pass_over(rollout, &rollout->waiting, &next);
         rollout->waiting = next;
         *assembly = (struct assembly){0};
@@ -390,45 +403,17 @@ void rollout_drain(struct rollout *rollout)
     rollout->is_draining = true;
 }
 
-static void warn_of_expiry(struct rollout *rollout, struct now now)
-{
-    const struct assembly *what = &rollout->in_force.what;
-    int64_t now_unix = now_unix_s(now);
-    int64_t left = what->not_after - now_unix;
-    uint64_t passed_over = 0;
-    if (left < (what->not_after - what->not_before) / 3 &&
-        log_allowed(&rollout->expiry_warned, now.ms, WARN_INTERVAL_MS, &passed_over)) {
-        if (left <= 0) {
-            log_error("msg=\"the certificate has expired: peers refuse it\" seconds_ago=%lld",
-                      (long long)-left);
-        } else {
-            log_warn("msg=\"the certificate ends soon: less than a third of its life is left\" "
-                     "seconds_left=%lld",
-                     (long long)left);
-        }
-    }
-    for (size_t i = 0; i < what->num_crls; i++) {
-        if (what->crls[i].next_update <= now_unix &&
-            log_allowed(&rollout->crl_warned, now.ms, WARN_INTERVAL_MS, &passed_over)) {
-            log_error(
-                "msg=\"a CRL is past its nextUpdate: peers of this trust domain are refused\" "
-                "trust_domain=%s",
-                what->crls[i].trust_domain);
-        }
-    }
-}
-
 bool rollout_tick(struct rollout *rollout, struct now now)
 {
     keyring_expire(rollout->keyring, now.ms);
     if (rollout->in_force.is_set) {
         // The end of a certificate is a new fact, whenever the last warning was.
-        bool has_expired = rollout->in_force.what.not_after <= now_unix_s(now);
+        bool has_expired = now_end_left_ms(rollout->in_force.ends, now) == 0;
         if (has_expired && !rollout->has_expired) {
             rollout->expiry_warned = (struct log_limit){0};
         }
         rollout->has_expired = has_expired;
-        warn_of_expiry(rollout, now);
+        rollout_warn_of_ends(rollout, now);
     }
     if ((rollout->sent.is_set && now.ms - rollout->sent.sent_ms > ROLLOUT_ANSWER_MS_MAX) ||
         (rollout->is_resent && now.ms - rollout->resent_ms > ROLLOUT_ANSWER_MS_MAX)) {

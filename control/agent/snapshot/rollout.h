@@ -42,6 +42,7 @@ struct rollout_item {
     bool is_set;
     bool is_held; // it was offered without a ticket, maybe with one too: it is tried until it works
     struct assembly what; // owned; its snapshot carries the generation once it was sent
+    struct now_end ends;  // its certificate, counted from when that came first
     uint64_t sent_ms;
     unsigned num_deaths; // proxies that died between taking it and answering
 };
@@ -105,6 +106,10 @@ bool rollout_tick(struct rollout *rollout, struct now now);
 // text lives in buf.
 const char *rollout_not_ready_because(const struct rollout *rollout, struct now now, char *buf,
                                       size_t buf_len);
+
+// rollout_warn_of_ends logs, once in a while, that the certificate in force or a CRL ends or has
+// ended. rollout_tick calls it.
+void rollout_warn_of_ends(struct rollout *rollout, struct now now);
 
 // rollout_generation returns the generation in force in the proxy that runs now, or 0.
 uint64_t rollout_generation(const struct rollout *rollout);

@@ -3,10 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 #include "control/policyd/ca/sign.h"
 
 #define AGAIN_MS 50 // between looks at what waits for a bucket or for the CA
@@ -121,7 +121,8 @@ static void sign_batch(struct issue_job *jobs, const struct ca_store *store)
     struct bytes notes = {0};
     struct err err = {{0}, {0}};
     for (struct issue_job *job = jobs; job != NULL; job = job->next) {
-        job->is_ok = sign_request(&job->chain, store, &job->request, time(NULL), &notes, &job->err);
+        job->is_ok =
+            sign_request(&job->chain, store, &job->request, now_date_s(), &notes, &job->err);
     }
     if (notes.len > 0 && !ca_store_record_notes(store, &notes, &err)) {
         for (struct issue_job *job = jobs; job != NULL; job = job->next) {
@@ -145,7 +146,7 @@ static void on_work(uv_work_t *work)
         sign_batch(issuer->working, &store);
     }
     if (issuer->is_open && issuer->is_on_crl) {
-        sign_crl(&store, time(NULL), &issuer->did_crl, &issuer->crl_err);
+        sign_crl(&store, now_date_s(), &issuer->did_crl, &issuer->crl_err);
     }
     ca_store_close(&store);
 }

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -52,7 +51,7 @@ static void read_trust(struct folder_reading *now, const struct ca_trust *in_for
                                          .crl = entries[FOLDER_CRL].file.bytes,
                                          .roots = entries[FOLDER_ROOTS].file.bytes,
                                          .crls = entries[FOLDER_CRLS].file.bytes};
-    now->trust = ca_trust_new(&texts, in_force, time(NULL), &now->err[PART_TRUST]);
+    now->trust = ca_trust_new(&texts, in_force, now_date_s(), &now->err[PART_TRUST]);
     now->is_ok[PART_TRUST] = now->trust != NULL;
 }
 

@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 #include "control/kube/api/kube_request.h"
 #include "control/policyd/kubernetes/ca_root.h"
 #include "control/policyd/kubernetes/ca_secret.h"
@@ -98,7 +98,7 @@ static void make(struct ca_keeper *keeper)
 {
     struct err err = {{0}, {0}};
     json_t *secret = ca_secret_new(keeper->scratch, keeper->config.namespace, keeper->domain,
-                                   time(NULL), &keeper->made_root, &err);
+                                   now_date_s(), &keeper->made_root, &err);
     if (secret == NULL) {
         err_prefix(&err, "a CA can't be made");
         report(keeper, err.text);
@@ -159,7 +159,7 @@ static void renew(struct ca_keeper *keeper)
 {
     struct err err = {{0}, {0}};
     const char *bad = NULL;
-    json_t *patch = ca_secret_renew(&keeper->secret, keeper->scratch, time(NULL), &bad, &err);
+    json_t *patch = ca_secret_renew(&keeper->secret, keeper->scratch, now_date_s(), &bad, &err);
     if (bad != NULL && err.text[0] == '\0') {
         err_set(&err,
                 "revoked.%.100s: no certificate has such a serial number: up to 20 bytes in "
@@ -207,7 +207,7 @@ static void take(struct ca_keeper *keeper, bool is_news)
     struct err err = {{0}, {0}};
     uint64_t began_ns = uv_hrtime();
     char text[sizeof err];
-    struct ca_trust *trust = ca_trust_new(&texts, in_force, time(NULL), &err);
+    struct ca_trust *trust = ca_trust_new(&texts, in_force, now_date_s(), &err);
     bool ok = trust != NULL;
     if (ok && strcmp(trust->domain, keeper->domain) != 0) {
         ok = err_set(&err, "its CA is one of the trust domain %s, and MeshSettings says %s",

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 #include "certs/path/revocation.h"
 #include "control/policyd/stream/session.h"
 #include "control/policyd/stream/tls.h"
@@ -204,6 +205,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct service *service = timer->data;
     uint64_t now = uv_now(service->loop);
+    now_log_set();
     version_tick(&service->version, service_now_us());
     LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);

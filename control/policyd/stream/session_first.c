@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 #include "control/policyd/stream/session.h"
 #include "control/policyd/stream/tls.h"
 #include "proto/policy_agent_fields.h"
@@ -151,7 +151,7 @@ static bool admit_session(struct session *session, const struct account_answer *
                                   .review = review,
                                   .has_vain_token = review == NULL && has_account_token(request),
                                   .trust_domain = service->world.trust->domain,
-                                  .now = time(NULL)};
+                                  .now = now_date_s()};
     judge_certificate(session, &asked, &verified, &tls_err);
     enum admit_result result = admit(&admission, service->world.fleet, &asked, &err);
     if (result == ADMIT_OK && !choose_key(session, review, admission.id, &err)) {
@@ -309,7 +309,7 @@ static void ask_review(struct session *session)
     struct verified_peer verified;
     struct account_answer answer;
     struct err err = {{0}, {0}};
-    struct admit_request asked = {.now = time(NULL)};
+    struct admit_request asked = {.now = now_date_s()};
     judge_certificate(session, &asked, &verified, &err);
     session->is_paused = true;
     grpc_call_pause(session->call);

@@ -4,9 +4,9 @@
 // sidecar that can't (its clock is off, say) comes again, and the token is all that it has.
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
+#include "base/now.h"
 #include "control/policyd/stream/session.h"
 
 bool session_hold_token(struct session *session)
@@ -15,7 +15,8 @@ bool session_hold_token(struct session *session)
     if (session->proof != ADMIT_BY_JOIN_TOKEN) {
         return true;
     }
-    enum token_result result = token_hold(&session->token, session->service->dir, time(NULL), &err);
+    enum token_result result =
+        token_hold(&session->token, session->service->dir, now_date_s(), &err);
     if (result != TOKEN_OK) {
         session->token = (struct token_name){""};
         session->loses_claim = true;

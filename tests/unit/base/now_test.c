@@ -20,3 +20,80 @@ Test(now, a_date_is_in_whole_seconds, .timeout = 10)
 {
     cr_expect_eq(now_unix_s((struct now){.ms = 5, .unix_ms = 1700000000999}), 1700000000);
 }
+
+enum { START = 1700000000, BOOT = 5000, HOUR = 3600, MINUTE = 60 };
+
+// The date that the clock tells `boot_s` seconds after its first reading, in seconds since then,
+// while the wall clock is off by `off_s`.
+static int64_t told(struct now_clock *clock, int64_t boot_s, int64_t off_s)
+{
+    return now_clock_date_ms(clock, (START + boot_s + off_s) * 1000, (BOOT + boot_s) * 1000) /
+               1000 -
+           START;
+}
+
+Test(now, a_wall_clock_that_is_set_back_brings_no_date_back, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    cr_expect_eq(told(&clock, 0, 0), 0);
+    cr_expect_eq(told(&clock, MINUTE, -HOUR), MINUTE);
+    cr_expect_eq(told(&clock, HOUR, -HOUR), HOUR);
+    // It shows the old date again: nobody is left who could say which of the two clocks was wrong.
+    cr_expect_eq(told(&clock, HOUR + MINUTE, -HOUR), MINUTE);
+    cr_expect_eq(told(&clock, 2 * HOUR, 0), 2 * HOUR);
+}
+
+Test(now, a_wall_clock_that_is_set_back_again_is_believed_the_later, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    told(&clock, 0, 0);
+    cr_expect_eq(told(&clock, MINUTE, -HOUR), MINUTE);
+    cr_expect_eq(told(&clock, HOUR, -HOUR - MINUTE), HOUR);
+    cr_expect_eq(told(&clock, HOUR + 2 * MINUTE, -HOUR - MINUTE), HOUR + 2 * MINUTE);
+}
+
+Test(now, a_wall_clock_that_is_set_forward_counts_at_once_and_only_while_it_is, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    told(&clock, 0, 0);
+    cr_expect_eq(told(&clock, MINUTE, 24 * HOUR), MINUTE + 24 * HOUR);
+    cr_expect_eq(told(&clock, 2 * MINUTE, 0), 2 * MINUTE);
+    cr_expect_eq(told(&clock, 3 * MINUTE, 24 * HOUR), 3 * MINUTE + 24 * HOUR);
+    told(&clock, 3 * MINUTE + HOUR, 24 * HOUR);
+    cr_expect_eq(told(&clock, 4 * MINUTE + HOUR, 0), 4 * MINUTE + 25 * HOUR);
+}
+
+Test(now, a_wall_clock_that_drifts_was_not_set, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    told(&clock, 0, 0);
+    told(&clock, MINUTE, -1);
+    told(&clock, 2 * MINUTE, 1);
+    cr_expect(clock.is_told);
+    told(&clock, 3 * MINUTE, HOUR);
+    cr_expect_not(clock.is_told);
+    cr_expect_eq(clock.step_ms, HOUR * 1000);
+    clock.is_told = true;
+    told(&clock, 4 * MINUTE, HOUR);
+    cr_expect(clock.is_told);
+}
+
+Test(now, what_ends_does_so_by_the_clock_that_is_ahead, .timeout = 10)
+{
+    const struct now came = {.unix_ms = START * 1000LL, .boot_ms = BOOT * 1000};
+    const struct now_end end = now_end_at(START + HOUR, came);
+    static const struct {
+        int64_t wall_s;
+        int64_t boot_s;
+        uint64_t left_s;
+    } rows[] = {{0, 0, HOUR},          {MINUTE, MINUTE, HOUR - MINUTE},
+                {-HOUR, HOUR - 1, 1},  {-HOUR, HOUR, 0},
+                {HOUR, MINUTE, 0},     {HOUR - 5, 0, 5},
+                {24 * HOUR, MINUTE, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct now now = {.unix_ms = came.unix_ms + rows[i].wall_s * 1000,
+                                .boot_ms = came.boot_ms + rows[i].boot_s * 1000};
+        cr_expect_eq(now_end_left_ms(end, now), rows[i].left_s * 1000, "row %zu", i);
+    }
+    cr_expect_eq(now_end_left_ms((struct now_end){0}, came), 0);
+}

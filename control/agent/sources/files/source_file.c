@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/must.h"
+#include "base/now.h"
 #include "control/agent/sources/files/mesh_files.h"
 #include "control/host/watch.h"
 
@@ -34,7 +34,7 @@ static const struct files *on_read(void *ctx, bool *out_is_usable)
     source->err = (struct err){{0}, {0}};
     source->is_ok =
         mesh_files_read(&source->files, &before, source->path, source->fields, &source->err) &&
-        mesh_read(&source->mesh, &source->files, source->fields, time(NULL), &source->err);
+        mesh_read(&source->mesh, &source->files, source->fields, now_date_s(), &source->err);
     files_cleanup(&before);
     *out_is_usable = source->is_ok;
     return &source->files.files;

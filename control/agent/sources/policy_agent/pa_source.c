@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/must.h"
@@ -41,7 +40,7 @@ struct pa_source {
 
 static struct now time_now(const struct pa_source *source)
 {
-    return (struct now){.ms = uv_now(source->loop), .unix_ms = now_unix_ms()};
+    return now_read(uv_now(source->loop));
 }
 
 static void on_message(void *ctx, const uint8_t *bytes, size_t len)
@@ -298,7 +297,7 @@ static void restore(struct pa_source *source)
     if (store_read(&stored, access->state_folder, access->owner, access->config->accept_older,
                    &is_missing, &err)) {
         log_info("msg=\"stored state read\" version=%" PRIu64 " age_seconds=%" PRId64,
-                 stored.version, (int64_t)time(NULL) - stored.unix_s);
+                 stored.version, now_date_s() - stored.unix_s);
         subscription_restore(&source->sub, stored.state, stored.version, stored.unix_s);
         put_held(source);
     } else if (!is_missing) {

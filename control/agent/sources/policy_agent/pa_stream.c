@@ -3,9 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/must.h"
+#include "base/now.h"
 #include "control/agent/sources/subscription/pa_response.h"
 #include "control/agent/sources/policy_agent/pa_tls.h"
 #include "net/grpc/client.h"
@@ -120,7 +120,7 @@ bool pa_stream_open(struct pa_stream *stream, const Tabard__V1__Identity *identi
 bool pa_stream_learn(struct pa_stream *stream, const Tabard__V1__State *state, struct err *err)
 {
     return stream->verifier == NULL ||
-           pa_roots_learn(pa_verifier_roots(stream->verifier), state, time(NULL), err);
+           pa_roots_learn(pa_verifier_roots(stream->verifier), state, now_date_s(), err);
 }
 
 void pa_stream_close(struct pa_stream *stream)

@@ -5,10 +5,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 #include "certs/chain.h"
 #include "certs/tls/context.h"
 #include "net/grpc/client.h" // and with it openssl/ssl.h
@@ -72,7 +72,7 @@ static enum ssl_verify_result_t on_verify(SSL *ssl, uint8_t *out_alert)
     struct pa_verifier *verifier = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), verifier_index);
     struct chain chain = chain_lent(SSL_get0_peer_certificates(ssl));
     struct err err = {{0}, {0}};
-    bool ok = pa_roots_prove(verifier->roots, &chain, verifier->spiffe_id, time(NULL), &err);
+    bool ok = pa_roots_prove(verifier->roots, &chain, verifier->spiffe_id, now_date_s(), &err);
     verifier->why = ok ? (struct err){{0}, {0}} : err;
     ERR_clear_error();
     *out_alert = SSL_AD_CERTIFICATE_UNKNOWN;

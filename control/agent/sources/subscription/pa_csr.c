@@ -34,7 +34,7 @@ bool pa_csr_ask(struct pa_csr *csr, Tabard__V1__CertificateRequest *out, const c
 void pa_csr_granted(struct pa_csr *csr, const struct pa_certificate *certificate, bool is_answer,
                     struct now now, uint32_t random)
 {
-    csr->renew_unix_s = renewal_s(certificate, now_unix_s(now), random);
+    csr->renew = now_end_at(renewal_s(certificate, now_unix_s(now), random), now);
     csr->num_refused = 0;
     if (is_answer) {
         pa_csr_forget(csr);
@@ -44,7 +44,7 @@ void pa_csr_granted(struct pa_csr *csr, const struct pa_certificate *certificate
 
 void pa_csr_hurry(struct pa_csr *csr)
 {
-    csr->renew_unix_s = 0;
+    csr->renew = (struct now_end){0};
 }
 
 void pa_csr_refused(struct pa_csr *csr, struct now now, uint32_t random)
@@ -73,5 +73,5 @@ void pa_csr_start_anew(struct pa_csr *csr)
 bool pa_csr_is_due(const struct pa_csr *csr, const struct pa_certificate *certificate,
                    struct now now)
 {
-    return certificate->part == NULL || now_unix_s(now) >= csr->renew_unix_s;
+    return certificate->part == NULL || now_end_left_ms(csr->renew, now) == 0;
 }

@@ -24,7 +24,7 @@ struct pa_csr {
     EVP_PKEY *key;         // owned; of the request without an answer; NULL: none
     uint64_t answer_by_ms; // 0: no answer is waited for
     uint64_t ask_at_ms;    // not before
-    int64_t renew_unix_s;  // when half of the issued certificate's life is over; 0: at once
+    struct now_end renew;  // until half of the issued certificate's life is over; zero: at once
     uint32_t num_refused;  // in a row
 };
 

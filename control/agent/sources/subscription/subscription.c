@@ -167,6 +167,7 @@ static void accept(struct subscription *sub, struct now now)
         pa_certificate_clear(&sub->issued);
         sub->issued = sub->next.issued;
         sub->next.issued = (struct pa_certificate){0};
+        sub->issued_ends = now_end_at(sub->issued.not_after, now);
         pa_csr_granted(&sub->csr, &sub->issued, is_of_stream, now,
                        sub->hooks.random(sub->hooks.ctx));
     }
@@ -347,7 +348,8 @@ static bool is_over(uint64_t deadline_ms, struct now now)
 // Forgets a certificate that has expired, so that one from files can take its place.
 static void expire(struct subscription *sub, struct now now)
 {
-    if (sub->issued.part == NULL || now_unix_s(now) < sub->issued.not_after || sub->next.is_set) {
+    if (sub->issued.part == NULL || now_end_left_ms(sub->issued_ends, now) > 0 ||
+        sub->next.is_set) {
         return;
     }
     char *spiffe_id = sub->issued.spiffe_id;

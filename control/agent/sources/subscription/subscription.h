@@ -89,6 +89,7 @@ struct subscription {
     struct part *early;
     uint64_t early_version;
     struct pa_certificate issued;
+    struct now_end issued_ends; // since it came into force
     struct pa_csr csr;
     struct subscription_try next;
 

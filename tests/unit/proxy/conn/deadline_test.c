@@ -4,7 +4,6 @@
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <string.h>
-#include <time.h>
 
 // A connection in RELAY, seen at 100,000 ms of its loop's time; its first byte moved at zero.
 enum { NOW_MS = 100000 };
@@ -51,7 +50,8 @@ ParameterizedTest(struct case_relay *row, deadline, the_nearest_of_relay_s_deadl
 {
     uv_loop_t loop = {.time = NOW_MS};
     struct conn_env env = {.loop = &loop};
-    struct peer peer = {.not_after = time(NULL) + row->peer_life_seconds};
+    struct peer peer = {.ends =
+                            now_end_at(now_date_s() + row->peer_life_seconds, now_read(NOW_MS))};
     struct conn conn = {.env = &env, .id = 7, .step_ms = NOW_MS};
     conn.plain = &conn.plain_socket.side;
     conn.mesh = &conn.mesh_socket.side;

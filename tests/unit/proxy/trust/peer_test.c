@@ -52,6 +52,12 @@ static X509 *leaf_with(const struct mint_ca *root, const char *id)
     return cert;
 }
 
+// The two clocks' time, where nobody has set the wall clock.
+static struct now at(int64_t unix_s)
+{
+    return (struct now){.unix_ms = unix_s * 1000, .boot_ms = (unix_s - NOW) * 1000};
+}
+
 static X509 *leaf_of(const struct mint_ca *root)
 {
     return leaf_with(root, ID);
@@ -63,7 +69,7 @@ static struct peer *verify(struct peers *peers, CRYPTO_BUFFER *const *chain, siz
     struct err err = {0};
     struct peer *peer = NULL;
     bool is_cached;
-    cr_assert(peers_verify(peers, &peer, &is_cached, chain, num_certs, bundles, NOW, &err) ==
+    cr_assert(peers_verify(peers, &peer, &is_cached, chain, num_certs, bundles, at(NOW), &err) ==
                   VERIFY_OK,
               "%s", err.text);
     return peer;
@@ -94,13 +100,13 @@ Test(peer, a_root_that_is_renewed_after_the_handshake_still_proves_it, .timeout 
     struct trust_bundles *bundles_other = bundles_of(other.cert);
     struct peer *peer = verify(&peers, chain, 1, bundles);
 
-    peers_recheck(&peers, bundles_later, NOW + 5);
+    peers_recheck(&peers, bundles_later, at(NOW + 5));
     cr_assert(peer->failure == VERIFY_NOT_YET_VALID);
-    peers_recheck(&peers, bundles, NOW + 5);
+    peers_recheck(&peers, bundles, at(NOW + 5));
     cr_assert(peer->failure == VERIFY_OK);
-    peers_recheck(&peers, bundles_later, NOW + 20);
+    peers_recheck(&peers, bundles_later, at(NOW + 20));
     cr_assert(peer->failure == VERIFY_OK);
-    peers_recheck(&peers, bundles_other, NOW + 20);
+    peers_recheck(&peers, bundles_other, at(NOW + 20));
     cr_assert(peer->failure == VERIFY_UNTRUSTED_CHAIN);
 
     peer_unref(&peers, peer);
@@ -195,7 +201,7 @@ Test(peer, connections_count_by_identity_and_not_by_certificate, .timeout = 20)
     cr_expect(peer_enter(all[2], 1) && !peer_enter(all[2], 1));
     peer_leave(all[1]);
     peer_unref(&peers, all[1]);
-    peers_recheck(&peers, bundles, NOW); // forgets that certificate
+    peers_recheck(&peers, bundles, at(NOW)); // forgets that certificate
     cr_expect(peer_enter(all[0], 2) && !peer_enter(all[0], 2));
 
     peer_leave(all[0]);

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wall clocks that are set while a sidecar runs, connects and renews: nothing lives longer for it, and what was short comes back."""
+import contextlib
+
+import pytest
+
+from policyd_process import Policyd, allow, spiffe, workload
+from ca import HOUR, Certificate
+from clock import Clock
+from foreign import attempt, tls
+from mesh import DOMAIN, Agent, Service, exchange, wait_until
+
+LIFE = 60
+RENEWED = 35  # seconds after which a certificate of that life is renewed
+EXPIRY = "tabard_certificate_expiry_timestamp_seconds"
+
+
+@pytest.fixture
+def stack():
+    with contextlib.ExitStack() as made:
+        yield made
+
+
+class World:
+    """A policyd, and one sidecar that follows it by a clock of its own; `web` calls it, as a foreign peer."""
+
+    def __init__(self, stack, *, wall=0, life=LIFE, policyd_clock=None):
+        self.clock = Clock(wall)
+        stack.callback(self.clock.close)
+        self.policyd = Policyd({"workloads": [workload("api", "127.0.0.1/32", certificate_seconds=life), workload("web")],
+                                "policies": [allow("web-may", spiffe("api"), spiffe("web"))]},
+                               prefix=policyd_clock.prefix if policyd_clock else ())
+        stack.callback(self.policyd.close)
+        self.roots = self.policyd.folder / "ca/ca.pem"
+        token = self.policyd.folder / "join.token"
+        token.write_text(self.policyd.token("api", "--minutes", "300"))
+        service = Service()
+        stack.callback(service.close)
+        self.agent = Agent("api", {
+            "policy_agent": {"address": "%s:%d" % self.policyd.tcp, "identity": f"spiffe://{DOMAIN}/tabard/policyd",
+                             "roots": str(self.roots), "join_token": str(token), "state": "state", "addresses": ["127.0.0.1"]},
+            "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0", "application": "%s:%d" % service.address}],
+        }, prefix=self.clock.prefix, start=False)
+        stack.callback(self.agent.close)
+        self.agent.start(wait=False)
+        self.web = Certificate(*self.policyd.issue("web", "--hours", "5"))
+
+    def wait_in_force(self, mark=0, seconds=20):
+        self.agent.wait_line(mark, seconds, msg="snapshot in force")
+
+    def address(self):
+        return self.agent.address("127.0.0.1:0")
+
+    def call(self, certificate=None):
+        return attempt(self.address(), self, certificate or self.web)
+
+    def is_ready(self):
+        return self.agent.http("health", "/healthz/ready")[0] == 200
+
+    def times_set(self):
+        return [int(line["seconds"]) for line in self.agent.lines(msg="the wall clock was set")]
+
+
+def is_about(seconds, wanted):
+    return abs(seconds - wanted) <= 2
+
+
+def test_a_clock_that_is_set_back_delays_no_renewal_and_is_told_once(stack):
+    world = World(stack)
+    world.wait_in_force()
+    before = world.agent.metric(EXPIRY)
+    world.clock.set_wall(-HOUR)
+    wait_until("the agent says that the clock was set", world.times_set)
+    mark = world.agent.mark()
+    world.clock.elapse(RENEWED)
+    world.wait_in_force(mark)
+    assert world.agent.metric(EXPIRY) > before
+    assert world.is_ready() and world.call() == b"hello"
+    (seconds,) = world.times_set()
+    assert is_about(seconds, -HOUR)
+
+
+def test_a_certificate_that_cannot_be_renewed_ends_in_time_though_the_clock_was_set_back(stack):
+    world = World(stack)
+    world.wait_in_force()
+    world.policyd.stop()
+    world.clock.set_wall(-HOUR)
+    assert world.is_ready()
+    mark = world.agent.mark()
+    world.clock.elapse(LIFE + 1)
+    world.agent.wait_line(mark, msg="the issued certificate has expired")
+    wait_until("the sidecar is not ready", lambda: not world.is_ready())
+    world.policyd.start()
+
+
+def test_a_peer_whose_certificate_has_ended_gets_in_by_no_clock_that_is_set_back(stack):
+    world = World(stack, life=5 * HOUR)
+    world.wait_in_force()
+    short = Certificate(*world.policyd.issue("web", "--hours", "1"))
+    with tls(world.address(), world, short) as sock:
+        assert exchange(sock, b"hello") == b"hello"
+        world.clock.elapse(HOUR + 1)
+        world.clock.set_wall(-2 * HOUR)
+        assert world.call(short) == "SSLV3_ALERT_CERTIFICATE_EXPIRED"
+        wait_until("the connection ends", lambda: is_over(sock), 40)
+    assert world.call() == b"hello" and world.is_ready()
+
+
+def is_over(sock):
+    try:
+        return exchange(sock, b"still?") != b"still?"
+    except OSError:
+        return True
+
+
+def test_a_clock_that_was_set_forward_for_a_moment_leaves_nothing_behind(stack):
+    world = World(stack)
+    world.wait_in_force()
+    short = Certificate(*world.policyd.issue("web", "--seconds", "1800"))
+    world.clock.set_wall(HOUR)
+    wait_until("the sidecar is not ready", lambda: not world.is_ready())
+    wait_until("the agent says that the clock was set", world.times_set)
+    assert world.call(short) == "SSLV3_ALERT_CERTIFICATE_EXPIRED"
+    world.clock.set_wall(0)
+    wait_until("the sidecar is ready", world.is_ready, 20)
+    wait_until("its caller is served", lambda: world.call(short) == b"hello")
+    forward, back = world.times_set()
+    assert is_about(forward, HOUR) and is_about(back, -HOUR)
+
+
+@pytest.mark.parametrize("wall", (HOUR, -HOUR), ids=("ahead", "behind"))
+def test_a_sidecar_whose_clock_is_an_hour_off_at_its_start_joins_when_that_is_put_right(stack, wall):
+    world = World(stack, wall=wall)
+    wait_until("the sidecar has tried", lambda: world.agent.lines(msg="no stream to the policy agent") or
+               world.agent.lines(msg="update refused"))
+    mark = world.agent.mark()
+    world.clock.set_wall(0)
+    world.wait_in_force(mark, 40)
+    wait_until("its caller is served", lambda: world.call() == b"hello")
+    assert world.is_ready()
+
+
+def test_a_policyd_whose_clock_is_set_back_issues_what_its_sidecars_take(stack):
+    clock = Clock()
+    stack.callback(clock.close)
+    world = World(stack, policyd_clock=clock)
+    world.wait_in_force()
+    clock.set_wall(-HOUR)
+    mark = world.agent.mark()
+    world.clock.elapse(RENEWED)
+    world.wait_in_force(mark)
+    assert world.call() == b"hello"
+    world.policyd.wait_line(msg="the wall clock was set")
