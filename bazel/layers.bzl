@@ -42,7 +42,7 @@ LAYERS = {
     "control/kube/api": ["base", "certs", "certs/tls", "net/http2"],
     "control/denials": ["proto"],
     "control/intercept": ["base", "proto", "net/rtnl"],
-    "control/agent/interception": ["base", "control/intercept"],
+    "control/agent/interception": ["base", "net/rtnl", "control/intercept"],
     "control/agent/proxy": ["base", "proto", "net/pipe"],
     "control/agent/probes": ["base", "proto", "net/grpc", "net/http2"],
     "control/agent/snapshot": ["base", "proto", "certs", "certs/path", "proxy/rules", "control/agent/proxy"],

@@ -78,10 +78,13 @@ static void print_interception(const Tabard__V1__InterceptionStatus *interceptio
            interception->why);
     if (interception->losses > 0) {
         printf("             lost %" PRIu64 " times, last %s, for %" PRIu64
-               " ms in all, put back %" PRIu64 " times; at most %" PRIu64
-               " connections were opened meanwhile\n",
+               " ms in all, put back %" PRIu64 " times; %" PRIu64 " to %" PRIu64
+               " connections passed by\n",
                interception->losses, when_date(interception->lost_unix_ms, when, sizeof when),
-               interception->lost_ms, interception->put_back, interception->opened_while_lost);
+               interception->lost_ms, interception->put_back, interception->passed,
+               interception->opened_while_lost > interception->passed
+                   ? interception->opened_while_lost
+                   : interception->passed);
     }
 }
 

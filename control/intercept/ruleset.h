@@ -89,9 +89,11 @@ bool ruleset_check(const struct ruleset *ruleset, struct err *err);
 bool ruleset_excludes_interface(const struct ruleset *ruleset, const char *name);
 
 // ruleset_exempts_user says whether a user's calls are left alone, and ruleset_catches_outbound
-// whether others' calls to an address that isn't loopback are redirected.
+// whether others' calls to an address that isn't loopback are redirected. ruleset_catches_inbound
+// says whether what comes in for a port is, by whatever interface; not, where it depends on that.
 bool ruleset_exempts_user(const struct ruleset *ruleset, uint32_t uid);
 bool ruleset_catches_outbound(const struct ruleset *ruleset, const struct addr *to);
+bool ruleset_catches_inbound(const struct ruleset *ruleset, uint16_t port, const struct ip *from);
 
 // ruleset_up returns the batch that makes the table, in place of one that is there; ruleset_down
 // the one that deletes it. ruleset_expected makes a `table` of the same chains that

@@ -35,3 +35,12 @@ bool ruleset_catches_outbound(const struct ruleset *ruleset, const struct addr *
            (ruleset->include_outbound_cidrs.num == 0 ||
             is_within(&ruleset->include_outbound_cidrs, &to->ip));
 }
+
+bool ruleset_catches_inbound(const struct ruleset *ruleset, uint16_t port, const struct ip *from)
+{
+    return ruleset->exclude_inbound_interfaces.num == 0 &&
+           !is_in(&ruleset->exclude_inbound_ports, port) &&
+           !is_within(&ruleset->exclude_inbound_cidrs, from) &&
+           (ruleset->include_inbound_ports.num == 0 ||
+            is_in(&ruleset->include_inbound_ports, port));
+}

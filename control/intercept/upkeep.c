@@ -13,6 +13,7 @@
 #include "control/intercept/expected.h"
 #include "control/intercept/host.h"
 #include "control/intercept/nft.h"
+#include "control/intercept/passing.h"
 #include "control/intercept/record.h"
 #include "control/intercept/routes.h"
 
@@ -34,6 +35,7 @@ static void forget_record(struct upkeep *upkeep)
 void upkeep_cleanup(struct upkeep *upkeep)
 {
     forget_record(upkeep);
+    array_cleanup(&upkeep->passing);
     *upkeep = (struct upkeep){0};
 }
 
@@ -58,20 +60,25 @@ static void take_record(struct upkeep *upkeep, bool *out_is_new)
     free(words);
 }
 
-// Whether a datagram to the address of the self check is refused, as the rules have it. It needs no
-// capability.
-static bool is_self_check_caught(void)
+// Sends a datagram to the address of the self check, which needs no capability, and returns what
+// the kernel says: EPERM where the rules catch it, 0 where it passed.
+static int self_check(void)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(RULESET_SELF_CHECK_PORT)};
     inet_pton(AF_INET, RULESET_SELF_CHECK_IP, &to.sin_addr);
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool is_caught = fd >= 0 &&
-                     sendto(fd, "", 1, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) < 0 &&
-                     errno == EPERM;
+    bool is_sent =
+        fd >= 0 && sendto(fd, "", 1, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) > 0;
+    int error = is_sent ? 0 : errno;
     if (fd >= 0) {
         close(fd);
     }
-    return is_caught;
+    return error;
+}
+
+bool upkeep_is_suspect(void)
+{
+    return self_check() == 0;
 }
 
 static bool leads_to(const char *rules, uint16_t port)
@@ -86,9 +93,9 @@ static bool check_rules(struct upkeep *upkeep, struct err *err)
 {
     char *have = NULL;
     if (!upkeep->may_change) {
-        return is_self_check_caught() || err_set(err, "a datagram that table " RULESET_TABLE
-                                                      " must stop passes: the table is "
-                                                      "gone, or its chain of outbound traffic");
+        return self_check() == EPERM || err_set(err, "a datagram that table " RULESET_TABLE
+                                                     " must stop passes: the table is "
+                                                     "gone, or its chain of outbound traffic");
     }
     if (!nft_list(&have, RULESET_TABLE, err)) {
         return err_set(err, "there is no table " RULESET_TABLE);
@@ -104,6 +111,10 @@ static bool check_rules(struct upkeep *upkeep, struct err *err)
     }
     if (good && ruleset != NULL && !expected_compare(have, upkeep->expected, err)) {
         good = err_prefix(err, "table " RULESET_TABLE " was changed");
+    }
+    if (good && self_check() == 0) {
+        good = err_set(err, "table " RULESET_TABLE " is there, and other rules (notrack, say) keep "
+                            "connections from it");
     }
     free(have);
     return good;
@@ -197,6 +208,24 @@ static void mend(struct upkeep *upkeep, bool has_rules, struct upkeep_found *out
     }
 }
 
+// Counts what passed, at the end of a loss; and at the beginning what was open before the rules
+// were there and goes on beside them, which is no part of it.
+static void count_passing(struct upkeep *upkeep, struct upkeep_found *out)
+{
+    bool is_end = out->was_lost || upkeep->is_lost;
+    if (out->state == UPKEEP_HOLDS && (is_end || !upkeep->was_up)) {
+        struct ruleset *plain = must_alloc(1, sizeof *plain);
+        ruleset_init(plain);
+        struct array passing;
+        passing_list(&passing, upkeep->asked != NULL ? &upkeep->asked->ruleset : plain);
+        out->num_passed = is_end ? passing_num_new(&passing, &upkeep->passing) : 0;
+        array_cleanup(&upkeep->passing);
+        upkeep->passing = passing;
+        free(plain);
+    }
+    upkeep->is_lost = out->state == UPKEEP_LOST;
+}
+
 void upkeep_look(struct upkeep *upkeep, bool routes, bool can_put_back, struct upkeep_found *out)
 {
     bool had_record = upkeep->asked != NULL;
@@ -223,6 +252,7 @@ void upkeep_look(struct upkeep *upkeep, bool routes, bool can_put_back, struct u
     if (is_mendable && (out->was_lost || upkeep->lacks_routes)) {
         mend(upkeep, has_rules, out);
     }
+    count_passing(upkeep, out);
     upkeep->was_up = upkeep->was_up || out->state == UPKEEP_HOLDS;
     upkeep->had_routes = upkeep->was_up && (upkeep->had_routes || !upkeep->has_lost_routes);
     upkeep->has_looked = true;

@@ -11,8 +11,10 @@
 #define TABARD_CONTROL_INTERCEPT_UPKEEP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "base/data/array.h"
 #include "base/err.h"
 #include "control/intercept/asked.h"
 
@@ -29,11 +31,13 @@ struct upkeep {
     uint16_t inbound_port;
     bool may_change; // CAP_NET_ADMIN: the rules can be read, and put back
     bool has_looked;
-    bool was_up;         // was seen to hold
-    bool is_taken_down;  // there was a record, and there is none any more
-    char *words;         // owned; of the record that `asked` and `expected` are made of
-    struct asked *asked; // owned; NULL: there is no record
-    char *expected;      // owned; NULL: not made yet
+    bool was_up;          // was seen to hold
+    bool is_lost;         // at the last look
+    struct array passing; // connections that passed by at the last count
+    bool is_taken_down;   // there was a record, and there is none any more
+    char *words;          // owned; of the record that `asked` and `expected` are made of
+    struct asked *asked;  // owned; NULL: there is no record
+    char *expected;       // owned; NULL: not made yet
     // At the last look at the routes.
     bool had_routes; // at that one or an earlier one
     bool has_lost_routes;
@@ -47,11 +51,16 @@ struct upkeep_found {
     bool was_lost;           // at its beginning, but for what was not judged
     bool is_put_back;        // and holds
     bool is_unsettled;       // rules and record differ and the record is new: look again soon
+    size_t num_passed;       // at the end of a loss: connections that passed by and are still open
     struct err why;          // of was_lost, or of what can't be put back
 };
 
 void upkeep_init(struct upkeep *upkeep, uint16_t outbound_port, uint16_t inbound_port);
 void upkeep_cleanup(struct upkeep *upkeep);
+
+// upkeep_is_suspect says whether a datagram passes that the rules must stop, so that a look is due
+// whether or not the kernel told of a change. It takes two system calls; any thread.
+bool upkeep_is_suspect(void);
 
 // upkeep_look looks at the rules and, with `routes`, at the routes too, which takes longer; with
 // can_put_back it puts back what a record asks for.

@@ -199,6 +199,16 @@ def test_tables_of_others_that_accept_everything_before_let_nothing_pass(host):
     assert host.catches() and lost_times(host) == 0 and host.ready()[0] == 200
 
 
+def test_a_table_that_takes_connections_from_tracking_is_noticed_and_named(host):
+    host.start()
+    host.nft("add table inet fw; add chain inet fw raw { type filter hook output priority -310; policy accept; }; add rule inet fw raw notrack")
+    assert "keep connections from it" in host.wait_state("lost", seconds=1)["why"]
+    assert host.ready()[0] == 503
+    host.nft("delete", "table", "inet", "fw")
+    host.wait_state("holds", seconds=12)
+    assert host.catches()
+
+
 def test_a_firewall_that_drops_lets_nothing_pass_and_is_left_alone(host):
     host.start()
     host.nft("add table inet fw; add chain inet fw in { type filter hook input priority 0; policy drop; }; "
@@ -348,6 +358,27 @@ def test_an_agent_without_the_capability_that_starts_after_the_rules_are_gone_kn
     assert host.ready()[0] == 503
 
 
+def test_connections_that_the_sidecar_carries_or_that_were_there_before_up_are_not_counted_as_passed(host):
+    agent = host.start(up=False)
+    host.agent.config["policies"] = [{"name": "all", "action": "ALLOW", "mode": "ENFORCE", "rules": [{"source_ips": ["10.77.0.0/16", "fd77::/64"]}]}]
+    host.agent.config["inbound_ports"] = [{"port": 8080, "mode": "PERMISSIVE"}]
+    host.agent.config["settings"]["unlisted_outbound"] = "PLAINTEXT"
+    agent.apply()
+    before = [connect((host.netns.ipv4, 8080), host.stranger), connect((host.stranger.ipv6, 8080), host.netns)]
+    host.up()
+    carried = [connect((called, 8080), caller) for caller, called in
+               ((host.stranger, host.netns.ipv4), (host.stranger, host.netns.ipv6), (host.netns, host.stranger.ipv4), (host.netns, host.stranger.ipv6))]
+    for sock in carried:
+        assert exchange(sock, b"carried") == b"carried"
+    host.nft("flush", "ruleset")
+    host.wait_counted("put_back", 1)
+    assert agent.metric("tabard_interception_passed_total") == 0
+    for sock in carried:
+        assert exchange(sock, b"still") == b"still"
+    for sock in (*before, *carried):
+        sock.close()
+
+
 def test_connections_that_passed_by_end_once_the_rules_are_back(host):
     """Their next byte meets the sidecar, which knows nothing of them: what passed goes on no longer."""
     agent = host.start()
@@ -360,6 +391,7 @@ def test_connections_that_passed_by_end_once_the_rules_are_back(host):
     finally:
         agent.process.send_signal(signal.SIGCONT)
     host.wait_counted("put_back", 1)
+    assert agent.metric("tabard_interception_passed_total") == 2
     for sock in (inbound, outbound):
         with sock, pytest.raises(OSError):
             sock.settimeout(5)

@@ -69,7 +69,7 @@ static void begin_loss(struct interception *in, const struct upkeep_found *found
     }
 }
 
-static void end_loss(struct interception *in, bool is_put_back)
+static void end_loss(struct interception *in, const struct upkeep_found *found)
 {
     uint64_t passed_over = 0;
     uint64_t now = uv_now(in->loop);
@@ -77,11 +77,13 @@ static void end_loss(struct interception *in, bool is_put_back)
     uint64_t opened = opens > in->opens_before ? opens - in->opens_before : 0;
     in->facts.lost_ms += now - in->lost_since_ms;
     in->facts.num_opened += opened;
-    in->facts.num_put_back += is_put_back;
+    in->facts.num_passed += found->num_passed;
+    in->facts.num_put_back += found->is_put_back;
     if (log_allowed(&in->back_log, now, INTERCEPTION_LOG_MS, &passed_over)) {
         log_warn("msg=\"interception is back\" put_back=%s lost_ms=%" PRIu64
-                 " opened_meanwhile_max=%" PRIu64 " passed_over=%" PRIu64,
-                 is_put_back ? "yes" : "no", now - in->lost_since_ms, opened, passed_over);
+                 " passed_by_min=%zu passed_by_max=%" PRIu64 " passed_over=%" PRIu64,
+                 found->is_put_back ? "yes" : "no", now - in->lost_since_ms, found->num_passed,
+                 opened, passed_over);
     }
 }
 
@@ -100,7 +102,7 @@ static void take_state(struct interception *in, const struct upkeep_found *found
         begin_loss(in, found);
     }
     if (state != INTERCEPTION_LOST && (found->was_lost || before == INTERCEPTION_LOST)) {
-        end_loss(in, found->is_put_back);
+        end_loss(in, found);
     } else if (state == INTERCEPTION_HOLDS && before != state) {
         log_info("msg=\"interception holds\" outbound_port=%u inbound_port=%u", in->outbound_port,
                  in->inbound_port);
@@ -109,6 +111,7 @@ static void take_state(struct interception *in, const struct upkeep_found *found
     } else if (state == INTERCEPTION_TAKEN_DOWN && before != state) {
         log_warn("msg=\"interception was taken down by tabardctl\" hint=\"%s\"", hint);
     }
+    in->puts_back = in->upkeep.may_change && in->upkeep.asked != NULL;
     in->state = state;
     in->why = found->why;
     in->is_first = false;
@@ -203,7 +206,8 @@ static void on_tick(uv_timer_t *timer)
     if (in->state == INTERCEPTION_HOLDS) {
         in->opens_before = opens_count();
     }
-    if (!in->upkeep.may_change || !in->is_polled[CHANGES_OF_RULES]) {
+    bool hears = in->upkeep.may_change && in->is_polled[CHANGES_OF_RULES];
+    if (!hears || (in->state == INTERCEPTION_HOLDS && upkeep_is_suspect())) {
         look_in(in, 0);
     }
 }
@@ -265,7 +269,7 @@ struct interception_facts interception_show(const struct interception *in)
     facts.state = in->state;
     bool holds = in->state == INTERCEPTION_HOLDS || in->state == INTERCEPTION_OFF;
     facts.why = holds ? "" : in->why.text;
-    facts.may_change = in->upkeep.may_change;
+    facts.puts_back = in->puts_back;
     if (in->state == INTERCEPTION_LOST) {
         uint64_t opens = opens_count();
         facts.lost_ms += uv_now(in->loop) - in->lost_since_ms;

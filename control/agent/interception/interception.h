@@ -17,7 +17,7 @@
 #include <uv.h>
 
 #include "base/log.h"
-#include "control/intercept/changes.h"
+#include "control/agent/interception/changes.h"
 #include "control/intercept/upkeep.h"
 
 #define INTERCEPTION_TICK_MS         500 // a look without CAP_NET_ADMIN; a sample of what is opened
@@ -39,10 +39,11 @@ enum interception_state {
 struct interception_facts {
     enum interception_state state;
     const char *why;       // it doesn't hold, borrowed; "": it does
-    bool may_change;       // CAP_NET_ADMIN: the rules are read, and put back
+    bool puts_back;        // what is lost: it has CAP_NET_ADMIN and a record of what to make
     uint64_t num_losses;   // since the start
     uint64_t num_put_back; // by this agent
     uint64_t lost_ms;      // in all
+    uint64_t num_passed;   // at least so many connections passed by: open when it was back
     uint64_t num_opened;   // at most so many connections were opened meanwhile
     int64_t lost_unix_ms;  // when it was last lost; 0: never
 };
@@ -69,6 +70,7 @@ struct interception {
     uint16_t inbound_port;
     bool listens;  // to the kernel's notices
     bool is_first; // nothing was found yet
+    bool puts_back;
     enum interception_state state;
     struct err why;
     uint64_t looked_ms;  // when the last look began

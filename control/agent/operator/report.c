@@ -68,6 +68,10 @@ static void interception_metrics(struct metrics_page *page, const struct interce
     metrics_family(page, "tabard_interception_lost_seconds_total", METRICS_COUNTER,
                    "For how long they were lost, in all.");
     metrics_double(page, NULL, 0, (double)facts->lost_ms / 1000, 3);
+    metrics_counter(page, "tabard_interception_passed_total",
+                    "Connections that passed by meanwhile and were still open when it was back: at "
+                    "least so many passed.",
+                    facts->num_passed);
     metrics_counter(page, "tabard_interception_opened_while_lost_total",
                     "TCP connections opened in this network namespace meanwhile: at most so many "
                     "passed by.",
@@ -164,10 +168,11 @@ static void fill_interception(Tabard__V1__InterceptionStatus *out,
 {
     out->state = (char *)interception_state_text(facts->state);
     out->why = (char *)facts->why;
-    out->puts_back = facts->may_change;
+    out->puts_back = facts->puts_back;
     out->losses = facts->num_losses;
     out->put_back = facts->num_put_back;
     out->lost_ms = facts->lost_ms;
+    out->passed = facts->num_passed;
     out->opened_while_lost = facts->num_opened;
     out->lost_unix_ms = facts->lost_unix_ms;
 }

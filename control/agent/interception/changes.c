@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/intercept/changes.h"
+#include "control/agent/interception/changes.h"
 
 #include <errno.h>
 #include <linux/netfilter.h>

@@ -5,8 +5,8 @@
 // (which it tells anybody). The owner calls changes_open, waits until a descriptor is readable,
 // calls changes_read for it, and at the end changes_close. One thread. What others do is passed
 // over; where the kernel had to drop notices, everything may have changed.
-#ifndef TABARD_CONTROL_INTERCEPT_CHANGES_H
-#define TABARD_CONTROL_INTERCEPT_CHANGES_H
+#ifndef TABARD_CONTROL_AGENT_INTERCEPTION_CHANGES_H
+#define TABARD_CONTROL_AGENT_INTERCEPTION_CHANGES_H
 
 #include <stdbool.h>
 
