@@ -334,6 +334,11 @@ const struct h2_peer *grpc_call_peer(const struct grpc_call *call)
     return h2_conn_peer(call->conn->h2);
 }
 
+uint64_t grpc_call_silent_ms(const struct grpc_call *call)
+{
+    return h2_conn_silent_ms(call->conn->h2);
+}
+
 void grpc_call_prove(struct grpc_call *call)
 {
     grpc_conn_leave_strangers(call->conn);

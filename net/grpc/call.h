@@ -57,6 +57,11 @@ void grpc_call_resume(struct grpc_call *call);
 // grpc_call_peer says who is at the other end of the call's connection.
 const struct h2_peer *grpc_call_peer(const struct grpc_call *call);
 
+// grpc_call_silent_ms returns for how long nothing has come from the host at the other end, not
+// even an acknowledgement. More than TRANSPORT_SILENT_MS: it does not answer, and the connection
+// will end. 0 on a Unix socket.
+uint64_t grpc_call_silent_ms(const struct grpc_call *call);
+
 // grpc_call_prove, a server's, says that the call has proved who is at the other end: its
 // connection is no stranger any more (strangers_max).
 void grpc_call_prove(struct grpc_call *call);

@@ -432,3 +432,8 @@ const struct h2_peer *h2_conn_peer(const struct h2_conn *conn)
 {
     return &conn->transport.peer;
 }
+
+uint64_t h2_conn_silent_ms(const struct h2_conn *conn)
+{
+    return transport_silent_ms(&conn->transport);
+}

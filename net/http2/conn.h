@@ -77,4 +77,7 @@ bool h2_conn_is_lost(const struct h2_conn *conn);
 
 const struct h2_peer *h2_conn_peer(const struct h2_conn *conn);
 
+// h2_conn_silent_ms is transport_silent_ms of the connection.
+uint64_t h2_conn_silent_ms(const struct h2_conn *conn);
+
 #endif

@@ -232,6 +232,7 @@ static void learn_peer(struct transport *transport)
         addr_from_sockaddr(&peer->addr, (struct sockaddr *)&sa);
     }
     uv_tcp_nodelay(&transport->tcp, 1);
+    transport_watch_silence(fd);
 }
 
 // Starts reading on a stream that has just been connected or accepted. Returns 0 or an error of

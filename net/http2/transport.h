@@ -20,6 +20,13 @@
 
 #define TRANSPORT_ROOM_BYTES 65536
 
+// The kernel asks a TCP peer that has said nothing for so long, and ends the connection of one
+// whose host has answered neither that nor what was sent.
+#define TRANSPORT_ASK_MS        20000
+#define TRANSPORT_SILENT_MS_MAX 45000
+// What is longer than this no host that is there is silent for: one question got no answer.
+#define TRANSPORT_SILENT_MS 26000
+
 // Where to connect to.
 struct h2_target {
     const char *unix_path;        // at most 107 bytes; NULL: TCP
@@ -119,6 +126,10 @@ bool transport_awaits_hello(const struct transport *transport);
 // transport_has_unread says whether bytes of the peer wait in the kernel: then it isn't the peer
 // that is late.
 bool transport_has_unread(const struct transport *transport);
+
+// transport_silent_ms returns for how long nothing at all has come from a TCP peer's host, not even
+// an acknowledgement; 0 on a Unix socket and before the connection is there.
+uint64_t transport_silent_ms(const struct transport *transport);
 
 // transport_finish ends our direction, with close_notify and FIN, behind what was queued.
 void transport_finish(struct transport *transport);

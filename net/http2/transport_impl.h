@@ -16,6 +16,9 @@ void transport_end(struct transport *transport, const char *why);
 void transport_connected(struct transport *transport);
 void transport_closed(uv_handle_t *handle);
 
+// transport_watch_silence has the kernel watch over a TCP peer.
+void transport_watch_silence(int fd);
+
 // transport_dial_start begins to connect to a target. false sets err. transport_dial_stop gives up
 // what it waits for, before the handle is closed.
 bool transport_dial_start(struct transport *transport, uv_loop_t *loop,

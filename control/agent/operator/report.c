@@ -42,6 +42,9 @@ static void policy_agent_metrics(struct metrics_page *page, const struct source_
 {
     metrics_gauge(page, "tabard_policy_agent_connected",
                   "Whether a policy agent stands behind what is in force.", facts->is_connected);
+    metrics_gauge(page, "tabard_policy_agent_silent_seconds",
+                  "For how long nothing has come from the host of the policy agent.",
+                  facts->silent_s);
     metrics_gauge(page, "tabard_policy_agent_version",
                   "The version of the state that is held; 0: none.", facts->version);
     metrics_gauge(page, "tabard_policy_agent_state_age_seconds",

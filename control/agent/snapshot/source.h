@@ -55,9 +55,10 @@ struct source_hooks {
 
 struct source_facts {
     const char *address;
-    bool is_connected; // to another end that stands behind what is in force
+    bool is_connected; // to another end that stands behind what is in force, and answers
     uint64_t version;  // of what the source holds; 0: nothing
     int64_t state_age_s;
+    uint64_t silent_s; // since the other end's host was last heard of; 0: there is no stream
     uint64_t num_failures;
     uint64_t num_nacks;
     uint64_t num_store_failures;

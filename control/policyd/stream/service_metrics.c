@@ -5,6 +5,7 @@
 #include "base/version.h"
 #include "control/host/metrics.h"
 #include "control/policyd/stream/service.h"
+#include "control/policyd/stream/session.h"
 #include "net/grpc/limits.h"
 
 #define NAME "tabard_policyd_"
@@ -21,9 +22,23 @@ static void seconds_gauge(struct metrics_page *page, const char *name, const cha
     metrics_double(page, NULL, 0, seconds(ns), 6);
 }
 
-static void streams(struct metrics_page *page, const struct service_stats *stats)
+static uint64_t num_silent(const struct service *service)
 {
+    uint64_t num = 0;
+    const struct list *head = &service->sessions;
+    for (const struct list *link = head->next; link != head; link = link->next) {
+        const struct session *session = LIST_OF(link, struct session, link);
+        num += !session->is_over && grpc_call_silent_ms(session->call) > TRANSPORT_SILENT_MS;
+    }
+    return num;
+}
+
+static void streams(struct metrics_page *page, const struct service *service)
+{
+    const struct service_stats *stats = &service->stats;
     metrics_gauge(page, NAME "streams", "Sidecars connected now.", stats->num_streams);
+    metrics_gauge(page, NAME "streams_silent", "Of these, the ones whose host does not answer.",
+                  num_silent(service));
     metrics_counter(page, NAME "streams_total", "Streams since the start.", stats->num_started);
     metrics_family(page, NAME "admissions_total", METRICS_COUNTER,
                    "Decisions on who a sidecar is, by result.");
@@ -161,7 +176,7 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
     metrics_family(&page, NAME "build_info", METRICS_GAUGE,
                    "Always 1; the version is in the label.");
     metrics_uint_by(&page, "version", TABARD_VERSION, 1);
-    streams(&page, &service->stats);
+    streams(&page, service);
     pushes(&page, &service->stats, service->version.last);
     certificates(&page, issuer_stats(service->issuer), service->stats.num_csr_limited,
                  service->stats.num_csr_unproved);

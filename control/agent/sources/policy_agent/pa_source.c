@@ -35,6 +35,7 @@ struct pa_source {
     struct store_writer *writer; // owned
     char last_error[1024];
     struct log_limit failed_log;
+    uint64_t silent_ms; // of the stream's other host, at the last tick
     struct pa_node node;
 };
 
@@ -226,9 +227,18 @@ static uint32_t on_random(void *ctx)
     return number;
 }
 
+static void look_at_silence(struct pa_source *source)
+{
+    const struct grpc_call *call = source->stream != NULL ? pa_stream_call(source->stream) : NULL;
+    source->silent_ms = call != NULL ? grpc_call_silent_ms(call) : 0;
+    bool is_silent = source->silent_ms > TRANSPORT_SILENT_MS;
+    subscription_silent(&source->sub, is_silent ? (int64_t)(source->silent_ms / 1000) : 0);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct pa_source *source = timer->data;
+    look_at_silence(source);
     subscription_tick(&source->sub, time_now(source));
 }
 
@@ -350,14 +360,16 @@ void pa_source_configure(struct pa_source *source, struct pa_access *access, str
 
 void pa_source_facts(const struct pa_source *source, struct source_facts *out)
 {
-    *out = (struct source_facts){.address = source->access->config->address,
-                                 .is_connected = source->sub.has_accepted,
-                                 .version = source->sub.version,
-                                 .state_age_s = subscription_age_s(&source->sub, time_now(source)),
-                                 .num_failures = source->sub.num_failures,
-                                 .num_nacks = source->sub.num_nacks,
-                                 .num_store_failures = store_writer_num_failures(source->writer),
-                                 .last_error = source->last_error};
+    *out =
+        (struct source_facts){.address = source->access->config->address,
+                              .is_connected = source->sub.has_accepted && source->sub.silent_s == 0,
+                              .version = source->sub.version,
+                              .state_age_s = subscription_age_s(&source->sub, time_now(source)),
+                              .silent_s = source->silent_ms / 1000,
+                              .num_failures = source->sub.num_failures,
+                              .num_nacks = source->sub.num_nacks,
+                              .num_store_failures = store_writer_num_failures(source->writer),
+                              .last_error = source->last_error};
 }
 
 void pa_source_close(struct pa_source *source)

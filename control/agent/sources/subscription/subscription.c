@@ -58,6 +58,15 @@ bool subscription_is_busy(const struct subscription *sub)
     return sub->next.is_set;
 }
 
+// Notes when the policy agent last stood behind the state, at the end of a stream.
+static void note_confirmed(struct subscription *sub, struct now now)
+{
+    if (sub->has_accepted) {
+        sub->confirmed_unix_s = now_unix_s(now) - sub->silent_s;
+    }
+    sub->silent_s = 0;
+}
+
 void subscription_ended(struct subscription *sub, const char *why, struct now now)
 {
     // The waits are random from 0 on: many sidecars that lost their policy agent together must not
@@ -68,9 +77,7 @@ void subscription_ended(struct subscription *sub, const char *why, struct now no
                                          .jitter = BACKOFF_FROM_ZERO};
     bool has_lasted =
         sub->is_open && sub->has_accepted && now.ms - sub->opened_ms >= SUBSCRIPTION_LASTED_MS;
-    if (sub->has_accepted) {
-        sub->confirmed_unix_s = now_unix_s(now);
-    }
+    note_confirmed(sub, now);
     sub->is_open = sub->has_response = sub->has_accepted = sub->has_base = false;
     sub->answer_by_ms = sub->leave_by_ms = sub->empty_by_ms = 0;
     pa_csr_start_anew(&sub->csr);
@@ -107,9 +114,7 @@ void subscription_stop(struct subscription *sub, struct now now)
 {
     if (sub->is_open) {
         sub->hooks.close(sub->hooks.ctx);
-        if (sub->has_accepted) {
-            sub->confirmed_unix_s = now_unix_s(now);
-        }
+        note_confirmed(sub, now);
     }
     free(sub->next.nonce);
     sub->next.nonce = NULL;
@@ -333,6 +338,11 @@ void subscription_settled(struct subscription *sub, const char *error, struct no
     }
 }
 
+void subscription_silent(struct subscription *sub, int64_t silent_s)
+{
+    sub->silent_s = sub->is_open ? silent_s : 0;
+}
+
 void subscription_leaving(struct subscription *sub, struct now now)
 {
     if (sub->is_open && sub->leave_by_ms == 0) {
@@ -404,7 +414,9 @@ void subscription_tick(struct subscription *sub, struct now now)
 
 int64_t subscription_age_s(const struct subscription *sub, struct now now)
 {
-    bool is_fresh =
-        sub->state == NULL || sub->has_accepted || now_unix_s(now) < sub->confirmed_unix_s;
+    if (sub->state != NULL && sub->has_accepted) {
+        return sub->silent_s;
+    }
+    bool is_fresh = sub->state == NULL || now_unix_s(now) < sub->confirmed_unix_s;
     return is_fresh ? 0 : now_unix_s(now) - sub->confirmed_unix_s;
 }

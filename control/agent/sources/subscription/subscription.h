@@ -97,6 +97,7 @@ struct subscription {
     bool has_response; // on this stream
     bool has_accepted; // on this stream: the policy agent stands behind what is in force
     bool has_base;     // see pa_response.h
+    int64_t silent_s;  // for how long the policy agent's host has not answered; 0: it does
     uint64_t opened_ms;
     uint64_t answer_by_ms; // 0: nothing is waited for
     uint64_t leave_by_ms;  // as above: the server goes
@@ -133,6 +134,10 @@ void subscription_response(struct subscription *sub, const uint8_t *bytes, size_
 void subscription_settled(struct subscription *sub, const char *error, struct now now);
 void subscription_ended(struct subscription *sub, const char *why, struct now now);
 void subscription_leaving(struct subscription *sub, struct now now);
+
+// subscription_silent says for how many seconds the policy agent's host has not answered; 0: it
+// answers. While it doesn't, nobody stands behind the state.
+void subscription_silent(struct subscription *sub, int64_t silent_s);
 
 // subscription_tick connects, gives up and renews when it is time; to be called twice a second.
 void subscription_tick(struct subscription *sub, struct now now);

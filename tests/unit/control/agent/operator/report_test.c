@@ -206,6 +206,7 @@ Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
 {
     static const char *const wanted[] = {
         "\ntabard_policy_agent_connected 1\n",
+        "\ntabard_policy_agent_silent_seconds 4\n",
         "\ntabard_policy_agent_version 7\n",
         "\ntabard_policy_agent_state_age_seconds 90\n",
         "\ntabard_policy_agent_failures_total 3\n",
@@ -217,6 +218,7 @@ Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
                                         .is_connected = true,
                                         .version = 7,
                                         .state_age_s = 90,
+                                        .silent_s = 4,
                                         .num_failures = 3,
                                         .num_nacks = 2,
                                         .num_store_failures = 1,

@@ -27,6 +27,9 @@ static const char wanted[] =
     "# HELP tabard_policyd_streams Sidecars connected now.\n"
     "# TYPE tabard_policyd_streams gauge\n"
     "tabard_policyd_streams 3\n"
+    "# HELP tabard_policyd_streams_silent Of these, the ones whose host does not answer.\n"
+    "# TYPE tabard_policyd_streams_silent gauge\n"
+    "tabard_policyd_streams_silent 0\n"
     "# HELP tabard_policyd_streams_total Streams since the start.\n"
     "# TYPE tabard_policyd_streams_total counter\n"
     "tabard_policyd_streams_total 4\n"
@@ -220,6 +223,7 @@ Test(service_metrics, every_figure_stands_in_its_own_line, .timeout = 10)
     uv_loop_t loop;
     cr_assert_eq(uv_loop_init(&loop), 0);
     fill(&service);
+    list_init(&service.sessions);
     service.world.fleet = make_fleet();
     service.world.trust = &(struct ca_trust){.next_update = 1900000000};
     service.issuer = issuer_new(&loop, "/nowhere");

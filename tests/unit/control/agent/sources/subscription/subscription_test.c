@@ -390,6 +390,25 @@ Test(subscription, says_for_how_long_nobody_has_stood_behind_the_state, .timeout
     play_cleanup(&play);
 }
 
+Test(subscription, nobody_stands_behind_the_state_while_the_policy_agent_s_host_is_silent,
+     .timeout = 20)
+{
+    struct play play;
+    play_init(&play);
+    play_settle_first(&play);
+    play_pass(&play, 50000);
+    subscription_silent(&play.sub, 30);
+    cr_expect_eq(subscription_age_s(&play.sub, play.now), 30);
+    subscription_silent(&play.sub, 0);
+    cr_expect_eq(subscription_age_s(&play.sub, play.now), 0);
+    subscription_silent(&play.sub, 45);
+    subscription_ended(&play.sub, "timed out", play.now);
+    play.is_refusing_to_open = true;
+    play_pass(&play, 9000);
+    cr_expect_eq(subscription_age_s(&play.sub, play.now), 54);
+    play_cleanup(&play);
+}
+
 Test(subscription, a_restored_state_is_a_floor_for_versions, .timeout = 20)
 {
     struct play play;
