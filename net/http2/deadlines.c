@@ -3,12 +3,20 @@
 
 #include <stdio.h>
 
-#define UNREAD_MS 100 // until a peer whose bytes wait to be read is looked at again
+#define UNREAD_MS 100  // until a peer whose bytes wait to be read is looked at again
+#define STOOD_MS  1000 // a timer that is so late was held up with the whole process
 
 static void on_timer(uv_timer_t *timer)
 {
     struct h2_conn *conn = timer->data;
+    uint64_t now = h2_conn_now(conn);
+    bool has_stood = now > conn->armed_ms + STOOD_MS;
     conn->armed_ms = UINT64_MAX;
+    if (has_stood && transport_has_unread(&conn->transport)) {
+        // What came while the process stood still is read before the peer is judged.
+        h2_conn_due(conn, now + UNREAD_MS);
+        return;
+    }
     h2_conn_check_deadlines(conn);
     h2_conn_advance(conn);
 }

@@ -199,6 +199,25 @@ Test(limits, a_client_that_doesnt_answer_a_ping_is_let_go)
     raw_stop(&raw, &rig);
 }
 
+Test(limits, an_answer_that_came_while_the_process_stood_still_is_read_before_the_peer_is_judged)
+{
+    struct rig rig = {.num_ready = 0};
+    struct raw_frame ping;
+    struct grpc_limits limits = grpc_limits_default();
+    limits.h2.keepalive_ms = 20;
+    limits.h2.keepalive_answer_ms = 200;
+    raw_play_client(&raw, &rig, &limits, true);
+    raw_request(&raw, 1, "Hold");
+    for (int i = 0; i < 2; i++) {
+        cr_assert(raw_expect(&raw, NGHTTP2_PING, 0, &ping));
+        raw_frame(&raw, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, ping.payload, 8);
+        uv_sleep(1500); // the loop has no turn: that is what stands still
+    }
+    cr_expect(raw_expect(&raw, NGHTTP2_PING, 0, &ping));
+    cr_expect_eq(rig.num_disconnects, 0, "%s", rig.disconnect_why);
+    raw_stop(&raw, &rig);
+}
+
 Test(limits, unfinished_messages_of_one_connection_have_a_limit_together)
 {
     struct rig rig = {.num_ready = 0};
