@@ -33,7 +33,7 @@ static bool path_of(char out[PATH_MAX], struct err *err)
     if (fd >= 0) {
         close(fd);
     }
-    snprintf(out, PATH_MAX, RECORD_FOLDER "/interception-%" PRIu64, cookie);
+    snprintf(out, PATH_MAX, RECORD_FOLDER "/%" PRIu64, cookie);
     return error == 0 ||
            err_set(err, "this kernel doesn't tell network namespaces apart: %s", strerror(error));
 }
@@ -61,7 +61,7 @@ static bool write_words(const char *words, struct err *err)
     if (!path_of(path, err)) {
         return false;
     }
-    bool is_made = mkdir(RECORD_FOLDER, 0755) == 0 || errno == EEXIST;
+    bool is_made = mkdir(RECORD_FOLDER, 0700) == 0 || errno == EEXIST;
     if (!is_made || access(RECORD_FOLDER, W_OK) != 0) {
         return errno == EROFS || err_set(err, RECORD_FOLDER ": %s", strerror(errno));
     }

@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "control/intercept/asked.h"
 
-#define RECORD_FOLDER    "/run/tabard"
+#define RECORD_FOLDER    "/run/tabard-interception" // its own: a service manager may empty the other
 #define RECORD_BYTES_MAX (1u << 20)
 
 // record_write keeps the words argv[1] and on, one a line, in the place of an earlier record. false

@@ -332,6 +332,18 @@ def test_rules_that_nobody_recorded_are_watched_and_not_put_back(host):
     assert agent.metric("tabard_interception_up") == 0
 
 
+def test_rules_of_an_older_up_hold_although_they_lack_the_rule_of_the_self_check(host):
+    host.start(up=False)
+    text = run("tabardctl", "intercept", "print").stdout
+    older = "".join(line for line in text.splitlines(keepends=True) if "127.0.0.133" not in line)
+    assert len(older) < len(text)
+    host.netns.run("nft", "-f", "-", input=older)
+    host.wait_state("holds")
+    mark = host.agent.mark()
+    host.nft("delete", "table", "inet", "tabard")
+    assert host.agent.wait_line(mark, seconds=1, msg=LOST)["error"] == "there is no table inet tabard"
+
+
 def test_an_agent_without_the_capability_notices_within_a_second_and_is_not_ready_until_they_are_back(host):
     """As in a pod, where an init container makes the rules: the sidecar may neither read nor change them."""
     agent = host.start(prefix=UNPRIVILEGED)
