@@ -23,13 +23,19 @@ static struct files_entry *add_entry(struct files *files, const char *name, cons
     return entry;
 }
 
-// Sets err to the file's name and `what`, and to its path if that isn't the name. Returns false.
-static bool entry_error(const struct files_entry *entry, struct err *err, const char *what)
+// Sets err, and the entry's error, to the file's name and `what`, and to its path if that isn't the
+// name. Returns false.
+static bool entry_error(struct files_entry *entry, struct err *err, const char *what)
 {
+    struct err made = {{0}, {0}};
     if (strcmp(entry->name, entry->path) == 0) {
-        return err_set(err, "%s: %s", entry->name, what);
+        err_set(&made, "%s: %s", entry->name, what);
+    } else {
+        err_set(&made, "%s: %s (looked for %s)", entry->name, what, entry->path);
     }
-    return err_set(err, "%s: %s (looked for %s)", entry->name, what, entry->path);
+    free(entry->error);
+    entry->error = must_strdup(made.text);
+    return err_set(err, "%s", made.text);
 }
 
 static const struct files_entry *find_path(const struct files *files, const char *path)
@@ -129,7 +135,7 @@ static void settle(struct files *files, struct files_entry *entry, bool is_read)
     }
 }
 
-static bool add_len(struct files *files, const struct files_entry *entry, struct err *err)
+static bool add_len(struct files *files, struct files_entry *entry, struct err *err)
 {
     files->len += entry->file.len;
     if (files->len > files->len_max) {
@@ -317,6 +323,7 @@ void files_cleanup(struct files *files)
         free(files->entries[i].tag);
         free(files->entries[i].name);
         free(files->entries[i].path);
+        free(files->entries[i].error);
         file_cleanup(&files->entries[i].file);
     }
     free(files->entries);

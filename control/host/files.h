@@ -32,6 +32,7 @@ struct files_entry {
     char *name;       // owned; for errors
     char *path;       // owned; where it was looked for
     struct file file; // bytes are NULL if there is no such file, or it is a folder
+    char *error;      // owned; why it can't be read, with its name; NULL: it can, or needn't
     enum lease lease; // what the kernel told of its writers
     bool is_folder;   // a file that comes into it or goes from it is a change
     enum files_hold hold;

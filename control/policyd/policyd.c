@@ -103,10 +103,10 @@ static void renew_own(struct policyd *policyd)
     }
 }
 
-static const struct ca_trust *on_in_force(void *ctx)
+static struct source_folder_in_force on_in_force(void *ctx)
 {
-    struct policyd *policyd = ctx;
-    return policyd->service.world.trust;
+    const struct world *world = &((struct policyd *)ctx)->service.world;
+    return (struct source_folder_in_force){.trust = world->trust, .fleet = world->fleet};
 }
 
 static void log_notes(const struct ca_trust *trust)
@@ -130,7 +130,7 @@ static void on_trust(void *ctx, struct ca_trust *trust, uint64_t began_ns)
 static void on_failed(void *ctx, const char *what, const char *text)
 {
     struct policyd *policyd = ctx;
-    char quoted[2048];
+    char quoted[3500]; // of a line, LOG_LINE_MAX
     if (strcmp(what, "trust") == 0) {
         policyd->service.stats.num_trusts_refused++;
     } else {

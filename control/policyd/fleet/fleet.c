@@ -48,6 +48,10 @@ void fleet_free(struct fleet *fleet)
             protobuf_c_message_free_unpacked(&fleet->pieces[i]->base, NULL);
         }
     }
+    for (size_t i = 0; fleet->names != NULL && i < fleet->num_pieces; i++) {
+        free(fleet->names[i]);
+    }
+    free(fleet->names);
     free(fleet->pieces);
     free(fleet);
 }

@@ -40,8 +40,9 @@
 // One file: its text, and its name for errors. Borrowed for the call.
 struct fleet_piece {
     const char *name;
-    const char *text;
+    const char *text; // NULL: it can't be read
     size_t len;
+    const char *error; // why it can't
 };
 
 struct fleet_workload {
@@ -91,24 +92,26 @@ struct fleet_cover {
 
 struct fleet {
     Tabard__V1__FleetConfig **pieces; // owned
+    char **names;                     // owned; of the pieces; NULL: it was one message
     size_t num_pieces;
-    struct array workloads;       // of fleet_workload, sorted by key
-    struct array blocks;          // of cidr
-    struct array policies;        // of fleet_policy
-    struct array rules;           // of fleet_rule, all of them
-    struct array patterns;        // of spiffe_pattern
-    struct array destinations;    // of const Tabard__V1__FleetDestination *
-    struct array services;        // of fleet_service
-    struct array memberships;     // of fleet_membership, sorted
-    struct array covers;          // of fleet_cover, sorted
-    struct array observed;        // of uint32_t: workloads in OBSERVE that have ports
-    struct keymap variants;       // -> a variant's number
-    struct keymap by_id;          // -> the number of its first workload
-    struct multimap by_uid;       // -> workloads
-    struct multimap by_target;    // -> policies
-    struct multimap by_principal; // -> rules of enforced policies
-    struct multimap by_caller;    // -> destinations
-    struct array anybody;         // of uint32_t: rules that name no principals
+    const ProtobufCMessage *refused; // while it is built: the item that can't be in it
+    struct array workloads;          // of fleet_workload, sorted by key
+    struct array blocks;             // of cidr
+    struct array policies;           // of fleet_policy
+    struct array rules;              // of fleet_rule, all of them
+    struct array patterns;           // of spiffe_pattern
+    struct array destinations;       // of const Tabard__V1__FleetDestination *
+    struct array services;           // of fleet_service
+    struct array memberships;        // of fleet_membership, sorted
+    struct array covers;             // of fleet_cover, sorted
+    struct array observed;           // of uint32_t: workloads in OBSERVE that have ports
+    struct keymap variants;          // -> a variant's number
+    struct keymap by_id;             // -> the number of its first workload
+    struct multimap by_uid;          // -> workloads
+    struct multimap by_target;       // -> policies
+    struct multimap by_principal;    // -> rules of enforced policies
+    struct multimap by_caller;       // -> destinations
+    struct array anybody;            // of uint32_t: rules that name no principals
 };
 
 // fleet_new reads every piece or none. Refused, located ("fleet/shop.yaml:14:3: policies[2]...."):
@@ -126,6 +129,28 @@ struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
 struct fleet *fleet_new_of(Tabard__V1__FleetConfig *config, const char *trust_domain,
                            struct err *err);
 void fleet_free(struct fleet *fleet);
+
+#define FLEET_FAULTS_MAX  16 // that are judged apart
+#define FLEET_FAULT_BYTES 600
+
+// What was refused of the pieces, in words.
+struct fleet_faults {
+    char texts[FLEET_FAULTS_MAX][FLEET_FAULT_BYTES];
+    size_t num;
+};
+
+// fleet_new_apart reads pieces of which some are bad, so that these hold up nothing else. What is
+// refused keeps the form that `in_force` has of it, in the same piece: all of a piece that can't be
+// read, else each workload, policy, destination and service by itself. Nothing opens by that: where
+// a DENY that was never good is left out, no ALLOW of its piece changes; and while something can't
+// be read or a DENY is left out, no DENY leaves, since it may have moved there. NULL sets err,
+// where too much is bad; *out_faults says what, in either case.
+struct fleet *fleet_new_apart(const struct fleet_piece *pieces, size_t num_pieces,
+                              const char *trust_domain, const struct fleet *in_force,
+                              struct fleet_faults *out_faults, struct err *err);
+
+// fleet_same_content says whether two fleets were made of the same messages.
+bool fleet_same_content(const struct fleet *a, const struct fleet *b);
 
 // fleet_check_policy and fleet_check_destination refuse what fleet_new would refuse of one alone.
 // false sets err.

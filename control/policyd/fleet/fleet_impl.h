@@ -17,6 +17,16 @@ bool fleet_index_services(struct fleet *fleet, struct err *err);
 // destinations were found, too.
 void fleet_see_services(struct fleet_sight *sight, const struct fleet *fleet, uint32_t workload);
 
+// fleet_build builds a fleet of messages, each of the piece with its place; entries of their lists
+// may be NULL. It takes the messages over. NULL sets err, where it names a field, and *out_refused
+// to the item that is refused, or NULL if it is none alone; the messages then stay the caller's.
+struct fleet *fleet_build(Tabard__V1__FleetConfig **configs, const struct fleet_piece *pieces,
+                          size_t num, const char *trust_domain,
+                          const ProtobufCMessage **out_refused, struct err *err);
+
+// fleet_refuse_empty says of a piece that it has no key. Returns false.
+bool fleet_refuse_empty(const char *name, struct err *err);
+
 // fleet_index builds every index over what was read. false sets err.
 bool fleet_index(struct fleet *fleet, struct err *err);
 

@@ -237,7 +237,10 @@ static bool read_service(struct reader *reader, const Tabard__V1__FleetService *
 
 #define READ_ALL(piece, field, read_one)                                                           \
     for (size_t i = 0; ok && i < (piece)->n_##field; i++) {                                        \
-        ok = read_one(reader, (piece)->field[i], err) || err_prefix_where(err, #field "[%zu]", i); \
+        if ((piece)->field[i] != NULL && !read_one(reader, (piece)->field[i], err)) {              \
+            ok = err_prefix_where(err, #field "[%zu]", i);                                         \
+            reader->fleet->refused = &(piece)->field[i]->base;                                     \
+        }                                                                                          \
     }
 
 static bool read_config(struct reader *reader, const Tabard__V1__FleetConfig *config,
@@ -251,6 +254,15 @@ static bool read_config(struct reader *reader, const Tabard__V1__FleetConfig *co
     return ok;
 }
 
+bool fleet_refuse_empty(const char *name, struct err *err)
+{
+    return err_set(
+        err,
+        "%s: is empty: it has no key, and what it named before would be gone; delete the "
+        "file, or write \"workloads: []\", if that is meant",
+        name);
+}
+
 static bool read_piece(struct reader *reader, const struct fleet_piece *piece, struct err *err)
 {
     struct pb_text_marks *marks = NULL;
@@ -259,10 +271,7 @@ static bool read_piece(struct reader *reader, const struct fleet_piece *piece, s
     reader->fleet->pieces[reader->piece] = config;
     bool ok = config != NULL;
     if (ok && pb_text_marks_are_none(marks)) {
-        ok = err_set(err,
-                     "%s: is empty: it has no key, and what it named before would be gone; delete "
-                     "the file, or write \"workloads: []\", if that is meant",
-                     piece->name);
+        ok = fleet_refuse_empty(piece->name, err);
     } else if (ok && !read_config(reader, config, err)) {
         ok = pb_text_marks_locate(marks, piece->name, err);
     }
@@ -289,7 +298,7 @@ static bool check_address(const struct fleet *fleet, const char *what, const cha
     return true;
 }
 
-static bool check_addresses(const struct fleet *fleet, struct err *err)
+static bool check_addresses(struct fleet *fleet, struct err *err)
 {
     const Tabard__V1__FleetDestination **all = fleet->destinations.items;
     const struct fleet_service *services = fleet->services.items;
@@ -298,6 +307,7 @@ static bool check_addresses(const struct fleet *fleet, struct err *err)
         for (size_t a = 0; a < destination->n_addresses; a++) {
             if (!check_address(fleet, "destination", destination->name, destination->addresses[a],
                                err)) {
+                fleet->refused = &all[i]->base;
                 return false;
             }
         }
@@ -306,6 +316,7 @@ static bool check_addresses(const struct fleet *fleet, struct err *err)
         const Tabard__V1__FleetService *service = services[i].spec;
         for (size_t a = 0; a < service->n_addresses; a++) {
             if (!check_address(fleet, "service", service->name, service->addresses[a], err)) {
+                fleet->refused = &service->base;
                 return false;
             }
         }
@@ -328,28 +339,40 @@ static bool check_sizes(const struct fleet *fleet, struct err *err)
     return true;
 }
 
-static void reader_init(struct reader *reader, size_t num_pieces, const char *trust_domain)
+static void reader_init(struct reader *reader, const struct fleet_piece *pieces, size_t num_pieces,
+                        const char *trust_domain)
 {
-    *reader = (struct reader){.fleet = must_alloc(1, sizeof(struct fleet))};
+    struct fleet *fleet = must_alloc(1, sizeof *fleet);
+    *reader = (struct reader){.fleet = fleet, .pieces = pieces};
     reader->domain.text = trust_domain;
     reader->domain.text_len = strlen(trust_domain);
-    reader->fleet->pieces = must_alloc(num_pieces, sizeof *reader->fleet->pieces);
-    reader->fleet->num_pieces = num_pieces;
+    fleet->pieces = must_alloc(num_pieces, sizeof *fleet->pieces);
+    fleet->num_pieces = num_pieces;
+    fleet->names = pieces == NULL ? NULL : must_alloc(num_pieces, sizeof *fleet->names);
+    for (size_t i = 0; pieces != NULL && i < num_pieces; i++) {
+        fleet->names[i] = must_strdup(pieces[i].name);
+    }
 }
 
-// Returns the fleet, or NULL where something is refused.
-static struct fleet *finish(struct reader *reader, bool ok, struct err *err)
+// Checks what concerns several items, and builds the indexes. false sets err.
+static bool finish(struct reader *reader, bool ok, struct err *err)
 {
     struct fleet *fleet = reader->fleet;
     ok = ok && check_sizes(fleet, err) && check_addresses(fleet, err) && fleet_index(fleet, err);
     keymap_cleanup(&reader->ids);
     keymap_cleanup(&reader->policy_names);
     keymap_cleanup(&reader->destination_names);
+    return ok;
+}
+
+// Returns the fleet, or NULL where something is refused.
+static struct fleet *take(struct reader *reader, bool ok)
+{
     if (!ok) {
-        fleet_free(fleet);
+        fleet_free(reader->fleet);
         return NULL;
     }
-    return fleet;
+    return reader->fleet;
 }
 
 struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
@@ -357,20 +380,39 @@ struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
 {
     struct reader reader;
     bool ok = true;
-    reader_init(&reader, num_pieces, trust_domain);
-    reader.pieces = pieces;
+    reader_init(&reader, pieces, num_pieces, trust_domain);
     for (size_t i = 0; ok && i < num_pieces; i++) {
         reader.piece = i;
         ok = read_piece(&reader, &pieces[i], err);
     }
-    return finish(&reader, ok, err);
+    return take(&reader, finish(&reader, ok, err));
+}
+
+struct fleet *fleet_build(Tabard__V1__FleetConfig **configs, const struct fleet_piece *pieces,
+                          size_t num, const char *trust_domain,
+                          const ProtobufCMessage **out_refused, struct err *err)
+{
+    struct reader reader;
+    bool ok = true;
+    reader_init(&reader, pieces, num, trust_domain);
+    for (size_t i = 0; ok && i < num; i++) {
+        reader.piece = i;
+        reader.fleet->pieces[i] = configs[i];
+        ok = read_config(&reader, configs[i], err);
+    }
+    ok = finish(&reader, ok, err);
+    *out_refused = reader.fleet->refused;
+    if (!ok) {
+        memset(reader.fleet->pieces, 0, num * sizeof *configs); // they stay the caller's
+    }
+    return take(&reader, ok);
 }
 
 struct fleet *fleet_new_of(Tabard__V1__FleetConfig *config, const char *trust_domain,
                            struct err *err)
 {
     struct reader reader;
-    reader_init(&reader, 1, trust_domain);
+    reader_init(&reader, NULL, 1, trust_domain);
     reader.fleet->pieces[0] = config;
-    return finish(&reader, read_config(&reader, config, err), err);
+    return take(&reader, finish(&reader, read_config(&reader, config, err), err));
 }

@@ -149,6 +149,7 @@ static bool find_covers(struct fleet *fleet, struct err *err)
             *keymap_put(&owners, &key, &is_new) = i;
             ok = is_new || err_set(err, "service %s: %s is an address of another service, or twice",
                                    services[i].spec->name, services[i].spec->addresses[a]);
+            fleet->refused = ok ? NULL : &services[i].spec->base;
         }
     }
     for (uint32_t i = 0; ok && i < fleet->destinations.num; i++) {
@@ -173,6 +174,7 @@ bool fleet_index_services(struct fleet *fleet, struct err *err)
 {
     for (uint32_t i = 0; i < fleet->services.num; i++) {
         if (!find_members(fleet, i, err)) {
+            fleet->refused = &((struct fleet_service *)fleet->services.items)[i].spec->base;
             return false;
         }
     }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/data/array.h"
 #include "base/must.h"
@@ -14,10 +15,33 @@
 
 static const char *const ca_names[] = {"ca/ca.pem", "ca/crl.pem", "roots.pem", "crls.pem"};
 
-static bool is_piece(const struct dirent *entry)
+static bool ends_with(const char *name, const char *end)
 {
-    size_t len = strlen(entry->d_name);
-    return entry->d_name[0] != '.' && len > 5 && strcmp(entry->d_name + len - 5, ".yaml") == 0;
+    size_t len = strlen(name), end_len = strlen(end);
+    return len > end_len && strcmp(name + len - end_len, end) == 0;
+}
+
+static bool is_piece(const char *name)
+{
+    return ends_with(name, ".yaml") || ends_with(name, ".yml");
+}
+
+// Notes a name that whoever put it there may take for a piece. Editors' copies are none.
+static void note_ignored(struct folder_errors *errors, const char *path, const char *name)
+{
+    char full[PATH_MAX];
+    struct stat st;
+    size_t len = strlen(errors->ignored);
+    if (ends_with(name, "~") || strstr(name, ".draft-") != NULL ||
+        snprintf(full, sizeof full, "%s/%s", path, name) >= (int)sizeof full ||
+        stat(full, &st) != 0) {
+        return;
+    }
+    int added = snprintf(errors->ignored + len, sizeof errors->ignored - len, "%sfleet/%s%s",
+                         len == 0 ? "" : ", ", name, S_ISDIR(st.st_mode) ? " (a folder)" : "");
+    if (len + (size_t)added >= sizeof errors->ignored) {
+        snprintf(errors->ignored + sizeof errors->ignored - 4, 4, "...");
+    }
 }
 
 static int compare_names(const void *a, const void *b)
@@ -45,19 +69,24 @@ static void list_before(struct array *list, const struct files *files, bool is_a
 
 // Lists the pieces' names, sorted, as char * that the list owns.
 static bool list_pieces(struct array *list, const struct files *files, const char *path,
-                        struct err *err)
+                        struct folder_errors *errors)
 {
+    struct err *err = &errors->fleet;
     DIR *folder = opendir(path);
     bool ok = folder != NULL || err_set(err, "fleet: %s", strerror(errno));
     for (struct dirent *entry; ok && (entry = readdir(folder)) != NULL;) {
-        if (!is_piece(entry)) {
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+        if (!is_piece(entry->d_name)) {
+            note_ignored(errors, path, entry->d_name);
             continue;
         }
         char name[sizeof entry->d_name + 8];
         snprintf(name, sizeof name, "fleet/%s", entry->d_name);
         add_name(list, name);
         if (list->num > FLEET_PIECES_MAX) {
-            ok = err_set(err, "fleet: more than %d .yaml files", FLEET_PIECES_MAX);
+            ok = err_set(err, "fleet: more than %d .yaml and .yml files", FLEET_PIECES_MAX);
         }
     }
     list_before(list, files, folder == NULL);
@@ -78,31 +107,29 @@ static void free_names(struct array *list)
     array_cleanup(list);
 }
 
-static bool add_file(struct files *files, const char *dir, const char *name, struct err *err)
+static void add_file(struct files *files, const char *dir, const char *name)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    return files_add(files, NULL, name, path, true, err);
+    files_add(files, NULL, name, path, true, NULL); // its entry has the error
 }
 
-static bool read_ca(struct files *files, const char *dir, struct err *err)
+static void read_ca(struct files *files, const char *dir)
 {
-    bool ok = true;
     for (size_t i = 0; i < sizeof ca_names / sizeof ca_names[0]; i++) {
-        ok = add_file(files, dir, ca_names[i], ok ? err : NULL) && ok;
+        add_file(files, dir, ca_names[i]);
     }
-    return ok;
 }
 
-static bool read_pieces(struct files *files, const char *dir, struct err *err)
+static bool read_pieces(struct files *files, const char *dir, struct folder_errors *errors)
 {
     char path[PATH_MAX];
     struct array names = {.num = 0};
     snprintf(path, sizeof path, "%s/fleet", dir);
     files_add_folder(files, path);
-    bool ok = list_pieces(&names, files, path, err);
+    bool ok = list_pieces(&names, files, path, errors);
     for (uint32_t i = 0; i < names.num; i++) {
-        ok = add_file(files, dir, ((char **)names.items)[i], ok ? err : NULL) && ok;
+        add_file(files, dir, ((char **)names.items)[i]);
     }
     free_names(&names);
     return ok;
@@ -119,8 +146,8 @@ static bool read_once(void *ctx, struct files *files, struct err *err)
     const struct folder_reader *reader = ctx;
     struct folder_errors *errors = reader->errors;
     *errors = (struct folder_errors){.is_ca_bad = false};
-    errors->is_ca_bad = !read_ca(files, reader->dir, &errors->ca);
-    errors->is_fleet_bad = !read_pieces(files, reader->dir, &errors->fleet);
+    read_ca(files, reader->dir);
+    errors->is_fleet_bad = !read_pieces(files, reader->dir, errors);
     return true;
 }
 
@@ -134,7 +161,7 @@ void folder_files_read(struct files *out, const struct files *before, const char
     out->still_ms = FILES_STILL_MS;
     out->missed_ms = FILES_MISSED_MS;
     if (!files_read(out, before, "the folder", read_once, &reader, &err)) {
-        *errors = (struct folder_errors){true, true, err, err};
+        *errors = (struct folder_errors){true, true, err, err, ""};
     }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The files of a policyd's folder, read all of one moment: those of the CA, and the pieces of the
-// fleet in the order of their names. It parses nothing; see source_folder.h.
+// fleet (fleet/*.yaml and *.yml) in the order of their names. It parses nothing; see
+// source_folder.h.
 #ifndef TABARD_CONTROL_POLICYD_FOLDER_FOLDER_FILES_H
 #define TABARD_CONTROL_POLICYD_FOLDER_FOLDER_FILES_H
 
@@ -20,12 +21,16 @@ enum folder_entry {
     FOLDER_NUM_FIXED
 };
 
-// What was wrong with the files of the CA, and with the pieces, each by itself.
+#define FOLDER_IGNORED_BYTES 400
+
+// What was wrong with the folder as a whole, and what of it nobody reads. A file that can't be read
+// has its error in its entry.
 struct folder_errors {
-    bool is_ca_bad;
-    bool is_fleet_bad;
+    bool is_ca_bad;    // all of it
+    bool is_fleet_bad; // the pieces can't be listed
     struct err ca;
     struct err fleet;
+    char ignored[FOLDER_IGNORED_BYTES]; // names beside the pieces that are none of theirs
 };
 
 // folder_files_read reads them all; `before` is the reading before, or has no files. *out holds

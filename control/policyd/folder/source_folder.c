@@ -11,20 +11,9 @@
 #include "base/must.h"
 #include "base/now.h"
 #include "control/host/watch.h"
-#include "control/policyd/folder/folder_files.h"
+#include "control/policyd/folder/folder_reading.h"
 
-enum { PART_FLEET, PART_TRUST, NUM_PARTS };
-static const char *const part_names[NUM_PARTS] = {"fleet", "trust"};
-
-// The files as read at one moment, and the fleet and trust made of them.
-struct folder_reading {
-    struct files files;
-    struct fleet *fleet;    // owned
-    struct ca_trust *trust; // owned
-    bool is_ok[NUM_PARTS];
-    bool is_same[NUM_PARTS]; // as the last usable one
-    struct err err[NUM_PARTS];
-};
+static const char *const part_names[FOLDER_NUM_PARTS] = {"fleet", "trust"};
 
 struct source_folder {
     struct source_folder_hooks hooks;
@@ -33,77 +22,18 @@ struct source_folder {
     atomic_bool wants_all;      // the next reading counts as new, unchanged or not
     struct folder_reading last; // files and is_ok of the reading before
     struct folder_reading now;  // the worker's while it reads
-    char reported[NUM_PARTS][sizeof(struct err)]; // the failure passed on; empty: none
+    struct ca_trust_good good;  // of the trust that was passed on last; read by the worker
+    struct bytes reported[FOLDER_NUM_PARTS]; // what was passed on as refused; empty: nothing
+    char ignored[FOLDER_IGNORED_BYTES];
 };
-
-static void reading_cleanup(struct folder_reading *reading)
-{
-    files_cleanup(&reading->files);
-    fleet_free(reading->fleet);
-    ca_trust_free(reading->trust);
-    *reading = (struct folder_reading){.fleet = NULL};
-}
-
-static void read_trust(struct folder_reading *now, const struct ca_trust *in_force)
-{
-    const struct files_entry *entries = now->files.entries;
-    const struct ca_trust_texts texts = {.ca = entries[FOLDER_CA].file.bytes,
-                                         .crl = entries[FOLDER_CRL].file.bytes,
-                                         .roots = entries[FOLDER_ROOTS].file.bytes,
-                                         .crls = entries[FOLDER_CRLS].file.bytes};
-    now->trust = ca_trust_new(&texts, in_force, now_date_s(), &now->err[PART_TRUST]);
-    now->is_ok[PART_TRUST] = now->trust != NULL;
-}
-
-static void read_fleet(struct folder_reading *now, const char *domain)
-{
-    const struct files_entry *entries = now->files.entries + FOLDER_NUM_FIXED;
-    size_t num_entries = now->files.num - FOLDER_NUM_FIXED;
-    struct fleet_piece *pieces = must_alloc(num_entries, sizeof *pieces);
-    size_t num = 0;
-    for (size_t i = 0; i < num_entries; i++) {
-        if (entries[i].file.bytes != NULL) { // else it is new, and still being written
-            pieces[num++] = (struct fleet_piece){
-                .name = entries[i].name, .text = entries[i].file.bytes, .len = entries[i].file.len};
-        }
-    }
-    now->fleet = fleet_new(pieces, num, domain, &now->err[PART_FLEET]);
-    now->is_ok[PART_FLEET] = now->fleet != NULL;
-    free(pieces);
-}
-
-// A trust that can't be used, for its CRLs, say, holds up no change of the fleet.
-static void read_parts(struct folder_reading *now, const char *dir,
-                       const struct folder_reading *last, const struct ca_trust *in_force)
-{
-    struct folder_errors errors;
-    folder_files_read(&now->files, &last->files, dir, &errors);
-    // Read also if the files are the same, since certificates and CRLs expire.
-    now->is_same[PART_TRUST] = last->is_ok[PART_TRUST] && folder_same_ca(&last->files, &now->files);
-    if (errors.is_ca_bad) {
-        now->err[PART_TRUST] = errors.ca;
-    } else {
-        read_trust(now, in_force);
-    }
-    now->is_same[PART_FLEET] =
-        last->is_ok[PART_FLEET] && folder_same_fleet(&last->files, &now->files);
-    if (errors.is_fleet_bad) {
-        now->err[PART_FLEET] = errors.fleet;
-    } else if (now->is_same[PART_FLEET]) {
-        now->is_ok[PART_FLEET] = true;
-    } else if (now->trust != NULL) {
-        read_fleet(now, now->trust->domain);
-    } else if (in_force != NULL) {
-        read_fleet(now, in_force->domain);
-    } // else nothing tells the trust domain that its ids must have
-}
 
 // Reads until no file is being written, for at most SOURCE_FOLDER_START_MS_MAX.
 static void read_for_start(struct folder_reading *now, const char *dir)
 {
     uint64_t began_ms = now_ms();
     struct folder_reading last = {.fleet = NULL};
-    read_parts(now, dir, &last, NULL);
+    const struct source_folder_in_force nothing = {.trust = NULL};
+    folder_reading_read(now, dir, &last, &nothing, NULL);
     while (now->files.num_held > 0 && now_ms() - began_ms < SOURCE_FOLDER_START_MS_MAX) {
         if (last.files.num == 0) {
             log_info("msg=\"waiting for files that are being written\" files=%zu",
@@ -111,14 +41,14 @@ static void read_for_start(struct folder_reading *now, const char *dir)
         }
         usleep(WATCH_RETRY_MS * 1000);
         if (files_moved(&now->files)) {
-            reading_cleanup(&last);
+            folder_reading_cleanup(&last);
             last = *now;
             *now = (struct folder_reading){.fleet = NULL};
-            last.is_ok[PART_FLEET] = last.is_ok[PART_TRUST] = false;
-            read_parts(now, dir, &last, NULL);
+            last.is_ok[FOLDER_PART_FLEET] = last.is_ok[FOLDER_PART_TRUST] = false;
+            folder_reading_read(now, dir, &last, &nothing, NULL);
         }
     }
-    reading_cleanup(&last);
+    folder_reading_cleanup(&last);
 }
 
 // Refuses a start for which a file that is being written counts as one that is not there.
@@ -147,71 +77,161 @@ bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_tru
         now.trust = NULL;
     } else {
         if (is_whole) {
-            *err = now.err[now.trust == NULL ? PART_TRUST : PART_FLEET];
+            const struct bytes *wrong =
+                &now.wrong[now.trust == NULL ? FOLDER_PART_TRUST : FOLDER_PART_FLEET];
+            err_set(err, "%s", (const char *)wrong->at);
         }
         err_prefix(err, "%s", dir);
     }
-    reading_cleanup(&now);
+    folder_reading_cleanup(&now);
     return ok;
 }
 
 static const struct files *on_read(void *ctx, bool *out_is_usable)
 {
     struct source_folder *source = ctx;
-    reading_cleanup(&source->last);
+    folder_reading_cleanup(&source->last);
     source->last = source->now;
     source->now = (struct folder_reading){.fleet = NULL};
     if (atomic_exchange(&source->wants_all, false)) {
-        source->last.is_ok[PART_FLEET] = source->last.is_ok[PART_TRUST] = false;
+        source->last.is_ok[FOLDER_PART_FLEET] = source->last.is_ok[FOLDER_PART_TRUST] = false;
     }
-    const struct ca_trust *in_force =
-        source->hooks.in_force == NULL ? NULL : source->hooks.in_force(source->hooks.ctx);
-    read_parts(&source->now, source->dir, &source->last, in_force);
-    *out_is_usable = source->now.is_ok[PART_FLEET] && source->now.is_ok[PART_TRUST];
+    const struct source_folder_in_force in_force =
+        source->hooks.in_force == NULL ? (struct source_folder_in_force){.trust = NULL}
+                                       : source->hooks.in_force(source->hooks.ctx);
+    folder_reading_read(&source->now, source->dir, &source->last, &in_force, &source->good);
+    *out_is_usable = source->now.is_ok[FOLDER_PART_FLEET] && source->now.is_ok[FOLDER_PART_TRUST];
     return &source->now.files;
+}
+
+static void say_ignored(struct source_folder *source)
+{
+    char quoted[4 * FOLDER_IGNORED_BYTES];
+    if (strcmp(source->ignored, source->now.ignored) == 0) {
+        return;
+    }
+    memcpy(source->ignored, source->now.ignored, sizeof source->ignored);
+    if (source->ignored[0] != '\0') {
+        log_warn("msg=\"not read: only fleet/*.yaml and fleet/*.yml are pieces of the fleet\" "
+                 "files=%s",
+                 log_quote(quoted, sizeof quoted, source->ignored));
+    }
+}
+
+static void pass_trust(struct source_folder *source, uint64_t began_ns)
+{
+    struct folder_reading *now = &source->now;
+    ca_trust_good_cleanup(&source->good);
+    source->good = now->good;
+    now->good = (struct ca_trust_good){.ca = NULL};
+    source->hooks.on_trust(source->hooks.ctx, now->trust, began_ns);
+    now->trust = NULL;
+}
+
+static void pass_fleet(struct source_folder *source, uint64_t began_ns)
+{
+    source->hooks.on_fleet(source->hooks.ctx, source->now.fleet, began_ns);
+    source->now.fleet = NULL;
 }
 
 static void on_take(void *ctx, uint64_t began_ns)
 {
     struct source_folder *source = ctx;
     struct folder_reading *now = &source->now;
-    for (int part = 0; part < NUM_PARTS; part++) {
+    say_ignored(source);
+    for (int part = 0; part < FOLDER_NUM_PARTS; part++) {
         if (now->is_ok[part]) {
-            source->reported[part][0] = '\0';
+            bytes_cleanup(&source->reported[part]);
         }
     }
     // The trust first: the fleet was checked against it.
-    if (now->trust != NULL && !now->is_same[PART_TRUST]) {
-        source->hooks.on_trust(source->hooks.ctx, now->trust, began_ns);
-        now->trust = NULL;
+    if (now->is_ok[FOLDER_PART_TRUST] && now->trust != NULL && !now->is_same[FOLDER_PART_TRUST]) {
+        pass_trust(source, began_ns);
     }
-    if (now->fleet != NULL) {
-        source->hooks.on_fleet(source->hooks.ctx, now->fleet, began_ns);
-        now->fleet = NULL;
+    if (now->is_ok[FOLDER_PART_FLEET] && now->fleet != NULL) {
+        pass_fleet(source, began_ns);
     }
 }
 
+static bool of_same_file(const char *a, const char *b)
+{
+    size_t len = strcspn(a, ":");
+    return len == strcspn(b, ":") && memcmp(a, b, len) == 0;
+}
+
+// Says whether a text before the one at `at` speaks of the same file.
+static bool is_told_before(const char *texts, size_t at)
+{
+    for (size_t i = 0; i < at; i += strlen(texts + i) + 1) {
+        if (of_same_file(texts + i, texts + at)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Passes on all that is wrong with the file of the text at `at`.
+static void tell_of_file(struct source_folder *source, int part, const char *texts, size_t at)
+{
+    struct bytes joined = {.len = 0};
+    const struct bytes *wrong = &source->now.wrong[part];
+    for (size_t i = at; i < wrong->len; i += strlen(texts + i) + 1) {
+        if (of_same_file(texts + i, texts + at)) {
+            bytes_push_text(&joined, joined.len == 0 ? "" : "; ");
+            bytes_push_text(&joined, texts + i);
+        }
+    }
+    char *text = bytes_take_text(&joined);
+    source->hooks.on_failed(source->hooks.ctx, part_names[part], text);
+    free(text);
+}
+
+static void report_wrong(struct source_folder *source, int part)
+{
+    const struct bytes *wrong = &source->now.wrong[part];
+    struct bytes *reported = &source->reported[part];
+    if (reported->len == wrong->len &&
+        (wrong->len == 0 || memcmp(reported->at, wrong->at, wrong->len) == 0)) {
+        return;
+    }
+    bytes_cleanup(reported);
+    bytes_push(reported, wrong->at, wrong->len);
+    const char *texts = (const char *)wrong->at;
+    for (size_t at = 0; at < wrong->len; at += strlen(texts + at) + 1) {
+        if (!is_told_before(texts, at)) {
+            tell_of_file(source, part, texts, at);
+        }
+    }
+}
+
+// What is good beside the bad comes into force only now: files that belong together may have been
+// written one after another, and the bad one be good a moment later.
 static void on_report(void *ctx)
 {
     struct source_folder *source = ctx;
-    for (int part = 0; part < NUM_PARTS; part++) {
-        char text[sizeof source->reported[part]];
-        if (source->now.is_ok[part]) {
-            continue;
+    struct folder_reading *now = &source->now;
+    for (int part = 0; part < FOLDER_NUM_PARTS; part++) {
+        if (!now->is_ok[part]) {
+            report_wrong(source, part);
         }
-        err_text(&source->now.err[part], text, sizeof text);
-        if (strcmp(source->reported[part], text) != 0) {
-            snprintf(source->reported[part], sizeof source->reported[part], "%s", text);
-            source->hooks.on_failed(source->hooks.ctx, part_names[part], text);
-        }
+    }
+    if (!now->is_ok[FOLDER_PART_TRUST] && now->trust != NULL) {
+        pass_trust(source, uv_hrtime());
+    }
+    if (!now->is_ok[FOLDER_PART_FLEET] && now->fleet != NULL) {
+        pass_fleet(source, uv_hrtime());
     }
 }
 
 static void on_release(void *ctx)
 {
     struct source_folder *source = ctx;
-    reading_cleanup(&source->last);
-    reading_cleanup(&source->now);
+    folder_reading_cleanup(&source->last);
+    folder_reading_cleanup(&source->now);
+    ca_trust_good_cleanup(&source->good);
+    for (int part = 0; part < FOLDER_NUM_PARTS; part++) {
+        bytes_cleanup(&source->reported[part]);
+    }
     free(source->dir);
     free(source);
 }
@@ -232,8 +252,8 @@ struct source_folder *source_folder_new(uv_loop_t *loop, const char *dir,
 
 void source_folder_reload(struct source_folder *source)
 {
-    for (int part = 0; part < NUM_PARTS; part++) {
-        source->reported[part][0] = '\0';
+    for (int part = 0; part < FOLDER_NUM_PARTS; part++) {
+        bytes_cleanup(&source->reported[part]);
     }
     source->wants_all = true;
     watch_read_now(source->watch);

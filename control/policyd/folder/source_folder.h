@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The folder as a source: DIR/fleet/*.yaml, and DIR's certificates and CRLs, watched
+// The folder as a source: DIR/fleet/*.yaml and *.yml, and DIR's certificates and CRLs, watched
 // (control/host/watch.h). The fleet and the trust come apart, so that a revocation isn't held up by
 // a slip in a policy. policyd.c calls source_folder_load before anything else, then
 // source_folder_new. Heap, freed by its last callback after source_folder_close; the loop's thread.
@@ -14,16 +14,24 @@
 
 struct source_folder; // opaque
 
+// What is in force, to fall back on. Borrowed until the next on_trust or on_fleet returns; NULL:
+// there is none.
+struct source_folder_in_force {
+    const struct ca_trust *trust;
+    const struct fleet *fleet;
+};
+
 struct source_folder_hooks {
     void *ctx;
-    // The trust in force, which stays until the next on_trust returns; NULL, or returns NULL: none.
-    // Called on the worker that reads.
-    const struct ca_trust *(*in_force)(void *ctx);
+    // Called on the worker that reads. NULL: nothing is ever in force.
+    struct source_folder_in_force (*in_force)(void *ctx);
     // Something was read that is usable and isn't what was read before; taken over. began_ns is
     // when the change was first seen (uv_hrtime).
     void (*on_fleet)(void *ctx, struct fleet *fleet, uint64_t began_ns);
     void (*on_trust)(void *ctx, struct ca_trust *trust, uint64_t began_ns);
-    // A part, "fleet" or "trust", isn't usable. Called once while the text stays the same.
+    // Something of a part, "fleet" or "trust", isn't usable. What else has changed comes into force
+    // all the same (fleet_new_apart, ca_trust_new_apart). Called once while all that is refused of
+    // the part stays the same, for each file.
     void (*on_failed)(void *ctx, const char *what, const char *text);
 };
 

@@ -143,8 +143,8 @@ Test(fleet, refuses_what_a_sidecar_could_not_use_and_says_where, .timeout = TIME
 Test(fleet, two_pieces_may_not_name_the_same_workload, .timeout = TIMEOUT)
 {
     const char *text = "workloads: [{spiffe_id: 'spiffe://demo.example/a'}]";
-    const struct fleet_piece pieces[] = {{"fleet/a.yaml", text, strlen(text)},
-                                         {"fleet/b.yaml", text, strlen(text)}};
+    const struct fleet_piece pieces[] = {{"fleet/a.yaml", text, strlen(text), NULL},
+                                         {"fleet/b.yaml", text, strlen(text), NULL}};
     struct err err = {{0}, {0}};
     cr_assert_null(fleet_new(pieces, 2, "demo.example", &err));
     cr_expect_not_null(strstr(err.text, "fleet/b.yaml:1:"), "%s", err.text);
