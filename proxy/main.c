@@ -89,19 +89,46 @@ static bool keep_net_raw(struct err *err)
     struct __user_cap_data_struct sets[2] = {
         {.effective = 1u << CAP_NET_RAW, .permitted = 1u << CAP_NET_RAW}};
     return syscall(SYS_capset, &header, sets) == 0 ||
-           err_set(err, "cannot keep CAP_NET_RAW, for --caller-addresses: %s", strerror(errno));
+           err_set(err, "--caller-addresses: %s: the capability CAP_NET_RAW is missing",
+                   strerror(errno));
+}
+
+static bool has_capability(unsigned capability)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {{0}};
+    return syscall(SYS_capget, &header, sets) == 0 &&
+           (sets[capability / 32].effective & 1u << capability % 32) != 0;
+}
+
+// Says why another user couldn't be become, from errno. A root without capabilities, as containers
+// have it, can't either.
+static bool fail_user(uid_t uid, unsigned capability, const char *name, struct err *err)
+{
+    const char *why = strerror(errno);
+    return has_capability(capability)
+               ? err_set(err, "cannot become user %u: %s", uid, why)
+               : err_set(err, "cannot become user %u: %s: the capability %s is missing", uid, why,
+                         name);
+}
+
+static bool become(uid_t uid, struct err *err)
+{
+    if (setgroups(0, NULL) != 0 || setresgid(uid, uid, uid) != 0) {
+        return fail_user(uid, CAP_SETGID, "CAP_SETGID", err);
+    }
+    return setresuid(uid, uid, uid) == 0 || fail_user(uid, CAP_SETUID, "CAP_SETUID", err);
 }
 
 // Becomes an ordinary user that nobody can trace. It need not ask for a signal when the agent dies,
 // since the control socket tells.
 static bool give_up_privileges(const struct options *options, struct err *err)
 {
-    if (options->uid != 0 &&
-        (prctl(PR_SET_KEEPCAPS, options->has_caller_addresses, 0, 0, 0) != 0 ||
-         setgroups(0, NULL) != 0 || setresgid(options->uid, options->uid, options->uid) != 0 ||
-         setresuid(options->uid, options->uid, options->uid) != 0)) {
-        return err_set(err, "cannot become user %u: %s; only root can", options->uid,
-                       strerror(errno));
+    if (options->uid != 0) {
+        prctl(PR_SET_KEEPCAPS, options->has_caller_addresses, 0, 0, 0);
+        if (!become(options->uid, err)) {
+            return false;
+        }
     }
     if (options->has_caller_addresses && !keep_net_raw(err)) {
         return false;

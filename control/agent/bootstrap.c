@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#define _GNU_SOURCE // CPU_COUNT
 #include "control/agent/bootstrap.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "control/agent/cpus.h"
 #include "proto/contract.h"
 
 #define PROXY_PROGRAM "tabard-proxy"
@@ -21,7 +20,7 @@ const char *bootstrap_usage(void)
            "  --config PATH        mesh.yaml\n"
            "  --proxy PATH         the proxy program (tabard-proxy beside this one)\n"
            "  --workers N          worker threads of the proxy, 1 to " CONTRACT_WORKERS_MAX_TEXT
-           " (the cores)\n"
+           " (the CPUs it may use)\n"
            "  --proxy-uid N        the user the proxy runs as (" CONTRACT_PROXY_UID_TEXT
            " if started by root)\n"
            "  --caller-addresses   leaves the proxy CAP_NET_RAW, which service_source CALLER "
@@ -64,17 +63,14 @@ static bool set_uid(void *ctx, const char *text, struct err *err)
 
 static void set_defaults(struct bootstrap *out)
 {
-    *out = (struct bootstrap){.num_workers = 1,
+    unsigned num_cpus = cpus_available();
+    *out = (struct bootstrap){.num_workers =
+                                  num_cpus < CONTRACT_WORKERS_MAX ? num_cpus : CONTRACT_WORKERS_MAX,
                               .proxy_uid = geteuid() == 0 ? CONTRACT_PROXY_UID : -1,
                               .metrics = listen_own(CONTRACT_METRICS_PORT),
                               .health = listen_own(CONTRACT_HEALTH_PORT),
                               .admin_path = CONTRACT_ADMIN_PATH,
                               .log_level = LOG_LEVEL_INFO};
-    cpu_set_t cpus;
-    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 0) {
-        int num = CPU_COUNT(&cpus);
-        out->num_workers = num < CONTRACT_WORKERS_MAX ? (uint32_t)num : CONTRACT_WORKERS_MAX;
-    }
     char own[PATH_MAX] = "";
     ssize_t len = readlink("/proc/self/exe", own, sizeof own - 1);
     own[len > 0 ? len : 0] = '\0';

@@ -125,6 +125,16 @@ def test_the_first_process_ends_by_itself_on_sigterm_also_before_it_has_a_config
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: capabilities are taken from it")
+@pytest.mark.parametrize("missing, arguments", [("setgid", ()), ("setuid", ()), ("net_raw", ("--caller-addresses",))])
+def test_a_root_without_a_capability_learns_which_the_proxy_lacks(keep, authority, service, missing, arguments):
+    agent = keep(Agent("payments", server_config(authority, service.address), arguments=arguments, start=False,
+                       prefix=["setpriv", f"--bounding-set=-{missing}", f"--inh-caps=-{missing}"]))
+    agent.start(wait=False)
+    line = agent.wait_line(msg="the proxy cannot start")
+    assert f"the capability CAP_{missing.upper()} is missing" in line["error"]
+
+
 # In a pod SIGTERM comes once the service's own containers have ended.
 
 class Program:
