@@ -19,6 +19,7 @@ struct parser {
     size_t text_len;
     const char *file_name; // borrowed
     struct pb_text_marks *marks;
+    size_t *num_unknown; // borrowed: what was passed over; NULL: the unknown is an error
     struct err *err;
 };
 
@@ -146,40 +147,22 @@ static uint32_t mark(struct parser *p, uint32_t parent, const char *name, size_t
     return pb_text_marks_add(p->marks, place);
 }
 
-static const char *field_name_at(const void *ctx, unsigned i)
-{
-    const ProtobufCMessageDescriptor *descriptor = ctx;
-    return descriptor->fields[i].name;
-}
-
 static bool fail_unknown_key(struct parser *p, const ProtobufCMessageDescriptor *descriptor,
                              const struct pb_text_scalar *key, uint32_t node)
 {
-    char known[400] = "";
-    size_t len = 0;
-    for (unsigned i = 0; i < descriptor->n_fields && len < sizeof known; i++) {
-        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", len == 0 ? "" : ", ",
-                                descriptor->fields[i].name);
-    }
-    char quote[PB_TEXT_QUOTE_MAX];
     struct err err = {{0}, {0}};
-    const char *near =
-        pb_text_nearest(key->text, key->len, field_name_at, descriptor, descriptor->n_fields);
-    err_set(&err, "unknown key %s%s%s%s; known here: %s", pb_text_quote(key->text, key->len, quote),
-            near == NULL ? "" : ", did you mean ", near == NULL ? "" : near,
-            near == NULL ? "" : "?", known);
+    pb_text_unknown_key(descriptor, key, &err);
     return fail(p, node, err.text);
 }
 
 // Finds the field that the key under way names and checks that it is the first of its name (lines[]
-// is 0 until then).
-static const ProtobufCFieldDescriptor *take_key(struct parser *p,
-                                                const ProtobufCMessageDescriptor *descriptor,
-                                                uint32_t node, uint32_t lines[FIELDS_MAX])
+// is 0 until then). *out is NULL where the key is unknown and may be passed over.
+static bool take_key(struct parser *p, const ProtobufCMessageDescriptor *descriptor, uint32_t node,
+                     uint32_t lines[FIELDS_MAX], const ProtobufCFieldDescriptor **out)
 {
+    *out = NULL;
     if (p->event.type != YAML_SCALAR_EVENT) {
-        fail(p, node, "a key must be a plain word");
-        return NULL;
+        return fail(p, node, "a key must be a plain word");
     }
     struct pb_text_scalar key = scalar_of(&p->event);
     for (unsigned i = 0; i < descriptor->n_fields; i++) {
@@ -188,21 +171,36 @@ static const ProtobufCFieldDescriptor *take_key(struct parser *p,
             continue;
         }
         if (i >= FIELDS_MAX) {
-            fail(p, node, "the schema has too many fields in one message");
-            return NULL;
+            return fail(p, node, "the schema has too many fields in one message");
         }
         if (lines[i] != 0) {
             struct err err = {{0}, {0}};
             err_set(&err, "the key \"%s\" stands here twice, first in line %u", field->name,
                     lines[i]);
-            fail(p, node, err.text);
-            return NULL;
+            return fail(p, node, err.text);
         }
         lines[i] = (uint32_t)p->event.start_mark.line + 1;
-        return field;
+        *out = field;
+        return true;
     }
-    fail_unknown_key(p, descriptor, &key, node);
-    return NULL;
+    return p->num_unknown != NULL || fail_unknown_key(p, descriptor, &key, node);
+}
+
+// Passes over the value of an unknown key, whatever it holds.
+static bool pass_over(struct parser *p, uint32_t node)
+{
+    size_t depth = 0;
+    ++*p->num_unknown;
+    do {
+        if (!next(p, node)) {
+            return false;
+        }
+        depth +=
+            p->event.type == YAML_SEQUENCE_START_EVENT || p->event.type == YAML_MAPPING_START_EVENT;
+        depth -=
+            p->event.type == YAML_SEQUENCE_END_EVENT || p->event.type == YAML_MAPPING_END_EVENT;
+    } while (depth > 0);
+    return true;
 }
 
 // Checks that the value whose event is under way has the shape that its field wants, and else says
@@ -242,7 +240,14 @@ static bool parse_value(struct parser *p, const ProtobufCFieldDescriptor *field,
     if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
         struct err err = {{0}, {0}};
         struct pb_text_scalar scalar = scalar_of(&p->event);
-        return pb_text_scalar_store(field, &scalar, at, &err) || fail(p, node, err.text);
+        if (pb_text_scalar_store(field, &scalar, at, &err)) {
+            return true;
+        }
+        if (p->num_unknown != NULL && field->type == PROTOBUF_C_TYPE_ENUM) {
+            ++*p->num_unknown; // it keeps its zero value
+            return true;
+        }
+        return fail(p, node, err.text);
     }
     const ProtobufCMessageDescriptor *descriptor = field->descriptor;
     ProtobufCMessage *message = must_alloc(1, descriptor->sizeof_message);
@@ -335,8 +340,9 @@ static bool parse_message(struct parser *p, ProtobufCMessage *message, uint32_t 
         return fail_depth(p, node);
     }
     while (next(p, node) && p->event.type != YAML_MAPPING_END_EVENT) {
-        const ProtobufCFieldDescriptor *field = take_key(p, message->descriptor, node, lines);
-        if (field == NULL || !parse_field(p, message, field, node, depth)) {
+        const ProtobufCFieldDescriptor *field = NULL;
+        if (!take_key(p, message->descriptor, node, lines, &field) ||
+            !(field == NULL ? pass_over(p, node) : parse_field(p, message, field, node, depth))) {
             return false;
         }
     }
@@ -378,11 +384,16 @@ static bool parse_stream(struct parser *p, ProtobufCMessage *message)
            fail(p, root, "a second document begins here; only one is read");
 }
 
-ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, const char *text,
-                                size_t text_len, const char *file_name,
-                                struct pb_text_marks **out_marks, struct err *err)
+static ProtobufCMessage *parse(const ProtobufCMessageDescriptor *descriptor, const char *text,
+                               size_t text_len, const char *file_name,
+                               struct pb_text_marks **out_marks, size_t *num_unknown,
+                               struct err *err)
 {
-    struct parser p = {.text = text, .text_len = text_len, .file_name = file_name, .err = err};
+    struct parser p = {.text = text,
+                       .text_len = text_len,
+                       .file_name = file_name,
+                       .num_unknown = num_unknown,
+                       .err = err};
     if (out_marks != NULL) {
         *out_marks = NULL;
     }
@@ -412,4 +423,19 @@ ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, co
         pb_text_marks_free(p.marks);
     }
     return message;
+}
+
+ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, const char *text,
+                                size_t text_len, const char *file_name,
+                                struct pb_text_marks **out_marks, struct err *err)
+{
+    return parse(descriptor, text, text_len, file_name, out_marks, NULL, err);
+}
+
+ProtobufCMessage *pb_text_parse_known(const ProtobufCMessageDescriptor *descriptor,
+                                      const char *text, size_t text_len, const char *file_name,
+                                      size_t *out_num_unknown, struct err *err)
+{
+    *out_num_unknown = 0;
+    return parse(descriptor, text, text_len, file_name, NULL, out_num_unknown, err);
 }

@@ -32,6 +32,12 @@ ProtobufCMessage *pb_text_parse(const ProtobufCMessageDescriptor *descriptor, co
                                 size_t text_len, const char *file_name,
                                 struct pb_text_marks **out_marks, struct err *err);
 
+// pb_text_parse_known does so, but passes over keys and names of enums that are unknown, and says
+// how many there were: for what another version shows people. What decides must not use it.
+ProtobufCMessage *pb_text_parse_known(const ProtobufCMessageDescriptor *descriptor,
+                                      const char *text, size_t text_len, const char *file_name,
+                                      size_t *out_num_unknown, struct err *err);
+
 // pb_text_marks_locate turns an error of a later check, whose err.where names a field, into
 // "file:line:column: path: text", using the nearest enclosing field that stands in the file. It
 // clears err.where. It returns false.

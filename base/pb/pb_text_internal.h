@@ -56,6 +56,10 @@ struct pb_text_scalar {
 bool pb_text_scalar_store(const ProtobufCFieldDescriptor *field,
                           const struct pb_text_scalar *scalar, void *at, struct err *err);
 
+// pb_text_unknown_key sets err.text to what is wrong with a key that names no field, and which do.
+void pb_text_unknown_key(const ProtobufCMessageDescriptor *descriptor,
+                         const struct pb_text_scalar *key, struct err *err);
+
 // pb_text_quote writes up to about 60 bytes of a text between quotes into buf, anything unprintable
 // as \xNN, and returns buf.
 #define PB_TEXT_QUOTE_MAX 96

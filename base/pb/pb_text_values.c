@@ -202,6 +202,29 @@ static bool read_bool(const struct pb_text_scalar *scalar, protobuf_c_boolean *o
     return true;
 }
 
+static const char *field_name_at(const void *ctx, unsigned i)
+{
+    const ProtobufCMessageDescriptor *descriptor = ctx;
+    return descriptor->fields[i].name;
+}
+
+void pb_text_unknown_key(const ProtobufCMessageDescriptor *descriptor,
+                         const struct pb_text_scalar *key, struct err *err)
+{
+    char known[400] = "";
+    size_t len = 0;
+    for (unsigned i = 0; i < descriptor->n_fields && len < sizeof known; i++) {
+        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", len == 0 ? "" : ", ",
+                                descriptor->fields[i].name);
+    }
+    char quote[PB_TEXT_QUOTE_MAX];
+    const char *near =
+        pb_text_nearest(key->text, key->len, field_name_at, descriptor, descriptor->n_fields);
+    err_set(err, "unknown key %s%s%s%s; known here: %s", pb_text_quote(key->text, key->len, quote),
+            near == NULL ? "" : ", did you mean ", near == NULL ? "" : near,
+            near == NULL ? "" : "?", known);
+}
+
 static const char *enum_name_at(const void *ctx, unsigned i)
 {
     const ProtobufCEnumDescriptor *values = ctx;

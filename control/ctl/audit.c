@@ -10,6 +10,7 @@
 #include "control/ctl/ask.h"
 #include "control/ctl/show/audit_cluster.h"
 #include "control/ctl/show/audit_table.h"
+#include "control/ctl/show/screen.h"
 #include "control/ctl/ctl.h"
 #include "control/ctl/show/when.h"
 #include "proto/contract.h"
@@ -88,20 +89,25 @@ static int audit_one(const char *path, bool is_current_only, bool as_json)
 {
     struct err err = {{0}, {0}};
     size_t len = 0;
+    size_t num_unknown = 0;
     char *text = ask(path, "/audit", DEADLINE_MS, &len, &err);
     Tabard__V1__Audit *audit =
-        text == NULL ? NULL
-                     : (Tabard__V1__Audit *)pb_text_parse(&tabard__v1__audit__descriptor, text, len,
-                                                          "the agent's answer", NULL, &err);
+        text == NULL
+            ? NULL
+            : (Tabard__V1__Audit *)pb_text_parse_known(&tabard__v1__audit__descriptor, text, len,
+                                                       "the agent's answer", &num_unknown, &err);
     if (audit == NULL) {
         free(text);
         err_prefix(&err, "audit");
         return ctl_fail(CTL_FAILED, &err);
     }
     if (as_json) {
+        screen_pass_through();
         fwrite(text, 1, len, stdout);
     } else {
+        screen_clean(&audit->base);
         print_audit(audit, is_current_only);
+        ctl_tell_unknown(num_unknown);
     }
     tabard__v1__audit__free_unpacked(audit, NULL);
     free(text);
@@ -137,10 +143,12 @@ static int audit_kubernetes(const struct kubectl *kubectl,
         return ctl_fail(CTL_FAILED, &err);
     }
     if (as_json) {
+        screen_pass_through();
         char *text = pb_text_to_json(&audit->base);
         printf("%s\n", text != NULL ? text : "");
         free(text);
     } else {
+        screen_clean(&audit->base);
         print_cluster(audit);
     }
     for (size_t i = 0; i < audit->n_failures; i++) {

@@ -5,6 +5,8 @@
 #ifndef TABARD_CONTROL_CTL_CTL_H
 #define TABARD_CONTROL_CTL_CTL_H
 
+#include <stddef.h>
+
 #include "base/err.h"
 
 enum ctl_exit { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_DENIED = 3 };
@@ -23,6 +25,9 @@ extern const char ctl_explain_usage[];
 extern const char ctl_inject_usage[];
 extern const char ctl_intercept_usage[];
 extern const char ctl_status_usage[];
+
+// ctl_tell_unknown prints a line that says so if an agent said more than this tabardctl knows.
+void ctl_tell_unknown(size_t num_unknown);
 
 // ctl_fail prints one line to standard error and returns `status`.
 int ctl_fail(int status, const struct err *err);

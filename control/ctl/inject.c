@@ -13,6 +13,7 @@
 #include "base/flags.h"
 #include "base/must.h"
 #include "control/ctl/ctl.h"
+#include "control/ctl/show/screen.h"
 #include "control/kube/inject/manifest.h"
 #include "control/kube/inject/settings.h"
 #include "control/kube/yaml/yaml_docs.h"
@@ -241,6 +242,9 @@ static int inject(struct run *run, const char *const *operands, size_t num)
         inject_operand(run, operands[i]);
     }
     if (!run->has_failed) {
+        if (!isatty(STDOUT_FILENO)) {
+            screen_pass_through();
+        }
         fwrite(run->out.at, 1, run->out.len, stdout);
     }
     bytes_cleanup(&run->out);

@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "base/version.h"
 #include "control/ctl/ctl.h"
+#include "control/ctl/show/screen.h"
 
 static const struct command {
     const char *name;
@@ -28,6 +29,14 @@ static const struct command {
 };
 
 #define NUM_COMMANDS (sizeof commands / sizeof commands[0])
+
+void ctl_tell_unknown(size_t num_unknown)
+{
+    if (num_unknown > 0) {
+        printf("the agent says more than this tabardctl (%s) knows: --json shows it\n",
+               TABARD_VERSION);
+    }
+}
 
 int ctl_fail(int status, const struct err *err)
 {
@@ -90,6 +99,7 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
     process_signals();
+    screen_begin();
     int status = run(argc, argv);
     // A full disk or a closed pipe must not look like success.
     if (fflush(stdout) != 0 || ferror(stdout) != 0) {

@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <time.h>
 
 #include "base/flags.h"
 #include "base/pb/pb_text.h"
 #include "control/ctl/ask.h"
 #include "control/ctl/ctl.h"
+#include "control/ctl/show/screen.h"
 #include "control/ctl/show/when.h"
 #include "proto/contract.h"
 #include "tabard/v1/admin.pb-c.h"
@@ -180,17 +180,21 @@ int ctl_status(int argc, char **argv)
         err_prefix(&err, "status");
         return ctl_fail(CTL_FAILED, &err);
     }
-    Tabard__V1__Status *status = (Tabard__V1__Status *)pb_text_parse(
-        &tabard__v1__status__descriptor, text, len, "the agent's answer", NULL, &err);
+    size_t num_unknown = 0;
+    Tabard__V1__Status *status = (Tabard__V1__Status *)pb_text_parse_known(
+        &tabard__v1__status__descriptor, text, len, "the agent's answer", &num_unknown, &err);
     if (status == NULL) {
         free(text);
         err_prefix(&err, "status: %s", path);
         return ctl_fail(CTL_FAILED, &err);
     }
     if (as_json) {
+        screen_pass_through();
         fwrite(text, 1, len, stdout);
     } else {
+        screen_clean(&status->base);
         print_status(status, (int64_t)time(NULL));
+        ctl_tell_unknown(num_unknown);
     }
     int result = status->ready ? CTL_OK : CTL_FAILED;
     tabard__v1__status__free_unpacked(status, NULL);

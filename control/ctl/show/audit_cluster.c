@@ -133,8 +133,9 @@ static bool add_answer(Tabard__V1__ClusterAudit *audit, const struct sidecar *si
                        const struct sidecars *sidecars, const char *answer, bool is_current_only,
                        struct err *err)
 {
-    Tabard__V1__Audit *one = (Tabard__V1__Audit *)pb_text_parse(
-        &tabard__v1__audit__descriptor, answer, strlen(answer), "its answer", NULL, err);
+    size_t num_unknown = 0; // of a sidecar that is newer
+    Tabard__V1__Audit *one = (Tabard__V1__Audit *)pb_text_parse_known(
+        &tabard__v1__audit__descriptor, answer, strlen(answer), "its answer", &num_unknown, err);
     if (one == NULL) {
         return false;
     }
