@@ -98,6 +98,13 @@ def test_a_policy_agent_s_name_is_looked_up_and_each_of_its_addresses_tried(worl
     assert "connection refused" in told[0]["error"]
 
 
+def test_a_policy_agent_s_name_is_looked_up_again_at_each_connect(world):
+    sidecar, mark = by_name(world, "127.0.0.9 policy.test\n")
+    assert "(1) takes the connection" in sidecar.wait_line(mark, msg="no stream to the policy agent")["error"]
+    (world.folder / "hosts").write_text("127.0.0.1 policy.test\n")  # in place: it is mounted
+    sidecar.wait_line(mark, 20, msg="snapshot in force")
+
+
 def test_a_name_that_nobody_knows_is_told_and_a_resolver_that_says_nothing_keeps_nobody(world):
     sidecar, mark = by_name(world, "127.0.0.1 localhost\n")
     assert "policy.test can't be resolved: " in sidecar.wait_line(mark, msg="no stream to the policy agent")["error"]

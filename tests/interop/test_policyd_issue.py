@@ -98,6 +98,49 @@ def test_a_first_certificate_that_comes_late_locks_no_sidecar_out(policyd):
         agent.close()
 
 
+def test_a_sidecar_is_told_no_file_s_name_of_policyd_s(policyd):
+    key = policyd.folder / "ca/ca.key"
+    away = key.rename(policyd.folder / "away")
+    with Sidecar(policyd, "api", **token_of(policyd, request=csr()[0])) as api:
+        told = api.next().certificate_error
+    away.rename(key)
+    assert told == "the CA can't issue certificates now; its own log says why"
+    assert str(key) in policyd.wait_line(msg="the CA can't issue")["error"]
+    shown = token_of(policyd)
+    for token in (policyd.folder / "tokens").iterdir():
+        if token.is_file():
+            token.write_text("spoiled")
+    code, told = refusal(policyd=policyd, name="api", **shown)
+    assert "token_broken" in told and "its own log says why" in told and str(policyd.folder) not in told, (code, told)
+    assert str(policyd.folder / "tokens") in policyd.wait_line(msg="join tokens can't be read or kept")["error"]
+    # Nor where the record of what was issued can't be written.
+    (policyd.folder / "ca/issued").unlink(missing_ok=True)
+    (policyd.folder / "ca/issued").mkdir()
+    with Sidecar(policyd, "api", **token_of(policyd, request=csr()[0])) as api:
+        assert str(policyd.folder) not in api.next().certificate_error
+
+
+def test_nothing_is_said_to_be_in_force_before_there_is_a_state(policyd):
+    policyd.apply({"workloads": [workload("api", "127.0.0.1/32")]})
+    token = policyd.folder / "join.token"
+    token.write_text(policyd.token("api"))
+    key = policyd.folder / "ca/ca.key"
+    away = key.rename(policyd.folder / "away")
+    access = {"address": "%s:%d" % policyd.tcp, "identity": f"spiffe://{DOMAIN}/tabard/policyd", "roots": str(policyd.folder / "ca/ca.pem"),
+              "join_token": str(token), "state": "state", "addresses": ["127.0.0.1"]}
+    agent = Agent("api", {"policy_agent": access, "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0"}]}, start=False)
+    try:
+        agent.start(wait=False)
+        policyd.wait_line(msg="refused by sidecar", seconds=15)
+        wait_until("the refusal shows", lambda: "issues no certificate" in agent.status()["policy_agent"].get("last_error", ""))
+        away.rename(key)
+        agent.wait_line(msg="snapshot in force", seconds=20)
+        assert not agent.lines(msg="policy agent's state in force", version=0)
+        assert agent.lines(msg="policy agent's state in force", new_state="yes")
+    finally:
+        agent.close()
+
+
 def test_one_identity_that_floods_does_not_hold_up_anothers_certificate(policyd):
     """As `web` of the flood: stream after stream, each with a signing request."""
     described = fleet()

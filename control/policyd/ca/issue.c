@@ -9,7 +9,8 @@
 #include "base/now.h"
 #include "control/policyd/ca/sign.h"
 
-#define AGAIN_MS 50 // between looks at what waits for a bucket or for the CA
+#define OURS_LOG_MS 10000 // between two lines about the CA's trouble
+#define AGAIN_MS    50    // between looks at what waits for a bucket or for the CA
 
 struct issue_job {
     struct issue_job *next;
@@ -22,6 +23,7 @@ struct issue_job {
     struct signed_chain chain;
     struct err err;
     bool is_ok;
+    bool is_ours; // err is the CA's trouble, and no business of who asked
 };
 
 struct issuer {
@@ -37,6 +39,7 @@ struct issuer {
     X509 *ca; // owned, counted; the worker's: the CA's certificate, kept while it is the same
     struct err crl_err;
     struct err open_err; // why the CA could not be opened
+    struct log_limit ours_log;
     struct bucket bucket;
     struct issuer_stats stats;
     bool wants_crl; // the next work looks at the CRL, too
@@ -126,8 +129,11 @@ static void sign_batch(struct issue_job *jobs, const struct ca_store *store)
     }
     if (notes.len > 0 && !ca_store_record_notes(store, &notes, &err)) {
         for (struct issue_job *job = jobs; job != NULL; job = job->next) {
-            job->err = job->is_ok ? err : job->err;
-            job->is_ok = false;
+            if (job->is_ok) {
+                job->err = err;
+                job->is_ours = true;
+                job->is_ok = false;
+            }
         }
     }
     bytes_cleanup(&notes);
@@ -153,11 +159,27 @@ static void on_work(uv_work_t *work)
 
 static void start(struct issuer *issuer);
 
+// Writes what whoever asked is told. What names our files is for our log alone.
+static const char *reason_of(struct issuer *issuer, const struct issue_job *job, char *buf,
+                             size_t buf_len)
+{
+    uint64_t passed_over = 0;
+    char quoted[2048];
+    err_text(&job->err, buf, buf_len);
+    if (!job->is_ours) {
+        return buf;
+    }
+    if (log_allowed(&issuer->ours_log, uv_now(issuer->loop), OURS_LOG_MS, &passed_over)) {
+        log_error("msg=\"the CA can't issue\" error=%s", log_quote(quoted, sizeof quoted, buf));
+    }
+    return "the CA can't issue certificates now; its own log says why";
+}
+
 static void report(struct issuer *issuer, struct issue_job *job)
 {
     char text[sizeof job->err.text + 200];
     struct issue_result result = {.error =
-                                      job->is_ok ? NULL : err_text(&job->err, text, sizeof text),
+                                      job->is_ok ? NULL : reason_of(issuer, job, text, sizeof text),
                                   .chain = job->chain.certs,
                                   .chain_lens = job->chain.lens,
                                   .num_certs = job->chain.num_certs,
@@ -203,7 +225,10 @@ static void on_work_done(uv_work_t *work, int status)
             *kept_end = job;
             kept_end = &job->next;
         } else {
-            job->err = issuer->is_open ? job->err : issuer->open_err;
+            if (!issuer->is_open) {
+                job->err = issuer->open_err;
+                job->is_ours = true;
+            }
             report(issuer, job);
             free_job(job);
         }

@@ -50,6 +50,12 @@ static const char *wanted_of(const Tabard__V1__SubscribeRequest *request)
 void session_refuse_admission(struct session *session, enum admit_result result, struct err *err)
 {
     session->service->stats.admitted[result]++;
+    if (result == ADMIT_TOKEN_BROKEN) { // our files' names are for our log alone
+        char quoted[1024];
+        log_error("msg=\"join tokens can't be read or kept\" stream=%" PRIu64 " error=%s",
+                  session->number, log_quote(quoted, sizeof quoted, err->text));
+        err_set(err, "the policy agent can't read or keep join tokens now; its own log says why");
+    }
     err_prefix(err, "%s", admit_result_text(result));
     session_finish(session, SERVICE_END_NOT_ADMITTED, code_of(result), err->text);
 }

@@ -160,6 +160,7 @@ static void accept(struct subscription *sub, struct now now)
 {
     bool is_new_state = sub->next.state != NULL;
     bool is_of_stream = sub->next.nonce != NULL;
+    bool has_news = is_new_state || sub->next.issued.part != NULL;
     if (is_new_state) {
         part_unref(sub->state);
         sub->state = sub->next.state;
@@ -190,7 +191,9 @@ static void accept(struct subscription *sub, struct now now)
     }
     answer(sub, "", now);
     try_clear(&sub->next);
-    sub->hooks.accepted(sub->hooks.ctx, is_new_state);
+    if (has_news) {
+        sub->hooks.accepted(sub->hooks.ctx, is_new_state);
+    }
 }
 
 // Fills the slots of a state and of a certificate; each may be NULL.
