@@ -17,6 +17,8 @@
 #include "control/intercept/record.h"
 #include "control/intercept/routes.h"
 
+enum { SELF_CHECKS = 3 }; // at most, while they pass
+
 void upkeep_init(struct upkeep *upkeep, uint16_t outbound_port, uint16_t inbound_port)
 {
     *upkeep = (struct upkeep){.outbound_port = outbound_port, .inbound_port = inbound_port};
@@ -62,7 +64,7 @@ static void take_record(struct upkeep *upkeep, bool *out_is_new)
 
 // Sends a datagram to the address of the self check, which needs no capability, and returns what
 // the kernel says: EPERM where the rules catch it, 0 where it passed.
-static int self_check(void)
+static int send_to_self_check(void)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(RULESET_SELF_CHECK_PORT)};
     inet_pton(AF_INET, RULESET_SELF_CHECK_IP, &to.sin_addr);
@@ -72,6 +74,17 @@ static int self_check(void)
     int error = is_sent ? 0 : errno;
     if (fd >= 0) {
         close(fd);
+    }
+    return error;
+}
+
+// One that passed is remembered by connection tracking for half a minute, and by that lets pass the
+// next one that happens to come from the same port. So one that is caught counts for more.
+static int self_check(void)
+{
+    int error = 0;
+    for (int i = 0; i < SELF_CHECKS && error == 0; i++) {
+        error = send_to_self_check();
     }
     return error;
 }
@@ -253,7 +266,8 @@ void upkeep_look(struct upkeep *upkeep, bool routes, bool can_put_back, struct u
         out->was_lost = out->state == UPKEEP_LOST;
         out->is_unsettled = is_new && upkeep->has_looked;
     }
-    bool is_mendable = upkeep->may_change && is_ours(upkeep) && can_put_back && !out->is_unsettled;
+    out->puts_back = upkeep->may_change && is_ours(upkeep);
+    bool is_mendable = out->puts_back && can_put_back && !out->is_unsettled;
     if (is_mendable && (out->was_lost || upkeep->lacks_routes)) {
         mend(upkeep, has_rules, out);
     }

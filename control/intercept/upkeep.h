@@ -51,6 +51,7 @@ struct upkeep_found {
     bool was_lost;           // at its beginning, but for what was not judged
     bool is_put_back;        // and holds
     bool is_unsettled;       // rules and record differ and the record is new: look again soon
+    bool puts_back;          // what may be lost: there is a record of it, and the capability
     size_t num_passed;       // at the end of a loss: connections that passed by and are still open
     struct err why;          // of was_lost, or of what can't be put back
 };

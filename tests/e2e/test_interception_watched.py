@@ -282,6 +282,18 @@ def test_an_agent_that_starts_before_up_is_ready_and_says_that_it_waits(host):
     assert "tabard" not in host.ruleset()
 
 
+def test_rules_that_lead_to_other_ports_are_not_this_sidecar_s_and_are_left_alone(host):
+    host.config["settings"]["interception"] = {"outbound_port": 16001, "inbound_port": 16006}
+    agent = host.start(up=False)
+    run("tabardctl", "intercept", "up", netns=host.netns)
+    before = host.ruleset()
+    wait_until("it says where they don't lead", lambda: "16001 and 16006" in host.state().get("why", ""))
+    assert host.state()["state"] == "not up yet" and agent.metric("tabard_interception_up") == 0
+    host.nft("delete", "table", "inet", "tabard")
+    wait_until("it says that they are gone", lambda: "no table" in host.state()["why"])
+    assert "tabard" not in host.ruleset() and "redirect to :15001" in before
+
+
 def test_an_agent_that_was_stopped_meanwhile_finds_out_as_soon_as_it_goes_on(host):
     agent = host.start()
     before = host.ruleset()

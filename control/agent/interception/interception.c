@@ -111,7 +111,7 @@ static void take_state(struct interception *in, const struct upkeep_found *found
     } else if (state == INTERCEPTION_TAKEN_DOWN && before != state) {
         log_warn("msg=\"interception was taken down by tabardctl\" hint=\"%s\"", hint);
     }
-    in->puts_back = in->upkeep.may_change && in->upkeep.asked != NULL;
+    in->puts_back = found->puts_back;
     in->state = state;
     in->why = found->why;
     in->is_first = false;
