@@ -73,6 +73,7 @@ class Chaos:
 
     def come_back(self):
         self.world.wait_ready()
+        self.world.wait_followed()
         wait_until("web's calls to api are answered", lambda: self.load.call("web", "api"), BACK_S)
         self.change_and_see()
 

@@ -109,6 +109,37 @@ def back_in_place(world, name):
     return f"the table was back after {time.monotonic() - started:.2f} s"
 
 
+def signal_all(world, chance):
+    name, kind = chance.choice((*SIDECARS, "policyd")), chance.choice((signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2))
+    if name == "policyd":
+        os.kill(world.policyd.process.pid, kind)
+    else:
+        os.killpg(world.agents[name].process.pid, kind)
+    return f"{kind.name} to {name}"
+
+
+def join_late(world, chance):
+    """A sidecar that starts while something that a join needs is wrong for some seconds."""
+    name, what = chance.choice(PAIR), chance.choice(("its clock", "policyd's clock", "no CA's key"))
+    key = world.policyd.folder / "ca/ca.key"
+    by = 0 if what == "no CA's key" else chance.choice((-3600, -90, 90, 3600))
+    clock = world.clocks[name if what == "its clock" else "policyd"]
+    agent = world.agents[name]
+    agent.process.kill()
+    agent.process.wait()
+    clock.set(by)
+    if not by:
+        key.rename(key.with_suffix(".away"))
+    try:
+        world.restart(agent)
+        hold(chance.uniform(2, 5))
+    finally:
+        clock.set(0)
+        if not by:
+            key.with_suffix(".away").rename(key)
+    return f"{name}: {what}{f' {by:+d} s' if by else ''}"
+
+
 def flush_rules(world, chance):
     name = chance.choice(PAIR)
     world.net[name].run("nft", "flush", "ruleset")
@@ -121,18 +152,20 @@ def delete_table(world, chance):
     return f"{name}'s; {back_in_place(world, name)}"
 
 
-def full_disk(world, chance):
+def full_disk(world, chance, and_then=lambda: None):
     filler = world.disk / "filler"
     with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
-    what = "nothing else"
-    if chance.random() < 0.5:
-        name, what = chance.choice(PAIR), "and a proxy killed"
-        os.kill(world.pids(name)[1], signal.SIGKILL)
-    hold(chance.uniform(1, 5))
+    and_then()
+    seconds = chance.uniform(1, 5)
+    hold(seconds)
     filler.unlink()
-    return what
+    return f"{seconds:.0f} s"
+
+
+def full_disk_and_kill(world, chance):
+    return full_disk(world, chance, lambda: os.kill(world.pids(chance.choice(PAIR))[1], signal.SIGKILL))
 
 
 def slow_log(world, chance):
@@ -194,6 +227,8 @@ EVENTS = [
     Event("kill a proxy", kill_proxy, True, True),
     Event("kill an agent", kill_agent, True, True),
     Event("stop a sidecar", stop_sidecar, True, True),
+    Event("join late", join_late, True, True),
+    Event("signals", signal_all),
     Event("kill or stop policyd", kill_policyd),
     Event("freeze a sidecar", freeze_sidecar),
     Event("hang a proxy", hang_proxy, True, True),
@@ -201,7 +236,8 @@ EVENTS = [
     Event("clock jump", clock_jump, True, True),
     Event("flush all rules", flush_rules, True, True, CLEAR_S),
     Event("delete the table", delete_table, True, True, CLEAR_S),
-    Event("full disk", full_disk, True, True),
+    Event("full disk", full_disk),
+    Event("full disk, a proxy killed", full_disk_and_kill, True, True),
     Event("slow log", slow_log),
     Event("lost wire", lost_wire),
     Event("lose policyd", lose_policyd),

@@ -129,6 +129,10 @@ class World:
             except Missing as missing:
                 raise Missing(f"{missing}; it says: {self.why_not_ready(name)}") from None
 
+    def wait_followed(self):
+        for name in SIDECARS:
+            wait_until(f"{name} follows policyd", lambda: self.agents[name].metric("tabard_policy_agent_connected") == 1, BACK_S)
+
     def change_policy(self):
         """Turns stranger's access to web over, which is how control shows that it came back."""
         self.is_open = not self.is_open
