@@ -9,15 +9,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/now.h"
 #include "certs/cert.h"
 
+// The date by which ends are judged may be ahead of a wall clock that was put right: the life
+// begins by the earlier of the two, so that nobody has to wait for it.
 static struct mint_leaf leaf_of(const struct ca_store *store, const struct issue_request *request,
                                 time_t now)
 {
+    time_t wall = (time_t)(now_unix_ms() / 1000);
     struct mint_leaf leaf = {.spiffe_id = request->spiffe_id,
                              .dns_names = (const char *const *)request->dns_names,
                              .num_dns_names = request->num_dns_names,
-                             .not_before = now - MINT_BACKDATE_SECONDS,
+                             .not_before = (wall < now ? wall : now) - MINT_BACKDATE_SECONDS,
                              .not_after = now + request->seconds};
     time_t end = 0;
     if (cert_time_read(&end, X509_get0_notAfter(store->ca.cert)) && leaf.not_after > end) {

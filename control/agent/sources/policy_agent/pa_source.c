@@ -34,6 +34,7 @@ struct pa_source {
     struct part *learned; // counted; the state whose bundle proves the policy agent; NULL: none
     struct store_writer *writer; // owned
     char last_error[1024];
+    char cause[512]; // what was refused first since something came into force last; empty: nothing
     struct log_limit failed_log;
     uint64_t silent_ms; // of the stream's other host, at the last tick
     struct pa_node node;
@@ -179,7 +180,7 @@ static void store(struct pa_source *source)
 static void on_accepted(void *ctx, bool is_new_state)
 {
     struct pa_source *source = ctx;
-    source->last_error[0] = '\0';
+    source->last_error[0] = source->cause[0] = '\0';
     log_info("msg=\"policy agent's state in force\" version=%" PRIu64 " new_state=%s",
              source->sub.version, is_new_state ? "yes" : "no");
     if (is_new_state) {
@@ -187,17 +188,29 @@ static void on_accepted(void *ctx, bool is_new_state)
     }
 }
 
+static void note_cause(struct pa_source *source, const char *text)
+{
+    if (source->cause[0] == '\0') {
+        snprintf(source->cause, sizeof source->cause, "%s", text);
+    }
+}
+
 static void on_refused(void *ctx, const char *text)
 {
     struct pa_source *source = ctx;
+    note_cause(source, text);
     snprintf(source->last_error, sizeof source->last_error, "%s", text);
     source->hooks.refused(source->hooks.ctx, text);
 }
 
-static void on_failed(void *ctx, const char *text)
+// What fails after a refusal may be its consequence, so the cause is told beside it.
+static void on_failed(void *ctx, const char *why)
 {
     struct pa_source *source = ctx;
+    char text[sizeof source->last_error];
     uint64_t passed_over = 0;
+    snprintf(text, sizeof text, "%.480s%s%s", why,
+             source->cause[0] == '\0' ? "" : "; before that: ", source->cause);
     if (strcmp(text, source->last_error) != 0) {
         source->failed_log = (struct log_limit){0};
     }
@@ -246,6 +259,7 @@ void pa_source_settled(struct pa_source *source, const char *error)
 {
     subscription_settled(&source->sub, error, time_now(source));
     if (error[0] != '\0') {
+        note_cause(source, error);
         snprintf(source->last_error, sizeof source->last_error, "%s", error);
     }
     struct grpc_call *call = source->stream != NULL ? pa_stream_call(source->stream) : NULL;
