@@ -127,6 +127,21 @@ static bool read_all(struct file *file, int fd, size_t len_max, struct err *err)
     }
 }
 
+// Takes the byte order mark away that editors of Windows write before UTF-8. A reader that passed
+// over the line it stands in would lose a certificate or a key.
+static bool take_mark(struct file *file, struct err *err)
+{
+    if (file->len >= 2 &&
+        (memcmp(file->bytes, "\xff\xfe", 2) == 0 || memcmp(file->bytes, "\xfe\xff", 2) == 0)) {
+        return err_set(err, "is UTF-16: write it as UTF-8");
+    }
+    if (file->len >= 3 && memcmp(file->bytes, "\xef\xbb\xbf", 3) == 0) {
+        file->len -= 3;
+        memmove(file->bytes, file->bytes + 3, file->len + 1);
+    }
+    return true;
+}
+
 static bool read_open(struct file *out, int fd, size_t len_max, enum file_care care,
                       struct err *err)
 {
@@ -138,7 +153,8 @@ static bool read_open(struct file *out, int fd, size_t len_max, enum file_care c
                        errno == ENXIO ? "is a socket, not a regular file" : strerror(errno));
     }
     out->stamp = stamp_of(&st);
-    bool ok = check_stat(&st, len_max, care, err) && read_all(out, fd, len_max, err);
+    bool ok = check_stat(&st, len_max, care, err) && read_all(out, fd, len_max, err) &&
+              take_mark(out, err);
     if (!ok) {
         struct file_stamp stamp = out->stamp;
         file_cleanup(out);
@@ -213,7 +229,8 @@ static bool write_new(const char *temp, const char *path, const char *bytes, siz
     if (fd < 0) {
         return err_of_file(err, path, "can't be created");
     }
-    bool ok = write_all(fd, bytes, len) && (!is_durable || fsync(fd) == 0);
+    // The umask of whoever runs a program must not decide whether another one can read its file.
+    bool ok = fchmod(fd, mode) == 0 && write_all(fd, bytes, len) && (!is_durable || fsync(fd) == 0);
     int error = errno;
     if (close(fd) != 0 && ok) {
         ok = false;

@@ -48,7 +48,8 @@ struct file {
 enum file_care { FILE_ANY, FILE_NO_LINK, FILE_OURS };
 
 // file_read reads at most len_max bytes; a longer file is refused. false sets err to what is wrong,
-// without the path. file_cleanup wipes what was read.
+// without the path. A byte order mark before UTF-8 is left out, and UTF-16 is refused by name.
+// file_cleanup wipes what was read.
 bool file_read(struct file *out, const char *path, size_t len_max, enum file_care care,
                struct err *err);
 void file_cleanup(struct file *file);
@@ -73,8 +74,8 @@ struct file_draft {
     bool is_in_place;    // committed, and was not there before
 };
 
-// file_draft_write puts the text beside `path`, on the disk to the last byte, with `mode` from its
-// first byte on. false sets err and leaves nothing behind.
+// file_draft_write puts the text beside `path`, on the disk to the last byte, with `mode`, whatever
+// the umask, from its first byte on. false sets err and leaves nothing behind.
 bool file_draft_write(struct file_draft *out, const char *path, const char *text, mode_t mode,
                       struct err *err);
 

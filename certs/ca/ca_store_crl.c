@@ -9,6 +9,7 @@
 
 #include "base/data/bytes.h"
 #include "base/file.h"
+#include "certs/bundle.h"
 #include "certs/ca/ca_store.h"
 #include "certs/der_list.h"
 
@@ -76,6 +77,35 @@ static void push_others(struct bytes *text, const struct ca_store *store,
     }
 }
 
+// A file that those who read it refuse would revoke nothing, or hold up their next change, so the
+// one before stays.
+static bool check_num(const struct ca_store *store, const struct der_list *list, const char *path,
+                      struct err *err)
+{
+    size_t num = 1;
+    for (size_t i = 0; i < list->num; i++) {
+        X509_CRL *crl = crl_at(list, i);
+        num += crl != NULL && !is_own(store, crl);
+        X509_CRL_free(crl);
+    }
+    return num <= TRUST_BUNDLE_CRLS_MAX ||
+           err_set(
+               err,
+               "%s: %zu CRLs with this one, and nobody reads more than %d of one file: take out "
+               "those of issuers that are gone, or name another file by --crl",
+               path, num, TRUST_BUNDLE_CRLS_MAX);
+}
+
+static bool check_len(size_t len, const char *path, struct err *err)
+{
+    return len <= CRL_BYTES_MAX ||
+           err_set(
+               err,
+               "%s: %zu bytes with this CRL, and nobody reads more than %u: too much is revoked "
+               "for one CA, so replace the CA",
+               path, len, CRL_BYTES_MAX);
+}
+
 bool ca_store_write_crl(const struct ca_store *store, const char *path, time_t now,
                         time_t life_seconds, size_t *out_num, struct err *err)
 {
@@ -84,6 +114,10 @@ bool ca_store_write_crl(const struct ca_store *store, const char *path, time_t n
     if (!read_crls(&list, path, err)) {
         return err_prefix(err, "CRLs of other issuers may stand there, so it isn't overwritten");
     }
+    if (!check_num(store, &list, path, err)) {
+        der_list_cleanup(&list);
+        return false;
+    }
     char *own = ca_store_crl(store, now, life_seconds, out_num, err);
     bool ok = own != NULL;
     if (ok) {
@@ -91,7 +125,7 @@ bool ca_store_write_crl(const struct ca_store *store, const char *path, time_t n
         bytes_push_text(&text, own);
         push_others(&text, store, &list);
         char *all = bytes_take_text(&text);
-        ok = file_write_text(path, all, 0644, true, err);
+        ok = check_len(strlen(all), path, err) && file_write_text(path, all, 0644, true, err);
         free(all);
     }
     free(own);

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from foreign import attempt
-from mesh import API, DOMAIN, STRANGER, Agent, wait_until
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, wait_until
 from pair import allow, server_config, serving
 
 PAUSES = [0.01, 0.3]
@@ -240,3 +240,18 @@ def test_without_the_right_to_ask_of_writers_a_file_must_stand_still(authority, 
     agent.start()
     took = write_once(agent, authority, WRITERS["truncate and write"], 2.5)
     assert STILL_S - 1 < took < STILL_S + 2
+
+
+def test_files_that_begin_with_a_byte_order_mark_are_read_like_others(keep, authority, service):
+    """As editors of Windows write them: mesh.yaml, roots, CRLs, certificate and key, whose first block must not be lost."""
+    config = server_config(authority, service.address)
+    server = keep(Agent("payments", config, start=False))
+    for name, path in (("roots.pem", authority.roots), ("api.pem", config["identity"]["certificate"]), ("api.key", config["identity"]["key"])):
+        (server.folder / name).write_bytes(b"\xef\xbb\xbf" + Path(path).read_bytes())
+    config["identity"] = {"certificate": "api.pem", "key": "api.key"}
+    config["trust_bundles"][0]["roots"] = "roots.pem"
+    server.write_config("\ufeff" + json.dumps(config))
+    server.start()
+    assert attempt(server.address("127.0.0.1:0"), authority, authority.issue("web", WEB)) == b"hello"
+    (server.folder / "mesh.yaml").write_bytes(json.dumps(config).encode("utf-16"))
+    assert "UTF-16" in server.wait_line(msg="update refused")["error"]

@@ -154,3 +154,46 @@ Test(file, under_way_leaves_nothing_when_it_is_abandoned)
     cr_expect_eq(rmdir(temp_folder), 0, "nothing is left");
     cr_assert_eq(mkdir(temp_folder, 0700), 0);
 }
+
+Test(file, a_byte_order_mark_is_left_out_and_utf_16_named)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *text;
+    } rows[] = {{"\xef\xbb\xbf"
+                 "abc",
+                 6, "abc"},
+                {"\xef\xbb\xbf", 3, ""},
+                {"\xef\xbb", 2, "\xef\xbb"},
+                {"a\xef\xbb\xbf", 4, "a\xef\xbb\xbf"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct file file;
+        struct err err = {{0}, {0}};
+        temp_write(temp_folder, "f", rows[i].bytes, rows[i].len);
+        cr_assert(file_read(&file, path_of("f"), LEN_MAX, FILE_ANY, &err), "%s", err.text);
+        cr_expect_str_eq(file.bytes, rows[i].text, "row %zu", i);
+        cr_expect_eq(file.len, strlen(rows[i].text), "row %zu", i);
+        file_cleanup(&file);
+    }
+    temp_write(temp_folder, "f",
+               "\xff\xfe"
+               "a\0",
+               4);
+    expect_refused(path_of("f"), FILE_ANY, "is UTF-16: write it as UTF-8");
+    temp_write(temp_folder, "f", "\xfe\xff\0a", 4);
+    expect_refused(path_of("f"), FILE_ANY, "is UTF-16: write it as UTF-8");
+}
+
+Test(file, has_the_mode_that_was_asked_for_whatever_the_umask)
+{
+    struct stat st;
+    struct err err = {{0}, {0}};
+    umask(077);
+    cr_assert(file_write_text(path_of("public"), "x", 0644, true, &err), "%s", err.text);
+    cr_assert(file_write_text(path_of("secret"), "x", 0600, true, &err), "%s", err.text);
+    cr_assert(stat(path_of("public"), &st) == 0);
+    cr_expect_eq(st.st_mode & 0777, 0644);
+    cr_assert(stat(path_of("secret"), &st) == 0);
+    cr_expect_eq(st.st_mode & 0777, 0600);
+}

@@ -314,3 +314,27 @@ Test(ca, a_strangers_certificate_is_shown_without_its_control_characters)
     cr_expect(strchr(output, '\033') == NULL, "an escape came through");
     cr_expect(says("[31mb"), "%s", output);
 }
+
+// What policyd and agents take of one file: 64 CRLs, 8 MiB.
+Test(ca, a_crl_that_nobody_would_read_does_not_replace_one_that_is_read)
+{
+    cr_assert_eq(run("$CA revoke --dir ca --refresh --crl one.pem"), 0, "%s", output);
+    cr_assert_eq(run("mkdir cas; for i in $(seq 64); do $CA init --dir cas/$i --trust-domain "
+                     "demo.example && $CA revoke --dir cas/$i --refresh --crl all.pem || exit 9; "
+                     "done"),
+                 0, "%s", output);
+    cr_assert_eq(run("cp all.pem kept.pem; $CA revoke --dir ca --refresh --crl all.pem"), 1);
+    cr_expect(says("all.pem: 65 CRLs with this one, and nobody reads more than 64"), "%s", output);
+    cr_assert_eq(run("cmp all.pem kept.pem"), 0);
+    cr_expect_eq(run("$CA revoke --dir cas/64 --refresh --crl all.pem"), 0, "its own stands there");
+    cr_assert_eq(run("seq -f '%%012.0f0102030405060708090a0b 1' 190000 > ca/revoked"), 0);
+    cr_expect_eq(run("$CA revoke --dir ca --refresh --crl one.pem"), 1);
+    cr_expect(says("nobody reads more than 8388608"), "%s", output);
+    cr_expect_eq(run("openssl crl -in one.pem -noout -CAfile ca/ca.pem"), 0, "%s", output);
+}
+
+Test(ca, everybody_may_read_a_crl_whatever_the_umask)
+{
+    cr_assert_eq(run("umask 077; $CA revoke --dir ca --refresh"), 0, "%s", output);
+    cr_expect_eq(mode_of("ca/crl.pem"), 0644);
+}
