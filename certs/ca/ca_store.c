@@ -198,6 +198,20 @@ char *ca_store_chain_pem(const struct ca_store *store, X509 *leaf)
     return bytes_take_text(&text);
 }
 
+// Opens a file to append to it. A FIFO would wait for its reader, and a device may remember
+// nothing.
+static int open_record(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+    struct stat st;
+    if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))) {
+        close(fd);
+        errno = EINVAL;
+        return -1;
+    }
+    return fd;
+}
+
 // Adds lines to a file, or nothing of them: what didn't fit on the disk is cut off again.
 static bool append_line(const struct ca_store *store, const char *name, const char *line,
                         struct err *err)
@@ -206,7 +220,7 @@ static bool append_line(const struct ca_store *store, const char *name, const ch
     if (!path_in(path, store->dir, name, err)) {
         return false;
     }
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int fd = open_record(path);
     off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
     size_t len = strlen(line);
     ssize_t written = end < 0 ? -1 : write(fd, line, len);
@@ -215,7 +229,9 @@ static bool append_line(const struct ca_store *store, const char *name, const ch
     }
     bool ok = written == (ssize_t)len && fdatasync(fd) == 0;
     if (!ok) {
-        err_set(err, "%s: can't be written: %s", path, strerror(errno));
+        bool is_odd = fd < 0 && (errno == EINVAL || errno == ENXIO);
+        err_set(err, "%s: can't be written: %s", path,
+                is_odd ? "it is not a regular file" : strerror(errno));
         if (end >= 0 && ftruncate(fd, end) != 0) {
             err_prefix(err, "a part of a line may be left in the file");
         }

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
-from policyd import API, CALLER, OTHER, Policyd, Refused, Sidecar, allow, workload  # noqa: E402
+from policyd import API, CALLER, OTHER, Policyd, Refused, Sidecar, allow, csr, workload  # noqa: E402
 from mesh import DOMAIN, run, wait_until  # noqa: E402
 
 WORKLOADS = {"workloads": [workload("caller", unix_uids=[os.getuid()]), workload("api", "10.0.0.0/24", unix_uids=[os.getuid()]), workload("other")]}
@@ -140,6 +140,23 @@ def test_a_bad_file_of_the_ca_holds_up_no_revocation_and_no_policy(policyd, name
             while True:
                 api.take()
     assert ended.value.text == "the certificate is revoked"
+
+
+@pytest.mark.parametrize("what", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/null", path)], ids=["fifo", "folder", "device"])
+def test_a_record_that_is_no_file_hands_out_no_certificate_and_hangs_nothing(policyd, what):
+    record = policyd.folder / "ca/issued"
+    record.unlink()
+    what(record)
+    with Sidecar(policyd, "api", spiffe_id=API, addresses=["10.0.0.5"], request=csr()[0]) as api:
+        got = api.take()
+        while not got.certificate_error:
+            assert not got.HasField("certificate")
+            got = api.take()
+    wait_until("policyd's own log says why", lambda: "ca/issued: can't be written" in policyd.log())
+    record.rmdir() if record.is_dir() and not record.is_symlink() else record.unlink()
+    with Sidecar(policyd, "api", spiffe_id=API, addresses=["10.0.0.5"], request=csr()[0]) as api:
+        assert api.take().HasField("certificate")
+    assert policyd.stop(seconds=5) == 0
 
 
 def test_a_bad_list_holds_up_none_beside_it_in_its_file_and_lets_no_root_in(policyd):

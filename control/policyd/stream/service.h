@@ -39,7 +39,7 @@
     1000 // a request that comes sooner after a wait was told counts as refused
 #define SERVICE_POD_WAIT_MS  5000  // that a pod may be unknown whose token is good: the watch lags
 #define SERVICE_AGAIN_MS_MIN 10000 // from a refusal to the same once more: time too makes right
-#define SERVICE_AGAIN_MS_MAX 300000
+#define SERVICE_AGAIN_MS_MAX 60000
 #define SERVICE_LOG_MS       10000 // between two lines on connections that ended
 #define SERVICE_SWEEP_MS     60000 // between looks at the shares
 #define SERVICE_PUSHES       16    // that are timed at once

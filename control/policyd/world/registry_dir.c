@@ -318,7 +318,7 @@ static void beat(struct registry_dir *dir)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s/" ALIVE, dir->path, dir->own);
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd >= 0) {
         futimens(fd, NULL);
         close(fd);
