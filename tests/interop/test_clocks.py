@@ -124,7 +124,7 @@ def test_a_clock_that_was_set_forward_for_a_moment_leaves_nothing_behind(stack):
     world.clock.set_wall(0)
     wait_until("the sidecar is ready", world.is_ready, 20)
     wait_until("its caller is served", lambda: world.call(short) == b"hello")
-    forward, back = world.times_set()
+    forward, back = wait_until("both are told", lambda: len(world.times_set()) == 2 and world.times_set())
     assert is_about(forward, HOUR) and is_about(back, -HOUR)
 
 
@@ -138,6 +138,25 @@ def test_a_sidecar_whose_clock_is_an_hour_off_at_its_start_joins_when_that_is_pu
     world.wait_in_force(mark, 40)
     wait_until("its caller is served", lambda: world.call() == b"hello")
     assert world.is_ready()
+
+
+def test_a_policyd_whose_clock_is_set_forward_takes_no_other_policyd_s_folder_away(stack):
+    clock = Clock()
+    stack.callback(clock.close)
+    first = Policyd({"workloads": []})
+    stack.callback(first.close)
+    second = Policyd(folder=first.folder, prefix=clock.prefix)
+    stack.callback(second.close)
+    beats = {path.parent.name: path for path in (first.folder / "registry").glob("*/alive")}
+    assert len(beats) == 2
+    mark = second.mark()
+    clock.set_wall(HOUR)
+    second.wait_line(mark, msg="the wall clock was set")
+    for path in beats.values():  # each looks at the other's after its own
+        for _ in range(2):
+            before = path.stat().st_mtime_ns
+            wait_until("it beats", lambda: path.stat().st_mtime_ns != before)
+    assert not second.lines(mark, msg="another policyd is gone")
 
 
 def test_a_policyd_whose_clock_is_set_back_issues_what_its_sidecars_take(stack):

@@ -36,7 +36,9 @@ uint64_t service_now_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    int64_t us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    int64_t ahead_ms = now_date_ms() - us / 1000;
+    return (uint64_t)(ahead_ms >= NOW_STEP_MS ? us + ahead_ms * 1000 : us);
 }
 
 static void on_behind(void *ctx, struct viewer *viewer)

@@ -18,6 +18,7 @@
 #include "base/data/hex.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "base/now.h"
 #include "certs/identity.h"
 
 #define INSTANCE_LEN        16
@@ -38,6 +39,8 @@ struct instance {
     char name[INSTANCE_LEN + 1];
     struct table files; // of foreign_file
     bool is_watched;
+    int64_t beat_ms;   // its last heartbeat, by its file's time
+    uint64_t heard_ms; // when that was seen first, by the loop's
 };
 
 struct registry_dir {
@@ -224,13 +227,13 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-static bool is_alive(const struct registry_dir *dir, const char *name)
+// Says whether a policyd's heart beats: whether its file's time is young, or, of one that is known
+// (else instance is NULL), goes on.
+static bool is_alive(const struct registry_dir *dir, struct instance *instance, const char *name)
 {
     char path[PATH_MAX];
     struct stat st;
-    struct timespec now;
     snprintf(path, sizeof path, "%s/%s/" ALIVE, dir->path, name);
-    clock_gettime(CLOCK_REALTIME, &now);
     // A folder is made before its file `alive`; until then its own time is the heartbeat.
     if (stat(path, &st) != 0) {
         snprintf(path, sizeof path, "%s/%s", dir->path, name);
@@ -238,21 +241,37 @@ static bool is_alive(const struct registry_dir *dir, const char *name)
             return false;
         }
     }
-    int64_t age_ms = (int64_t)(now.tv_sec - st.st_mtim.tv_sec) * 1000 +
-                     (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
-    return age_ms < REGISTRY_STALE_MS;
+    int64_t beat_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+    bool is_young = now_unix_ms() - beat_ms < REGISTRY_STALE_MS;
+    if (instance == NULL || (beat_ms < instance->beat_ms && !is_young)) {
+        return is_young;
+    }
+    if (instance->beat_ms != beat_ms) {
+        instance->beat_ms = beat_ms;
+        instance->heard_ms = uv_now(dir->loop);
+    }
+    return uv_now(dir->loop) - instance->heard_ms < REGISTRY_STALE_MS;
+}
+
+static struct instance *find_instance(const struct registry_dir *dir, const char *name)
+{
+    for (size_t i = 0; i < REGISTRY_INSTANCES_MAX; i++) {
+        if (dir->instances[i] != NULL && strcmp(dir->instances[i]->name, name) == 0) {
+            return dir->instances[i];
+        }
+    }
+    return NULL;
 }
 
 static void meet(struct registry_dir *dir, const char *name)
 {
     size_t free_at = REGISTRY_INSTANCES_MAX;
     char path[PATH_MAX];
+    if (find_instance(dir, name) != NULL) {
+        return;
+    }
     for (size_t i = 0; i < REGISTRY_INSTANCES_MAX; i++) {
-        if (dir->instances[i] == NULL) {
-            free_at = i;
-        } else if (strcmp(dir->instances[i]->name, name) == 0) {
-            return;
-        }
+        free_at = dir->instances[i] == NULL ? i : free_at;
     }
     if (free_at == REGISTRY_INSTANCES_MAX) {
         log_warn("msg=\"too many policyds share the folder, one is ignored\" instance=%s max=%d",
@@ -268,6 +287,7 @@ static void meet(struct registry_dir *dir, const char *name)
     dir->handles_open++;
     dir->instances[free_at] = instance;
     uv_fs_event_start(&instance->event, on_file_event, path, 0);
+    is_alive(dir, instance, name); // which notes its heartbeat
     scan_instance(instance);
 }
 
@@ -278,7 +298,7 @@ static void look_round(struct registry_dir *dir, bool everything)
     char path[PATH_MAX];
     for (size_t i = 0; i < REGISTRY_INSTANCES_MAX; i++) {
         struct instance *instance = dir->instances[i];
-        if (instance != NULL && !is_alive(dir, instance->name)) {
+        if (instance != NULL && !is_alive(dir, instance, instance->name)) {
             log_info("msg=\"another policyd is gone\" instance=%s", instance->name);
             snprintf(path, sizeof path, "%s/%s", dir->path, instance->name);
             drop_instance(dir, i);
@@ -293,7 +313,7 @@ static void look_round(struct registry_dir *dir, bool everything)
         if (strlen(name) != INSTANCE_LEN || strcmp(name, dir->own) == 0) {
             continue;
         }
-        if (is_alive(dir, name)) {
+        if (is_alive(dir, find_instance(dir, name), name)) {
             meet(dir, name);
         } else {
             snprintf(path, sizeof path, "%s/%s", dir->path, name);
