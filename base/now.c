@@ -145,11 +145,3 @@ struct now_end now_end_at(int64_t unix_s, struct now now)
     return (struct now_end){.unix_s = unix_s,
                             .boot_ms = now.boot_ms + (unix_s * 1000 - now.unix_ms)};
 }
-
-uint64_t now_end_left_ms(struct now_end end, struct now now)
-{
-    int64_t by_date = end.unix_s * 1000 - now.unix_ms;
-    int64_t by_boot = end.boot_ms - now.boot_ms;
-    int64_t left = by_date < by_boot ? by_date : by_boot;
-    return left > 0 ? (uint64_t)left : 0;
-}

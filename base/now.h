@@ -67,7 +67,13 @@ struct now_end {
 // now_end_at makes the end of what ends at a date and came at `now`. now_end_left_ms returns how
 // long that is from now on, by the clock that is ahead; 0: it is over.
 struct now_end now_end_at(int64_t unix_s, struct now now);
-uint64_t now_end_left_ms(struct now_end end, struct now now);
+static inline uint64_t now_end_left_ms(struct now_end end, struct now now)
+{
+    int64_t by_date = end.unix_s * 1000 - now.unix_ms;
+    int64_t by_boot = end.boot_ms - now.boot_ms;
+    int64_t left = by_date < by_boot ? by_date : by_boot;
+    return left > 0 ? (uint64_t)left : 0;
+}
 
 // The state behind now_date_ms, for tests. Offsets are wall clock minus CLOCK_BOOTTIME, in ms.
 struct now_clock {

@@ -15,17 +15,6 @@ enum {
     DRAIN_LEFT_MS = 2000,
 };
 
-struct now env_now(struct conn_env *env)
-{
-    uint64_t ms = uv_now(env->loop);
-    if (env->now.ms == 0 || ms - env->now.ms >= ENV_NOW_MS) {
-        env->now = now_read(ms);
-    }
-    int64_t since_ms = (int64_t)(ms - env->now.ms);
-    return (struct now){
-        .ms = ms, .unix_ms = env->now.unix_ms + since_ms, .boot_ms = env->now.boot_ms + since_ms};
-}
-
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

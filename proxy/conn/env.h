@@ -74,6 +74,17 @@ struct conn_env {
 // env_now returns the loop's time and the date. It looks at the clocks once in ENV_NOW_MS and goes
 // on from there, because a connection asks at each of its turns.
 #define ENV_NOW_MS 500
-struct now env_now(struct conn_env *env);
+static inline struct now env_now(struct conn_env *env)
+{
+    uint64_t ms = uv_now(env->loop);
+    if (env->now.ms == 0 || ms - env->now.ms >= ENV_NOW_MS) {
+        env->now = now_read(ms);
+    }
+    struct now now = env->now;
+    now.unix_ms += (int64_t)(ms - now.ms);
+    now.boot_ms += (int64_t)(ms - now.ms);
+    now.ms = ms;
+    return now;
+}
 
 #endif
