@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of pods in the mesh when something of it, or of the cluster, ends by force."""
+import signal
+import subprocess
 import time
 
 import pytest
@@ -50,6 +52,38 @@ def test_a_killed_agent_is_started_again_and_nothing_passes_meanwhile(own_cluste
     wait_until(lambda: pods.is_ready(the_pod(web, "web")), "the pod is ready again", every=0.3)
     said = stranger.end()
     assert said["calls"] == said["failed"] > 20, stranger.log
+
+
+def in_network_of(cluster, pod, *command, said=""):
+    """Runs a program of the node's in a pod's network namespace."""
+    pid = pods.pids(cluster, pod, "tabard-agent")[0]
+    command = ["nsenter", f"--net=/proc/{pid}/ns/net", *map(str, command)]
+    return subprocess.run(command, input=said, capture_output=True, text=True, check=True).stdout
+
+
+def test_flushed_rules_take_a_pod_out_of_its_service_until_they_are_back(own_cluster, web):
+    """A sidecar of a pod may not put rules back, and can't hear of them: it finds out by asking."""
+    pod = the_pod(web, "web")
+    rules = in_network_of(own_cluster, pod, "nft", "list", "table", "inet", "tabard")
+    in_network_of(own_cluster, pod, "nft", "flush", "ruleset")
+    wait_until(lambda: not pods.is_ready(the_pod(web, "web")), "the pod is not ready", seconds=20, every=0.1)
+    assert "interception is lost" in web("exec", pod["metadata"]["name"], "-c", "tabard", "--", "/usr/bin/tabardctl", "status",
+                                        check=False)
+    in_network_of(own_cluster, pod, "nft", "-f", "-", said=rules)
+    wait_until(lambda: pods.is_ready(the_pod(web, "web")), "the pod is ready again", seconds=30, every=0.1)
+    web.exec("deployment/client", "/bin/app", "call", "http://web")
+    assert pods.sidecar_restarts(the_pod(web, "web")) == 0
+
+
+def test_a_hung_proxy_takes_its_pod_out_of_the_service_and_is_replaced(own_cluster, web):
+    pod = the_pod(web, "web")
+    hung = pods.pids(own_cluster, pod, "tabard-proxy")
+    assert pods.kill(own_cluster, pod, "tabard-proxy", signal.SIGSTOP) == 1
+    wait_until(lambda: not pods.is_ready(the_pod(web, "web")), "the pod is not ready", seconds=40, every=0.1)
+    wait_until(lambda: pods.pids(own_cluster, pod, "tabard-proxy") not in (hung, []), "there is another proxy", seconds=60, every=0.3)
+    wait_until(lambda: pods.is_ready(the_pod(web, "web")), "the pod is ready again", seconds=30, every=0.1)
+    web.exec("deployment/client", "/bin/app", "call", "http://web")
+    assert pods.sidecar_restarts(the_pod(web, "web")) == 0
 
 
 def test_pods_serve_on_and_stay_ready_without_policyd(own_cluster, mesh, web):
