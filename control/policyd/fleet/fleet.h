@@ -141,7 +141,8 @@ struct fleet_faults {
 
 // fleet_new_apart reads pieces of which some are bad, so that these hold up nothing else. What is
 // refused keeps the form that `in_force` has of it, in the same piece: all of a piece that can't be
-// read, else each workload, policy, destination and service by itself. Nothing opens by that: where
+// read, else each workload, policy, destination and service by itself; beside one that was never
+// good, what its piece no longer names stays, since its name may be misspelt. Nothing opens: where
 // a DENY that was never good is left out, no ALLOW of its piece changes; and while something can't
 // be read or a DENY is left out, no DENY leaves, since it may have moved there. NULL sets err,
 // where too much is bad; *out_faults says what, in either case.

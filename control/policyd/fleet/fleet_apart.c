@@ -87,7 +87,7 @@ static const ProtobufCMessage *find_item(const Tabard__V1__FleetConfig *config, 
 {
     struct items items = config == NULL ? (struct items){0} : items_of(config, kind);
     for (size_t i = 0; i < items.num; i++) {
-        if (strcmp(name_of(items.at[i], kind), name) == 0) {
+        if (items.at[i] != NULL && strcmp(name_of(items.at[i], kind), name) == 0) {
             return items.at[i];
         }
     }
@@ -138,6 +138,29 @@ static bool may_deny(const ProtobufCMessage *item)
                               policy->mode != TABARD__V1__POLICY__MODE__AUDIT);
 }
 
+static void add_item(Tabard__V1__FleetConfig *config, enum kind kind, const ProtobufCMessage *item)
+{
+    void **const lists[NUM_KINDS] = {(void **)&config->workloads, (void **)&config->policies,
+                                     (void **)&config->destinations, (void **)&config->services};
+    size_t *const nums[NUM_KINDS] = {&config->n_workloads, &config->n_policies,
+                                     &config->n_destinations, &config->n_services};
+    ProtobufCMessage **grown = must_grow(*lists[kind], *nums[kind] + 1, sizeof *grown);
+    grown[(*nums[kind])++] = pb_copy(item);
+    *lists[kind] = grown;
+}
+
+// Keeps what a piece has in force and does not name any more: what was refused may be one of these
+// under a name that was misspelt.
+static void keep_missing(const struct draft *draft, enum kind kind)
+{
+    struct items items = draft->before == NULL ? (struct items){0} : items_of(draft->before, kind);
+    for (size_t i = 0; i < items.num; i++) {
+        if (find_item(draft->config, kind, name_of(items.at[i], kind)) == NULL) {
+            add_item(draft->config, kind, items.at[i]);
+        }
+    }
+}
+
 // Judges an item that was refused. false: it isn't there.
 static bool refuse(struct drafts *drafts, const ProtobufCMessage *refused, struct err *err)
 {
@@ -160,21 +183,18 @@ static bool refuse(struct drafts *drafts, const ProtobufCMessage *refused, struc
             }
             note(drafts, d, err_text(err, text, sizeof text));
             bool denies = kind == POLICIES && may_deny(refused);
+            bool was_known = find_item(draft->before, kind, name_of(refused, kind)) != NULL;
             if (fall_back(draft, kind, i) == NULL && denies) {
                 drafts->may_hide_deny = true;
                 hold_allows(draft);
+            }
+            if (!was_known) {
+                keep_missing(draft, kind);
             }
             return true;
         }
     }
     return false;
-}
-
-static void add_policy(Tabard__V1__FleetConfig *config, const Tabard__V1__FleetPolicy *policy)
-{
-    config->policies =
-        must_grow(config->policies, config->n_policies + 1, sizeof *config->policies);
-    config->policies[config->n_policies++] = pb_copy(&policy->base);
 }
 
 // Returns the number of the draft of a piece, made if there is none.
@@ -220,7 +240,7 @@ static void keep_denies(struct drafts *drafts)
                 keymap_find(&names, &key) == NULL) {
                 char text[FLEET_FAULT_BYTES];
                 size_t number = draft_of(drafts, drafts->in_force->names[p]);
-                add_policy(drafts->all[number].config, config->policies[i]);
+                add_item(drafts->all[number].config, POLICIES, &config->policies[i]->base);
                 snprintf(text, sizeof text,
                          "%s: the DENY %s stays, though it stands in no file: it may have moved "
                          "to what is refused",

@@ -83,3 +83,22 @@ Test(fleet_apart, where_nothing_was_in_force_what_is_bad_is_left_out, .timeout =
     fleet_free(fleet);
     fleet_free(in_force);
 }
+
+Test(fleet_apart, a_name_that_was_misspelt_takes_nobodys_identity_away, .timeout = 20)
+{
+    const struct fleet_piece before =
+        piece("fleet/a.yaml", "workloads: [{spiffe_id: 'spiffe://demo.example/a'}, {spiffe_id: "
+                              "'spiffe://demo.example/b'}]\n");
+    const struct fleet_piece now =
+        piece("fleet/a.yaml", "workloads: [{spiffe_id: 'spiffe:/demo.example/a'}, {spiffe_id: "
+                              "'spiffe://demo.example/c'}]\n");
+    struct fleet_faults faults;
+    struct fleet *in_force = fleet_new(&before, 1, DOMAIN, &err);
+    cr_assert_not_null(in_force, "%s", err.text);
+    struct fleet *fleet = fleet_new_apart(&now, 1, DOMAIN, in_force, &faults, &err);
+    cr_assert_not_null(fleet, "%s", err.text);
+    cr_expect_eq(faults.num, 1);
+    cr_expect_eq(fleet->workloads.num, 3);
+    fleet_free(fleet);
+    fleet_free(in_force);
+}
