@@ -308,13 +308,14 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
-static void on_drain_times(void *ctx, struct drain_times *out)
+static void on_drain_announced(void *ctx, struct drain_times *out)
 {
-    const struct agent *agent = ctx;
+    struct agent *agent = ctx;
     const struct assembly *what = &agent->rollout.in_force.what;
     if (agent->rollout.in_force.is_set) {
         *out = (struct drain_times){what->drain_seconds, what->drain_delay_seconds};
     }
+    admin_tell(&agent->admin, NOTIFY_STOPPING);
 }
 
 // Until the drain begins, callers still come in, and so must whatever turns them away.
@@ -337,6 +338,7 @@ static void on_reload_signal(uv_signal_t *handle, int number)
     struct agent *agent = handle->data;
     if (!drain_has_begun(&agent->drain)) {
         log_info("msg=reloading");
+        admin_tell(&agent->admin, NOTIFY_RELOADING);
         feed_reload(&agent->feed);
     }
 }
@@ -349,10 +351,11 @@ static pid_t own_child(void *ctx)
 
 static void init_handles(struct agent *agent)
 {
-    drain_init(
-        &agent->drain, &agent->loop,
-        &(struct drain_hooks){
-            .ctx = agent, .times = on_drain_times, .begin = on_drain_begin, .cut = on_drain_cut});
+    drain_init(&agent->drain, &agent->loop,
+               &(struct drain_hooks){.ctx = agent,
+                                     .announced = on_drain_announced,
+                                     .begin = on_drain_begin,
+                                     .cut = on_drain_cut});
     uv_signal_init(&agent->loop, &agent->reload);
     agent->reload.data = agent;
     uv_signal_start(&agent->reload, on_reload_signal, SIGHUP);

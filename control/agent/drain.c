@@ -19,8 +19,8 @@ static void on_delay_over(uv_timer_t *timer)
 static void announce(struct drain *drain, int number)
 {
     struct drain_times times = {0};
-    drain->hooks.times(drain->hooks.ctx, &times);
     drain->is_announced = true;
+    drain->hooks.announced(drain->hooks.ctx, &times);
     drain->announced_ms = uv_now(drain->loop);
     drain->left_seconds = times.seconds - times.delay_seconds;
     log_info("msg=draining signal=%d seconds=%u delay_seconds=%u", number, times.seconds,

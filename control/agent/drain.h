@@ -24,9 +24,9 @@ struct drain_times {
 
 struct drain_hooks {
     void *ctx;
-    void (*times)(void *ctx, struct drain_times *out);
-    void (*begin)(void *ctx, uint32_t seconds); // once: what is open has that long
-    void (*cut)(void *ctx);                     // a later signal: the end is to come at once
+    void (*announced)(void *ctx, struct drain_times *out); // once: says how long it takes
+    void (*begin)(void *ctx, uint32_t seconds);            // once: what is open has that long
+    void (*cut)(void *ctx); // a later signal: the end is to come at once
 };
 
 struct drain {

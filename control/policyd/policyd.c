@@ -277,6 +277,7 @@ static void begin_stop(struct policyd *policyd)
     if (!policyd->is_stopping) {
         policyd_webhook_drain(&policyd->webhook);
         policyd->is_stopping = true;
+        policyd_pages_tell(&policyd->pages, NOTIFY_STOPPING);
         source_folder_close(policyd->source);
         policyd->source = NULL;
         policyd_cluster_halt(&policyd->cluster);
@@ -293,6 +294,7 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct policyd *policyd = handle->data;
     if (number == SIGHUP) {
+        policyd_pages_tell(&policyd->pages, NOTIFY_RELOADING);
         if (!policyd->is_stopping && policyd->flags->is_kubernetes) {
             policyd_cluster_reload(&policyd->cluster);
         } else if (!policyd->is_stopping) {

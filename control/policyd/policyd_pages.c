@@ -45,20 +45,37 @@ static bool serve(struct policyd_pages *pages, uv_loop_t *loop, const char *what
     return *out != NULL;
 }
 
+static bool on_state(void *ctx, char *out)
+{
+    const struct policyd_pages *pages = ctx;
+    struct err why = {{0}, {0}};
+    bool is_ready = pages->hooks.is_ready(pages->hooks.ctx, &why);
+    snprintf(out, NOTIFY_STATUS_MAX, "%s%s", is_ready ? "Ready" : "Not ready: ", why.text);
+    return is_ready;
+}
+
 bool policyd_pages_start(struct policyd_pages *pages, uv_loop_t *loop,
                          const struct policyd_flags *flags, const struct policyd_pages_hooks *hooks,
                          struct err *err)
 {
     pages->hooks = *hooks;
+    pages->notify = notify_new(loop, on_state, pages);
     return (!flags->has_health ||
             serve(pages, loop, "health", &flags->health, on_health, &pages->health, err)) &&
            (!flags->has_metrics ||
             serve(pages, loop, "metrics", &flags->metrics, on_metrics, &pages->metrics, err));
 }
 
+void policyd_pages_tell(struct policyd_pages *pages, enum notify_event event)
+{
+    notify_tell(pages->notify, event);
+}
+
 void policyd_pages_stop(struct policyd_pages *pages)
 {
+    notify_free(pages->notify);
     http_free(pages->health);
     http_free(pages->metrics);
     pages->health = pages->metrics = NULL;
+    pages->notify = NULL;
 }

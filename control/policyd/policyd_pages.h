@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "control/host/http.h"
+#include "control/notify/notify.h"
 #include "control/policyd/policyd_flags.h"
 
 struct policyd_pages_hooks {
@@ -23,12 +24,15 @@ struct policyd_pages {
     struct policyd_pages_hooks hooks;
     struct http_server *metrics; // owned; NULL: not wanted
     struct http_server *health;
+    struct notify *notify; // owned; NULL: nobody is told
 };
 
-// policyd_pages_start serves those that the flags ask for. false sets err.
+// policyd_pages_start serves those that the flags ask for, and tells the service manager
+// (control/notify/notify.h). false sets err.
 bool policyd_pages_start(struct policyd_pages *pages, uv_loop_t *loop,
                          const struct policyd_flags *flags, const struct policyd_pages_hooks *hooks,
                          struct err *err);
+void policyd_pages_tell(struct policyd_pages *pages, enum notify_event event);
 void policyd_pages_stop(struct policyd_pages *pages);
 
 #endif

@@ -170,6 +170,21 @@ static void on_health_request(void *ctx, struct http_request *request, const cha
     http_answer(request, 503, HTTP_TEXT, must_strdup(text));
 }
 
+static bool on_state(void *ctx, char *out)
+{
+    struct admin *admin = ctx;
+    struct report_facts facts = {0};
+    fill(admin, &facts);
+    bool is_ready = facts.not_ready_because[0] == '\0';
+    if (is_ready) {
+        snprintf(out, NOTIFY_STATUS_MAX, "Generation %llu is in force for %s",
+                 (unsigned long long)facts.generation, facts.spiffe_id);
+    } else {
+        snprintf(out, NOTIFY_STATUS_MAX, "Not ready: %s", facts.not_ready_because);
+    }
+    return is_ready;
+}
+
 bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *spec,
                  const struct admin_hooks *hooks, struct err *err)
 {
@@ -199,11 +214,20 @@ bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *
     config.on_request = on_health_request;
     admin->health =
         admin->metrics == NULL ? NULL : http_new_tcp(&config, "health", &spec->health, err);
+    if (admin->health != NULL) {
+        admin->notify = notify_new(loop, on_state, admin);
+    }
     return admin->health != NULL;
+}
+
+void admin_tell(struct admin *admin, enum notify_event event)
+{
+    notify_tell(admin->notify, event);
 }
 
 void admin_stop(struct admin *admin)
 {
+    notify_free(admin->notify);
     http_free(admin->metrics);
     http_free(admin->health);
     http_free(admin->status);

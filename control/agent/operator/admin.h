@@ -2,7 +2,8 @@
 //
 // The agent's three HTTP servers and their pages: metrics (/metrics), health (/healthz/ready,
 // /healthz/live, and the application's probes, whatever else the probe hook knows), and the
-// operator's pages on a Unix socket (/status, /audit, /rules). The agent embeds it, starts it
+// operator's pages on a Unix socket (/status, /audit, /rules); and what a service manager is told
+// (control/notify/notify.h). The agent embeds it, starts it
 // before the proxy and stops it last. What there is to show comes from the hooks; a page that needs
 // the proxy's figures waits for them as long as the inspect hook does.
 #ifndef TABARD_CONTROL_AGENT_OPERATOR_ADMIN_H
@@ -17,6 +18,7 @@
 #include "control/agent/operator/report.h"
 #include "control/agent/proxy/proxy_link.h"
 #include "control/host/http.h"
+#include "control/notify/notify.h"
 
 #define ADMIN_CONNECTIONS_MAX 1000 // listed by /status
 
@@ -55,12 +57,16 @@ struct admin {
     uv_loop_t *loop;            // borrowed
     struct proxy_metrics_refusals refusals;
     struct log_limit refused_log;
+    struct notify *notify; // owned; NULL: nobody is told
 };
 
 // admin_start opens the three and logs where. false sets err (a port in use, another agent on the
 // socket); admin_stop cleans up in both cases.
 bool admin_start(struct admin *admin, uv_loop_t *loop, const struct admin_spec *spec,
                  const struct admin_hooks *hooks, struct err *err);
+
+// admin_tell tells the service manager of a reload, or of the end that has begun.
+void admin_tell(struct admin *admin, enum notify_event event);
 
 // admin_stop closes the servers. No inspection may be under way: close the link first, which
 // answers them.

@@ -19,7 +19,7 @@ struct stage {
     unsigned num_cut;
 };
 
-static void on_times(void *ctx, struct drain_times *out)
+static void on_announced(void *ctx, struct drain_times *out)
 {
     const struct stage *stage = ctx;
     *out = stage->times;
@@ -45,9 +45,9 @@ static void stage_init(struct stage *stage, uint32_t seconds, uint32_t delay_sec
     *stage = (struct stage){.times = {seconds, delay_seconds}};
     log_init("test", LOG_LEVEL_ERROR + 1);
     cr_assert(uv_loop_init(&stage->loop) == 0);
-    drain_init(
-        &stage->drain, &stage->loop,
-        &(struct drain_hooks){.ctx = stage, .times = on_times, .begin = on_begin, .cut = on_cut});
+    drain_init(&stage->drain, &stage->loop,
+               &(struct drain_hooks){
+                   .ctx = stage, .announced = on_announced, .begin = on_begin, .cut = on_cut});
     cr_expect(!drain_is_announced(&stage->drain));
 }
 
