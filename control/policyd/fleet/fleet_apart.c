@@ -29,7 +29,7 @@ struct drafts {
     size_t num;
     const struct fleet *in_force;
     struct fleet_faults *faults;
-    bool may_hide_deny; // what can't be read, or is left out, may hold a DENY
+    bool may_hide_deny; // the piece of what is refused may have had a DENY that it lacks now
     bool keeps_denies;  // they were added
 };
 
@@ -189,6 +189,7 @@ static bool refuse(struct drafts *drafts, const ProtobufCMessage *refused, struc
                 hold_allows(draft);
             }
             if (!was_known) {
+                drafts->may_hide_deny = true;
                 keep_missing(draft, kind);
             }
             return true;

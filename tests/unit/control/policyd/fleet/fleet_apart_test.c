@@ -88,7 +88,8 @@ Test(fleet_apart, a_name_that_was_misspelt_takes_nobodys_identity_away, .timeout
 {
     const struct fleet_piece before =
         piece("fleet/a.yaml", "workloads: [{spiffe_id: 'spiffe://demo.example/a'}, {spiffe_id: "
-                              "'spiffe://demo.example/b'}]\n");
+                              "'spiffe://demo.example/b'}]\n"
+                              "policies:\n" POLICY("old", "DENY", WEB));
     const struct fleet_piece now =
         piece("fleet/a.yaml", "workloads: [{spiffe_id: 'spiffe:/demo.example/a'}, {spiffe_id: "
                               "'spiffe://demo.example/c'}]\n");
@@ -97,8 +98,9 @@ Test(fleet_apart, a_name_that_was_misspelt_takes_nobodys_identity_away, .timeout
     cr_assert_not_null(in_force, "%s", err.text);
     struct fleet *fleet = fleet_new_apart(&now, 1, DOMAIN, in_force, &faults, &err);
     cr_assert_not_null(fleet, "%s", err.text);
-    cr_expect_eq(faults.num, 1);
+    cr_expect_eq(faults.num, 2, "the DENY that stays is told, too");
     cr_expect_eq(fleet->workloads.num, 3);
+    cr_expect(has_policy(fleet, "old"), "no DENY leaves with it");
     fleet_free(fleet);
     fleet_free(in_force);
 }
