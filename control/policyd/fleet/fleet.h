@@ -144,8 +144,8 @@ struct fleet_faults {
 // read, else each workload, policy, destination and service by itself; beside one that was never
 // good, what its piece no longer names stays, since its name may be misspelt. Nothing opens: where
 // a DENY that was never good is left out, no ALLOW of its piece changes; and while something can't
-// be read or a DENY is left out, no DENY leaves, since it may have moved there. NULL sets err,
-// where too much is bad; *out_faults says what, in either case.
+// be read, or what is refused was never good, no DENY leaves, since it may have moved there. NULL
+// sets err, where too much is bad; *out_faults says what, in either case.
 struct fleet *fleet_new_apart(const struct fleet_piece *pieces, size_t num_pieces,
                               const char *trust_domain, const struct fleet *in_force,
                               struct fleet_faults *out_faults, struct err *err);
