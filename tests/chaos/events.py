@@ -97,9 +97,9 @@ def freeze_policyd(world, chance):
 def clock_jump(world, chance):
     name = chance.choice((*SIDECARS, "policyd"))
     by = chance.choice((-3600, -90, 90, 3600))
-    world.clocks[name].set(by)
+    world.clocks[name].set_wall(by)
     hold(chance.uniform(1, 8))
-    world.clocks[name].set(0)
+    world.clocks[name].set_wall(0)
     return f"{name}'s by {by:+d} s, and back"
 
 
@@ -127,14 +127,14 @@ def join_late(world, chance):
     agent = world.agents[name]
     agent.process.kill()
     agent.process.wait()
-    clock.set(by)
+    clock.set_wall(by)
     if not by:
         key.rename(key.with_suffix(".away"))
     try:
         world.restart(agent)
         hold(chance.uniform(2, 5))
     finally:
-        clock.set(0)
+        clock.set_wall(0)
         if not by:
             key.with_suffix(".away").rename(key)
     return f"{name}: {what}{f' {by:+d} s' if by else ''}"

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 import netns
-from clocks import Clock
+from clock import Clock
 from mesh import DOMAIN, PROGRAMS, Agent, Missing, run, wait_until
 from policyd_process import Policyd, allow, spiffe, workload
 

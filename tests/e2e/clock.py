@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clocks of a program that a test sets: the wall clock, and with it CLOCK_BOOTTIME when time is to pass."""
+"""Clocks of single programs that a test sets: the wall clock, and with it CLOCK_BOOTTIME when time is to pass.
+tests/support/clock.c is preloaded into the program."""
+import functools
 import shutil
 import struct
 import subprocess
@@ -10,23 +12,29 @@ import pytest
 
 from mesh import is_sanitized
 
-HERE = Path(__file__).resolve().parent
+SOURCE = Path(__file__).resolve().parents[1] / "support" / "clock.c"
+
+
+@functools.cache
+def library():
+    if is_sanitized():
+        pytest.skip("clock.c can't be preloaded before a sanitizer's runtime")
+    made = Path(tempfile.mkdtemp(prefix="tabard-clock-")) / "clock.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", made, SOURCE], check=True)
+    made.parent.chmod(0o755)  # the proxy runs as another user
+    return made
 
 
 class Clock:
     """Give `prefix` to a program. Offsets count from the true time, in seconds."""
 
     def __init__(self, wall=0):
-        if is_sanitized():
-            pytest.skip("clock.c can't be preloaded before a sanitizer's runtime")
         self.folder = Path(tempfile.mkdtemp(prefix="tabard-clock-"))
-        library = self.folder / "clock.so"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, HERE / "clock.c"], check=True)
+        self.folder.chmod(0o755)
         self.file = self.folder / "offsets"
         self.wall, self.boot = wall, 0
         self.file.write_bytes(struct.pack("qq", wall, 0))
-        self.folder.chmod(0o755)  # the proxy runs as another user
-        self.prefix = ["env", f"LD_PRELOAD={library}", f"CLOCK_FILE={self.file}"]
+        self.prefix = ["env", f"LD_PRELOAD={library()}", f"CLOCK_FILE={self.file}"]
 
     def _write(self):
         with open(self.file, "r+b") as file:
@@ -45,3 +53,9 @@ class Clock:
 
     def close(self):
         shutil.rmtree(self.folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

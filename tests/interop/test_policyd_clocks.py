@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
-from clocks import Clock  # noqa: E402
+from clock import Clock  # noqa: E402
 from policyd import CALLER, Policyd, workload  # noqa: E402
 from policyd_pair import QUESTION, Pair  # noqa: E402
 from mesh import PROGRAMS, Agent, connect, exchange, is_reset_or_closed, wait_until  # noqa: E402
@@ -24,7 +24,7 @@ def test_a_revocation_made_ahead_of_the_clock_counts_at_once(stack, is_policyd_f
     fast, policyd_clock = stack.enter_context(Clock(90)), stack.enter_context(Clock())
     pair = Pair(stack, clocks={"policyd": policyd_clock})
     assert pair.call() == QUESTION
-    policyd_clock.set(90 if is_policyd_fast else 0)
+    policyd_clock.set_wall(90 if is_policyd_fast else 0)
     serial = pair.caller.status()["certificate_serial"]
     mark, heard = pair.api.mark(), pair.policyd.mark()
     with connect(pair.caller.address("127.0.0.1:0")) as sock:
@@ -63,7 +63,7 @@ def test_a_join_with_a_wrong_clock_succeeds_with_its_token_once_the_clock_is_rig
         policyd.wait_line(msg="join token given back: nothing that it admitted to was accepted", certificate="not_accepted")
         line = agent.wait_line(msg="no stream to the policy agent")
         assert "; before that: " in line["error"] and "not valid before" in line["error"], "the first cause stays visible"
-    clock.set(0)
+    clock.set_wall(0)
     if loses_stream:
         policyd.start()
     agent.wait_line(seconds=30, msg="snapshot in force")
