@@ -25,7 +25,8 @@ struct sources {
     struct der_list chain, roots; // owned
     X509 *authorities[LISTS_MAX]; // owned: all of ca/ca.pem
     size_t num_authorities;
-    bool is_root; // ca/ca.pem is self-signed
+    bool is_root;       // ca/ca.pem is self-signed
+    size_t num_ca_crls; // those of the trust's CRLs that are of ca/crl.pem, which come first
     ProtobufCBinaryData root_list[LISTS_MAX], crl_list[LISTS_MAX];
     Tabard__V1__TrustBundle bundle;
 };
@@ -136,6 +137,7 @@ static bool read_files(struct ca_trust *trust, struct sources *sources,
                   err) &&
         read_list(&trust->crls, "X509 CRL", texts->crl, TRUST_BUNDLE_CRLS_MAX, "ca/crl.pem", err) &&
         read_list(&more, "X509 CRL", texts->crls, TRUST_BUNDLE_CRLS_MAX, "crls.pem", err);
+    sources->num_ca_crls = trust->crls.num;
     join(&trust->crls, &more);
     return ok;
 }
@@ -318,6 +320,32 @@ static char *roots_pem(const Tabard__V1__TrustBundle *bundle)
     return bytes_take_text(&text);
 }
 
+// Says of which file, and which certificate or CRL of it, a refusal of the bundle speaks, in place
+// of the bundle's field.
+static void name_file(const struct ca_trust *trust, const struct sources *sources, struct err *err)
+{
+    const char *field = strrchr(err->where, '.');
+    const char *name = field == NULL ? err->where : field + 1;
+    size_t at = 0;
+    if (sscanf(name, "crls[%zu]", &at) == 1 && at < sources->bundle.n_crls) {
+        size_t i = 0;
+        while (trust->crls.items[i] != sources->crl_list[at].data) {
+            i++;
+        }
+        bool is_of_ca = i < sources->num_ca_crls;
+        err->where[0] = '\0';
+        err_prefix(err, "%s: CRL %zu", is_of_ca ? "ca/crl.pem" : "crls.pem",
+                   is_of_ca ? i + 1 : i - sources->num_ca_crls + 1);
+    } else if (sscanf(name, "roots[%zu]", &at) == 1) {
+        bool is_of_ca = sources->is_root && at == 0;
+        err->where[0] = '\0';
+        err_prefix(err, "%s: certificate %zu", is_of_ca ? "ca/ca.pem" : "roots.pem",
+                   is_of_ca ? 1 : at + 1 - sources->is_root);
+    } else {
+        err_prefix(err, "ca/ca.pem, roots.pem, ca/crl.pem and crls.pem together");
+    }
+}
+
 static bool build(struct ca_trust *trust, struct sources *sources, const struct ca_trust *in_force,
                   time_t now, struct err *err)
 {
@@ -345,7 +373,8 @@ static bool build(struct ca_trust *trust, struct sources *sources, const struct 
                                     .takes_stale = true};
     trust->bundles = trust_bundles_read(&bundle, 1, &load, now, err);
     if (trust->bundles == NULL) {
-        return err_prefix(err, "ca/ca.pem, roots.pem, ca/crl.pem and crls.pem together");
+        name_file(trust, sources, err);
+        return false;
     }
     pb_wire_put_message(&trust->packed, STATE_TRUST_BUNDLES, &bundle->base);
     trust->roots_pem = roots_pem(bundle);

@@ -204,8 +204,18 @@ Test(ca_trust, an_older_list_is_refused_and_the_newer_one_stays)
     cr_assert_not_null(trust, "%s", err.text);
     cr_expect_null(
         ca_trust_new(&(struct ca_trust_texts){.ca = ca, .crl = older}, trust, time(NULL), &err));
+    cr_expect_not_null(strstr(err.text, "ca/crl.pem: CRL 1: "), "%s", err.text);
     cr_expect_not_null(strstr(err.text, "older than the CRL"), "%s", err.text);
+    // In the other file it is the second one.
+    char *others = crl_of("middle", "0a0b");
+    char both[16384];
+    cr_assert_lt(snprintf(both, sizeof both, "%s%s", others, older), (int)sizeof both);
+    const struct ca_trust_texts later = {.ca = ca, .crl = others, .crls = both};
+    cr_expect_null(ca_trust_new(&later, trust, time(NULL), &err));
+    cr_expect_not_null(strstr(err.text, "crls.pem: CRL 2: "), "%s", err.text);
+    cr_expect_str_eq(err.where, "");
     ca_trust_free(trust);
+    free(others);
     free(older);
     free(newer);
     free(ca);
