@@ -158,6 +158,8 @@ Test(conn, what_lies_in_the_sockets_counts_before_a_deadline_that_passed_meanwhi
     PAIR(.inbound_mode = INBOUND_PLAINTEXT, .limits.idle_ms = 300);
     int peer = pair_connect_mesh(&pair);
     int app = pair_accept(&pair);
+    pair_send(&pair, peer, "x", 1); // it relays, and its timer runs
+    cr_assert(pair_receive(&pair, app, &byte, 1, NULL) == 1);
     cr_assert(write(peer, "x", 1) == 1 && usleep(400000) == 0); // as if the process was stopped
     cr_assert(pair_receive(&pair, app, &byte, 1, NULL) == 1);
     cr_assert(pair_ended(&pair.server, REASON_IDLE) == 0);
