@@ -84,7 +84,7 @@ LAYERS = {
         "control/policyd/ca",
         "control/policyd/fleet",
     ],
-    "control/policyd/folder": ["base", "control/host", "control/policyd/ca", "control/policyd/fleet"],
+    "control/policyd/folder": ["base", "proto", "control/host", "control/policyd/ca", "control/policyd/fleet"],
     "control/policyd/review": ["base", "net/http2"],
     "control/policyd/stream": [
         "base",

@@ -411,7 +411,7 @@ static bool start(struct policyd *policyd, struct fleet *fleet, struct ca_trust 
     if (!serve(policyd, fleet, trust, err)) {
         return false;
     }
-    policyd->source = source_folder_new(&policyd->loop, policyd->flags->dir, &folder);
+    source_folder_watch(policyd->source, &policyd->loop, &folder);
     return true;
 }
 
@@ -423,9 +423,12 @@ int policyd_run(const struct policyd_flags *flags)
     struct err err = {{0}, {0}};
     policyd.flags = flags;
     snprintf(policyd.ca_dir, sizeof policyd.ca_dir, "%s/ca", flags->dir);
-    if (!flags->is_kubernetes && !source_folder_load(flags->dir, &fleet, &trust, &err)) {
-        log_not_started(&err);
-        return 1;
+    if (!flags->is_kubernetes) {
+        policyd.source = source_folder_load(flags->dir, &fleet, &trust, &err);
+        if (policyd.source == NULL) {
+            log_not_started(&err);
+            return 1;
+        }
     }
     uv_loop_init(&policyd.loop);
     start_handles(&policyd);

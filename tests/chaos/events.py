@@ -218,6 +218,10 @@ def bad_file(world, chance):
     hold(1)
     try:
         world.change_and_see(f"with a {kind} in the fleet")
+        if chance.random() < 0.5:
+            world.policyd.stop()
+            world.restart(world.policyd)
+            world.change_and_see(f"with a {kind} in the fleet, after a restart")
     finally:
         path.rmdir() if kind == "folder" else path.unlink()
     return kind

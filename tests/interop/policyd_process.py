@@ -75,7 +75,9 @@ class Policyd(Logged):
             self.tcp = split_address(self.wait_line(mark, msg="listening", what="tcp")["address"])
         self.metrics_at = split_address(self.wait_line(mark, msg="listening", what="metrics")["address"])
         self.health_at = split_address(self.wait_line(mark, msg="listening", what="health")["address"])
-        self.wait_line(mark, msg="fleet in force")  # of the start: what is written from now on is a change
+        # Of the start: what is written from now on is a change.
+        wait_until(f"{self.name} has read its folder", lambda: self.lines(mark, msg="fleet in force")
+                   or self.lines(mark, msg="update refused", what="fleet"))
         return self
 
     def write(self, name, fleet):

@@ -196,3 +196,64 @@ def test_pieces_may_end_in_yml_and_what_is_no_piece_is_named(policyd):
     (folder / ".hidden").write_text("x")
     wait_until("they are named", lambda: any("fleet/shop (a folder)" in line["files"] and "fleet/c.json" in line["files"] and "hidden" not in line["files"]
                                              for line in policyd.lines(mark, msg="not read: only fleet/*.yaml and fleet/*.yml are pieces of the fleet")))
+
+
+def restart(policyd):
+    """Ends policyd, and starts it on the folder as it is now."""
+    policyd.stop()
+    mark = policyd.mark()
+    policyd.start()
+    return mark
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_start_with_a_bad_piece_goes_on_from_what_was_in_force(policyd, what):
+    policyd.write("b", {"policies": [deny("shut", OTHER)]})
+    see(policyd, "old", "shut")
+    wait_until("it is kept for the next start", lambda: b"shut" in (policyd.folder / "in-force").read_bytes())
+    write(policyd.folder / "fleet" / "b.yaml", what)
+    mark = restart(policyd)
+    assert "fleet/b.yaml" in policyd.wait_line(mark, msg="started on what was in force last")["error"]
+    refused(policyd, mark, "fleet", "fleet/b.yaml")
+    see(policyd, "old", "shut")
+    policyd.write("a", {"policies": [allow("new", API, CALLER)]})
+    see(policyd, "new", "shut")
+    (policyd.folder / "fleet" / "b.yaml").rmdir() if what == "folder" else (policyd.folder / "fleet" / "b.yaml").unlink()
+    policyd.write("b", {"policies": [deny("shut-otherwise", OTHER)]})
+    see(policyd, "new", "shut-otherwise")
+    mark = restart(policyd)
+    assert not policyd.lines(mark, msg="started on what was in force last")
+    see(policyd, "new", "shut-otherwise")
+
+
+def test_what_is_good_counts_at_a_start_beside_what_is_bad(policyd):
+    """A DENY and a revocation that came while policyd was not there."""
+    chain, _ = policyd.issue("caller")
+    policyd.write("b", {"policies": [allow("more", API, OTHER)]})
+    see(policyd, "more", "old")
+    wait_until("it is kept for the next start", lambda: b"more" in (policyd.folder / "in-force").read_bytes())
+    policyd.stop()
+    policyd.write("a", {"policies": [allow("old", API, CALLER), deny("shut", OTHER)]})
+    policyd.write("b", "neither { YAML nor [this\n")
+    run("tabard-ca", "revoke", "--dir", policyd.folder / "ca", "--cert", chain)
+    mark = policyd.mark()
+    policyd.start()
+    see(policyd, "more", "old", "shut")
+    with Sidecar(policyd, "api", spiffe_id=API, addresses=["10.0.0.5"]) as api:
+        assert api.take().state.trust_bundles[0].crls, "the list that came meanwhile"
+
+
+@pytest.mark.parametrize("record", [None, b"", b"neither a record", b"\x0a\x01x"])
+def test_without_a_record_that_is_good_a_start_with_a_bad_piece_is_refused(policyd, record):
+    policyd.stop()
+    policyd.write("a", "neither { YAML nor [this\n")
+    (policyd.folder / "in-force").unlink(missing_ok=True)
+    if record is not None:
+        (policyd.folder / "in-force").write_bytes(record)
+    mark = policyd.mark()
+    with pytest.raises(AssertionError):
+        policyd.start()
+    assert policyd.process.wait(timeout=10) == 1
+    assert "fleet/a.yaml" in policyd.lines(mark, msg="not started")[-1]["error"]
+    (policyd.folder / "fleet" / "a.yaml").unlink()
+    policyd.start()

@@ -124,6 +124,11 @@ struct fleet {
 struct fleet *fleet_new(const struct fleet_piece *pieces, size_t num_pieces,
                         const char *trust_domain, struct err *err);
 
+// fleet_new_again does the same with the messages of a fleet's pieces, which it takes over in any
+// case, and their names, which stay the caller's.
+struct fleet *fleet_new_again(Tabard__V1__FleetConfig **configs, char *const *names, size_t num,
+                              const char *trust_domain, struct err *err);
+
 // fleet_new_of does the same with one message, which it takes over in any case and which may have
 // variants; one that no workload has is refused. err then names the field alone.
 struct fleet *fleet_new_of(Tabard__V1__FleetConfig *config, const char *trust_domain,

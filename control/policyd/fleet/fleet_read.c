@@ -408,6 +408,22 @@ struct fleet *fleet_build(Tabard__V1__FleetConfig **configs, const struct fleet_
     return take(&reader, ok);
 }
 
+struct fleet *fleet_new_again(Tabard__V1__FleetConfig **configs, char *const *names, size_t num,
+                              const char *trust_domain, struct err *err)
+{
+    struct fleet_piece *pieces = must_alloc(num, sizeof *pieces);
+    const ProtobufCMessage *refused = NULL;
+    for (size_t i = 0; i < num; i++) {
+        pieces[i].name = names[i];
+    }
+    struct fleet *fleet = fleet_build(configs, pieces, num, trust_domain, &refused, err);
+    for (size_t i = 0; fleet == NULL && i < num; i++) {
+        protobuf_c_message_free_unpacked(&configs[i]->base, NULL);
+    }
+    free(pieces);
+    return fleet;
+}
+
 struct fleet *fleet_new_of(Tabard__V1__FleetConfig *config, const char *trust_domain,
                            struct err *err)
 {

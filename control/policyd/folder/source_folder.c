@@ -12,17 +12,22 @@
 #include "base/now.h"
 #include "control/host/watch.h"
 #include "control/policyd/folder/folder_reading.h"
+#include "control/policyd/folder/folder_record.h"
+
+#define RECORD_LOG_MS 60000 // between two lines about a record that can't be written
 
 static const char *const part_names[FOLDER_NUM_PARTS] = {"fleet", "trust"};
 
 struct source_folder {
     struct source_folder_hooks hooks;
-    char *dir; // owned
-    struct watch *watch;
-    atomic_bool wants_all;      // the next reading counts as new, unchanged or not
-    struct folder_reading last; // files and is_ok of the reading before
-    struct folder_reading now;  // the worker's while it reads
-    struct ca_trust_good good;  // of the trust that was passed on last; read by the worker
+    char *dir;                   // owned
+    struct watch *watch;         // NULL: it doesn't watch yet
+    struct folder_record record; // the worker's
+    struct log_limit record_log; // the worker's
+    atomic_bool wants_all;       // the next reading counts as new, unchanged or not
+    struct folder_reading last;  // files and is_ok of the reading before
+    struct folder_reading now;   // the worker's while it reads
+    struct ca_trust_good good;   // of the trust that was passed on last; read by the worker
     struct bytes reported[FOLDER_NUM_PARTS]; // what was passed on as refused; empty: nothing
     char ignored[FOLDER_IGNORED_BYTES];
 };
@@ -63,8 +68,8 @@ static bool check_none_held(const struct files *files, struct err *err)
     return true;
 }
 
-bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_trust **out_trust,
-                        struct err *err)
+static bool load_whole(const char *dir, struct fleet **out_fleet, struct ca_trust **out_trust,
+                       struct err *err)
 {
     struct folder_reading now = {.fleet = NULL};
     read_for_start(&now, dir);
@@ -87,6 +92,51 @@ bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_tru
     return ok;
 }
 
+// Says that a start which the folder does not allow goes on from what was in force last.
+static bool load_record(struct source_folder *source, struct fleet **out_fleet,
+                        struct ca_trust **out_trust, struct err *err)
+{
+    char quoted[2048];
+    struct err why = {{0}, {0}};
+    if (!folder_record_read(source->dir, out_fleet, out_trust, &source->good, &why)) {
+        return false; // there may never have been one: what is wrong with the folder counts
+    }
+    log_error("msg=\"started on what was in force last\" error=%s",
+              log_quote(quoted, sizeof quoted, err->text));
+    return true;
+}
+
+struct source_folder *source_folder_load(const char *dir, struct fleet **out_fleet,
+                                         struct ca_trust **out_trust, struct err *err)
+{
+    struct source_folder *source = must_alloc(1, sizeof *source);
+    source->dir = must_strdup(dir);
+    if (!load_whole(dir, out_fleet, out_trust, err) &&
+        !load_record(source, out_fleet, out_trust, err)) {
+        source_folder_close(source);
+        return NULL;
+    }
+    return source;
+}
+
+// Keeps what comes into force now, or is. A record that can't be written is told, and costs nothing
+// but a start on something older.
+static void keep_record(struct source_folder *source, const struct source_folder_in_force *in_force)
+{
+    const struct folder_reading *now = &source->now;
+    const struct fleet *fleet = now->fleet != NULL ? now->fleet : in_force->fleet;
+    const struct ca_trust_good *good = now->good.ca != NULL ? &now->good : &source->good;
+    char quoted[2048];
+    uint64_t passed_over = 0;
+    struct err err = {{0}, {0}};
+    if (fleet != NULL && fleet->names != NULL && good->ca != NULL &&
+        !folder_record_write(&source->record, source->dir, fleet, good, &err) &&
+        log_allowed(&source->record_log, now_ms(), RECORD_LOG_MS, &passed_over)) {
+        log_warn("msg=\"what is in force could not be kept for the next start\" error=%s",
+                 log_quote(quoted, sizeof quoted, err.text));
+    }
+}
+
 static const struct files *on_read(void *ctx, bool *out_is_usable)
 {
     struct source_folder *source = ctx;
@@ -100,6 +150,7 @@ static const struct files *on_read(void *ctx, bool *out_is_usable)
         source->hooks.in_force == NULL ? (struct source_folder_in_force){.trust = NULL}
                                        : source->hooks.in_force(source->hooks.ctx);
     folder_reading_read(&source->now, source->dir, &source->last, &in_force, &source->good);
+    keep_record(source, &in_force);
     *out_is_usable = source->now.is_ok[FOLDER_PART_FLEET] && source->now.is_ok[FOLDER_PART_TRUST];
     return &source->now.files;
 }
@@ -236,18 +287,15 @@ static void on_release(void *ctx)
     free(source);
 }
 
-struct source_folder *source_folder_new(uv_loop_t *loop, const char *dir,
-                                        const struct source_folder_hooks *hooks)
+void source_folder_watch(struct source_folder *source, uv_loop_t *loop,
+                         const struct source_folder_hooks *hooks)
 {
-    struct source_folder *source = must_alloc(1, sizeof *source);
     source->hooks = *hooks;
-    source->dir = must_strdup(dir);
     source->watch = watch_new(loop, &(struct watch_job){.ctx = source,
                                                         .read = on_read,
                                                         .take = on_take,
                                                         .report = on_report,
                                                         .release = on_release});
-    return source;
 }
 
 void source_folder_reload(struct source_folder *source)
@@ -261,12 +309,17 @@ void source_folder_reload(struct source_folder *source)
 
 size_t source_folder_num_held(const struct source_folder *source)
 {
-    return source == NULL ? 0 : watch_num_held(source->watch);
+    return source == NULL || source->watch == NULL ? 0 : watch_num_held(source->watch);
 }
 
 void source_folder_close(struct source_folder *source)
 {
-    if (source != NULL) {
-        watch_close(source->watch);
+    if (source == NULL) {
+        return;
+    }
+    if (source->watch != NULL) {
+        watch_close(source->watch); // which releases it
+    } else {
+        on_release(source);
     }
 }

@@ -3,7 +3,8 @@
 // The folder as a source: DIR/fleet/*.yaml and *.yml, and DIR's certificates and CRLs, watched
 // (control/host/watch.h). The fleet and the trust come apart, so that a revocation isn't held up by
 // a slip in a policy. policyd.c calls source_folder_load before anything else, then
-// source_folder_new. Heap, freed by its last callback after source_folder_close; the loop's thread.
+// source_folder_watch. Heap, freed by its last callback after source_folder_close; the loop's
+// thread.
 #ifndef TABARD_CONTROL_POLICYD_FOLDER_SOURCE_FOLDER_H
 #define TABARD_CONTROL_POLICYD_FOLDER_SOURCE_FOLDER_H
 
@@ -37,14 +38,15 @@ struct source_folder_hooks {
 
 #define SOURCE_FOLDER_START_MS_MAX 20000 // that a start waits for files that are being written
 
-// source_folder_load loads once, for the start, and waits for files that are being written. false
-// sets err; out_* are then NULL.
-bool source_folder_load(const char *dir, struct fleet **out_fleet, struct ca_trust **out_trust,
-                        struct err *err);
+// source_folder_load loads once, for the start, and waits for files that are being written. Where
+// something is bad, what was in force last takes the place of the whole (folder_record.h), is told
+// in the log, and the first reading judges each file apart. NULL sets err; out_* are then NULL.
+struct source_folder *source_folder_load(const char *dir, struct fleet **out_fleet,
+                                         struct ca_trust **out_trust, struct err *err);
 
-// source_folder_new begins to watch, and passes on what there is.
-struct source_folder *source_folder_new(uv_loop_t *loop, const char *dir,
-                                        const struct source_folder_hooks *hooks);
+// source_folder_watch begins to watch, and passes on what there is. The hooks are copied.
+void source_folder_watch(struct source_folder *source, uv_loop_t *loop,
+                         const struct source_folder_hooks *hooks);
 
 // source_folder_reload reads now, passes on everything, and reports a failure again.
 void source_folder_reload(struct source_folder *source);

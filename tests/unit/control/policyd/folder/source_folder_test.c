@@ -10,6 +10,7 @@
 
 #include "certs/ca/ca_store.h"
 #include "control/host/watch.h"
+#include "control/policyd/folder/folder_record.h"
 #include "tests/unit/support/loop.h"
 #include "tests/unit/support/temp.h"
 
@@ -87,14 +88,27 @@ static void write_crl(void)
     ca_store_close(&store);
 }
 
-static void begin(struct listener *listener)
+// Loads the folder, and begins to watch it.
+static void watch(struct listener *listener)
 {
+    struct fleet *fleet = NULL;
+    struct ca_trust *trust = NULL;
+    struct err err = {{0}, {0}};
     *listener = (struct listener){.num_fleets = 0};
     cr_assert_eq(uv_loop_init(&listener->loop), 0);
-    listener->source = source_folder_new(
-        &listener->loop, temp_folder,
+    listener->source = source_folder_load(temp_folder, &fleet, &trust, &err);
+    cr_assert_not_null(listener->source, "%s", err.text);
+    fleet_free(fleet);
+    ca_trust_free(trust);
+    source_folder_watch(
+        listener->source, &listener->loop,
         &(struct source_folder_hooks){
             .ctx = listener, .on_fleet = on_fleet, .on_trust = on_trust, .on_failed = on_failed});
+}
+
+static void begin(struct listener *listener)
+{
+    watch(listener);
     cr_assert(run_until(listener, listener->num_fleets == 1 && listener->num_trusts == 1, 5000));
     run_until(listener, false, 3 * WATCH_RETRY_MS); // until the files are old
 }
@@ -113,15 +127,43 @@ Test(source_folder, a_first_load_gives_both_parts_or_an_error_that_names_the_fil
     struct ca_trust *trust = NULL;
     struct err err = {{0}, {0}};
     char text[1200];
-    cr_assert(source_folder_load(temp_folder, &fleet, &trust, &err), "%s", err.text);
+    struct source_folder *source = source_folder_load(temp_folder, &fleet, &trust, &err);
+    cr_assert_not_null(source, "%s", err.text);
+    source_folder_close(source);
     cr_expect_eq(fleet->workloads.num, 1);
     cr_expect_str_eq(trust->domain, "demo.example");
     fleet_free(fleet);
     ca_trust_free(trust);
     write_piece("b.yaml", "workloads: [{spiffe_id: 'no id'}]");
-    cr_expect_not(source_folder_load(temp_folder, &fleet, &trust, &err));
+    cr_expect_null(source_folder_load(temp_folder, &fleet, &trust, &err));
     cr_expect(strstr(err_text(&err, text, sizeof text), "fleet/b.yaml:1:") != NULL, "%s", text);
     cr_expect(fleet == NULL && trust == NULL);
+}
+
+Test(source_folder, a_first_load_with_something_bad_goes_on_from_what_was_passed_on_before)
+{
+    struct fleet *fleet = NULL;
+    struct ca_trust *trust = NULL;
+    struct err err = {{0}, {0}};
+    struct listener listener;
+    begin(&listener);
+    write_piece("b.yaml", WORKLOAD("b"));
+    cr_assert(run_until(&listener, listener.num_fleets == 2, 1000));
+    end(&listener);
+    write_piece("a.yaml", "workloads: [{spiffe_id: 'no id'}]");
+    struct source_folder *source = source_folder_load(temp_folder, &fleet, &trust, &err);
+    cr_assert_not_null(source, "%s", err.text);
+    cr_expect_eq(fleet->workloads.num, 2);
+    cr_expect_eq(fleet->num_pieces, 2);
+    cr_expect_str_eq(fleet->names[0], "fleet/a.yaml");
+    cr_expect_str_eq(trust->domain, "demo.example");
+    source_folder_close(source);
+    fleet_free(fleet);
+    ca_trust_free(trust);
+    temp_write(temp_folder, FOLDER_RECORD_NAME, "\x0a\x01x", 3);
+    fleet = NULL;
+    cr_expect_null(source_folder_load(temp_folder, &fleet, &trust, &err), "no record is no CA");
+    cr_expect_null(fleet);
 }
 
 Test(source_folder, a_changed_a_new_and_a_removed_piece_are_each_a_fleet_and_no_trust)
@@ -190,12 +232,8 @@ Test(source_folder, a_piece_that_is_a_fifo_is_named_and_hangs_nothing)
 
 Test(source_folder, closing_while_it_reads_is_clean)
 {
-    struct listener listener = {.num_fleets = 0};
-    cr_assert_eq(uv_loop_init(&listener.loop), 0);
-    listener.source = source_folder_new(
-        &listener.loop, temp_folder,
-        &(struct source_folder_hooks){
-            .ctx = &listener, .on_fleet = on_fleet, .on_trust = on_trust, .on_failed = on_failed});
+    struct listener listener;
+    watch(&listener);
     end(&listener);
     cr_expect_eq(listener.num_fleets + listener.num_trusts + listener.num_failures, 0);
 }
