@@ -63,7 +63,14 @@ static bool write_words(const char *words, struct err *err)
     }
     bool is_made = mkdir(RECORD_FOLDER, 0700) == 0 || errno == EEXIST;
     if (!is_made || access(RECORD_FOLDER, W_OK) != 0) {
-        return errno == EROFS || err_set(err, RECORD_FOLDER ": %s", strerror(errno));
+        int error = errno;
+        char *other = record_read(NULL);
+        bool is_other = other != NULL && strcmp(other, words) != 0;
+        free(other);
+        // Without a record nothing is put back; with an older one, what nobody asks for any more.
+        return (error == EROFS && !is_other) ||
+               err_set(err, RECORD_FOLDER "%s: %s", is_other ? ", which has other flags" : "",
+                       strerror(error));
     }
     FILE *out = must_have(open_memstream(&text, &len));
     bool good = put_boot(out, err);

@@ -41,11 +41,16 @@ void upkeep_cleanup(struct upkeep *upkeep)
     *upkeep = (struct upkeep){0};
 }
 
-// Reads the record, if it is another one than at the last look. A record that can't be read, or
-// says what no `up` would take, counts as none.
+// Reads the record, if it is another one than at the last look. One that is there and can't be read
+// changes nothing; one that says what no `up` would take counts as none.
 static void take_record(struct upkeep *upkeep, bool *out_is_new)
 {
-    char *words = record_read(NULL);
+    struct err why = {{0}, {0}};
+    char *words = record_read(&why);
+    if (words == NULL && why.text[0] != '\0') {
+        *out_is_new = false;
+        return;
+    }
     *out_is_new = words != NULL && (upkeep->words == NULL || strcmp(words, upkeep->words) != 0);
     if (words != NULL && !*out_is_new) {
         free(words);

@@ -31,10 +31,11 @@ struct notify {
     bool is_reloading;
 };
 
-static void send_text(const struct notify *notify, const char *text)
+// Returns whether it was sent; the service manager may have no room for it now.
+static bool send_text(const struct notify *notify, const char *text)
 {
-    sendto(notify->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL,
-           (const struct sockaddr *)&notify->to, notify->to_len);
+    return sendto(notify->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL,
+                  (const struct sockaddr *)&notify->to, notify->to_len) >= 0;
 }
 
 // A line's end within would be another assignment to the service manager.
@@ -54,15 +55,14 @@ static void look(struct notify *notify)
     bool is_ready = notify->state(notify->ctx, status);
     flatten(status);
     // Who was ready stays "active" to the service manager, and says in words that it isn't now.
-    if ((is_ready && !notify->is_ready) || notify->is_reloading) {
+    bool is_due = (is_ready && !notify->is_ready) || notify->is_reloading;
+    if (is_due && send_text(notify, "READY=1")) {
         notify->is_ready = true;
         notify->is_reloading = false;
-        send_text(notify, "READY=1");
     }
-    if (strcmp(status, notify->status) != 0) {
-        snprintf(notify->status, sizeof notify->status, "%s", status);
-        snprintf(text, sizeof text, "STATUS=%s", status);
-        send_text(notify, text);
+    snprintf(text, sizeof text, "STATUS=%s", status);
+    if (strcmp(status, notify->status) != 0 && send_text(notify, text)) {
+        memcpy(notify->status, status, sizeof status);
     }
 }
 
@@ -141,11 +141,13 @@ void notify_tell(struct notify *notify, enum notify_event event)
         look(notify);
         return;
     }
+    if (!notify->is_ready) {
+        return; // a reload ends with READY=1, which is not true yet
+    }
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
              (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
-    send_text(notify, text);
-    notify->is_reloading = true;
+    notify->is_reloading = send_text(notify, text);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -325,6 +325,10 @@ def test_more_changes_than_the_kernel_can_tell_of_make_it_look_again(host):
     assert drops > 0, "the kernel had room for all notices"
     host.wait_counted("put_back", 1)
     assert host.ruleset() == before
+    # And it still hears: nothing else would tell it that the inbound chain is empty.
+    host.nft("flush", "chain", "inet", "tabard", "inbound")
+    host.wait_counted("put_back", 2)
+    assert host.ruleset() == before
 
 
 def dropped_notices(host):

@@ -52,9 +52,12 @@ def test_a_service_manager_learns_of_a_sidecar_s_life(keep, authority, service, 
     agent.write_config("identity: {certificate: not-there.pem, key: not-there.key}\n")
     agent.start(wait=False)
     wait_until("the status says why", lambda: "trust_bundles: missing" in manager.take("STATUS=Not ready: "))
-    assert "READY=1" not in manager.messages
+    mark = agent.mark()
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_line(mark, msg="reloading")
     agent.apply()
     manager.take("READY=1")
+    assert not [text for text in manager.messages if text.startswith("RELOADING")], "it was not ready before"
     assert "Generation 1 is in force for spiffe://" in manager.take("STATUS=")
     mark = agent.mark()
     agent.process.send_signal(signal.SIGHUP)

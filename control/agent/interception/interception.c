@@ -206,7 +206,8 @@ static void on_tick(uv_timer_t *timer)
     if (in->state == INTERCEPTION_HOLDS) {
         in->opens_before = opens_count();
     }
-    bool hears = in->upkeep.may_change && in->is_polled[CHANGES_OF_RULES];
+    bool hears = in->upkeep.may_change && in->is_polled[CHANGES_OF_RULES] &&
+                 uv_is_active((uv_handle_t *)&in->polls[CHANGES_OF_RULES]);
     if (!hears || (in->state == INTERCEPTION_HOLDS && upkeep_is_suspect())) {
         look_in(in, 0);
     }
@@ -217,7 +218,13 @@ static void on_change(uv_poll_t *poll, int status, int events)
     struct interception *in = poll->data;
     int which = poll == &in->polls[CHANGES_OF_RULES] ? CHANGES_OF_RULES : CHANGES_OF_ROUTES;
     (void)events;
-    int found = status == 0 ? changes_read(&in->changes, which) : CHANGES_ROUTES;
+    int found = changes_read(&in->changes, which);
+    if (status != 0) {
+        // The kernel had no room for a notice, which is an error of the socket's, and libuv stops
+        // to poll a socket with an error.
+        found = CHANGES_RULES | CHANGES_ROUTES;
+        uv_poll_start(poll, UV_READABLE, on_change);
+    }
     if (found != 0) {
         notice(in, found & CHANGES_ROUTES);
     }
