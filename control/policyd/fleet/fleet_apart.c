@@ -30,7 +30,6 @@ struct drafts {
     const struct fleet *in_force;
     struct fleet_faults *faults;
     bool may_hide_deny; // the piece of what is refused may have had a DENY that it lacks now
-    bool keeps_denies;  // they were added
 };
 
 // One of the lists of a config.
@@ -230,7 +229,6 @@ static void keep_denies(struct drafts *drafts)
             }
         }
     }
-    drafts->keeps_denies = true;
     for (size_t p = 0; p < drafts->in_force->num_pieces; p++) {
         const Tabard__V1__FleetConfig *config = drafts->in_force->pieces[p];
         for (size_t i = 0; i < config->n_policies; i++) {
@@ -374,7 +372,8 @@ struct fleet *fleet_new_apart(const struct fleet_piece *pieces, size_t num_piece
     out_faults->num = 0;
     read_drafts(&drafts, pieces, num_pieces);
     for (int builds = 0; fleet == NULL && builds < BUILDS_MAX; builds++) {
-        if (drafts.may_hide_deny && !drafts.keeps_denies) {
+        // Before each build: what stood in an item that was refused since stands there no more.
+        if (drafts.may_hide_deny) {
             keep_denies(&drafts);
         }
         fleet = build(&drafts, trust_domain, &refused, err);

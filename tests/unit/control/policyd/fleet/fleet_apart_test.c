@@ -104,3 +104,22 @@ Test(fleet_apart, a_name_that_was_misspelt_takes_nobodys_identity_away, .timeout
     fleet_free(fleet);
     fleet_free(in_force);
 }
+
+Test(fleet_apart, a_deny_that_moved_to_what_is_refused_stays_where_another_piece_is_bad_too)
+{
+    const struct fleet_piece before[] = {
+        piece("fleet/a.yaml", "policies:\n" POLICY("old", "DENY", WEB)),
+        piece("fleet/b.yaml", "workloads: [{spiffe_id: 'spiffe://demo.example/a'}]\n")};
+    const struct fleet_piece now[] = {
+        piece("fleet/a.yaml", "policies: []\n"), piece("fleet/b.yaml", "policies: ["),
+        piece("fleet/c.yaml", "policies:\n- {targets: [x], policy: {name: old, action: DENY, "
+                              "mode: ENFORCE, rules: [{}]}}\n")};
+    struct fleet_faults faults;
+    struct fleet *in_force = fleet_new(before, 2, DOMAIN, &err);
+    cr_assert_not_null(in_force, "%s", err.text);
+    struct fleet *fleet = fleet_new_apart(now, 3, DOMAIN, in_force, &faults, &err);
+    cr_assert_not_null(fleet, "%s", err.text);
+    cr_expect(has_policy(fleet, "old"));
+    fleet_free(fleet);
+    fleet_free(in_force);
+}
