@@ -10,8 +10,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "base/host/cgroup.h"
+
 #define DESCRIPTORS_RESERVED 256
-#define GROUPS_LEN_MAX       16384
 
 void process_signals(void)
 {
@@ -68,54 +69,20 @@ static uint64_t read_number(const char *path)
     return number;
 }
 
-// Returns the least limit of a group and those above it. `group` is cut on the way.
-static uint64_t least_of(const char *root, const char *controller, char *group, const char *name)
+static bool take_memory_max(void *ctx, const char *folder, bool is_v2)
 {
     char path[PATH_MAX];
-    uint64_t least = UINT64_MAX;
-    while (true) {
-        snprintf(path, sizeof path, "%s%s%s/%s", root, controller, group, name);
-        uint64_t number = read_number(path);
-        least = number < least ? number : least;
-        char *slash = strrchr(group, '/');
-        if (slash == NULL) {
-            return least;
-        }
-        *slash = '\0';
-    }
-}
-
-// Returns the next group of /proc/self/cgroup that limits memory, or NULL. Its lines are
-// "0::/a/b" of v2, and "5:memory:/a/b" of v1.
-static char *memory_group_next(char **rest, bool *out_is_v2)
-{
-    for (char *line = strtok_r(NULL, "\n", rest); line != NULL; line = strtok_r(NULL, "\n", rest)) {
-        char *names = strchr(line, ':');
-        char *group = names == NULL ? NULL : strchr(names + 1, ':');
-        if (group == NULL) {
-            continue;
-        }
-        *group++ = '\0';
-        *out_is_v2 = names[1] == '\0';
-        if (*out_is_v2 || strstr(names, "memory") != NULL) {
-            return group;
-        }
-    }
-    return NULL;
+    uint64_t *least = ctx;
+    snprintf(path, sizeof path, "%s/%s", folder, is_v2 ? "memory.max" : "memory.limit_in_bytes");
+    uint64_t number = read_number(path);
+    *least = number < *least ? number : *least;
+    return false;
 }
 
 uint64_t process_memory_max_at(const char *root, const char *groups)
 {
-    char text[GROUPS_LEN_MAX];
-    char *rest = text;
-    bool is_v2 = false;
     uint64_t least = UINT64_MAX;
-    snprintf(text, sizeof text, "%s", groups);
-    for (char *group; (group = memory_group_next(&rest, &is_v2)) != NULL;) {
-        uint64_t number = is_v2 ? least_of(root, "", group, "memory.max")
-                                : least_of(root, "/memory", group, "memory.limit_in_bytes");
-        least = number < least ? number : least;
-    }
+    cgroup_each(root, groups, "memory", take_memory_max, &least);
     return least;
 }
 
@@ -134,44 +101,35 @@ static bool read_named(const char *path, const char *name, uint64_t *out)
     return is_found;
 }
 
-uint64_t process_oom_kills_at(const char *root, const char *groups, const char *vmstat)
+struct oom_kills {
+    uint64_t num;
+    bool is_known;
+};
+
+static bool take_oom_kills(void *ctx, const char *folder, bool is_v2)
 {
-    char text[GROUPS_LEN_MAX];
     char path[PATH_MAX];
-    char *rest = text;
-    bool is_v2 = false;
-    uint64_t num = 0;
-    snprintf(text, sizeof text, "%s", groups);
-    for (char *group; (group = memory_group_next(&rest, &is_v2)) != NULL;) {
-        snprintf(path, sizeof path, "%s%s%s/%s", root, is_v2 ? "" : "/memory", group,
-                 is_v2 ? "memory.events" : "memory.oom_control");
-        if (read_named(path, "oom_kill", &num)) {
-            return num;
-        }
-    }
-    return read_named(vmstat, "oom_kill", &num) ? num : 0;
+    struct oom_kills *kills = ctx;
+    snprintf(path, sizeof path, "%s/%s", folder, is_v2 ? "memory.events" : "memory.oom_control");
+    kills->is_known = read_named(path, "oom_kill", &kills->num);
+    return kills->is_known;
 }
 
-// Reads /proc/self/cgroup into `text`.
-static const char *own_groups(char text[GROUPS_LEN_MAX])
+uint64_t process_oom_kills_at(const char *root, const char *groups, const char *vmstat)
 {
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    size_t len = file == NULL ? 0 : fread(text, 1, GROUPS_LEN_MAX - 1, file);
-    text[len] = '\0';
-    if (file != NULL) {
-        fclose(file);
-    }
-    return text;
+    struct oom_kills kills = {.num = 0};
+    cgroup_each(root, groups, "memory", take_oom_kills, &kills);
+    return kills.is_known || read_named(vmstat, "oom_kill", &kills.num) ? kills.num : 0;
 }
 
 uint64_t process_memory_max(void)
 {
-    char text[GROUPS_LEN_MAX];
-    return process_memory_max_at("/sys/fs/cgroup", own_groups(text));
+    char text[CGROUP_TEXT_MAX];
+    return process_memory_max_at(CGROUP_ROOT, cgroup_own(text));
 }
 
 uint64_t process_oom_kills(void)
 {
-    char text[GROUPS_LEN_MAX];
-    return process_oom_kills_at("/sys/fs/cgroup", own_groups(text), "/proc/vmstat");
+    char text[CGROUP_TEXT_MAX];
+    return process_oom_kills_at(CGROUP_ROOT, cgroup_own(text), "/proc/vmstat");
 }

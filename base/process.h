@@ -36,8 +36,7 @@ uint64_t process_memory_max(void);
 
 // process_oom_kills returns how many processes of this process's control group the kernel has
 // killed for want of memory (cgroup v2, memory.events; v1, memory.oom_control), or of the whole
-// host
-// (/proc/vmstat) where the group doesn't say.
+// host (/proc/vmstat) where no group says.
 uint64_t process_oom_kills(void);
 
 // These do so below other roots than /sys/fs/cgroup, with the text of /proc/self/cgroup, for tests.

@@ -6,7 +6,8 @@ A folder stands below the lines of those it sees. What sees base sees the folder
 """
 
 LAYERS = {
-    "base": [],
+    "base/host": [],
+    "base": ["base/host"],
     "base/data": ["base"],
     "base/pb": ["base", "base/data"],
     "proto": [],

@@ -324,6 +324,14 @@ def connect(address, netns=None, seconds=10):
         return socket.create_connection(address, timeout=seconds)
 
 
+def refuses(address):
+    try:
+        connect(address).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+
+
 def is_turned_away(address, netns=None, say=b""):
     """Whether a connection ends without an answer. The reset may be there before connect() has returned."""
     try:

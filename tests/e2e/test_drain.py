@@ -8,16 +8,8 @@ import time
 import pytest
 
 from foreign import attempt, tls
-from mesh import WEB, Agent, Service, connect, exchange, wait_until
+from mesh import WEB, Agent, Service, connect, exchange, refuses, wait_until
 from pair import Pair, server_config
-
-
-def refuses(address):
-    try:
-        connect(address).close()
-        return False
-    except ConnectionRefusedError:
-        return True
 
 
 def is_draining(agent):

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from foreign import attempt, tls
-from mesh import API, WEB, Agent, connect, exchange, how_it_ends, is_reset_or_closed, run, wait_until
+from mesh import API, WEB, Agent, connect, exchange, how_it_ends, is_reset_or_closed, refuses, run, wait_until
 from pair import Pair, client_config, server_config
 
 
@@ -129,14 +129,6 @@ def not_ready(agent):
     try:
         return agent.http("health", "/healthz/ready")[0] == 503
     except OSError:
-        return True
-
-
-def refuses(address):
-    try:
-        connect(address).close()
-        return False
-    except ConnectionRefusedError:
         return True
 
 

@@ -78,15 +78,20 @@ def test_a_token_is_spent_when_its_certificate_was_accepted_and_by_nothing_that_
     assert "token_used" in refusal(policyd=policyd, name="api", **shown)[1]
 
 
-def test_a_first_certificate_that_comes_late_locks_no_sidecar_out(policyd):
+def joining(policyd):
+    """A sidecar, not started, that has a join token and nothing else."""
     policyd.apply({"workloads": [workload("api", "127.0.0.1/32")]})
     token = policyd.folder / "join.token"
     token.write_text(policyd.token("api"))
-    key = policyd.folder / "ca/ca.key"
-    away = key.rename(policyd.folder / "away")
     access = {"address": "%s:%d" % policyd.tcp, "identity": f"spiffe://{DOMAIN}/tabard/policyd", "roots": str(policyd.folder / "ca/ca.pem"),
               "join_token": str(token), "state": "state", "addresses": ["127.0.0.1"]}
-    agent = Agent("api", {"policy_agent": access, "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0"}]}, start=False)
+    return Agent("api", {"policy_agent": access, "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0"}]}, start=False)
+
+
+def test_a_first_certificate_that_comes_late_locks_no_sidecar_out(policyd):
+    key = policyd.folder / "ca/ca.key"
+    away = key.rename(policyd.folder / "away")
+    agent = joining(policyd)
     try:
         agent.start(wait=False)
         # Longer than policyd waits for the CA: the state comes first, with the reason.
@@ -121,14 +126,9 @@ def test_a_sidecar_is_told_no_file_s_name_of_policyd_s(policyd):
 
 
 def test_nothing_is_said_to_be_in_force_before_there_is_a_state(policyd):
-    policyd.apply({"workloads": [workload("api", "127.0.0.1/32")]})
-    token = policyd.folder / "join.token"
-    token.write_text(policyd.token("api"))
     key = policyd.folder / "ca/ca.key"
     away = key.rename(policyd.folder / "away")
-    access = {"address": "%s:%d" % policyd.tcp, "identity": f"spiffe://{DOMAIN}/tabard/policyd", "roots": str(policyd.folder / "ca/ca.pem"),
-              "join_token": str(token), "state": "state", "addresses": ["127.0.0.1"]}
-    agent = Agent("api", {"policy_agent": access, "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0"}]}, start=False)
+    agent = joining(policyd)
     try:
         agent.start(wait=False)
         policyd.wait_line(msg="refused by sidecar", seconds=15)
