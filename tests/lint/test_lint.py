@@ -71,7 +71,11 @@ def sound(*arguments):
 
 
 def swap(old, new):
-    return lambda text: text.replace(old, new, 1)
+    def change(text):
+        assert old in text, f"nothing to swap: {old}"
+        return text.replace(old, new, 1)
+
+    return change
 
 
 LONG_FUNCTION = "\nvoid planted(void);\nvoid planted(void)\n{\n" + "    planted();\n" * 81 + "}\n"
@@ -87,7 +91,7 @@ FAULTS = {
         "layers.py", {"control/ctl/explain.c": '#include "proxy/rules/policy.h"\n#include "proxy/conn/conn.h"\n'},
         r"control/ctl/explain.c:\d+: control/ctl doesn't see proxy/conn"),
     "a folder without a line": ("layers.py", {"proxy/planted/x.c": "int x;\n"}, "proxy/planted/x.c: its folder has no line"),
-    "a circle of folders": ("layers.py", {"bazel/layers.bzl": swap('"base": []', '"base": ["proxy"]')},
+    "a circle of folders": ("layers.py", {"bazel/layers.bzl": swap('"base": [', '"base": ["proxy", ')},
                             "base sees proxy, which has no line above it"),
     "an arrow that nothing needs": ("layers.py", {"bazel/layers.bzl": swap('"proto": []', '"proto": ["base"]')},
                                     "proto sees base and needs nothing of it"),
