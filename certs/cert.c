@@ -3,20 +3,14 @@
 
 #include <string.h>
 
-#define DAY_SECONDS 86400
-
-// BoringSSL of API 17 has no function that returns seconds, so this takes the distance from 1970.
 bool cert_time_read(time_t *out, const ASN1_TIME *time)
 {
-    int days = 0;
-    int seconds = 0;
-    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-    bool ok = epoch != NULL && time != NULL && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1;
-    ASN1_TIME_free(epoch);
-    if (ok) {
-        *out = (time_t)days * DAY_SECONDS + seconds;
+    int64_t seconds;
+    if (time == NULL || !ASN1_TIME_to_posix(time, &seconds)) {
+        return false;
     }
-    return ok;
+    *out = (time_t)seconds;
+    return true;
 }
 
 const char *cert_time_text(time_t time, char *buf)

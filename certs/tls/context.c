@@ -22,13 +22,14 @@ static const uint16_t signature_algorithms[] = {
 };
 #define NUM_SIGNATURE_ALGORITHMS (sizeof signature_algorithms / sizeof signature_algorithms[0])
 
-// The hybrid group came while the API version was 32, so its own name tells more than the version
-// does.
-#ifdef SSL_GROUP_X25519_MLKEM768
-static const char groups[] = "X25519MLKEM768:X25519:P-256";
-#else
-static const char groups[] = "X25519:P-256";
-#endif
+// X25519MLKEM768 withstands a quantum computer and what is known of X25519 alike
+// (draft-ietf-tls-ecdhe-mlkem); the others are for peers that don't have it.
+static const uint16_t groups[] = {
+    SSL_GROUP_X25519_MLKEM768,
+    SSL_GROUP_X25519,
+    SSL_GROUP_SECP256R1,
+    SSL_GROUP_SECP384R1,
+};
 
 static bool err_of_library(struct err *err, const char *what)
 {
@@ -80,7 +81,7 @@ static bool set_common(SSL_CTX *ctx, const struct context_options *options, stru
     SSL_CTX_set_custom_verify(ctx, mode, options->hooks.on_verify);
     if (!SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) ||
         !SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) || !SSL_CTX_set_num_tickets(ctx, 0) ||
-        !SSL_CTX_set1_curves_list(ctx, groups) ||
+        !SSL_CTX_set1_group_ids(ctx, groups, sizeof groups / sizeof groups[0]) ||
         !SSL_CTX_set_signing_algorithm_prefs(ctx, signature_algorithms, NUM_SIGNATURE_ALGORITHMS) ||
         !SSL_CTX_set_verify_algorithm_prefs(ctx, signature_algorithms, NUM_SIGNATURE_ALGORITHMS)) {
         return err_of_library(err, "a TLS setting was not taken");

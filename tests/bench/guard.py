@@ -8,7 +8,8 @@ line, end), the difference between a run of many connections and one of few. So 
 
 Counted are the instructions of our own code and of libssl, and the calls of malloc and of system calls. Not libcrypto and
 libc: they pick their code by what the processor can do, so their counts differ from machine to machine. What libcrypto
-allocates by (certs/memory.c) counts as libcrypto's, in calls of malloc. And not libuv, which
+allocates by (certs/memory.c) counts as libcrypto's, in calls of malloc. All three are linked into the program; the symbols of
+BoringSSL's objects tell them apart. And not libuv, which
 spins while a thread wakes another: what it does for us shows in its system calls. Time plays no other part, so a busy machine
 counts the same.
 
@@ -20,6 +21,7 @@ import json
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -33,7 +35,8 @@ MARGIN = 0.1
 FEW_REQUESTS, MANY_REQUESTS = 100, 1100
 FEW_CONNECTIONS, MANY_CONNECTIONS = 10, 110
 REQUEST, REPLY = b"q" * 100, b"r" * 300
-OBJECTS = {"tabard": "tabard-proxy", "libssl": "libssl.so"}
+PARTS = ("tabard", "libssl")
+OBJECTS = "bazel-out/*/bin/external/boringssl/_objs/{}/**/*.o"
 # glibc's functions that enter the kernel, by what callgrind calls them without their underscores.
 SYSTEM_CALLS = ("read", "readv", "write", "writev", "recv", "recvmsg", "recvfrom", "send", "sendmsg", "sendto", "accept4", "accept",
                 "socket", "connect", "bind", "close", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername",
@@ -48,9 +51,16 @@ def why_not():
         return "valgrind is missing (apt-get install valgrind)"
     if peers.mesh.is_sanitized():
         return "the programs are built with a sanitizer, which has its own instructions"
-    if "libssl.so" not in peers.mesh.linked_libraries("tabard-proxy"):
-        return "BoringSSL is linked into the programs; the budget is for Debian's shared one"
+    if not symbols("libssl"):
+        return "BoringSSL comes from BORINGSSL_ROOT; the budget is for the one that is built here"
     return None
+
+
+def symbols(library):
+    """The functions that a library of BoringSSL defines, by their symbols."""
+    objects = sorted(ROOT.glob(OBJECTS.format(library)))
+    listed = subprocess.run(["nm", "--defined-only", *objects], capture_output=True, text=True, check=True).stdout if objects else ""
+    return {words[2] for words in map(str.split, listed.splitlines()) if len(words) == 3 and words[1] in "TtWw"}
 
 
 def serve(sock):
@@ -82,7 +92,7 @@ while [ $# -gt 0 ]; do
     if [ "$1" = --uid ]; then shift; else arguments+=("$1"); fi
     shift
 done
-exec valgrind --quiet --vgdb=no --tool=callgrind --dump-line=no --callgrind-out-file={folder}/counts.%p \\
+exec valgrind --quiet --vgdb=no --tool=callgrind --demangle=no --dump-line=no --callgrind-out-file={folder}/counts.%p \\
     {peers.mesh.PROGRAMS["tabard-proxy"]} "${{arguments[@]}}"
 """)
     script.chmod(0o755)
@@ -121,20 +131,27 @@ def drive(certificates, folder, num_connections, num_requests):
 
 
 def read_counts(path):
-    """Sums a callgrind file: instructions by object (those of a callee stand in the callee), calls by function.
+    """Sums a callgrind file: instructions by part (those of a callee stand in the callee), calls by function.
 
     The format is in Callgrind's manual: names are written once, as "(id) name", and are "(id)" from then on; a line of
     inclusive cost follows each "calls=".
     """
     counts = collections.Counter()
+    libraries = {library: symbols(library) for library in ("libssl", "libcrypto")}
     names = {}
-    at = {"ob": "", "cob": "", "cfn": ""}
+    at = {"ob": "", "cob": "", "fn": "", "cfn": ""}
 
     def name_of(kind, text):
         number, _, name = text.partition(" ")
         if name:
             names[kind, number] = name
         return names.get((kind, number), "")
+
+    def part():
+        if not at["ob"].endswith("/tabard-proxy"):
+            return at["ob"]
+        symbol = at["fn"].split("'")[0]
+        return next((library for library in libraries if symbol in libraries[library]), "tabard")
 
     is_inclusive = False
     for line in path.read_text(errors="replace").splitlines():
@@ -153,7 +170,7 @@ def read_counts(path):
             at["cob"] = at["ob"]
         elif re.match(r"[\d+*-]", line):
             if not is_inclusive and not at["fn"].startswith(LIBCRYPTOS_OWN):
-                counts[f"ob {at['ob']}"] += int(line.split()[1])
+                counts[f"part {part()}"] += int(line.split()[1])
             is_inclusive = False
     return counts
 
@@ -161,9 +178,8 @@ def read_counts(path):
 def difference(many, few, num):
     """What each of `num` costs."""
     made = {}
-    for name, part in OBJECTS.items():
-        keys = [key for key in many if key.startswith("ob ") and part in key.rsplit("/", 1)[-1]]
-        made[f"instructions_{name}"] = round(sum(many[key] - few[key] for key in keys) / num)
+    for name in PARTS:
+        made[f"instructions_{name}"] = round((many[f"part {name}"] - few[f"part {name}"]) / num)
     made["allocations"] = round(sum(many[f"call {name}"] - few[f"call {name}"] for name in ALLOCATIONS) / num, 1)
     made["system_calls"] = round(sum(many[f"call {name}"] - few[f"call {name}"] for name in SYSTEM_CALLS) / num, 1)
     return made

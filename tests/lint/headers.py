@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each header compiles alone: it includes what it uses. (This Bazel's toolchain has no parse_headers.)"""
 import concurrent.futures
-import os
 import re
 import subprocess
 
 import tree
 
-BORINGSSL = os.environ.get("BORINGSSL_ROOT", "")
 COMMAND = ["gcc", "-std=gnu17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-I.", "-Ibazel-bin/proto",
-           "-isystem", BORINGSSL + "/include" if BORINGSSL else "/usr/include/android", "-include"]
+           *(f"-isystem{tree.boringssl()}/{folder}" for folder in ("include", "src/include")), "-include"]
 
 
 def finding(header):

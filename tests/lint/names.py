@@ -6,10 +6,10 @@ import re
 
 import tree
 
-INCLUDE = ["/usr/include/", "/usr/include/android/"]
+INCLUDE = ["/usr/include/", *(f"{tree.boringssl()}/{folder}/" for folder in ("include", "src/include"))]
 SYSTEM = ["/usr/include/*.h", "/usr/include/{sys,bits}/*.h", "/usr/include/*-linux-gnu/{sys,bits,asm}/*.h",
           "/usr/include/{arpa,libmnl,linux,linux/netfilter,net,netinet,nftables,nghttp2,protobuf-c,uv}/*.h",
-          "/usr/include/{criterion,criterion/internal,android/openssl}/*.h"]
+          "/usr/include/{criterion,criterion/internal}/*.h", *(folder + "openssl/*.h" for folder in INCLUDE)]
 PLANNED = ["proxy/tunnel", "proxy/http", "control/agent/sources/workload_api",
            "control/agent/sources/sds", "control/agent/sources/kubernetes"]  # places of wings to come
 OUTSIDE = {"supported_versions", "UV_ENOBUFS"}  # a name of RFC 8446; one that libuv's header puts together

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the checks of ./dev lint share: the tracked files, C text without its comments, and how a finding is said."""
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,11 @@ def files(*patterns):
 def read(file):
     with open(file, encoding="utf-8", errors="replace") as opened:
         return opened.read()
+
+
+def boringssl():
+    """Where Bazel keeps @boringssl, whose headers are in include/, of a prefix, or in src/include/."""
+    return os.path.realpath("bazel-bin").split("/execroot/")[0] + "/external/boringssl"  # it is .../execroot/tabard/.../bin
 
 
 def is_program(file):
