@@ -18,6 +18,15 @@ const char *key_text(const EVP_PKEY *key, char *buf)
     case EVP_PKEY_ED25519:
         snprintf(buf, KEY_TEXT_MAX, "Ed25519");
         break;
+    case EVP_PKEY_ML_DSA_44:
+        snprintf(buf, KEY_TEXT_MAX, "ML-DSA-44");
+        break;
+    case EVP_PKEY_ML_DSA_65:
+        snprintf(buf, KEY_TEXT_MAX, "ML-DSA-65");
+        break;
+    case EVP_PKEY_ML_DSA_87:
+        snprintf(buf, KEY_TEXT_MAX, "ML-DSA-87");
+        break;
     case EVP_PKEY_RSA:
         snprintf(buf, KEY_TEXT_MAX, "RSA %d", EVP_PKEY_bits(key));
         break;
@@ -49,6 +58,8 @@ static bool is_accepted(const EVP_PKEY *key)
 {
     switch (key == NULL ? EVP_PKEY_NONE : EVP_PKEY_id(key)) {
     case EVP_PKEY_ED25519:
+    case EVP_PKEY_ML_DSA_44:
+    case EVP_PKEY_ML_DSA_65:
         return true;
     case EVP_PKEY_RSA:
         return EVP_PKEY_bits(key) >= KEY_RSA_BITS_MIN && EVP_PKEY_bits(key) <= KEY_RSA_BITS_MAX;
@@ -66,7 +77,7 @@ bool key_check(const EVP_PKEY *key, struct err *err)
     }
     char buf[KEY_TEXT_MAX];
     return err_set(err,
-                   "the key is %s; accepted are Ed25519, ECDSA P-256, ECDSA P-384 and RSA of %d "
-                   "to %d bits",
+                   "the key is %s; accepted are ML-DSA-44, ML-DSA-65, Ed25519, ECDSA P-256, ECDSA "
+                   "P-384 and RSA of %d to %d bits",
                    key_text(key, buf), KEY_RSA_BITS_MIN, KEY_RSA_BITS_MAX);
 }

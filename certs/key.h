@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which public keys and signature algorithms the mesh accepts: Ed25519, ECDSA on P-256 and P-384,
-// RSA of 2048 to 8192 bits, never SHA-1 or MD5 (NIST SP 800-57, part 1; SP 800-131A).
+// Which public keys and signature algorithms the mesh accepts: ML-DSA-44 and ML-DSA-65, Ed25519,
+// ECDSA on P-256 and P-384, RSA of 2048 to 8192 bits, never SHA-1 or MD5 (RFC 9881; NIST SP 800-57,
+// part 1; SP 800-131A).
 #ifndef TABARD_CERTS_KEY_H
 #define TABARD_CERTS_KEY_H
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/err.h"
 
@@ -20,9 +22,14 @@
 // parse) is refused. false sets err, which says what the key is and which would be right.
 bool key_check(const EVP_PKEY *key, struct err *err);
 
-// key_text names a key: "Ed25519", "ECDSA P-256", "RSA 4096", "unknown". The text lives in buf, of
-// KEY_TEXT_MAX bytes.
+// key_text names a key: "ML-DSA-44", "ECDSA P-256", "RSA 4096", "unknown". The text lives in buf,
+// of KEY_TEXT_MAX bytes.
 const char *key_text(const EVP_PKEY *key, char *buf);
+
+// key_pem_read reads the first private key of a PEM text (PKCS#8, SEC 1 or PKCS#1, without a
+// password), which key_check accepts. Of the forms that RFC 9881, section 6, has for ML-DSA it
+// takes the seed alone. NULL sets err.
+EVP_PKEY *key_pem_read(const char *pem, size_t pem_len, struct err *err);
 
 // key_signature_check says whether the algorithm of a certificate's, a CRL's or a signing request's
 // signature (X509_get0_signature and its like give it) is accepted. It is judged with its

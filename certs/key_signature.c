@@ -122,6 +122,8 @@ bool key_signature_check(const X509_ALGOR *algorithm, struct err *err)
     X509_ALGOR_get0(&object, NULL, NULL, algorithm);
     int nid = OBJ_obj2nid(object);
     switch (nid) {
+    case NID_ML_DSA_44:
+    case NID_ML_DSA_65:
     case NID_ED25519:
     case NID_ecdsa_with_SHA256:
     case NID_ecdsa_with_SHA384:
@@ -133,8 +135,9 @@ bool key_signature_check(const X509_ALGOR *algorithm, struct err *err)
     case NID_rsassaPss:
         return check_pss(algorithm, err);
     default:
-        return err_set(
-            err, "signed with %s; accepted are Ed25519, and ECDSA or RSA with SHA-256 or better",
-            nid_text(nid));
+        return err_set(err,
+                       "signed with %s; accepted are ML-DSA-44, ML-DSA-65, Ed25519, and ECDSA or "
+                       "RSA with SHA-256 or better",
+                       nid_text(nid));
     }
 }

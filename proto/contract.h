@@ -18,7 +18,8 @@
 // How many Inspects the agent may wait for at once.
 #define CONTRACT_INSPECTS_MAX 128
 
-#define CONTRACT_KEY_ID_LEN 32 // SHA-256 of the SubjectPublicKeyInfo
+#define CONTRACT_KEY_ID_LEN        32   // SHA-256 of the SubjectPublicKeyInfo
+#define CONTRACT_SIGNATURE_LEN_MAX 3309 // of ML-DSA-65 (FIPS 204, table 2); RSA 4096 has 512
 
 // Settings.drain_seconds. Kubernetes kills a pod 30 s after it has told it to end.
 #define CONTRACT_DRAIN_SECONDS_DEFAULT 25

@@ -138,17 +138,12 @@ static bool read_key(struct ca_store *out, const char *path, struct err *err)
     if (!file_read_text(&text, &len, path, STORE_CERT_BYTES_MAX, err)) {
         return false;
     }
-    BIO *bio = BIO_new_mem_buf(text, (int)len);
-    out->ca.key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
-    BIO_free(bio);
+    // What a weak key signs, nobody would take.
+    out->ca.key = key_pem_read(text, len, err);
     mint_text_free_secret(text);
-    bool ok = out->ca.key != NULL || err_set(err, "%s: not an unencrypted PEM private key", path);
+    bool ok = out->ca.key != NULL || err_prefix(err, "%s", path);
     if (ok && X509_check_private_key(out->ca.cert, out->ca.key) != 1) {
         ok = err_set(err, "%s: not the key of the certificate beside it", path);
-    }
-    // What a weak key signs, nobody would take.
-    if (ok && !key_check(out->ca.key, err)) {
-        ok = err_prefix(err, "%s", path);
     }
     ERR_clear_error();
     return ok;

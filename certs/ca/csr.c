@@ -6,7 +6,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-#include "certs/ca/mint.h"
+#include "certs/ca/mint_ext.h"
 
 static bool add_name(X509_REQ *csr, const char *spiffe_id)
 {
@@ -40,10 +40,10 @@ static bool add_name(X509_REQ *csr, const char *spiffe_id)
     return ok;
 }
 
-bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, const char *spiffe_id,
-             struct err *err)
+bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, enum mint_key_kind kind,
+             const char *spiffe_id, struct err *err)
 {
-    *out_key = mint_key_new(MINT_KEY_P256, err);
+    *out_key = mint_key_new(kind, err);
     *out_der = NULL;
     if (*out_key == NULL) {
         return false;
@@ -52,7 +52,8 @@ bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, const char 
     bool ok = csr != NULL && X509_REQ_set_version(csr, 0) == 1 &&
               X509_REQ_set_pubkey(csr, *out_key) == 1 &&
               (spiffe_id[0] == '\0' || add_name(csr, spiffe_id)) &&
-              X509_REQ_sign(csr, *out_key, EVP_sha256()) > 0 && mint_csr_der(out_der, out_len, csr);
+              X509_REQ_sign(csr, *out_key, mint_digest_of(*out_key)) > 0 &&
+              mint_csr_der(out_der, out_len, csr);
     X509_REQ_free(csr);
     ERR_clear_error();
     if (!ok) {

@@ -12,11 +12,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "certs/ca/mint.h"
 
-// csr_new makes a P-256 key and a request that names spiffe_id as its one URI SAN, or no name at
-// all if it is empty: what is granted is then the answerer's. *out_key and *out_der (malloc'd) are
-// the caller's. false sets err.
-bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, const char *spiffe_id,
-             struct err *err);
+// csr_new makes a key of a kind and a request that names spiffe_id as its one URI SAN, or no name
+// at all if it is empty: what is granted is then the answerer's. *out_key and *out_der (malloc'd)
+// are the caller's. false sets err.
+bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, enum mint_key_kind kind,
+             const char *spiffe_id, struct err *err);
 
 #endif

@@ -231,14 +231,17 @@ static bool run_show(const struct ca_options *options, struct err *err)
 }
 
 static const struct ca_command commands[] = {
-    {"init", "--dir DIR (--trust-domain TD | --parent DIR) [--key ed25519|p256] [--days N]",
+    {"init",
+     "--dir DIR (--trust-domain TD | --parent DIR) [--days N]\n"
+     "       [--key " MINT_KEY_KINDS "]",
      "Makes a CA: ca.pem and ca.key in DIR. With --parent an intermediate that the CA there "
      "signs.\n"
      "A CA lives 365 days, an intermediate 90. Nothing is overwritten.",
      "dir", "dir trust-domain parent key days", check_init, run_init},
     {"issue",
      "--dir DIR --id spiffe://... --out-cert FILE --out-key FILE [--dns NAME]...\n"
-     "       [--hours N | --seconds N] [--key ed25519|p256] [--force]",
+     "       [--hours N | --seconds N] [--force]\n"
+     "       [--key " MINT_KEY_KINDS "]",
      "Makes a key and a workload certificate (and the intermediates above it). It lives an hour.\n"
      "Files that are there already are replaced only with --force, each in one step.",
      "dir id out-cert out-key", "dir id out-cert out-key dns hours seconds key force", check_issue,

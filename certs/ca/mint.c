@@ -2,8 +2,6 @@
 #include "certs/ca/mint.h"
 
 #include <openssl/bn.h>
-#include <openssl/ec.h>
-#include <openssl/ec_key.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/nid.h>
@@ -25,37 +23,33 @@
 #define COMMON_NAME_LEN_MAX 64 // RFC 5280, ub-common-name
 #define SERIAL_LEN          16
 
+// Each kind of key, by its number.
+static const struct {
+    const char *name;
+    const EVP_PKEY_ALG *(*algorithm)(void);
+} kinds[] = {
+    [MINT_KEY_P256] = {"p256", EVP_pkey_ec_p256},
+    [MINT_KEY_ED25519] = {"ed25519", EVP_pkey_ed25519},
+    [MINT_KEY_ML_DSA_44] = {"ml-dsa-44", EVP_pkey_ml_dsa_44},
+    [MINT_KEY_ML_DSA_65] = {"ml-dsa-65", EVP_pkey_ml_dsa_65},
+};
+#define NUM_KINDS (sizeof kinds / sizeof kinds[0])
+
 bool mint_key_kind_parse(enum mint_key_kind *out, const char *text, struct err *err)
 {
-    if (strcmp(text, "ed25519") == 0) {
-        *out = MINT_KEY_ED25519;
-    } else if (strcmp(text, "p256") == 0) {
-        *out = MINT_KEY_P256;
-    } else {
-        return err_set(err, "\"%s\" is not a kind of key (ed25519 or p256)", text);
+    for (size_t i = 0; i < NUM_KINDS; i++) {
+        if (strcmp(text, kinds[i].name) == 0) {
+            *out = (enum mint_key_kind)i;
+            return true;
+        }
     }
-    return true;
+    return err_set(err, "\"%s\" is not a kind of key (" MINT_KEY_KINDS ")", text);
 }
 
 EVP_PKEY *mint_key_new(enum mint_key_kind kind, struct err *err)
 {
-    EVP_PKEY *key = NULL;
-    EVP_PKEY_CTX *ctx = NULL;
-    bool ok = false;
-    if (kind == MINT_KEY_ED25519) {
-        ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_ED25519, NULL);
-        ok = ctx != NULL && EVP_PKEY_keygen_init(ctx) == 1 && EVP_PKEY_keygen(ctx, &key) == 1;
-    } else {
-        EC_KEY *ec = EC_KEY_new_by_curve_name(NID_X9_62_prime256v1);
-        key = EVP_PKEY_new();
-        ok = ec != NULL && key != NULL && EC_KEY_generate_key(ec) == 1 &&
-             EVP_PKEY_set1_EC_KEY(key, ec) == 1;
-        EC_KEY_free(ec);
-    }
-    EVP_PKEY_CTX_free(ctx);
-    if (!ok) {
-        EVP_PKEY_free(key);
-        key = NULL;
+    EVP_PKEY *key = EVP_PKEY_generate_from_alg(kinds[kind].algorithm());
+    if (key == NULL) {
         ERR_clear_error();
         err_set(err, "no private key could be made");
     }

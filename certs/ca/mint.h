@@ -20,9 +20,10 @@
 #define MINT_DNS_NAMES_MAX    64
 #define MINT_SERIAL_TEXT_MAX  48 // hexadecimal, with its NUL
 
-enum mint_key_kind { MINT_KEY_ED25519, MINT_KEY_P256 };
+enum mint_key_kind { MINT_KEY_P256, MINT_KEY_ED25519, MINT_KEY_ML_DSA_44, MINT_KEY_ML_DSA_65 };
+#define MINT_KEY_KINDS "p256|ed25519|ml-dsa-44|ml-dsa-65" // for usages
 
-// mint_key_kind_parse reads "ed25519" or "p256".
+// mint_key_kind_parse reads one of MINT_KEY_KINDS.
 bool mint_key_kind_parse(enum mint_key_kind *out, const char *text, struct err *err);
 
 // mint_key_new makes a private key. NULL sets err.

@@ -133,5 +133,6 @@ bool mint_add_key_ids(X509 *cert, const X509 *issuer)
 
 const EVP_MD *mint_digest_of(const EVP_PKEY *key)
 {
-    return EVP_PKEY_id(key) == EVP_PKEY_ED25519 ? NULL : EVP_sha256();
+    bool has_digest = EVP_PKEY_id(key) == EVP_PKEY_EC || EVP_PKEY_id(key) == EVP_PKEY_RSA;
+    return has_digest ? EVP_sha256() : NULL;
 }

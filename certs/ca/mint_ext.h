@@ -36,7 +36,8 @@ ASN1_OCTET_STRING *mint_key_id(const X509 *cert);
 // library refuses.
 bool mint_sign_cert(X509 *cert, EVP_PKEY *key);
 
-// mint_digest_of is the digest to sign with: none for Ed25519.
+// mint_digest_of is the digest to sign with: none for Ed25519 and ML-DSA, which sign
+// the message itself.
 const EVP_MD *mint_digest_of(const EVP_PKEY *key);
 
 #endif

@@ -10,9 +10,11 @@
 #include "certs/tls/alpn.h"
 #include "certs/key.h"
 
-// In the order of preference. TLS 1.3 signs with the PSS forms of RSA only, so no other form is
-// listed (RFC 8446, section 4.2.3).
+// In the order of preference: what withstands a quantum computer first. TLS 1.3 signs with the PSS
+// forms of RSA only, so no other form is listed (RFC 8446, section 4.2.3).
 static const uint16_t signature_algorithms[] = {
+    SSL_SIGN_ML_DSA_44,
+    SSL_SIGN_ML_DSA_65,
     SSL_SIGN_ED25519,
     SSL_SIGN_ECDSA_SECP256R1_SHA256,
     SSL_SIGN_ECDSA_SECP384R1_SHA384,

@@ -157,7 +157,7 @@ static void finish(struct sign_job *job, const Tabard__V1__SignResult *result)
         char quoted[256];
         log_warn("msg=\"the agent refused to sign\" error=%s",
                  log_quote(quoted, sizeof quoted, result->error));
-    } else if (len > 0 && len <= SIGNATURE_LEN_MAX) {
+    } else if (len > 0 && len <= CONTRACT_SIGNATURE_LEN_MAX) {
         job->signature = must_copy(result->signature.data, len);
         job->signature_len = len;
         job->state = SIGN_DONE;

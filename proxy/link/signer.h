@@ -16,8 +16,7 @@
 #include "base/data/list.h"
 #include "proxy/link/link.h"
 
-#define SIGN_ASKED_MAX    32
-#define SIGNATURE_LEN_MAX 1024
+#define SIGN_ASKED_MAX 32
 
 enum sign_state { SIGN_IDLE, SIGN_WAITING, SIGN_DONE, SIGN_FAILED };
 

@@ -256,7 +256,7 @@ static void obey(const char *line)
         start_more();
     } else if (sscanf(line, "certify %u", &number) == 1) {
         EVP_PKEY *key = NULL;
-        if (!csr_new(&key, &load.csr.data, &load.csr.len, "", NULL)) {
+        if (!csr_new(&key, &load.csr.data, &load.csr.len, MINT_KEY_P256, "", NULL)) {
             die("no signing request");
         }
         EVP_PKEY_free(key);

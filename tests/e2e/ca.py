@@ -29,13 +29,13 @@ class Certificate:
 class Authority:
     """The CA of one trust domain, or an intermediate below `parent`, in a folder of its own."""
 
-    def __init__(self, domain=DOMAIN, *, parent=None):
+    def __init__(self, domain=DOMAIN, *, parent=None, key="p256"):
         self.domain = domain
         self.folder = Path(tempfile.mkdtemp(prefix="tabard-ca-"))
         self.num_issued = 0
         self.ca = self.folder / "ca"
         above = ["--parent", parent.ca] if parent else ["--trust-domain", domain]
-        run("tabard-ca", "init", *above, "--dir", self.ca)
+        run("tabard-ca", "init", *above, "--dir", self.ca, "--key", key)
         self.roots = parent.roots if parent else self.ca / "ca.pem"
         self.key = self.ca / "ca.key"
         self.crl = self.folder / "crl.pem"

@@ -23,6 +23,8 @@
 #define SCHEME_RSA_PSS_SHA384    0x0805
 #define SCHEME_RSA_PSS_SHA512    0x0806
 #define SCHEME_ED25519           0x0807
+#define SCHEME_ML_DSA_44         0x0904 // draft-ietf-tls-mldsa
+#define SCHEME_ML_DSA_65         0x0905
 
 struct slot {
     EVP_PKEY *key; // owned, counted; NULL: an empty slot
@@ -201,6 +203,8 @@ struct scheme {
 };
 
 static const struct scheme schemes[] = {
+    {SCHEME_ML_DSA_44, EVP_PKEY_ML_DSA_44, 0, NULL},
+    {SCHEME_ML_DSA_65, EVP_PKEY_ML_DSA_65, 0, NULL},
     {SCHEME_ED25519, EVP_PKEY_ED25519, 0, NULL},
     {SCHEME_ECDSA_P256_SHA256, EVP_PKEY_EC, NID_X9_62_prime256v1, EVP_sha256},
     {SCHEME_ECDSA_P384_SHA384, EVP_PKEY_EC, NID_secp384r1, EVP_sha384},
@@ -231,7 +235,7 @@ static bool sign(EVP_PKEY *key, const struct scheme *scheme, const uint8_t *inpu
     EVP_MD_CTX ctx;
     EVP_MD_CTX_init(&ctx);
     EVP_PKEY_CTX *pkey_ctx = NULL; // borrowed from ctx
-    *out_len = KEYRING_SIGNATURE_LEN_MAX;
+    *out_len = CONTRACT_SIGNATURE_LEN_MAX;
     const EVP_MD *digest = scheme->digest != NULL ? scheme->digest() : NULL;
     bool ok = EVP_DigestSignInit(&ctx, &pkey_ctx, digest, NULL, key) == 1;
     if (ok && scheme->key_type == EVP_PKEY_RSA) {
@@ -265,7 +269,7 @@ static enum keyring_result try_sign(struct keyring *keyring, const uint8_t *key_
 
 enum keyring_result keyring_sign(struct keyring *keyring, const uint8_t *key_id, size_t key_id_len,
                                  uint32_t algorithm, const uint8_t *input, size_t input_len,
-                                 uint8_t out[KEYRING_SIGNATURE_LEN_MAX], size_t *out_len)
+                                 uint8_t out[CONTRACT_SIGNATURE_LEN_MAX], size_t *out_len)
 {
     enum keyring_result result =
         try_sign(keyring, key_id, key_id_len, algorithm, input, input_len, out, out_len);

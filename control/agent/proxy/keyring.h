@@ -17,9 +17,8 @@
 #include "base/err.h"
 #include "proto/contract.h"
 
-#define KEYRING_KEYS_MAX          16
-#define KEYRING_REPLACED_MS_MAX   120000 // a replaced key signs on for handshakes that began with it
-#define KEYRING_SIGNATURE_LEN_MAX 512    // of RSA 4096
+#define KEYRING_KEYS_MAX        16
+#define KEYRING_REPLACED_MS_MAX 120000 // a replaced key signs on for handshakes that began with it
 
 // What came of a request. The texts are stable: metric labels and SignResult errors
 // (keyring_result_text).
@@ -65,7 +64,7 @@ void keyring_expire(struct keyring *keyring, uint64_t now_ms);
 // KEYRING_SIGNED are out and *out_len filled.
 enum keyring_result keyring_sign(struct keyring *keyring, const uint8_t *key_id, size_t key_id_len,
                                  uint32_t algorithm, const uint8_t *input, size_t input_len,
-                                 uint8_t out[KEYRING_SIGNATURE_LEN_MAX], size_t *out_len);
+                                 uint8_t out[CONTRACT_SIGNATURE_LEN_MAX], size_t *out_len);
 
 // keyring_count returns how often a result came since keyring_new.
 uint64_t keyring_count(const struct keyring *keyring, enum keyring_result result);

@@ -69,7 +69,7 @@ static bool send_message(struct link_socket *socket, const Tabard__V1__ToProxy *
 static bool answer_sign_request(struct link_socket *socket, const Tabard__V1__SignRequest *request,
                                 struct err *err)
 {
-    uint8_t signature[KEYRING_SIGNATURE_LEN_MAX];
+    uint8_t signature[CONTRACT_SIGNATURE_LEN_MAX];
     size_t signature_len = 0;
     enum keyring_result outcome = keyring_sign(
         socket->link->keyring, request->key_id.data, request->key_id.len, request->algorithm,

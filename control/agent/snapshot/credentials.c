@@ -1,47 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/snapshot/credentials.h"
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 
 #include "certs/cert.h"
 #include "certs/chain.h"
 #include "certs/key.h"
-#include "control/agent/proxy/keyring.h"
-
-// Notes that a password would be needed: nobody is there to be asked for one.
-static int on_password(char *buf, int size, int is_write, void *ctx)
-{
-    (void)buf;
-    (void)size;
-    (void)is_write;
-    *(bool *)ctx = true;
-    return -1;
-}
 
 EVP_PKEY *credentials_key_read(const char *pem, size_t pem_len, struct err *err)
 {
-    bool is_encrypted = false;
-    EVP_PKEY *key = NULL;
-    BIO *bio = BIO_new_mem_buf(pem, (int)pem_len);
-    if (bio != NULL) {
-        key = PEM_read_bio_PrivateKey(bio, NULL, on_password, &is_encrypted);
-    }
-    BIO_free(bio);
-    ERR_clear_error();
-    bool ok = false;
-    if (is_encrypted) {
-        err_set(err, "the key is encrypted; a key without a password is needed");
-    } else if (key == NULL) {
-        err_set(err, "no private key that parses in it; PEM, PKCS#8 or SEC 1, is needed");
-    } else if (key_check(key, err)) {
-        ok = EVP_PKEY_size(key) <= KEYRING_SIGNATURE_LEN_MAX ||
-             err_set(err, "an RSA key of %d bits; at most %d are fast enough to sign handshakes",
-                     EVP_PKEY_bits(key), KEYRING_SIGNATURE_LEN_MAX * 8);
-    }
-    if (!ok) {
+    EVP_PKEY *key = key_pem_read(pem, pem_len, err);
+    if (key != NULL && EVP_PKEY_id(key) == EVP_PKEY_RSA &&
+        EVP_PKEY_bits(key) > CREDENTIALS_RSA_BITS_MAX) {
+        err_set(err, "an RSA key of %d bits; at most %d are fast enough to sign handshakes",
+                EVP_PKEY_bits(key), CREDENTIALS_RSA_BITS_MAX);
         EVP_PKEY_free(key);
         key = NULL;
     }

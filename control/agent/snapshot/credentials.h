@@ -15,8 +15,10 @@
 #include "certs/path/verify.h"
 #include "tabard/v1/mesh.pb-c.h"
 
-// credentials_key_read reads the first private key of a PEM text (PKCS#8, SEC 1 or PKCS#1, without
-// a password), of a kind that the mesh signs with. NULL sets err.
+#define CREDENTIALS_RSA_BITS_MAX 4096
+
+// credentials_key_read reads a private key as key_pem_read does, of a kind that signs handshakes
+// fast enough. NULL sets err.
 EVP_PKEY *credentials_key_read(const char *pem, size_t pem_len, struct err *err);
 
 // credentials_leaf_read reads the public key and notBefore of a chain's first certificate. *out_key

@@ -26,6 +26,10 @@ static const struct {
     const char *words; // NULL: accepted
 } rows[] = {
     {"Ed25519", "300506032b6570", NULL},
+    {"ML-DSA-44", "300b0609608648016503040311", NULL},
+    {"ML-DSA-65", "300b0609608648016503040312", NULL},
+    {"ML-DSA-87", "300b0609608648016503040313", "id-ml-dsa-87"},
+    {"ML-DSA-44 with SHA-512 before it", "300b0609608648016503040320", "an unknown algorithm"},
     {"ECDSA with SHA-1", "300906072a8648ce3d0401", "ecdsa-with-SHA1"},
     {"ECDSA with SHA-224", "300a06082a8648ce3d040301", "ecdsa-with-SHA224"},
     {"ECDSA with SHA-256", "300a06082a8648ce3d040302", NULL},

@@ -107,6 +107,9 @@ static bool read_account(struct pa_access *access, const struct mesh_files *file
     if (!config->keep_identity) {
         return true;
     }
+    if (config->key != TABARD__V1__MESH_CONFIG__POLICY_AGENT_ACCESS__KEY__KEY_UNSPECIFIED) {
+        return REFUSE(err, "key", "keep_identity asks for no certificate: leave out one of both");
+    }
     if (!mesh_config_has(files->config, "identity")) {
         return REFUSE(err, "keep_identity", "there is no identity in mesh.yaml to be kept");
     }

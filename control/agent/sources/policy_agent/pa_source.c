@@ -356,11 +356,12 @@ void pa_source_configure(struct pa_source *source, struct pa_access *access, str
         source->stream = NULL;
     }
     source->access = access;
-    subscription_configure(&source->sub, &(struct subscription_config){
-                                             .spiffe_id = access->config->spiffe_id,
-                                             .accepts_older = access->config->accept_older,
-                                             .shows_certificate = access->unix_path == NULL,
-                                             .keeps_identity = access->config->keep_identity});
+    subscription_configure(
+        &source->sub, &(struct subscription_config){.spiffe_id = access->config->spiffe_id,
+                                                    .accepts_older = access->config->accept_older,
+                                                    .shows_certificate = access->unix_path == NULL,
+                                                    .keeps_identity = access->config->keep_identity,
+                                                    .key = access->config->key});
     pa_access_free(before);
     part_unref(source->identity);
     source->identity = identity != NULL ? part_ref(identity) : NULL;

@@ -19,12 +19,27 @@ static int64_t renewal_s(const struct pa_certificate *certificate, int64_t now_s
     return start + life * percent / 100;
 }
 
-bool pa_csr_ask(struct pa_csr *csr, Tabard__V1__CertificateRequest *out, const char *spiffe_id,
+static enum mint_key_kind kind_of(Tabard__V1__MeshConfig__PolicyAgentAccess__Key key)
+{
+    switch (key) {
+    case TABARD__V1__MESH_CONFIG__POLICY_AGENT_ACCESS__KEY__ED25519:
+        return MINT_KEY_ED25519;
+    case TABARD__V1__MESH_CONFIG__POLICY_AGENT_ACCESS__KEY__ML_DSA_44:
+        return MINT_KEY_ML_DSA_44;
+    case TABARD__V1__MESH_CONFIG__POLICY_AGENT_ACCESS__KEY__ML_DSA_65:
+        return MINT_KEY_ML_DSA_65;
+    default:
+        return MINT_KEY_P256;
+    }
+}
+
+bool pa_csr_ask(struct pa_csr *csr, Tabard__V1__CertificateRequest *out,
+                Tabard__V1__MeshConfig__PolicyAgentAccess__Key kind, const char *spiffe_id,
                 struct now now, struct err *err)
 {
     pa_csr_forget(csr);
     out->spiffe_id = (char *)spiffe_id;
-    if (!csr_new(&csr->key, &out->csr.data, &out->csr.len, spiffe_id, err)) {
+    if (!csr_new(&csr->key, &out->csr.data, &out->csr.len, kind_of(kind), spiffe_id, err)) {
         return false;
     }
     csr->answer_by_ms = now.ms + PA_CSR_ANSWER_MS_MAX;

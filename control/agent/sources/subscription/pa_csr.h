@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/now.h"
 #include "control/agent/sources/subscription/pa_certificate.h"
+#include "tabard/v1/mesh.pb-c.h"
 #include "tabard/v1/policy_agent.pb-c.h"
 
 #define PA_CSR_ANSWER_MS_MAX 30000 // a policy agent that takes longer loses the stream
@@ -28,9 +29,10 @@ struct pa_csr {
     uint32_t num_refused;  // in a row
 };
 
-// pa_csr_ask makes a key and a request for `spiffe_id` (empty: any) in place of one without an
-// answer. out->csr.data is to be free()d; the text is borrowed. false sets err.
-bool pa_csr_ask(struct pa_csr *csr, Tabard__V1__CertificateRequest *out, const char *spiffe_id,
+// pa_csr_ask makes a key of a kind and a request for `spiffe_id` (empty: any) in place of one
+// without an answer. out->csr.data is to be free()d; the text is borrowed. false sets err.
+bool pa_csr_ask(struct pa_csr *csr, Tabard__V1__CertificateRequest *out,
+                Tabard__V1__MeshConfig__PolicyAgentAccess__Key kind, const char *spiffe_id,
                 struct now now, struct err *err);
 
 // pa_csr_granted notes when a certificate that came into force is to be renewed; is_answer: it

@@ -42,7 +42,11 @@ void subscription_cleanup(struct subscription *sub)
 
 void subscription_configure(struct subscription *sub, const struct subscription_config *config)
 {
+    bool is_other_key = sub->config.key != config->key;
     sub->config = *config;
+    if (is_other_key) {
+        pa_csr_hurry(&sub->csr);
+    }
 }
 
 void subscription_restore(struct subscription *sub, Tabard__V1__State *state, uint64_t version,

@@ -74,6 +74,7 @@ struct subscription_config {
     bool accepts_older;     // than the version in force
     bool shows_certificate; // over TLS; else each stream begins with a certificate_request
     bool keeps_identity;    // asks for no certificate
+    Tabard__V1__MeshConfig__PolicyAgentAccess__Key key; // of the certificates that it asks for
 };
 
 struct subscription {

@@ -29,7 +29,7 @@ static bool send_csr(struct subscription *sub, Tabard__V1__SubscribeRequest *req
 {
     struct err err = {{0}, {0}};
     Tabard__V1__CertificateRequest csr = TABARD__V1__CERTIFICATE_REQUEST__INIT;
-    if (!pa_csr_ask(&sub->csr, &csr, subscription_expected_id(sub), now, &err)) {
+    if (!pa_csr_ask(&sub->csr, &csr, sub->config.key, subscription_expected_id(sub), now, &err)) {
         subscription_give_up(sub, err.text, now);
         return false;
     }

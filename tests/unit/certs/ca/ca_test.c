@@ -100,6 +100,31 @@ Test(ca, ed25519_serves_for_ca_and_leaf)
     cr_expect(says("verify OK"), "%s", output);
 }
 
+Test(ca, ml_dsa_serves_for_ca_and_leaf_and_beside_other_kinds)
+{
+    cr_assert_eq(run("$CA init --dir pq --trust-domain demo.example --key ml-dsa-65"), 0);
+    cr_assert_eq(run("$CA init --dir low --parent pq --key ml-dsa-44"), 0, "%s", output);
+    cr_assert_eq(run("$CA issue --dir low --id spiffe://demo.example/a --key ml-dsa-44 --out-cert "
+                     "pq.pem --out-key pq.key"),
+                 0, "%s", output);
+    cr_expect_eq(run("$CA show pq.pem"), 0);
+    cr_expect(says("key: ML-DSA-44\nsignature: id-ml-dsa-44\n"), "%s", output);
+    cr_expect(says("key: ML-DSA-44\nsignature: id-ml-dsa-65\n"), "%s", output);
+    cr_expect_eq(run("$CA revoke --dir low --cert pq.pem && $CA show low/crl.pem"), 0, "%s",
+                 output);
+    cr_expect(says("signature: id-ml-dsa-44\n"), "%s", output);
+    cr_assert_eq(run("$CA issue --dir low --id spiffe://demo.example/a --out-cert mixed.pem "
+                     "--out-key mixed.key"),
+                 0, "%s", output);
+    cr_expect_eq(run("$CA show mixed.pem"), 0);
+    cr_expect(says("key: ECDSA P-256\nsignature: id-ml-dsa-44\n"), "%s", output);
+    cr_assert_eq(run("$CA issue --dir ca --id spiffe://demo.example/a --key ml-dsa-65 --out-cert "
+                     "other.pem --out-key other.key"),
+                 0, "%s", output);
+    cr_expect_eq(run("$CA show other.pem"), 0);
+    cr_expect(says("key: ML-DSA-65\nsignature: ecdsa-with-SHA256\n"), "%s", output);
+}
+
 Test(ca, nothing_is_overwritten_but_by_force)
 {
     cr_expect_eq(run("$CA init --dir ca --trust-domain demo.example"), 1);
@@ -249,7 +274,8 @@ Test(ca, each_mistake_ends_in_one_line_that_names_it)
         {"issue ca", 2, "\"ca\" belongs to no flag"},
         {"issue --hours 0", 2, "--hours: \"0\" is not a number from 1 to"},
         {"issue --hours 1x", 2, "--hours: \"1x\" is not a number"},
-        {"issue --key rsa", 2, "--key: \"rsa\" is not a kind of key (ed25519 or p256)"},
+        {"issue --key rsa", 2,
+         "--key: \"rsa\" is not a kind of key (p256|ed25519|ml-dsa-44|ml-dsa-65)"},
         {"issue --force=1", 2, "--force takes no value"},
         {"issue --days 1", 2, "--days: no such flag"},
         {"issue --dir ca --id spiffe://demo.example/a --out-cert a --out-key a", 2, "same file"},

@@ -24,7 +24,7 @@ Test(csr, asks_for_one_id_or_for_whatever_is_granted, .timeout = 20)
         EVP_PKEY *found = NULL;
         uint8_t *der = NULL;
         size_t len = 0;
-        cr_assert(csr_new(&key, &der, &len, rows[i].asked, &err), "%s", err.text);
+        cr_assert(csr_new(&key, &der, &len, MINT_KEY_P256, rows[i].asked, &err), "%s", err.text);
         const uint8_t *end = der;
         X509_REQ *csr = d2i_X509_REQ(NULL, &end, (long)len);
         cr_assert_not_null(csr);

@@ -291,7 +291,8 @@ Test(context, what_is_offered_is_three_aeads_our_groups_and_our_signatures)
         0x001d, 0x0017};
     cr_expect_eq(t.num_groups, sizeof groups / sizeof groups[0]);
     cr_expect_eq(memcmp(t.groups, groups, sizeof groups), 0);
-    static const uint16_t algorithms[] = {0x0807, 0x0403, 0x0503, 0x0804, 0x0805, 0x0806};
+    static const uint16_t algorithms[] = {0x0904, 0x0905, 0x0807, 0x0403,
+                                          0x0503, 0x0804, 0x0805, 0x0806};
     cr_expect_eq(t.num_algorithms, sizeof algorithms / sizeof algorithms[0]);
     cr_expect_eq(memcmp(t.algorithms, algorithms, sizeof algorithms), 0);
     talk_end(&talk);
@@ -299,11 +300,15 @@ Test(context, what_is_offered_is_three_aeads_our_groups_and_our_signatures)
 
 Test(context, every_kind_of_mesh_key_signs_a_handshake)
 {
-    EVP_PKEY *keys[] = {mint_key_new(MINT_KEY_ED25519, NULL), mint_key_new(MINT_KEY_P256, NULL),
-                        bad_key_ec(NID_secp384r1), bad_key_rsa(2048)};
-    static const uint16_t algorithms[] = {0x0807, 0x0403, 0x0503, 0x0804};
+    EVP_PKEY *keys[] = {mint_key_new(MINT_KEY_ED25519, NULL),
+                        mint_key_new(MINT_KEY_P256, NULL),
+                        bad_key_ec(NID_secp384r1),
+                        bad_key_rsa(2048),
+                        mint_key_new(MINT_KEY_ML_DSA_44, NULL),
+                        mint_key_new(MINT_KEY_ML_DSA_65, NULL)};
+    static const uint16_t algorithms[] = {0x0807, 0x0403, 0x0503, 0x0804, 0x0904, 0x0905};
     EVP_PKEY *saved = t.server_key;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         X509 *leaf = bad_leaf_new(&t.root, keys[i], SERVER_ID, NOW, &(struct bad_leaf){0});
         struct context_pair pair;
         pair_init(&pair, leaf);

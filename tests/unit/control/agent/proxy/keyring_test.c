@@ -36,6 +36,14 @@ static EVP_PKEY *make_ed25519(void)
 {
     return folder_key(MINT_KEY_ED25519);
 }
+static EVP_PKEY *make_ml_dsa_44(void)
+{
+    return folder_key(MINT_KEY_ML_DSA_44);
+}
+static EVP_PKEY *make_ml_dsa_65(void)
+{
+    return folder_key(MINT_KEY_ML_DSA_65);
+}
 static EVP_PKEY *make_p256(void)
 {
     return folder_key(MINT_KEY_P256);
@@ -51,6 +59,8 @@ static EVP_PKEY *make_rsa(void)
 
 static const struct kind kinds[] = {
     {"Ed25519", make_ed25519, 0x0807, NULL, 32},
+    {"ML-DSA-44", make_ml_dsa_44, 0x0904, NULL, 32},
+    {"ML-DSA-65", make_ml_dsa_65, 0x0905, NULL, 48},
     {"ECDSA P-256", make_p256, 0x0403, EVP_sha256, 48},
     {"ECDSA P-384", make_p384, 0x0503, EVP_sha384, 32},
     {"RSA-PSS SHA-256", make_rsa, 0x0804, EVP_sha256, 32},
@@ -86,7 +96,7 @@ static struct keyring *keyring_with(EVP_PKEY *key, uint8_t *id)
 static enum keyring_result sign_with(struct keyring *keyring, const uint8_t *id)
 {
     uint8_t input[256];
-    uint8_t signature[KEYRING_SIGNATURE_LEN_MAX];
+    uint8_t signature[CONTRACT_SIGNATURE_LEN_MAX];
     size_t signature_len = 0;
     size_t len = certificate_verify(input, SERVER_CONTEXT, 32);
     return keyring_sign(keyring, id, CONTRACT_KEY_ID_LEN, 0x0807, input, len, signature,
@@ -102,7 +112,7 @@ Test(keyring, signs_a_certificate_verify_that_verifies, .timeout = 60)
         const char *contexts[] = {SERVER_CONTEXT, CLIENT_CONTEXT};
         for (size_t j = 0; j < 2; j++) {
             uint8_t input[256];
-            uint8_t signature[KEYRING_SIGNATURE_LEN_MAX];
+            uint8_t signature[CONTRACT_SIGNATURE_LEN_MAX];
             size_t signature_len = 0;
             size_t len = certificate_verify(input, contexts[j], kinds[i].hash_len);
             cr_expect_eq(keyring_sign(keyring, id, sizeof id, kinds[i].algorithm, input, len,
@@ -119,8 +129,8 @@ Test(keyring, signs_a_certificate_verify_that_verifies, .timeout = 60)
 
 Test(keyring, refuses_an_algorithm_of_another_kind_of_key, .timeout = 60)
 {
-    static const uint32_t algorithms[] = {0x0403, 0x0503, 0x0804, 0x0805, 0x0806,
-                                          0x0807, 0x0401, 0x0201, 0x0603, 0};
+    static const uint32_t algorithms[] = {0x0403, 0x0503, 0x0804, 0x0805, 0x0806, 0x0807, 0x0401,
+                                          0x0201, 0x0603, 0x0904, 0x0905, 0x0906, 0};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         EVP_PKEY *key = kinds[i].make();
         uint8_t id[CONTRACT_KEY_ID_LEN];
@@ -131,7 +141,7 @@ Test(keyring, refuses_an_algorithm_of_another_kind_of_key, .timeout = 60)
             bool is_rsa_pss = EVP_PKEY_id(key) == EVP_PKEY_RSA && (algorithms[j] >> 8) == 8 &&
                               algorithms[j] <= 0x0806;
             bool fits = is_rsa_pss || algorithms[j] == kinds[i].algorithm;
-            uint8_t signature[KEYRING_SIGNATURE_LEN_MAX];
+            uint8_t signature[CONTRACT_SIGNATURE_LEN_MAX];
             size_t signature_len = 0;
             cr_expect_eq(keyring_sign(keyring, id, sizeof id, algorithms[j], input, len, signature,
                                       &signature_len),
@@ -235,7 +245,7 @@ Test(keyring, signs_nothing_that_is_no_certificate_verify, .timeout = 20)
     struct keyring *keyring = keyring_with(key, id);
     for (size_t i = 0; i < sizeof spoiled / sizeof spoiled[0]; i++) {
         uint8_t input[256] = {0};
-        uint8_t signature[KEYRING_SIGNATURE_LEN_MAX];
+        uint8_t signature[CONTRACT_SIGNATURE_LEN_MAX];
         size_t signature_len = 0;
         size_t len = certificate_verify(input, SERVER_CONTEXT, 32);
         len = spoiled[i].spoil(input, len);
@@ -261,7 +271,7 @@ Test(keyring, knows_only_keys_that_were_offered, .timeout = 20)
     cr_assert(keyring_key_id(other_id, other));
     cr_expect_eq(sign_with(keyring, other_id), KEYRING_UNKNOWN_KEY);
     uint8_t input[256];
-    uint8_t signature[KEYRING_SIGNATURE_LEN_MAX];
+    uint8_t signature[CONTRACT_SIGNATURE_LEN_MAX];
     size_t signature_len = 0;
     size_t len = certificate_verify(input, SERVER_CONTEXT, 32);
     cr_expect_eq(

@@ -47,7 +47,7 @@ static void set_up(void)
         "%s", err.text);
     cr_assert_eq(uv_loop_init(&rig.loop), 0);
     rig.issuer = issuer_new(&rig.loop, rig.ca_dir);
-    cr_assert(csr_new(&key, &rig.csr, &rig.csr_len, ID, &err), "%s", err.text);
+    cr_assert(csr_new(&key, &rig.csr, &rig.csr_len, MINT_KEY_P256, ID, &err), "%s", err.text);
     EVP_PKEY_free(key);
 }
 

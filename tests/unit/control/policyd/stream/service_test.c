@@ -189,7 +189,7 @@ Test(service, a_stream_whose_certificate_is_revoked_ends_and_the_others_are_told
     uint8_t *csr = NULL;
     size_t len = 0;
     struct err err = {0};
-    cr_assert(csr_new(&key, &csr, &len, "", &err), "%s", err.text);
+    cr_assert(csr_new(&key, &csr, &len, MINT_KEY_P256, "", &err), "%s", err.text);
     sidecar_join(&web, &rig, WEB, NULL);
     sidecar_open(&shop, &rig);
     sidecar_ask(&shop, SHOP, "10.0.0.5", csr, len);

@@ -72,7 +72,7 @@ static void start(void)
     policyd_rig_start(&rig, fleet_text);
     service_set_cluster(&rig.service, reviews_new(&rig.loop, &reviewer), &pods);
     known[0] = (struct known){.uid = "u1", .key = POD_WEB};
-    cr_assert(csr_new(&key, &csr, &csr_len, "", &err), "%s", err.text);
+    cr_assert(csr_new(&key, &csr, &csr_len, MINT_KEY_P256, "", &err), "%s", err.text);
     EVP_PKEY_free(key);
 }
 

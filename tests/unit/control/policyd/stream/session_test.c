@@ -36,7 +36,7 @@ static void make_csr(uint8_t **out_csr, size_t *out_len)
 {
     EVP_PKEY *key = NULL;
     struct err err = {0};
-    cr_assert(csr_new(&key, out_csr, out_len, "", &err), "%s", err.text);
+    cr_assert(csr_new(&key, out_csr, out_len, MINT_KEY_P256, "", &err), "%s", err.text);
     EVP_PKEY_free(key);
 }
 

@@ -79,7 +79,7 @@ Test(session_version, who_holds_more_than_we_have_is_sent_a_state_only_when_we_h
     size_t len = 0;
     EVP_PKEY *key = NULL;
     struct err err = {0};
-    cr_assert(csr_new(&key, &csr, &len, "", &err), "%s", err.text);
+    cr_assert(csr_new(&key, &csr, &len, MINT_KEY_P256, "", &err), "%s", err.text);
     sidecar.held = at(105, 0);
     sidecar_open(&sidecar, &rig);
     sidecar_ask(&sidecar, SHOP, "10.0.0.5", csr, len);

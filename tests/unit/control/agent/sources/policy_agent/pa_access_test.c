@@ -51,6 +51,11 @@ static const struct {
      UNIX ", keep_identity: true, service_account_token: token}\nidentity: {certificate: web.pem, "
           "key: web.key}",
      "policy_agent.keep_identity: a token asks for another"},
+    {"a kind of key", UNIX ", key: ML_DSA_44}", NULL},
+    {"a kind of key that nobody knows", UNIX ", key: ML_DSA_87}", "key: "},
+    {"an identity that is kept, and a kind of key for another",
+     UNIX ", keep_identity: true, key: ML_DSA_65}\nidentity: {certificate: web.pem, key: web.key}",
+     "policy_agent.key: keep_identity asks for no certificate"},
     {"an empty path", "policy_agent: {address: \"unix:\"}",
      "policy_agent.address: a socket's path"},
     {"tcp without identity", TCP ", roots: roots.pem}", "policy_agent.identity: missing"},

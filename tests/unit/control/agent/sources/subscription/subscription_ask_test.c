@@ -2,8 +2,10 @@
 //
 // What a subscription asks, and what it proves itself by.
 #include <criterion/criterion.h>
+#include <openssl/x509.h>
 #include <string.h>
 
+#include "certs/key.h"
 #include "tests/unit/control/agent/sources/subscription/play.h"
 
 Test(subscription_ask, reads_the_token_anew_for_each_stream_and_each_signing_request, .timeout = 20)
@@ -117,6 +119,47 @@ Test(subscription_ask, who_gets_no_new_certificate_keeps_what_was_in_force_and_a
         cr_expect_eq(play.sub.issued.part, play.useless, "row %zu", i);
     }
     cr_expect_eq(play.num_offers, 2, "nothing is tried without it");
+    play_cleanup(&play);
+}
+
+// The kind of the key that the last request asks a certificate for.
+static const char *key_asked_for(const struct play *play, char *buf)
+{
+    const ProtobufCBinaryData *der = &play->sent->certificate_request->csr;
+    const uint8_t *at = der->data;
+    X509_REQ *csr = d2i_X509_REQ(NULL, &at, (long)der->len);
+    EVP_PKEY *key = X509_REQ_get_pubkey(csr);
+    key_text(key, buf);
+    EVP_PKEY_free(key);
+    X509_REQ_free(csr);
+    return buf;
+}
+
+Test(subscription_ask, another_kind_of_key_is_asked_for_without_waiting_for_the_renewal,
+     .timeout = 20)
+{
+    char text[KEY_TEXT_MAX];
+    struct play play;
+    play_init(&play);
+    play_settle_first(&play);
+    unsigned num_sent = play.num_sent;
+    play_pass(&play, 2000);
+    subscription_configure(&play.sub, &play.sub.config);
+    play_pass(&play, 2000);
+    cr_assert_eq(play.num_sent, num_sent, "nothing has changed");
+    struct subscription_config config = play.sub.config;
+    config.key = TABARD__V1__MESH_CONFIG__POLICY_AGENT_ACCESS__KEY__ML_DSA_44;
+    subscription_configure(&play.sub, &config);
+    play_pass(&play, 2000);
+    cr_assert_eq(play.num_sent, num_sent + 1);
+    cr_assert_not_null(play.sent->certificate_request);
+    cr_expect_str_eq(key_asked_for(&play, text), "ML-DSA-44");
+    PLAY_RESPOND(&play, .nonce = "n3", .certificate_for = PLAY_ID, .seconds = 3600);
+    subscription_settled(&play.sub, "", play.now);
+    cr_expect_str_eq(play_error_sent(&play), "");
+    num_sent = play.num_sent;
+    play_pass(&play, 1000 * 1000);
+    cr_expect_eq(play.num_sent, num_sent, "the new one is renewed at half of its life");
     play_cleanup(&play);
 }
 
