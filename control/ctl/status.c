@@ -120,7 +120,7 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
            status->proxy_restarts == 1 ? "" : "s");
     printf("identity:    %s\n", status->spiffe_id[0] == '\0' ? "none yet" : status->spiffe_id);
     if (status->certificate_not_after_unix != 0) {
-        printf("certificate: ends %s (%s), serial %s\n",
+        printf("certificate: %s, ends %s (%s), serial %s\n", status->certificate_key,
                when_date(status->certificate_not_after_unix * 1000, when, sizeof when),
                when_distance(status->certificate_not_after_unix - now, distance, sizeof distance),
                status->certificate_serial);

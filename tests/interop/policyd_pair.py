@@ -13,10 +13,11 @@ QUESTION = b"through two sidecars"
 class Pair:
     """A caller and a called sidecar, which have nothing but the policy agent."""
 
-    def __init__(self, stack, *, caller_by_token=False, clocks=None):
-        """clocks: of `policyd`, `api` and `caller`, where theirs are not the test's own."""
+    def __init__(self, stack, *, caller_by_token=False, clocks=None, key="p256", caller=None, api=None):
+        """clocks: of `policyd`, `api` and `caller`, where theirs are not the test's own. key: of the CA. caller, api: more of
+        their policy_agent."""
         self.prefixes = {name: clock.prefix for name, clock in (clocks or {}).items()}
-        self.policyd = Policyd({}, start=False, prefix=self.prefixes.get("policyd", ()))
+        self.policyd = Policyd({}, start=False, prefix=self.prefixes.get("policyd", ()), key=key)
         stack.callback(self.policyd.close)
         service = Service()
         stack.callback(service.close)
@@ -29,7 +30,7 @@ class Pair:
                                                    workload("api", "127.0.0.1/32", ports=[port], **uid)],
                                      "policies": [allow("api-is-called", API, CALLER)]})
         self.policyd.start()
-        self.api = self.sidecar("api", inbound_ports=[{"port": port, "mode": "MTLS", "listen": f"127.0.0.1:{port}",
+        self.api = self.sidecar("api", api or {}, inbound_ports=[{"port": port, "mode": "MTLS", "listen": f"127.0.0.1:{port}",
                                                        "application": "%s:%d" % service.address}])
         stack.callback(self.api.close)
         access = {}
@@ -38,7 +39,7 @@ class Pair:
             token.write_text(self.policyd.token("caller"))
             access = {"address": "%s:%d" % self.policyd.tcp, "identity": f"spiffe://{DOMAIN}/tabard/policyd",
                       "roots": str(self.policyd.folder / "ca/ca.pem"), "join_token": str(token)}
-        self.caller = self.sidecar("caller", access, forwards=[{"listen": "127.0.0.1:0", "destination": f"127.0.0.1:{port}"}])
+        self.caller = self.sidecar("caller", {**access, **(caller or {})}, forwards=[{"listen": "127.0.0.1:0", "destination": f"127.0.0.1:{port}"}])
         stack.callback(self.caller.close)
 
     def sidecar(self, name, access=(), **more):

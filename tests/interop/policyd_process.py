@@ -41,13 +41,14 @@ class Policyd(Logged):
     name = "tabard-policyd"
     alive = []
 
-    def __init__(self, fleet=None, *, folder=None, arguments=(), netns=None, start=True, listen="127.0.0.1:0", prefix=()):
+    def __init__(self, fleet=None, *, folder=None, arguments=(), netns=None, start=True, listen="127.0.0.1:0", prefix=(),
+                 key="p256"):
         self.owns = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="tabard-policyd-"))
         self.netns = netns
         self.prefix = list(prefix)
         if self.owns:
-            run("tabard-ca", "init", "--dir", self.folder / "ca", "--trust-domain", DOMAIN)
+            run("tabard-ca", "init", "--dir", self.folder / "ca", "--trust-domain", DOMAIN, "--key", key)
             (self.folder / "fleet").mkdir()
         if fleet is not None:
             self.write("fleet", fleet)

@@ -8,6 +8,7 @@
 #include "base/must.h"
 #include "base/pb/pb_text.h"
 #include "certs/cert.h"
+#include "certs/key.h"
 #include "control/host/metrics.h"
 #include "tabard/v1/admin.pb-c.h"
 
@@ -219,26 +220,36 @@ char *report_rules(const struct report_facts *facts)
     return text;
 }
 
-// The serial number of the leaf in force, in hexadecimal; "": there is none.
-static const char *leaf_serial(const Tabard__V1__Snapshot *snapshot,
-                               char buf[HEX_TEXT_LEN(CERT_SERIAL_LEN_MAX)])
+// What is told of the leaf in force; "": there is none.
+struct leaf_facts {
+    char serial[HEX_TEXT_LEN(CERT_SERIAL_LEN_MAX)]; // hexadecimal
+    char key[KEY_TEXT_MAX];
+};
+
+static void leaf_facts_read(struct leaf_facts *out, const Tabard__V1__Snapshot *snapshot)
 {
-    struct cert_serial serial = {.len = 0};
-    if (snapshot != NULL && snapshot->identity != NULL && snapshot->identity->n_chain > 0) {
-        const uint8_t *at = snapshot->identity->chain[0].data;
-        X509 *leaf = d2i_X509(NULL, &at, (long)snapshot->identity->chain[0].len);
-        if (leaf != NULL) {
-            cert_serial_read(&serial, X509_get0_serialNumber(leaf));
-        }
-        X509_free(leaf);
+    *out = (struct leaf_facts){.serial = ""};
+    if (snapshot == NULL || snapshot->identity == NULL || snapshot->identity->n_chain == 0) {
+        return;
     }
-    return hex_text(serial.bytes, serial.len, buf);
+    const uint8_t *at = snapshot->identity->chain[0].data;
+    X509 *leaf = d2i_X509(NULL, &at, (long)snapshot->identity->chain[0].len);
+    if (leaf != NULL) {
+        struct cert_serial serial = {.len = 0};
+        EVP_PKEY *key = X509_get_pubkey(leaf);
+        cert_serial_read(&serial, X509_get0_serialNumber(leaf));
+        hex_text(serial.bytes, serial.len, out->serial);
+        key_text(key, out->key);
+        EVP_PKEY_free(key);
+    }
+    X509_free(leaf);
 }
 
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect)
 {
     Tabard__V1__Status status = TABARD__V1__STATUS__INIT;
-    char serial[HEX_TEXT_LEN(CERT_SERIAL_LEN_MAX)];
+    struct leaf_facts leaf;
+    leaf_facts_read(&leaf, facts->snapshot);
     status.version = (char *)facts->version;
     status.ready = facts->not_ready_because[0] == '\0';
     status.not_ready_because = (char *)facts->not_ready_because;
@@ -247,7 +258,8 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     status.enforcement = report_enforcement(facts);
     status.spiffe_id = (char *)facts->spiffe_id;
     status.certificate_not_after_unix = facts->not_after_unix;
-    status.certificate_serial = (char *)leaf_serial(facts->snapshot, serial);
+    status.certificate_serial = leaf.serial;
+    status.certificate_key = leaf.key;
     status.last_error = (char *)facts->last_error;
     status.last_error_unix_ms = facts->last_error_unix_ms;
     status.proxy_pid = facts->proxy_pid;
