@@ -29,7 +29,7 @@ def _boringssl_impl(ctx):
         _check_api(ctx, ctx.path(root + "/include/openssl/base.h"), "BORINGSSL_ROOT=" + root, instead)
         ctx.symlink(root + "/include", "include")
         ctx.symlink(root + "/lib", "lib")
-        ctx.symlink(Label("@tabard//bazel:boringssl_prefix.BUILD"), "BUILD")
+        ctx.symlink(Label("//bazel:boringssl_prefix.BUILD"), "BUILD")
     else:
         fetch_crate(
             ctx,
@@ -38,7 +38,7 @@ def _boringssl_impl(ctx):
             "name the prefix of an installed BoringSSL of API %d or later with BORINGSSL_ROOT" % API_MIN,
         )
         _check_api(ctx, "src/include/openssl/base.h", "the crate boring-sys", "pin a newer one in bazel/crates")
-        ctx.symlink(Label("@tabard//bazel:boringssl.BUILD"), "BUILD")
+        ctx.symlink(Label("//bazel:boringssl.BUILD"), "BUILD")
 
 boringssl_repository = repository_rule(
     implementation = _boringssl_impl,

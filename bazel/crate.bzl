@@ -27,8 +27,8 @@ def fetch_crate(ctx, name, folder, instead):
       folder: what of it is kept
       instead: how the build does without the crate, as words for the one who reads the error
     """
-    manifest = ctx.path(Label("@tabard//bazel/crates:Cargo.toml"))
-    ctx.path(Label("@tabard//bazel/crates:Cargo.lock"))  # another one is fetched anew
+    manifest = ctx.path(Label("//bazel/crates:Cargo.toml"))
+    ctx.path(Label("//bazel/crates:Cargo.lock"))  # another one is fetched anew
     cargo = _find_cargo(ctx)
     if not cargo:
         fail(("no cargo is in PATH to fetch the crate %s. Two ways are left: install one (Debian 12: " +
