@@ -16,13 +16,12 @@ enum {
 // turn of the loop, after everybody else's sockets.
 static void advance_ready(struct turns *turns)
 {
-    struct list last = {0};
     struct list *link;
-    list_push(&turns->ready, &last);
-    for (size_t num = 0; num < RUN_MAX && (link = list_pop(&turns->ready)) != &last; num++) {
+    list_push(&turns->ready, &turns->end);
+    for (size_t num = 0; num < RUN_MAX && (link = list_pop(&turns->ready)) != &turns->end; num++) {
         conn_advance(LIST_OF(link, struct conn, ready));
     }
-    list_remove(&last);
+    list_remove(&turns->end);
 }
 
 // Lends blocks to those that wait, as long as there are any. Whom that lets advance may come to
@@ -142,6 +141,7 @@ void turns_init(struct conn_env *env)
 {
     struct turns *turns = &env->turns;
     list_init(&turns->ready);
+    turns->end = (struct list){0};
     uv_timer_init(env->loop, &turns->look);
     turns->look.data = env;
     pool_init(&env->pool, on_shortage, env);

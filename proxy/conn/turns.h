@@ -27,6 +27,7 @@ struct conn_env;
 struct turns {
     uv_timer_t look;            // on while somebody waits for a block
     struct list ready;          // of conns
+    struct list end;            // among them while they advance: behind whom the turn ends
     uint64_t num_waits_at_look; // the pool's, when it was looked at last
 };
 
