@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/digits.h"
-#include "base/version.h"
+#include "base/program/program.h"
 
 #define EXIT_USAGE 2
 
@@ -141,19 +141,19 @@ bool flags_parse(const struct flag *flags, size_t num_flags, int argc, char **ar
     return check_needed(flags, num_flags, is_given, err);
 }
 
-int flags_answer(const char *program, const char *usage, bool is_good,
+int flags_answer(const struct program *program, const char *usage, bool is_good,
                  const struct flags_asked *asked, const struct err *err)
 {
     if (!is_good) {
         char text[1024];
-        fprintf(stderr, "%s: %s\n", program, err_text(err, text, sizeof text));
+        fprintf(stderr, "%s: %s\n", program->name, err_text(err, text, sizeof text));
         return EXIT_USAGE;
     }
     if (asked->help) {
         return fputs(usage, stdout) < 0 || fflush(stdout) != 0;
     }
     if (asked->version) {
-        return printf("%s " TABARD_VERSION "\n", program) < 0 || fflush(stdout) != 0;
+        return !program_print_version(program);
     }
     return -1;
 }

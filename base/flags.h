@@ -13,6 +13,7 @@
 #include "base/addr.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/program/program.h"
 
 #define FLAGS_MAX 32 // rows of one table
 
@@ -57,7 +58,7 @@ bool flags_number(uint32_t *out, const char *text, uint32_t min, uint32_t max, s
 // flags_answer prints what a wrong line, --help or --version calls for, and returns the exit
 // status; -1: nothing was called for, and the program shall run. is_good is what flags_parse
 // returned.
-int flags_answer(const char *program, const char *usage, bool is_good,
+int flags_answer(const struct program *program, const char *usage, bool is_good,
                  const struct flags_asked *asked, const struct err *err);
 
 #endif

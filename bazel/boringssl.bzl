@@ -30,8 +30,9 @@ def _boringssl_impl(ctx):
         ctx.symlink(root + "/include", "include")
         ctx.symlink(root + "/lib", "lib")
         ctx.symlink(Label("//bazel:boringssl_prefix.BUILD"), "BUILD")
+        source = "an installed prefix"
     else:
-        fetch_crate(
+        source = "boring-sys " + fetch_crate(
             ctx,
             "boring-sys",
             "deps/boringssl",
@@ -39,6 +40,7 @@ def _boringssl_impl(ctx):
         )
         _check_api(ctx, "src/include/openssl/base.h", "the crate boring-sys", "pin a newer one in bazel/crates")
         ctx.symlink(Label("//bazel:boringssl.BUILD"), "BUILD")
+    ctx.file("source/boringssl_source.h", "#define BORINGSSL_SOURCE \"%s\"\n" % source)
 
 boringssl_repository = repository_rule(
     implementation = _boringssl_impl,

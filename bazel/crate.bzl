@@ -16,8 +16,13 @@ def _find_cargo(ctx):
     own = ctx.path(ctx.os.environ.get("HOME", "/nonexistent") + "/.cargo/bin/cargo")
     return own if own.exists else ctx.which("cargo")
 
+def _pinned(locked, name):
+    """The version of a crate in the text of a Cargo.lock."""
+    entry = locked.partition('\nname = "%s"\nversion = "' % name)[2]
+    return entry.partition('"')[0]
+
 def fetch_crate(ctx, name, folder, instead):
-    """Puts FOLDER of the crate NAME, a path inside of it, into src/ of the repository that is being made.
+    """Puts FOLDER of the crate NAME, a path inside of it, into src/ of the repository that is being made, and returns its version.
 
     It runs in a repository rule, and ends the build in words that name what is missing.
 
@@ -28,7 +33,7 @@ def fetch_crate(ctx, name, folder, instead):
       instead: how the build does without the crate, as words for the one who reads the error
     """
     manifest = ctx.path(Label("//bazel/crates:Cargo.toml"))
-    ctx.path(Label("//bazel/crates:Cargo.lock"))  # another one is fetched anew
+    locked = ctx.read(Label("//bazel/crates:Cargo.lock"))  # another one is fetched anew
     cargo = _find_cargo(ctx)
     if not cargo:
         fail(("no cargo is in PATH to fetch the crate %s. Two ways are left: install one (Debian 12: " +
@@ -47,3 +52,4 @@ def fetch_crate(ctx, name, folder, instead):
     if moved.return_code != 0:
         fail("the crate %s has no %s: %s" % (name, folder, moved.stderr.strip()))
     ctx.delete("vendor")
+    return _pinned(locked, name)

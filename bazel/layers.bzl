@@ -7,7 +7,8 @@ A folder stands below the lines of those it sees. What sees base sees the folder
 
 LAYERS = {
     "base/host": [],
-    "base": ["base/host"],
+    "base/program": [],
+    "base": ["base/host", "base/program"],
     "base/data": ["base"],
     "base/pb": ["base", "base/data"],
     "proto": [],
@@ -169,6 +170,7 @@ HEADERS = {
     ],
     # Where something waits. What is pure has no event loop.
     "uv.h": [
+        "base/program/libuv",
         "net/...",
         "proxy",
         "proxy/link",
@@ -197,7 +199,7 @@ HEADERS = {
         "control/policyd/stream",
         "control/policyd/world/registry_dir",
     ],
-    "nghttp2/nghttp2.h": ["net/http2"],
+    "nghttp2/nghttp2.h": ["base/program/nghttp2", "net/http2"],
     "microhttpd.h": ["control/host/http_impl"],
     "libmnl/libmnl.h": ["net/rtnl"],
     "nftables/libnftables.h": ["control/intercept/nft"],

@@ -70,7 +70,8 @@ static void add_reports(Tabard__V1__InspectResult *result, struct worker_report 
     }
 }
 
-Tabard__V1__InspectResult *inspect_result_new(struct worker *workers, unsigned num_workers,
+Tabard__V1__InspectResult *inspect_result_new(const struct program *program, struct worker *workers,
+                                              unsigned num_workers,
                                               const struct generation *current,
                                               struct worker_report *reports)
 {
@@ -80,7 +81,7 @@ Tabard__V1__InspectResult *inspect_result_new(struct worker *workers, unsigned n
     for (unsigned i = 0; i < num_workers; i++) {
         sets[i] = &workers[i].env.stats;
     }
-    stats_report(result, sets, num_workers);
+    stats_report(result, program, sets, num_workers);
     if (current != NULL) {
         result->generation = current->snapshot->generation;
         add_listeners(result, &current->plan);

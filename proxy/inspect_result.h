@@ -7,10 +7,12 @@
 
 #include "proxy/worker.h"
 
-// inspect_result_new makes the answer, without its id. `current` is the generation in force, NULL:
-// none. The lists are moved out of `reports`, one for each worker; NULL: the workers weren't asked.
-// tabard__v1__inspect_result__free_unpacked(result, NULL) frees it.
-Tabard__V1__InspectResult *inspect_result_new(struct worker *workers, unsigned num_workers,
+// inspect_result_new makes the answer, without its id. `program` is the proxy itself; `current` is
+// the generation in force, NULL: none. The lists are moved out of `reports`, one for each worker;
+// NULL: the workers weren't asked. tabard__v1__inspect_result__free_unpacked(result, NULL) frees
+// it.
+Tabard__V1__InspectResult *inspect_result_new(const struct program *program, struct worker *workers,
+                                              unsigned num_workers,
                                               const struct generation *current,
                                               struct worker_report *reports);
 

@@ -16,9 +16,17 @@
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/program/program.h"
+#include "base/version.h"
 #include "proto/contract.h"
 #include "proxy/carry/socket.h"
 #include "proxy/plane.h"
+
+static const struct program program = {
+    .name = "tabard-proxy",
+    .version = TABARD_VERSION,
+    .libraries = {library_boringssl, library_libuv, library_protobuf_c},
+};
 
 static const char usage[] =
     "Usage: tabard-proxy --workers N [--uid N] [--log-level debug|info|warn|error]\n"
@@ -143,18 +151,18 @@ int main(int argc, char **argv)
     struct options options;
     struct err err = {0};
     bool is_good = options_parse(&options, argc, argv, &err);
-    int status = flags_answer("tabard-proxy", usage, is_good, &options.asked, &err);
+    int status = flags_answer(&program, usage, is_good, &options.asked, &err);
     if (status >= 0) {
         return status;
     }
     bool has_agent = has_sockets(options.num_workers, &err);
-    process_begin("tabard-proxy", options.log_level);
+    process_begin(program.name, options.log_level);
     // Whoever signals all of a service's processes signals the agent too, which says when to drain.
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     socket_keep_alive_by_conntrack();
     if (!has_agent || !give_up_privileges(&options, &err) ||
-        !plane_run(CONTRACT_CONTROL_FD, options.num_workers, &err)) {
+        !plane_run(&program, CONTRACT_CONTROL_FD, options.num_workers, &err)) {
         char text[1024];
         char quoted[1024];
         log_error("msg=\"the proxy cannot start\" error=%s",

@@ -24,6 +24,7 @@ struct inspection {
 };
 
 struct plane {
+    const struct program *program;
     uv_loop_t loop;
     struct link link;
     uv_async_t on_event;
@@ -167,8 +168,9 @@ static void finish_publishing(struct plane *plane)
 // Answers with the figures, and with what the workers reported if they were asked.
 static void answer_inspect(struct plane *plane, uint64_t id, bool has_reports)
 {
-    Tabard__V1__InspectResult *result = inspect_result_new(
-        plane->workers, plane->num_workers, plane->current, has_reports ? plane->reports : NULL);
+    Tabard__V1__InspectResult *result =
+        inspect_result_new(plane->program, plane->workers, plane->num_workers, plane->current,
+                           has_reports ? plane->reports : NULL);
     result->id = id;
     Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
     message.kind_case = TABARD__V1__FROM_PROXY__KIND_INSPECT_RESULT;
@@ -417,9 +419,9 @@ static void end(struct plane *plane)
     uv_loop_close(&plane->loop);
 }
 
-bool plane_run(int control_fd, unsigned num_workers, struct err *err)
+bool plane_run(const struct program *program, int control_fd, unsigned num_workers, struct err *err)
 {
-    struct plane plane = {.num_workers = num_workers};
+    struct plane plane = {.program = program, .num_workers = num_workers};
     plane.workers = must_alloc(num_workers, sizeof *plane.workers);
     plane.reports = must_alloc(num_workers, sizeof *plane.reports);
     int error = uv_loop_init(&plane.loop);

@@ -10,10 +10,13 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "base/program/program.h"
 
 // plane_run serves until the agent asks for a drain or is gone and every connection has ended.
+// `program` is named in the figures.
 // `control_fd` is the control socket, and the descriptors that follow it are the signing sockets of
 // the workers; it closes them. false: it could not begin (err), and the process must end.
-bool plane_run(int control_fd, unsigned num_workers, struct err *err);
+bool plane_run(const struct program *program, int control_fd, unsigned num_workers,
+               struct err *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "base/program/program.h"
 #include "base/version.h"
 #include "certs/der_list.h"
 #include "certs/ca/ca_flags.h"
@@ -261,6 +262,12 @@ static const struct ca_command commands[] = {
 };
 #define NUM_COMMANDS (sizeof commands / sizeof commands[0])
 
+static const struct program program = {
+    .name = "tabard-ca",
+    .version = TABARD_VERSION,
+    .libraries = {library_boringssl},
+};
+
 static void print_help(FILE *out)
 {
     fputs("tabard-ca: a certificate authority for a Tabard mesh, in a folder\n\n", out);
@@ -278,8 +285,7 @@ int main(int argc, char **argv)
         return argc < 2 ? 2 : 0;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("tabard-ca %s (BoringSSL API %d)\n", TABARD_VERSION, BORINGSSL_API_VERSION);
-        return 0;
+        return !program_print_version(&program);
     }
     const struct ca_command *command = NULL;
     for (size_t i = 0; i < NUM_COMMANDS; i++) {

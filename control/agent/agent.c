@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/agent.h"
 
-#include <openssl/base.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,6 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/now.h"
-#include "base/version.h"
 #include "control/agent/drain.h"
 #include "control/agent/feed.h"
 #include "control/agent/interception/interception.h"
@@ -251,8 +249,7 @@ static void on_fill(void *ctx, struct report_facts *out)
     struct agent *agent = ctx;
     const struct rollout *rollout = &agent->rollout;
     const struct assembly *what = &rollout->in_force.what;
-    *out = (struct report_facts){.version = TABARD_VERSION,
-                                 .boringssl_api = BORINGSSL_API_VERSION,
+    *out = (struct report_facts){.program = agent->bootstrap->program,
                                  .generation = rollout_generation(rollout),
                                  .applied_unix_ms = rollout->applied_unix_ms,
                                  .is_observing = what->is_observing,

@@ -16,7 +16,8 @@
 #include "control/host/listen.h"
 
 struct bootstrap {
-    const char *config_path; // borrowed
+    const struct program *program; // main sets it
+    const char *config_path;       // borrowed
     char proxy_path[PATH_MAX];
     uint32_t num_workers;
     int64_t proxy_uid; // -1: not switched

@@ -6,9 +6,16 @@
 #include <string.h>
 
 #include "base/process.h"
+#include "base/program/program.h"
 #include "base/version.h"
 #include "control/ctl/ctl.h"
 #include "control/ctl/show/screen.h"
+
+static const struct program program = {
+    .name = "tabardctl",
+    .version = TABARD_VERSION,
+    .libraries = {library_boringssl, library_protobuf_c},
+};
 
 static const struct command {
     const char *name;
@@ -74,8 +81,7 @@ static int run(int argc, char **argv)
         return ctl_fail(CTL_USAGE, &err);
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("tabardctl %s\n", TABARD_VERSION);
-        return CTL_OK;
+        return program_print_version(&program) ? CTL_OK : CTL_FAILED;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         return print_usage();

@@ -147,6 +147,20 @@ void metrics_uint_by(struct metrics_page *page, const char *label, const char *l
     metrics_uint(page, &(struct metrics_label){label, label_value}, 1, value);
 }
 
+void metrics_build_info(struct metrics_page *page, const char *name, const struct program *program)
+{
+    struct library libraries[PROGRAM_LIBRARIES_MAX];
+    size_t num = program_libraries(program, libraries);
+    struct metrics_label labels[1 + PROGRAM_LIBRARIES_MAX] = {{"version", program->version}};
+    for (size_t i = 0; i < num; i++) {
+        labels[1 + i] = (struct metrics_label){libraries[i].label, libraries[i].version};
+    }
+    metrics_family(page, name, METRICS_GAUGE,
+                   "Always 1; the versions of Tabard and of the program's libraries are in the "
+                   "labels.");
+    metrics_uint(page, labels, 1 + num, 1);
+}
+
 static void put_sum_and_count(struct metrics_page *page, const struct metrics_label *labels,
                               size_t num_labels, double sum, uint64_t count)
 {

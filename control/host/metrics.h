@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/program/program.h"
+
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define METRICS_FAMILIES_MAX 512 // on one page
 
@@ -66,6 +68,10 @@ void metrics_double(struct metrics_page *page, const struct metrics_label *label
 // metrics_uint_by writes a sample with one label.
 void metrics_uint_by(struct metrics_page *page, const char *label, const char *label_value,
                      uint64_t value);
+
+// metrics_build_info writes a whole family, whose one sample is 1 and has the versions of Tabard
+// and of the program's libraries as labels.
+void metrics_build_info(struct metrics_page *page, const char *name, const struct program *program);
 
 // metrics_histogram writes the buckets, which must rise, then the bucket of all observations, their
 // sum and their count. The label "le" is the histogram's own.

@@ -7,8 +7,16 @@
 
 #include "base/flags.h"
 #include "base/process.h"
+#include "base/program/program.h"
+#include "base/version.h"
 #include "control/policyd/policyd.h"
 #include "control/policyd/stream/token.h"
+
+static const struct program program = {
+    .name = "tabard-policyd",
+    .version = TABARD_VERSION,
+    .libraries = {library_boringssl, library_libuv, library_protobuf_c, library_nghttp2},
+};
 
 static int make_token(const struct policyd_flags *flags)
 {
@@ -32,14 +40,15 @@ int main(int argc, char **argv)
     struct policyd_flags flags;
     struct err err = {{0}, {0}};
     bool is_good = policyd_flags_parse(&flags, argc, argv, &err);
-    int status = flags_answer("tabard-policyd", policyd_flags_usage(), is_good, &flags.asked, &err);
+    int status = flags_answer(&program, policyd_flags_usage(), is_good, &flags.asked, &err);
     if (status >= 0) {
         return status;
     }
     if (flags.is_token) {
         return make_token(&flags);
     }
-    process_begin("tabard-policyd", flags.log_level);
+    flags.program = &program;
+    process_begin(program.name, flags.log_level);
     process_harden(); // at times the CA's key is in memory
     return policyd_run(&flags);
 }

@@ -159,6 +159,7 @@ static struct service_page count_page(const struct http_server *page)
 static void add_metrics(const void *ctx, struct metrics_page *page)
 {
     const struct policyd *policyd = ctx;
+    metrics_build_info(page, "tabard_policyd_build_info", policyd->flags->program);
     policyd_webhook_metrics(&policyd->webhook, page);
     policyd_cluster_metrics(&policyd->cluster, page);
 }

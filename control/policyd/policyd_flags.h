@@ -16,7 +16,8 @@
 #define POLICYD_UNIX_NAME "policyd.sock" // in DIR, if neither --unix nor --listen is given
 
 struct policyd_flags {
-    bool is_token; // the subcommand `token` is to run
+    const struct program *program; // main sets it
+    bool is_token;                 // the subcommand `token` is to run
     const char *dir;
     const char *unix_path; // NULL: not given
     struct addr listen;

@@ -7,8 +7,8 @@
 #include "base/log.h"
 #include "base/must.h"
 
-#define FIGURES_MAX 3 // of a family, by a label of their own
-#define LABELS_MAX  3 // of a sample
+#define FIGURES_MAX 3                           // of a family, by a label of their own
+#define LABELS_MAX  (1 + PROGRAM_LIBRARIES_MAX) // of a sample
 
 // One family of metrics. It has a sample for each of its figures; for each direction, if its
 // figures are arrays of them; and for each reason, if those are arrays in turn.
@@ -205,9 +205,28 @@ static Tabard__V1__MetricFamily *log_family_new(void)
     return family;
 }
 
-void stats_report(Tabard__V1__InspectResult *result, struct stats *const *sets, size_t num_sets)
+static Tabard__V1__MetricFamily *build_family_new(const struct program *program)
 {
-    result->metrics = must_alloc(NUM_FAMILIES + 1, sizeof result->metrics[0]);
+    static const struct family row = {.name = "tabard_proxy_build_info",
+                                      .type = GAUGE,
+                                      .help = "Always 1; the versions of Tabard and of the "
+                                              "program's libraries are in the labels."};
+    struct library libraries[PROGRAM_LIBRARIES_MAX];
+    size_t num = program_libraries(program, libraries);
+    Tabard__V1__MetricFamily *family = family_new(&row, NULL, 0);
+    family->samples[0]->value = 1;
+    add_label(family->samples[0], "version", program->version);
+    for (size_t i = 0; i < num; i++) {
+        add_label(family->samples[0], libraries[i].label, libraries[i].version);
+    }
+    return family;
+}
+
+void stats_report(Tabard__V1__InspectResult *result, const struct program *program,
+                  struct stats *const *sets, size_t num_sets)
+{
+    result->metrics = must_alloc(NUM_FAMILIES + 2, sizeof result->metrics[0]);
+    result->metrics[result->n_metrics++] = build_family_new(program);
     result->metrics[result->n_metrics++] = log_family_new();
     for (size_t i = 0; i < NUM_FAMILIES; i++) {
         result->metrics[result->n_metrics++] = family_new(&families[i], sets, num_sets);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/program/program.h"
 #include "proxy/rules/reason.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
@@ -54,7 +55,9 @@ static inline void stats_set(_Atomic uint64_t *figure, uint64_t value)
 }
 
 // stats_report sums the workers' sets and writes them into a result that holds neither: as metrics,
-// and as the number of open connections. protobuf-c frees what it allocates.
-void stats_report(Tabard__V1__InspectResult *result, struct stats *const *sets, size_t num_sets);
+// beside those of the process, and as the number of open connections. protobuf-c frees what it
+// allocates.
+void stats_report(Tabard__V1__InspectResult *result, const struct program *program,
+                  struct stats *const *sets, size_t num_sets);
 
 #endif

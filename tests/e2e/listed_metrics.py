@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What docs/metrics.md lists, and what a page of metrics shows, in the same form: {name: (type, label names)}."""
+"""What docs/metrics.md lists, and what a page of metrics shows, in the same form: {name: (type, label names)}. And what it says
+of the versions of a program and its libraries, beside what the program says by --version."""
 import re
 
-from mesh import ROOT
+from mesh import ROOT, run
 
 ROW = re.compile(r"^\| `([a-z_0-9]+)` \| (\w+) \| ([\w, ]*)\|", re.M)
+NAMES = {"BoringSSL": "boringssl", "libuv": "libuv", "protobuf-c": "protobuf_c", "nghttp2": "nghttp2"}
 LABEL = re.compile(r'([a-zA-Z_0-9]+)="(?:[^"\\]|\\.)*"')
 
 
@@ -27,3 +29,15 @@ def shown(text):
         assert all(re.match(name + r"(_sum|_count|_bucket)?[ {]", line) for line in samples), family
         made[name] = (kind, labels.pop())
     return made
+
+
+def versions(program):
+    """What a program says by --version, as the labels of its metric."""
+    said = run(program, "--version").stdout
+    own, libraries = re.fullmatch(rf"{program} (\S+) \((.*)\)\n", said).groups()
+    return {"version": own, **{NAMES[name]: version for name, _, version in (part.partition(" ") for part in libraries.split(", "))}}
+
+
+def build_info(page, name):
+    """The labels of such a metric on a page of metrics."""
+    return dict(re.findall(r'(\w+)="([^"]*)"', re.search(rf"^{name}\{{(.*)\}} 1$", page, re.M).group(1)))

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
-from listed_metrics import listed, shown  # noqa: E402
+from listed_metrics import build_info, listed, shown, versions  # noqa: E402
 from mesh import DOMAIN, Agent, Service, connect, exchange, is_reset_or_closed, is_turned_away, run, wait_until  # noqa: E402
 from policyd import API, CALLER, OTHER, Policyd, Refused, Sidecar, allow, csr, fleet, pb, pem_of, refusal, spiffe, token_of, workload  # noqa: E402
 
@@ -320,6 +320,7 @@ def test_its_pages_of_health_are_asked_on_a_port_of_their_own(policyd):
 def test_the_metrics_are_those_that_are_listed(policyd):
     with contextlib.closing(sidecar_of(policyd, "caller")) as sidecar:
         assert shown(policyd.metrics_page()) == listed("tabard-policyd")
+        assert build_info(policyd.metrics_page(), "tabard_policyd_build_info") == versions("tabard-policyd")
         page = shown(sidecar.http("metrics", "/metrics")[1])
         followed = listed("tabard-agent with a policy agent")
         assert followed.items() <= page.items() <= (followed | listed("tabard-agent", "tabard-proxy")).items()

@@ -7,6 +7,7 @@
 #include "base/data/hex.h"
 #include "base/must.h"
 #include "base/pb/pb_text.h"
+#include "base/version.h"
 #include "certs/cert.h"
 #include "certs/key.h"
 #include "control/host/metrics.h"
@@ -82,16 +83,6 @@ static void interception_metrics(struct metrics_page *page, const struct interce
                     facts->num_opened);
 }
 
-static void build_info(struct metrics_page *page, const struct report_facts *facts)
-{
-    char api[16];
-    snprintf(api, sizeof api, "%u", facts->boringssl_api);
-    const struct metrics_label labels[] = {{"version", facts->version}, {"boringssl_api", api}};
-    metrics_family(page, "tabard_build_info", METRICS_GAUGE,
-                   "Always 1; the version is in the labels.");
-    metrics_uint(page, labels, 2, 1);
-}
-
 static void http_metrics(struct metrics_page *page, const struct report_http *servers)
 {
     metrics_family(page, "tabard_http_connections_ended_total", METRICS_COUNTER,
@@ -106,7 +97,7 @@ static void http_metrics(struct metrics_page *page, const struct report_http *se
 
 static void agent_metrics(struct metrics_page *page, const struct report_facts *facts)
 {
-    build_info(page, facts);
+    metrics_build_info(page, "tabard_build_info", facts->program);
     metrics_gauge(page, "tabard_ready", "Whether the sidecar may get traffic.",
                   facts->not_ready_because[0] == '\0');
     metrics_gauge(page, "tabard_snapshot_generation",
@@ -250,7 +241,7 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     Tabard__V1__Status status = TABARD__V1__STATUS__INIT;
     struct leaf_facts leaf;
     leaf_facts_read(&leaf, facts->snapshot);
-    status.version = (char *)facts->version;
+    status.version = (char *)TABARD_VERSION;
     status.ready = facts->not_ready_because[0] == '\0';
     status.not_ready_because = (char *)facts->not_ready_because;
     status.generation = facts->generation;

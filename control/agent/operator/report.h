@@ -28,8 +28,7 @@ struct report_http {
 
 // Everything in it is borrowed for the call.
 struct report_facts {
-    const char *version;
-    unsigned boringssl_api;
+    const struct program *program;
     char not_ready_because[1200]; // empty: ready
     uint64_t generation;
     int64_t applied_unix_ms;

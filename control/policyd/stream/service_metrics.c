@@ -2,7 +2,6 @@
 //
 // Writes the policy agent's page of metrics. docs/metrics.md lists them.
 #include "base/log.h"
-#include "base/version.h"
 #include "control/host/metrics.h"
 #include "control/policyd/stream/service.h"
 #include "control/policyd/stream/session.h"
@@ -173,9 +172,6 @@ char *service_metrics(const struct service *service, const struct grpc_server_st
 {
     struct metrics_page page;
     metrics_open(&page);
-    metrics_family(&page, NAME "build_info", METRICS_GAUGE,
-                   "Always 1; the version is in the label.");
-    metrics_uint_by(&page, "version", TABARD_VERSION, 1);
     streams(&page, service);
     pushes(&page, &service->stats, service->version.last);
     certificates(&page, issuer_stats(service->issuer), service->stats.num_csr_limited,

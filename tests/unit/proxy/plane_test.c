@@ -37,7 +37,8 @@ static void *run(void *ctx)
 {
     struct stage *stage = ctx;
     struct err err = {0};
-    stage->was_run = plane_run(CONTROL_FD, NUM_WORKERS, &err);
+    stage->was_run = plane_run(&(struct program){.name = "tabard-proxy", .version = "4.5"},
+                               CONTROL_FD, NUM_WORKERS, &err);
     return NULL;
 }
 

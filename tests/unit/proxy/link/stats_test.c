@@ -20,11 +20,18 @@ static void fill(struct stats *set, uint64_t first)
     }
 }
 
+static struct library some_library(void)
+{
+    return (struct library){"some", "some_library", "1.2 of 3"};
+}
+
 static Tabard__V1__InspectResult *report(struct stats *const *sets, size_t num_sets)
 {
     Tabard__V1__InspectResult *result = malloc(sizeof *result);
     tabard__v1__inspect_result__init(result);
-    stats_report(result, sets, num_sets);
+    stats_report(result,
+                 &(struct program){.name = "proxy", .version = "4.5", .libraries = {some_library}},
+                 sets, num_sets);
     return result;
 }
 
@@ -150,9 +157,11 @@ Test(stats, no_figure_is_forgotten_and_no_family_stands_twice, .timeout = 10)
         }
         cr_expect_str_neq(result->metrics[i]->help, "");
     }
-    // No connection ends with REASON_NONE, and the lines that the log lost are no worker's figure.
-    cr_expect_eq(num_samples, NUM_FIGURES - NUM_DIRECTIONS + 1);
-    cr_expect_eq(num_samples, NUM_ROWS + NUM_DIRECTIONS * (NUM_REASONS - 1) + 1);
+    // No connection ends with REASON_NONE; the build and the lines that the log lost are no
+    // worker's figures.
+    cr_expect_eq(num_samples, NUM_FIGURES - NUM_DIRECTIONS + 2);
+    cr_expect_eq(num_samples, NUM_ROWS + NUM_DIRECTIONS * (NUM_REASONS - 1) + 2);
+    cr_expect_eq(value(result, "tabard_proxy_build_info", "version=4.5,some_library=1.2 of 3"), 1);
     cr_expect_eq(value(result, "tabard_proxy_log_lines_dropped_total", ""), log_num_dropped());
     tabard__v1__inspect_result__free_unpacked(result, NULL);
 }

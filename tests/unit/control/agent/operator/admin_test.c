@@ -36,11 +36,13 @@ struct stage {
     void *probed_ctx;
 };
 
+static const struct program program = {.name = "agent", .version = "4.5"};
+
 static void on_fill(void *ctx, struct report_facts *out)
 {
     struct stage *stage = ctx;
     *out = (struct report_facts){
-        .version = "1.2.3", .generation = 7, .spiffe_id = "", .last_error = ""};
+        .program = &program, .generation = 7, .spiffe_id = "", .last_error = ""};
     if (stage->not_ready_because != NULL) {
         strcpy(out->not_ready_because, stage->not_ready_because);
     }

@@ -6,15 +6,23 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "base/version.h"
 #include "proxy/link/stats.h"
+
+static struct library some_library(void)
+{
+    return (struct library){"some", "some_library", "1.2 of 3"};
+}
+
+static const struct program program = {
+    .name = "agent", .version = "4.5", .libraries = {some_library}};
 
 static struct assembly_crl crl = {
     .trust_domain = "demo.example", .next_update = 1900000000, .num_unproved = 3};
 
 static struct report_facts some_facts(void)
 {
-    return (struct report_facts){.version = "1.2.3",
-                                 .boringssl_api = 17,
+    return (struct report_facts){.program = &program,
                                  .generation = 7,
                                  .applied_unix_ms = 1790000000042,
                                  .is_observing = true,
@@ -37,9 +45,10 @@ static struct report_facts some_facts(void)
 
 // The whole page of an agent whose proxy does not answer.
 static const char agent_page[] =
-    "# HELP tabard_build_info Always 1; the version is in the labels.\n"
+    "# HELP tabard_build_info Always 1; the versions of Tabard and of the program's libraries are "
+    "in the labels.\n"
     "# TYPE tabard_build_info gauge\n"
-    "tabard_build_info{version=\"1.2.3\",boringssl_api=\"17\"} 1\n"
+    "tabard_build_info{version=\"4.5\",some_library=\"1.2 of 3\"} 1\n"
     "# HELP tabard_ready Whether the sidecar may get traffic.\n"
     "# TYPE tabard_ready gauge\n"
     "tabard_ready 1\n"
@@ -137,7 +146,7 @@ Test(report, prints_the_proxy_s_metrics_behind_the_agent_s, .timeout = 10)
     stats_set(&set.bytes_down[DIRECTION_INBOUND], 22);
     stats_set(&set.buffer_bytes, 23);
     tabard__v1__inspect_result__init(result);
-    stats_report(result, sets, 1);
+    stats_report(result, &program, sets, 1);
     char *text = metrics_text(&facts, result);
     cr_assert_eq(strncmp(text, agent_page, strlen(agent_page)), 0);
     static const char *const wanted[] = {
@@ -187,7 +196,7 @@ Test(report, prints_the_status_as_json, .timeout = 10)
     result.num_connections = 12;
     char *text = report_status(&facts, &result);
     static const char *const words[] = {"\"version\"",
-                                        "\"1.2.3\"",
+                                        "\"" TABARD_VERSION "\"",
                                         "\"not_ready_because\"",
                                         "\"draining\"",
                                         "\"generation\"",

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/version.h"
 #include "control/policyd/stream/service.h"
 
 static struct fleet *make_fleet(void)
@@ -21,9 +20,6 @@ static struct fleet *make_fleet(void)
 
 // Every figure has a value of its own, so that no two can stand in each other's place.
 static const char wanted[] =
-    "# HELP tabard_policyd_build_info Always 1; the version is in the label.\n"
-    "# TYPE tabard_policyd_build_info gauge\n"
-    "tabard_policyd_build_info{version=\"" TABARD_VERSION "\"} 1\n"
     "# HELP tabard_policyd_streams Sidecars connected now.\n"
     "# TYPE tabard_policyd_streams gauge\n"
     "tabard_policyd_streams 3\n"
