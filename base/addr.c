@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/digits.h"
 
@@ -248,6 +251,20 @@ const char *ip_text(const struct ip *ip, char *buf)
     return buf;
 }
 
+// As if_indextoname(3), which makes a local socket for it: a proxy in its sandbox has none but
+// TCP's.
+static bool interface_name(uint32_t index, char out_name[IF_NAMESIZE])
+{
+    struct ifreq request = {.ifr_ifindex = (int)index};
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    bool ok = fd >= 0 && ioctl(fd, SIOCGIFNAME, &request) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    snprintf(out_name, IF_NAMESIZE, "%.15s", request.ifr_name);
+    return ok;
+}
+
 const char *addr_text(const struct addr *addr, char *buf)
 {
     char host[ADDR_TEXT_MAX];
@@ -257,7 +274,7 @@ const char *addr_text(const struct addr *addr, char *buf)
         snprintf(buf, ADDR_TEXT_MAX, "%.45s:%u", host, addr->port);
     } else if (addr->scope == 0) {
         snprintf(buf, ADDR_TEXT_MAX, "[%.45s]:%u", host, addr->port);
-    } else if (if_indextoname(addr->scope, name) != NULL) {
+    } else if (interface_name(addr->scope, name)) {
         snprintf(buf, ADDR_TEXT_MAX, "[%.39s%%%.15s]:%u", host, name, addr->port);
     } else {
         snprintf(buf, ADDR_TEXT_MAX, "[%.39s%%%u]:%u", host, addr->scope, addr->port);
