@@ -11,6 +11,7 @@ LAYERS = {
     "base": ["base/host", "base/program"],
     "base/data": ["base"],
     "base/pb": ["base", "base/data"],
+    "base/sandbox": ["base"],
     "proto": [],
     "certs": ["base", "proto"],
     "certs/path": ["base", "certs"],
@@ -203,6 +204,8 @@ HEADERS = {
     "microhttpd.h": ["control/host/http_impl"],
     "libmnl/libmnl.h": ["net/rtnl"],
     "nftables/libnftables.h": ["control/intercept/nft"],
+    "seccomp.h": ["base/sandbox"],
+    "linux/landlock.h": ["base/sandbox/landlock"],
     "yaml.h": ["base/pb/pb_text", "control/kube/yaml"],
     "jansson.h": ["control/ctl/kube", "control/kube/...", "control/policyd/kubernetes/..."],
 }
