@@ -5,10 +5,12 @@
 #ifndef TABARD_PROTO_CONTRACT_H
 #define TABARD_PROTO_CONTRACT_H
 
-// The agent starts the proxy with its control socket as this descriptor, and with one socket for
-// the signatures of each worker as those that follow (tabard/v1/dataplane.proto).
-#define CONTRACT_CONTROL_FD  3
-#define CONTRACT_WORKERS_MAX 256
+// The agent starts the proxy with its control socket as this descriptor, with one socket for the
+// signatures of each worker as those that follow (tabard/v1/dataplane.proto), and after these with
+// one for its last words: the number of the system call for which it ends, 4 bytes of this machine.
+#define CONTRACT_CONTROL_FD           3
+#define CONTRACT_TELL_FD(num_workers) (CONTRACT_CONTROL_FD + 1 + (int)(num_workers))
+#define CONTRACT_WORKERS_MAX          256
 
 // The longest frames on these sockets, without the prefix. A longer one ends the connection.
 #define CONTRACT_TO_PROXY_BYTES_MAX   (64u << 20) // control: a snapshot of the largest mesh

@@ -8,11 +8,11 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/pb/pb_copy.h"
-#include "base/version.h"
 #include "proto/contract.h"
-#include "proto/contract_digest.h"
+#include "proxy/greeting.h"
 #include "proxy/inspect_result.h"
 #include "proxy/link/link.h"
+#include "proxy/proxy_sandbox.h"
 #include "proxy/trust/trust.h"
 #include "proxy/worker.h"
 
@@ -248,17 +248,6 @@ static void take_inspect(struct plane *plane, const Tabard__V1__Inspect *inspect
     }
 }
 
-static void say_hello(struct plane *plane)
-{
-    Tabard__V1__Hello hello = TABARD__V1__HELLO__INIT;
-    hello.version = (char *)TABARD_VERSION;
-    hello.contract = (char *)CONTRACT_DIGEST;
-    Tabard__V1__FromProxy message = TABARD__V1__FROM_PROXY__INIT;
-    message.kind_case = TABARD__V1__FROM_PROXY__KIND_HELLO;
-    message.hello = &hello;
-    link_send(&plane->link, &message);
-}
-
 static void take_ping(struct plane *plane, uint64_t id)
 {
     plane->ping = id;
@@ -386,7 +375,8 @@ static void on_event(uv_async_t *async)
     }
 }
 
-static bool begin(struct plane *plane, int control_fd, struct err *err)
+static bool begin(struct plane *plane, int control_fd, struct proxy_sandbox *sandbox,
+                  struct err *err)
 {
     uv_async_init(&plane->loop, &plane->on_event, on_event);
     plane->on_event.data = plane;
@@ -394,13 +384,24 @@ static bool begin(struct plane *plane, int control_fd, struct err *err)
                    plane, err)) {
         return err_prefix(err, "descriptor %d, to the agent", control_fd);
     }
-    say_hello(plane);
     for (unsigned i = 0; i < plane->num_workers; i++) {
-        if (!worker_start(&plane->workers[i], i, plane->num_workers, control_fd + 1 + (int)i,
-                          &plane->on_event, err)) {
+        if (!worker_init(&plane->workers[i], i, plane->num_workers, control_fd + 1 + (int)i,
+                         &plane->on_event, err)) {
             return err_prefix(err, "worker %u cannot start", i);
         }
     }
+    if (!proxy_sandbox_close_files(sandbox, err)) {
+        return err_prefix(err, "the sandbox");
+    }
+    for (unsigned i = 0; i < plane->num_workers; i++) {
+        if (!worker_start(&plane->workers[i], sandbox, err)) {
+            return err_prefix(err, "worker %u cannot start", i);
+        }
+    }
+    if (!proxy_sandbox_close(sandbox, plane->num_workers, err)) {
+        return err_prefix(err, "the sandbox");
+    }
+    greeting_send(&plane->link, &sandbox->facts);
     return true;
 }
 
@@ -419,7 +420,8 @@ static void end(struct plane *plane)
     uv_loop_close(&plane->loop);
 }
 
-bool plane_run(const struct program *program, int control_fd, unsigned num_workers, struct err *err)
+bool plane_run(const struct program *program, int control_fd, unsigned num_workers,
+               struct proxy_sandbox *sandbox, struct err *err)
 {
     struct plane plane = {.program = program, .num_workers = num_workers};
     plane.workers = must_alloc(num_workers, sizeof *plane.workers);
@@ -428,7 +430,7 @@ bool plane_run(const struct program *program, int control_fd, unsigned num_worke
     if (error != 0) {
         return err_set(err, "no event loop: %s", uv_strerror(error));
     }
-    if (!begin(&plane, control_fd, err)) {
+    if (!begin(&plane, control_fd, sandbox, err)) {
         return false;
     }
     uv_run(&plane.loop, UV_RUN_DEFAULT);

@@ -11,12 +11,14 @@
 
 #include "base/err.h"
 #include "base/program/program.h"
+#include "proxy/proxy_sandbox.h"
 
 // plane_run serves until the agent asks for a drain or is gone and every connection has ended.
 // `program` is named in the figures.
 // `control_fd` is the control socket, and the descriptors that follow it are the signing sockets of
-// the workers; it closes them. false: it could not begin (err), and the process must end.
+// the workers; it closes them. `sandbox` has begun, and is closed before anything is served. false:
+// it could not begin (err), and the process must end.
 bool plane_run(const struct program *program, int control_fd, unsigned num_workers,
-               struct err *err);
+               struct proxy_sandbox *sandbox, struct err *err);
 
 #endif

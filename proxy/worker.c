@@ -253,14 +253,17 @@ static void *run(void *arg)
     char name[16];
     snprintf(name, sizeof name, "worker-%u", worker->index);
     pthread_setname_np(pthread_self(), name);
+    if (worker->sandbox != NULL) {
+        proxy_sandbox_enter_worker(worker->sandbox);
+    }
     uv_run(&worker->loop, UV_RUN_DEFAULT);
     atomic_store(&worker->is_done, true);
     uv_async_send(worker->on_event);
     return NULL;
 }
 
-bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
-                  uv_async_t *on_event, struct err *err)
+bool worker_init(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
+                 uv_async_t *on_event, struct err *err)
 {
     *worker = (struct worker){.index = index, .num_workers = num_workers, .on_event = on_event};
     atomic_init(&worker->drain_seconds, -1);
@@ -289,12 +292,20 @@ bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, i
                    worker, err)) {
         return err_prefix(err, "descriptor %d, for signatures", sign_fd);
     }
-    // Signals are the main thread's.
+    return true;
+}
+
+bool worker_start(struct worker *worker, struct proxy_sandbox *sandbox, struct err *err)
+{
+    worker->sandbox = sandbox;
+    // Signals are the main thread's, but for the one that the kernel sends to a thread for its own
+    // system call.
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
+    sigdelset(&all, SIGSYS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&worker->thread, NULL, run, worker);
+    int error = pthread_create(&worker->thread, NULL, run, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error == 0 || err_set(err, "no thread: %s", strerror(error));
 }

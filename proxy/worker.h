@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A worker: one thread with a loop, listeners, connections, counters and a signing socket of its
-// own. The main thread calls worker_start, then worker_publish, worker_inspect and worker_drain as
-// the agent asks, and worker_join once is_done says that the loop has ended; the two threads share
-// the mailbox below and nothing else. A worker serves its share of the limits, builds no snapshot,
-// and asks the agent for nothing but signatures.
+// own. The main thread calls worker_init, worker_start, then worker_publish, worker_inspect and
+// worker_drain as the agent asks, and worker_join once is_done says that the loop has ended; the
+// two threads share the mailbox below and nothing else. A worker serves its share of the limits,
+// builds no snapshot, and asks the agent for nothing but signatures.
 #ifndef TABARD_PROXY_WORKER_H
 #define TABARD_PROXY_WORKER_H
 
@@ -17,6 +17,7 @@
 #include "proxy/generation.h"
 #include "proxy/heap.h"
 #include "proxy/link/link.h"
+#include "proxy/proxy_sandbox.h"
 #include "tabard/v1/dataplane.pb-c.h"
 
 // A question about a worker's connections: the main thread says what it wants, and the worker
@@ -56,13 +57,18 @@ struct worker {
     _Atomic(struct worker_report *) answer;
     atomic_bool is_done; // the loop has ended
 
+    struct proxy_sandbox *sandbox; // borrowed until the thread has entered it; NULL: none
     uv_async_t *on_event; // borrowed: wakes the main thread after each of the above changes
 };
 
-// worker_start makes the loop and the thread; it serves nothing before its first generation.
-// `sign_fd` is taken over. false sets err, and the process must end.
-bool worker_start(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
-                  uv_async_t *on_event, struct err *err);
+// worker_init makes the loop and opens what the worker needs. `sign_fd` is taken over. false sets
+// err, and the process must end.
+bool worker_init(struct worker *worker, unsigned index, unsigned num_workers, int sign_fd,
+                 uv_async_t *on_event, struct err *err);
+
+// worker_start makes the thread, which enters the sandbox (borrowed; NULL: none) first of all. It
+// serves nothing before its first generation. false sets err, and the process must end.
+bool worker_start(struct worker *worker, struct proxy_sandbox *sandbox, struct err *err);
 
 // worker_adopt puts a snapshot, which it counts, in force for the connections of one of num_workers
 // workers: the limits become the worker's share, every known peer is checked again, and then every

@@ -33,7 +33,8 @@ struct netns_lock {
 };
 
 struct agent {
-    const struct bootstrap *bootstrap; // borrowed
+    const struct bootstrap *bootstrap;   // borrowed
+    const struct sandbox_facts *sandbox; // borrowed: the agent's own
     uv_loop_t loop;
     struct keyring *keyring; // owned
     struct rollout rollout;
@@ -73,11 +74,6 @@ static void notice_standstill(struct agent *agent)
     }
 }
 
-static void on_handle_closed(uv_handle_t *handle)
-{
-    (void)handle;
-}
-
 // Closes everything; the loop then runs out.
 static void on_stop(uv_timer_t *timer)
 {
@@ -93,10 +89,10 @@ static void on_stop(uv_timer_t *timer)
     agent->probes = NULL;
     admin_stop(&agent->admin);
     drain_stop(&agent->drain);
-    uv_close((uv_handle_t *)&agent->reload, on_handle_closed);
+    uv_close((uv_handle_t *)&agent->reload, NULL);
     reaper_stop(&agent->reaper);
-    uv_close((uv_handle_t *)&agent->tick, on_handle_closed);
-    uv_close((uv_handle_t *)&agent->stop, on_handle_closed);
+    uv_close((uv_handle_t *)&agent->tick, NULL);
+    uv_close((uv_handle_t *)&agent->stop, NULL);
 }
 
 static void stop_soon(struct agent *agent, int exit_status)
@@ -264,6 +260,9 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .is_proxy_up = agent->supervise.is_up &&
                                                 supervise_silent(&agent->supervise) == 0,
                                  .proxy_restarts = agent->supervise.num_restarts,
+                                 .num_violations = agent->supervise.num_violations,
+                                 .agent_sandbox = agent->sandbox,
+                                 .proxy_sandbox = &agent->supervise.sandbox,
                                  .num_rejected = rollout->num_rejected,
                                  .num_source_errors = rollout->num_source_errors,
                                  .num_files_held = feed_num_files_held(&agent->feed),
@@ -394,7 +393,8 @@ static bool start(struct agent *agent, struct err *err)
                                   .log_level = bootstrap->log_level_text,
                                   .num_workers = bootstrap->num_workers,
                                   .uid = bootstrap->proxy_uid,
-                                  .has_caller_addresses = bootstrap->has_caller_addresses};
+                                  .has_caller_addresses = bootstrap->has_caller_addresses,
+                                  .sandbox = bootstrap->sandbox};
     struct supervise_hooks hooks = {.ctx = agent,
                                     .on_up = on_up,
                                     .on_down = on_down,
@@ -409,7 +409,7 @@ static bool start(struct agent *agent, struct err *err)
     return true;
 }
 
-int agent_run(const struct bootstrap *bootstrap)
+int agent_run(const struct bootstrap *bootstrap, const struct sandbox_facts *sandbox)
 {
     struct err err = {{0}, {0}};
     struct agent *agent = must_alloc(1, sizeof *agent);
@@ -420,6 +420,7 @@ int agent_run(const struct bootstrap *bootstrap)
         return 1;
     }
     agent->bootstrap = bootstrap;
+    agent->sandbox = sandbox;
     agent->lock.fd = agent->lock_next.fd = -1;
     init_handles(agent);
     if (!start(agent, &err)) {

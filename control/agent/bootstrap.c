@@ -25,6 +25,9 @@ const char *bootstrap_usage(void)
            " if started by root)\n"
            "  --caller-addresses   leaves the proxy CAP_NET_RAW, which service_source CALLER "
            "needs\n"
+           "  --sandbox MODE       on; off: system calls and files stay open, for debugging; "
+           "required:\n"
+           "                       don't start without all that it takes away (on)\n"
            "  --metrics ADDR:PORT  serves /metrics (loopback and the address that the host calls "
            "from,\n"
            "                       port " CONTRACT_METRICS_PORT_TEXT
@@ -61,6 +64,11 @@ static bool set_uid(void *ctx, const char *text, struct err *err)
     return true;
 }
 
+static bool set_sandbox(void *ctx, const char *text, struct err *err)
+{
+    return sandbox_mode_parse(ctx, text, err);
+}
+
 static void set_defaults(struct bootstrap *out)
 {
     unsigned num_cpus = cpus_available();
@@ -93,6 +101,7 @@ bool bootstrap_parse(struct bootstrap *out, int argc, char **argv, struct err *e
         {.name = "workers", .number = &out->num_workers, .min = 1, .max = CONTRACT_WORKERS_MAX},
         {.name = "proxy-uid", .set = set_uid, .ctx = out},
         {.name = "caller-addresses", .out_given = &out->has_caller_addresses},
+        {.name = "sandbox", .set = set_sandbox, .ctx = &out->sandbox},
         {.name = "metrics", .addr = &metrics, .out_given = &has_metrics},
         {.name = "health", .addr = &health, .out_given = &has_health},
         {.name = "probes", .value = &out->probes_path},

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/flags.h"
 #include "base/log.h"
+#include "base/sandbox/sandbox.h"
 #include "control/host/listen.h"
 
 struct bootstrap {
@@ -22,6 +23,7 @@ struct bootstrap {
     uint32_t num_workers;
     int64_t proxy_uid; // -1: not switched
     bool has_caller_addresses;
+    enum sandbox_mode sandbox;   // of the agent and the proxy
     struct listen_addrs metrics; // the host's own (listen_own), or the one that was given
     struct listen_addrs health;
     const char *probes_path; // of probes.yaml; NULL: none

@@ -88,6 +88,27 @@ static void print_interception(const Tabard__V1__InterceptionStatus *interceptio
     }
 }
 
+// One line of what is in force, and one for each layer that isn't whole.
+static void print_sandbox(const char *program, Tabard__V1__SandboxLayer *const *layers, size_t num)
+{
+    const char *between = "";
+    printf("sandbox:     %s: ", program);
+    for (size_t i = 0; i < num; i++) {
+        if (layers[i]->in_force) {
+            printf("%s%s", between, layers[i]->name);
+            between = ", ";
+        }
+    }
+    printf("%s\n", between[0] == '\0' ? "none" : "");
+    for (size_t i = 0; i < num; i++) {
+        if (!layers[i]->in_force) {
+            printf("             %s MISSING: %s\n", layers[i]->name, layers[i]->why);
+        } else if (layers[i]->why[0] != '\0') {
+            printf("             %s: %s\n", layers[i]->name, layers[i]->why);
+        }
+    }
+}
+
 static void print_limits(const Tabard__V1__LimitsInForce *limits)
 {
     printf("limits:      %u connections, %u of one identity, %u callers without ClientHello, "
@@ -133,6 +154,12 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
     }
     if (status->interception != NULL) {
         print_interception(status->interception);
+    }
+    if (status->n_agent_sandbox > 0) {
+        print_sandbox("agent", status->agent_sandbox, status->n_agent_sandbox);
+    }
+    if (status->n_proxy_sandbox > 0) {
+        print_sandbox("proxy", status->proxy_sandbox, status->n_proxy_sandbox);
     }
     if (status->limits != NULL) {
         print_limits(status->limits);

@@ -10,10 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#ifndef TCP_RTO_MAX_MS
-#define TCP_RTO_MAX_MS 44 // Linux 6.15
-#endif
-
 enum {
     // A silent host is gone after this time, whatever it leaves unanswered: keep-alive, data, or
     // probes of its closed window.

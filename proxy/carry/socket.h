@@ -13,6 +13,10 @@
 #include "proxy/carry/hangup.h"
 #include "proxy/carry/side.h"
 
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44 // Linux 6.15
+#endif
+
 struct socket {
     struct side side; // first: the carrier finds the socket by it
     uv_tcp_t tcp;

@@ -10,6 +10,7 @@
 #include "base/version.h"
 #include "certs/cert.h"
 #include "certs/key.h"
+#include "control/agent/operator/report_sandbox.h"
 #include "control/host/metrics.h"
 #include "tabard/v1/admin.pb-c.h"
 
@@ -135,6 +136,7 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
                   facts->is_proxy_up);
     metrics_counter(page, "tabard_proxy_restarts_total",
                     "Starts of the proxy process after the first.", facts->proxy_restarts);
+    report_sandbox_metrics(page, facts);
     if (facts->interception.state != INTERCEPTION_OFF) {
         interception_metrics(page, &facts->interception);
     }
@@ -255,6 +257,13 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     status.last_error_unix_ms = facts->last_error_unix_ms;
     status.proxy_pid = facts->proxy_pid;
     status.proxy_restarts = facts->proxy_restarts;
+    struct report_sandbox sandboxes[2];
+    report_sandbox_fill(&sandboxes[0], facts->agent_sandbox);
+    report_sandbox_fill(&sandboxes[1], facts->proxy_sandbox);
+    status.n_agent_sandbox = sandboxes[0].num;
+    status.agent_sandbox = sandboxes[0].list;
+    status.n_proxy_sandbox = sandboxes[1].num;
+    status.proxy_sandbox = sandboxes[1].list;
     Tabard__V1__PolicyAgentStatus policy = TABARD__V1__POLICY_AGENT_STATUS__INIT;
     if (facts->policy_agent.address != NULL) {
         fill_policy_agent(&policy, &facts->policy_agent);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/sandbox/sandbox.h"
 #include "control/agent/interception/interception.h"
 #include "control/agent/operator/proxy_metrics.h"
 #include "control/agent/proxy/keyring.h"
@@ -43,6 +44,9 @@ struct report_facts {
     uint32_t proxy_pid; // 0: not running
     bool is_proxy_up;   // it runs and answers
     uint64_t proxy_restarts;
+    uint64_t num_violations; // of the proxy's sandbox
+    const struct sandbox_facts *agent_sandbox;
+    const struct sandbox_facts *proxy_sandbox; // empty while it is not up
     uint64_t num_rejected;
     uint64_t num_source_errors;
     size_t num_files_held;

@@ -126,8 +126,7 @@ static bool take_hello(struct proxy_link *link, const Tabard__V1__Hello *hello, 
         return err_set(err, "a second Hello");
     }
     link->has_greeted = true;
-    link->hooks.on_hello(link->hooks.ctx);
-    return true;
+    return link->hooks.on_hello(link->hooks.ctx, hello, err);
 }
 
 static bool dispatch(struct link_socket *socket, const Tabard__V1__FromProxy *message,

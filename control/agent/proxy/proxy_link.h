@@ -25,8 +25,8 @@ struct proxy_link; // opaque
 struct proxy_link_hooks {
     void *ctx;
     // The proxy is of this agent's build (CONTRACT_DIGEST), and may be sent something. Once, before
-    // any other hook but on_broken.
-    void (*on_hello)(void *ctx);
+    // any other hook but on_broken. false sets err: the Hello is no good after all.
+    bool (*on_hello)(void *ctx, const Tabard__V1__Hello *hello, struct err *err);
     // The proxy's answer to a generation; error is empty when it is in force. false: nobody asked.
     bool (*on_snapshot_result)(void *ctx, uint64_t generation, const char *error);
     // A socket ended (is_eof) or what came over it is no message of ours. At most once; the link is

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/process.h"
+#include "base/sandbox/violation.h"
 #include "proto/contract.h"
 
 static bool start(struct supervise *supervise, struct err *err);
@@ -86,12 +87,27 @@ static void on_process_closed(uv_handle_t *handle)
     free(handle);
 }
 
+static void describe_violation(struct supervise *supervise)
+{
+    char buf[VIOLATION_TEXT_MAX];
+    int number = violation_read(supervise->tell_fd);
+    const char *name = number >= 0 ? violation_text(number, buf) : "unknown";
+    supervise->num_violations++;
+    snprintf(supervise->last_end, sizeof supervise->last_end,
+             "killed by its sandbox for the system call %s, which relaying does not need: somebody "
+             "has taken it over, or this is a bug in Tabard",
+             name);
+    log_error("msg=\"the proxy broke its sandbox\" system_call=\"%s\"", name);
+}
+
 static void describe_end(struct supervise *supervise, int64_t status, int signal_number)
 {
     char *out = supervise->last_end;
     size_t out_len = sizeof supervise->last_end;
     bool is_killed = signal_number == SIGKILL;
-    if (is_killed && supervise->killed_because[0] != '\0') {
+    if (signal_number == SIGSYS && supervise->spec.sandbox != SANDBOX_OFF) {
+        describe_violation(supervise);
+    } else if (is_killed && supervise->killed_because[0] != '\0') {
         snprintf(out, out_len, "killed by the agent: %s", supervise->killed_because);
     } else if (is_killed && process_oom_kills() > supervise->num_oom_kills) {
         snprintf(
@@ -110,6 +126,7 @@ static void set_down(struct supervise *supervise)
 {
     proxy_link_close(supervise->link);
     supervise->link = NULL;
+    supervise->sandbox = (struct sandbox_facts){0};
     supervise->num_silent = supervise->num_quiet = 0;
     if (supervise->is_up) {
         supervise->is_up = false;
@@ -128,6 +145,7 @@ static void on_exit_of_process(uv_process_t *process, int64_t status, int signal
     set_down(supervise);
     uv_timer_stop(&supervise->timer);
     describe_end(supervise, status, signal_number);
+    close_all(&supervise->tell_fd, 1);
     bool was_healthy = uv_now(supervise->loop) - supervise->started_ms >= SUPERVISE_HEALTHY_MS;
     supervise->num_early_ends = was_healthy ? 1 : supervise->num_early_ends + 1;
     if (supervise->is_draining) {
@@ -159,12 +177,29 @@ static void on_broken(void *ctx, bool is_eof, const char *why)
     }
 }
 
-static void on_hello(void *ctx)
+static bool take_sandbox(struct sandbox_facts *out, const Tabard__V1__Hello *hello, struct err *err)
+{
+    for (size_t i = 0; i < hello->n_sandbox; i++) {
+        enum sandbox_layer layer;
+        if (!sandbox_layer_parse(&layer, hello->sandbox[i]->name)) {
+            return err_set(err, "a layer of its sandbox of which nobody has heard");
+        }
+        sandbox_set(out, layer, hello->sandbox[i]->in_force ? SANDBOX_IN_FORCE : SANDBOX_MISSING,
+                    hello->sandbox[i]->why);
+    }
+    return true;
+}
+
+static bool on_hello(void *ctx, const Tabard__V1__Hello *hello, struct err *err)
 {
     struct supervise *supervise = ctx;
+    if (!take_sandbox(&supervise->sandbox, hello, err)) {
+        return false;
+    }
     supervise->is_up = true;
     supervise->num_silent = 0;
     supervise->hooks.on_up(supervise->hooks.ctx);
+    return true;
 }
 
 static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)
@@ -193,12 +228,16 @@ static void make_args(const struct supervise *supervise, char **args, char numbe
     if (supervise->spec.has_caller_addresses) {
         args[num++] = (char *)"--caller-addresses";
     }
+    if (supervise->spec.sandbox != SANDBOX_ON) {
+        args[num++] = (char *)"--sandbox";
+        args[num++] = (char *)(uintptr_t)sandbox_mode_text(supervise->spec.sandbox);
+    }
     args[num] = NULL;
 }
 
 static bool spawn(struct supervise *supervise, const int *theirs, size_t num, struct err *err)
 {
-    uv_stdio_container_t stdio[CONTRACT_CONTROL_FD + CONTRACT_WORKERS_MAX + 1];
+    uv_stdio_container_t stdio[CONTRACT_TELL_FD(CONTRACT_WORKERS_MAX) + 1];
     stdio[0].flags = UV_IGNORE;
     stdio[1].flags = UV_IGNORE;
     stdio[2].flags = UV_INHERIT_FD;
@@ -207,7 +246,7 @@ static bool spawn(struct supervise *supervise, const int *theirs, size_t num, st
         stdio[CONTRACT_CONTROL_FD + i].flags = UV_INHERIT_FD;
         stdio[CONTRACT_CONTROL_FD + i].data.fd = theirs[i];
     }
-    char *args[9];
+    char *args[11];
     char numbers[2][24];
     make_args(supervise, args, numbers);
     uv_process_options_t options = {.file = supervise->spec.proxy_path,
@@ -229,9 +268,9 @@ static bool spawn(struct supervise *supervise, const int *theirs, size_t num, st
 
 static bool start(struct supervise *supervise, struct err *err)
 {
-    int ours[CONTRACT_WORKERS_MAX + 1];
-    int theirs[CONTRACT_WORKERS_MAX + 1];
-    size_t num = supervise->spec.num_workers + 1;
+    int ours[CONTRACT_WORKERS_MAX + 2];
+    int theirs[CONTRACT_WORKERS_MAX + 2];
+    size_t num = supervise->spec.num_workers + 2; // the last for its last words
     if (!make_pairs(ours, theirs, num, err)) {
         return false;
     }
@@ -247,11 +286,12 @@ static bool start(struct supervise *supervise, struct err *err)
     supervise->started_ms = uv_now(supervise->loop);
     supervise->num_oom_kills = process_oom_kills();
     supervise->killed_because[0] = '\0';
+    supervise->tell_fd = ours[num - 1];
     struct proxy_link_hooks hooks = {.ctx = supervise,
                                      .on_hello = on_hello,
                                      .on_snapshot_result = on_snapshot_result,
                                      .on_broken = on_broken};
-    supervise->link = proxy_link_new(supervise->loop, ours[0], ours + 1, num - 1,
+    supervise->link = proxy_link_new(supervise->loop, ours[0], ours + 1, num - 2,
                                      supervise->keyring, &hooks, err);
     if (supervise->link == NULL) {
         // When it has ended, it is started again.
@@ -267,8 +307,8 @@ bool supervise_start(struct supervise *supervise, uv_loop_t *loop,
                      const struct supervise_spec *spec, struct keyring *keyring,
                      const struct supervise_hooks *hooks, struct err *err)
 {
-    *supervise =
-        (struct supervise){.hooks = *hooks, .spec = *spec, .keyring = keyring, .loop = loop};
+    *supervise = (struct supervise){
+        .hooks = *hooks, .spec = *spec, .keyring = keyring, .loop = loop, .tell_fd = -1};
     uv_timer_init(loop, &supervise->timer);
     supervise->timer.data = supervise;
     return start(supervise, err);
@@ -355,6 +395,7 @@ void supervise_stop(struct supervise *supervise)
     uv_close((uv_handle_t *)&supervise->timer, NULL);
     proxy_link_close(supervise->link);
     supervise->link = NULL;
+    close_all(&supervise->tell_fd, 1);
     if (supervise->process != NULL) {
         uv_process_kill(supervise->process, SIGKILL);
         supervise->process->data = NULL;

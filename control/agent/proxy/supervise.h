@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "base/sandbox/sandbox.h"
 #include "control/agent/proxy/proxy_link.h"
 
 #define SUPERVISE_HEALTHY_MS     10000 // a proxy that ran this long starts the waits anew
@@ -42,6 +43,7 @@ struct supervise_spec {
     uint32_t num_workers;
     int64_t uid; // -1: not switched
     bool has_caller_addresses;
+    enum sandbox_mode sandbox; // passed on
 };
 
 struct supervise {
@@ -51,6 +53,7 @@ struct supervise {
     uv_loop_t *loop;         // borrowed
     uv_process_t *process;   // owned; NULL: not running
     struct proxy_link *link; // owned; NULL: not running, or no longer to be spoken to
+    int tell_fd;             // our end of the socket for its last words; -1: not running
     uv_timer_t timer;        // the next start; or the moment to kill
     uint64_t started_ms;
     uint64_t num_oom_kills;  // of this control group when the process was started
@@ -58,6 +61,8 @@ struct supervise {
     uint32_t num_quiet;      // ticks since its last answer
     uint32_t num_early_ends; // in a row
     uint64_t num_restarts;
+    uint64_t num_violations;      // proxies that ended for a system call that the sandbox forbids
+    struct sandbox_facts sandbox; // of the proxy that is up
     bool is_up;
     bool is_draining;
     bool is_drained;

@@ -37,8 +37,11 @@ static void *run(void *ctx)
 {
     struct stage *stage = ctx;
     struct err err = {0};
-    stage->was_run = plane_run(&(struct program){.name = "tabard-proxy", .version = "4.5"},
-                               CONTROL_FD, NUM_WORKERS, &err);
+    struct proxy_sandbox sandbox; // which would be the test's own
+    const struct proxy_sandbox_spec spec = {.mode = SANDBOX_OFF};
+    stage->was_run = proxy_sandbox_begin(&sandbox, &spec, &err) &&
+                     plane_run(&(struct program){.name = "tabard-proxy", .version = "4.5"},
+                               CONTROL_FD, NUM_WORKERS, &sandbox, &err);
     return NULL;
 }
 

@@ -44,8 +44,9 @@ static void stage_init(struct stage *stage, unsigned num_workers)
     stage->agent_fd = fds[1];
     stage->app_fd = tcp_listen(&stage->app_port);
     struct err err = {0};
-    cr_assert(worker_start(&stage->worker, 0, num_workers, fds[0], &stage->on_event, &err), "%s",
-              err.text);
+    cr_assert(worker_init(&stage->worker, 0, num_workers, fds[0], &stage->on_event, &err) &&
+                  worker_start(&stage->worker, NULL, &err),
+              "%s", err.text);
 }
 
 static void stage_cleanup(struct stage *stage)

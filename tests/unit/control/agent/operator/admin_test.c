@@ -40,9 +40,14 @@ static const struct program program = {.name = "agent", .version = "4.5"};
 
 static void on_fill(void *ctx, struct report_facts *out)
 {
+    static const struct sandbox_facts no_sandbox;
     struct stage *stage = ctx;
-    *out = (struct report_facts){
-        .program = &program, .generation = 7, .spiffe_id = "", .last_error = ""};
+    *out = (struct report_facts){.program = &program,
+                                 .generation = 7,
+                                 .spiffe_id = "",
+                                 .last_error = "",
+                                 .agent_sandbox = &no_sandbox,
+                                 .proxy_sandbox = &no_sandbox};
     if (stage->not_ready_because != NULL) {
         strcpy(out->not_ready_because, stage->not_ready_because);
     }

@@ -20,6 +20,13 @@ static const struct program program = {
 static struct assembly_crl crl = {
     .trust_domain = "demo.example", .next_update = 1900000000, .num_unproved = 3};
 
+static const struct sandbox_facts agent_sandbox = {
+    .layers = {[SANDBOX_NOT_DUMPABLE] = {SANDBOX_IN_FORCE, ""},
+               [SANDBOX_FILES] = {SANDBOX_IN_FORCE, "devices alone"}}};
+static const struct sandbox_facts proxy_sandbox = {
+    .layers = {[SANDBOX_PORTS] = {SANDBOX_MISSING, "an old kernel"},
+               [SANDBOX_SYSTEM_CALLS] = {SANDBOX_IN_FORCE, ""}}};
+
 static struct report_facts some_facts(void)
 {
     return (struct report_facts){.program = &program,
@@ -34,6 +41,9 @@ static struct report_facts some_facts(void)
                                  .proxy_pid = 42,
                                  .is_proxy_up = true,
                                  .proxy_restarts = 3,
+                                 .num_violations = 1,
+                                 .agent_sandbox = &agent_sandbox,
+                                 .proxy_sandbox = &proxy_sandbox,
                                  .num_rejected = 2,
                                  .num_source_errors = 1,
                                  .num_files_held = 5,
@@ -114,7 +124,17 @@ static const char agent_page[] =
     "tabard_proxy_up 1\n"
     "# HELP tabard_proxy_restarts_total Starts of the proxy process after the first.\n"
     "# TYPE tabard_proxy_restarts_total counter\n"
-    "tabard_proxy_restarts_total 3\n";
+    "tabard_proxy_restarts_total 3\n"
+    "# HELP tabard_sandbox_layer Whether a layer of a program's sandbox is in force.\n"
+    "# TYPE tabard_sandbox_layer gauge\n"
+    "tabard_sandbox_layer{program=\"agent\",layer=\"not_dumpable\"} 1\n"
+    "tabard_sandbox_layer{program=\"agent\",layer=\"landlock_files\"} 1\n"
+    "tabard_sandbox_layer{program=\"proxy\",layer=\"landlock_ports\"} 0\n"
+    "tabard_sandbox_layer{program=\"proxy\",layer=\"seccomp\"} 1\n"
+    "# HELP tabard_proxy_sandbox_violations_total Proxies that ended for a system call that their "
+    "sandbox forbids.\n"
+    "# TYPE tabard_proxy_sandbox_violations_total counter\n"
+    "tabard_proxy_sandbox_violations_total 1\n";
 
 static char *metrics_text(const struct report_facts *facts,
                           const Tabard__V1__InspectResult *inspect)
@@ -203,6 +223,9 @@ Test(report, prints_the_status_as_json, .timeout = 10)
                                         "\\\"x\\\"",
                                         "\"spiffe://demo.example/x\"",
                                         "\"num_connections\": 12",
+                                        "\"agent_sandbox\"",
+                                        "\"landlock_ports\"",
+                                        "\"an old kernel\"",
                                         "\"last_error_unix_ms\": 5"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         cr_expect(strstr(text, words[i]) != NULL, "%s is not in %s", words[i], text);

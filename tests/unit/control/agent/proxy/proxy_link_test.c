@@ -34,9 +34,12 @@ struct stage {
     bool has_result;
 };
 
-static void on_hello(void *ctx)
+static bool on_hello(void *ctx, const Tabard__V1__Hello *hello, struct err *err)
 {
+    (void)hello;
+    (void)err;
     ((struct stage *)ctx)->num_hellos++;
+    return true;
 }
 
 static bool on_snapshot_result(void *ctx, uint64_t generation, const char *error)

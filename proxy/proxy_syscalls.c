@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // O_CLOEXEC's place in libuv's open
+#include "proxy/proxy_syscalls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/carry/socket.h"
+
+#define SOCKET_TYPE_MASK 0xf // of socket(2)'s second argument; the rest are flags
+
+#define TCP_SOCKET(family, protocol)                                                               \
+    SYSCALLS_ALLOW_IF(socket, SYSCALLS_IS(0, family),                                              \
+                      SYSCALLS_BITS(1, SOCKET_TYPE_MASK, SOCK_STREAM), SYSCALLS_IS(2, protocol))
+
+#define OPTION(level, name)                                                                        \
+    SYSCALLS_ALLOW_IF(setsockopt, SYSCALLS_IS(1, level), SYSCALLS_IS(2, name))
+
+static const struct syscalls_rule rules[] = {
+    // What waits, and what is read and written: sockets, the log, a loop's own descriptors.
+    SYSCALLS_ALLOW(epoll_wait),
+    SYSCALLS_ALLOW(epoll_pwait),
+    SYSCALLS_ALLOW(epoll_ctl),
+    SYSCALLS_ALLOW(poll),
+    SYSCALLS_ALLOW(ppoll),
+    SYSCALLS_ALLOW(read),
+    SYSCALLS_ALLOW(readv),
+    SYSCALLS_ALLOW(write),
+    SYSCALLS_ALLOW(writev),
+    SYSCALLS_ALLOW(recvfrom),
+    SYSCALLS_ALLOW(recvmsg),
+    SYSCALLS_ALLOW(sendto),
+    SYSCALLS_ALLOW(sendmsg),
+    SYSCALLS_ALLOW(splice), // the log, where it is another user's pipe
+    SYSCALLS_ALLOW(close),
+    SYSCALLS_ALLOW(shutdown),
+    SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, SIOCOUTQ)),
+    SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, FIONBIO)),
+    SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, SIOCGIFNAME)), // the text of a link-local address
+    SYSCALLS_ALLOW_IF(fcntl, SYSCALLS_IS(1, F_GETFL)),
+
+    // TCP, and no other sockets.
+    TCP_SOCKET(AF_INET, 0),
+    TCP_SOCKET(AF_INET, IPPROTO_TCP),
+    TCP_SOCKET(AF_INET6, 0),
+    TCP_SOCKET(AF_INET6, IPPROTO_TCP),
+    SYSCALLS_ALLOW(bind),
+    SYSCALLS_ALLOW(listen),
+    SYSCALLS_ALLOW(accept),
+    SYSCALLS_ALLOW(accept4),
+    SYSCALLS_ALLOW(connect),
+    SYSCALLS_ALLOW(getsockname),
+    SYSCALLS_ALLOW(getpeername),
+    SYSCALLS_ALLOW(getsockopt),
+    OPTION(SOL_SOCKET, SO_REUSEADDR),
+    OPTION(SOL_SOCKET, SO_REUSEPORT),
+    OPTION(SOL_SOCKET, SO_LINGER),
+    OPTION(SOL_SOCKET, SO_KEEPALIVE),
+    OPTION(SOL_SOCKET, SO_OOBINLINE),
+    OPTION(IPPROTO_TCP, TCP_NODELAY),
+    OPTION(IPPROTO_TCP, TCP_KEEPIDLE),
+    OPTION(IPPROTO_TCP, TCP_KEEPINTVL),
+    OPTION(IPPROTO_TCP, TCP_KEEPCNT),
+    OPTION(IPPROTO_TCP, TCP_RTO_MAX_MS),
+    OPTION(IPPROTO_IP, IP_TRANSPARENT),
+    OPTION(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT),
+    OPTION(IPPROTO_IPV6, IPV6_V6ONLY),
+    OPTION(IPPROTO_IPV6, IPV6_FREEBIND),
+    OPTION(IPPROTO_IPV6, IPV6_TRANSPARENT),
+
+    // Memory, never to be run as code.
+    SYSCALLS_ALLOW(brk),
+    SYSCALLS_ALLOW_IF(mmap, SYSCALLS_BITS(2, PROT_EXEC, 0)),
+    SYSCALLS_ALLOW_IF(mprotect, SYSCALLS_BITS(2, PROT_EXEC, 0)),
+    SYSCALLS_ALLOW(munmap),
+    SYSCALLS_ALLOW(mremap),
+    SYSCALLS_ALLOW(madvise),
+    SYSCALLS_ALLOW(sched_getaffinity), // malloc counts CPUs
+
+    // Time, chance and threads.
+    SYSCALLS_ALLOW(clock_gettime), // where the vDSO can't tell
+    SYSCALLS_ALLOW(clock_getres),
+    SYSCALLS_ALLOW(gettimeofday),
+    SYSCALLS_ALLOW(time),
+    SYSCALLS_ALLOW(getrandom),
+    SYSCALLS_ALLOW(futex),
+    SYSCALLS_ALLOW(sched_yield),
+    SYSCALLS_ALLOW(restart_syscall), // after SIGSTOP and SIGCONT
+    SYSCALLS_ALLOW(rt_sigreturn),
+    SYSCALLS_ALLOW(exit),
+    SYSCALLS_ALLOW(exit_group),
+
+    // abort(3), which ends the process.
+    SYSCALLS_ALLOW(getpid),
+    SYSCALLS_ALLOW(gettid),
+    SYSCALLS_ALLOW(rt_sigprocmask),
+
+    // Where the host is out of descriptors, libuv gives its spare one to refuse a caller, and opens
+    // "/" to have it again. It gets none and does without.
+    SYSCALLS_REFUSE_IF(openat, EACCES, SYSCALLS_IS(2, O_RDONLY | O_CLOEXEC)),
+    SYSCALLS_REFUSE_IF(open, EACCES, SYSCALLS_IS(1, O_RDONLY | O_CLOEXEC)),
+};
+
+bool proxy_syscalls_load(struct err *err)
+{
+    struct syscalls_rule all[sizeof rules / sizeof rules[0] + 1];
+    size_t num = 0;
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        all[num++] = rules[i];
+    }
+    // A signal to its own threads is how abort(3) ends it, and no other signal can be sent.
+    all[num++] =
+        (struct syscalls_rule)SYSCALLS_ALLOW_IF(tgkill, SYSCALLS_IS(0, (unsigned)getpid()));
+    const struct syscalls_filter filter = {
+        .rules = all, .num_rules = num, .otherwise = SCMP_ACT_TRAP};
+    return syscalls_load(&filter, err);
+}
