@@ -18,6 +18,7 @@
     X(STATE_DESTINATIONS, state, "destinations", 3)                                                \
     X(STATE_ENFORCEMENT, state, "enforcement", 4)                                                  \
     X(STATE_UNLISTED_OUTBOUND, state, "unlisted_outbound", 5)                                      \
+    X(STATE_KEY_EXCHANGE, state, "key_exchange", 6)                                                \
     X(DELTA_SET, destination_delta, "set", 1)                                                      \
     X(DELTA_REMOVED, destination_delta, "removed", 2)                                              \
     X(ISSUED_CHAIN, issued_certificate, "chain", 1)

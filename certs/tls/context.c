@@ -25,13 +25,16 @@ static const uint16_t signature_algorithms[] = {
 #define NUM_SIGNATURE_ALGORITHMS (sizeof signature_algorithms / sizeof signature_algorithms[0])
 
 // X25519MLKEM768 withstands a quantum computer and what is known of X25519 alike
-// (draft-ietf-tls-ecdhe-mlkem); the others are for peers that don't have it.
+// (draft-ietf-tls-ecdhe-mlkem); the others are for peers that don't have it, and alike to a server.
 static const uint16_t groups[] = {
     SSL_GROUP_X25519_MLKEM768,
     SSL_GROUP_X25519,
     SSL_GROUP_SECP256R1,
     SSL_GROUP_SECP384R1,
 };
+static const uint32_t group_flags[] = {0, SSL_GROUP_FLAG_EQUAL_PREFERENCE_WITH_NEXT,
+                                       SSL_GROUP_FLAG_EQUAL_PREFERENCE_WITH_NEXT, 0};
+#define NUM_GROUPS (sizeof groups / sizeof groups[0])
 
 static bool err_of_library(struct err *err, const char *what)
 {
@@ -77,13 +80,15 @@ static bool set_common(SSL_CTX *ctx, const struct context_options *options, stru
     }
     SSL_CTX_set0_buffer_pool(ctx, chain_pool());
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    // A server's own order counts: a client that has X25519MLKEM768 is never left with less.
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_early_data_enabled(ctx, 0);
     SSL_CTX_set_max_cert_list(ctx, CHAIN_BYTES_MAX);
     SSL_CTX_set_custom_verify(ctx, mode, options->hooks.on_verify);
     if (!SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) ||
         !SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) || !SSL_CTX_set_num_tickets(ctx, 0) ||
-        !SSL_CTX_set1_group_ids(ctx, groups, sizeof groups / sizeof groups[0]) ||
+        !SSL_CTX_set1_group_ids_with_flags(ctx, groups, group_flags,
+                                           options->needs_post_quantum ? 1 : NUM_GROUPS) ||
         !SSL_CTX_set_signing_algorithm_prefs(ctx, signature_algorithms, NUM_SIGNATURE_ALGORITHMS) ||
         !SSL_CTX_set_verify_algorithm_prefs(ctx, signature_algorithms, NUM_SIGNATURE_ALGORITHMS)) {
         return err_of_library(err, "a TLS setting was not taken");
@@ -159,14 +164,15 @@ SSL_CTX *context_new(const struct context_options *options, struct err *err)
     return ctx;
 }
 
-bool context_pair_init(struct context_pair *out, const struct chain *chain,
-                       const struct context_hooks *hooks, struct err *err)
+bool context_pair_init(struct context_pair *out, const struct context_options *options,
+                       struct err *err)
 {
-    struct context_options options = {
-        .role = CONTEXT_SERVER, .is_mesh = true, .chain = chain, .hooks = *hooks};
-    *out = (struct context_pair){.server = context_new(&options, err)};
-    options.role = CONTEXT_CLIENT;
-    out->client = out->server == NULL ? NULL : context_new(&options, err);
+    struct context_options own = *options;
+    own.is_mesh = true;
+    own.role = CONTEXT_SERVER;
+    *out = (struct context_pair){.server = context_new(&own, err)};
+    own.role = CONTEXT_CLIENT;
+    out->client = out->server == NULL ? NULL : context_new(&own, err);
     if (out->client == NULL) {
         context_pair_cleanup(out);
         return false;

@@ -2,7 +2,9 @@
 //
 // TLS contexts, for every handshake of the mesh and between a sidecar and its policy agent. They
 // allow TLS 1.3 only, three AEAD suites, one list of groups and one of signature algorithms, no
-// tickets, no session cache, no early data (RFC 8446; NIST SP 800-52r2). A context is the caller's
+// tickets, no session cache, no early data (RFC 8446; NIST SP 800-52r2). A server takes
+// X25519MLKEM768 from whoever offers it, if need be by a HelloRetryRequest, and else the group that
+// the client prefers. A context is the caller's
 // and immutable once built; any thread may make an SSL of it. The caller's on_verify decides whom a
 // peer's chain proves; see certs/path/verify.h.
 #ifndef TABARD_CERTS_CONTEXT_H
@@ -33,6 +35,7 @@ struct context_options {
     enum context_role role;
     bool is_mesh;                 // offers or chooses ALPN_MESH
     bool is_certificate_optional; // of a server: a client may show none
+    bool needs_post_quantum;      // X25519MLKEM768 or nothing
     const struct chain *chain;    // NULL: a client that shows no certificate
     EVP_PKEY *key;                // signs for the chain; NULL: hooks.key_method does
     struct context_hooks hooks;
@@ -49,10 +52,10 @@ struct context_pair {
     SSL_CTX *client; // owned
 };
 
-// context_pair_init makes both for one chain. false sets err as context_new does; *out is then the
-// zero state.
-bool context_pair_init(struct context_pair *out, const struct chain *chain,
-                       const struct context_hooks *hooks, struct err *err);
+// context_pair_init makes both of the same options, whose role and is_mesh it sets. false sets err
+// as context_new does; *out is then the zero state.
+bool context_pair_init(struct context_pair *out, const struct context_options *options,
+                       struct err *err);
 void context_pair_cleanup(struct context_pair *pair);
 
 // context_has_mesh_alpn says whether a ClientHello offers ALPN_MESH. For use inside

@@ -272,6 +272,17 @@ bool tls_alert(struct side *side, enum tls_alert alert)
     return side->has_alert;
 }
 
+const char *tls_group(const struct side *side)
+{
+    uint16_t group = side->ssl == NULL ? 0 : SSL_get_group_id(side->ssl);
+    return group == 0 ? NULL : SSL_get_group_name(group);
+}
+
+bool tls_is_post_quantum(const struct side *side)
+{
+    return SSL_get_group_id(side->ssl) == SSL_GROUP_X25519_MLKEM768;
+}
+
 static enum reason reason_of_alert(int alert, const char **out_detail)
 {
     *out_detail = SSL_alert_desc_string_long(alert);
@@ -303,6 +314,9 @@ enum reason tls_reason(const char **out_detail)
     switch (code) {
     case SSL_R_NO_APPLICATION_PROTOCOL:
         return REASON_ALPN_REFUSED;
+    case SSL_R_NO_SHARED_GROUP:
+    case SSL_R_WRONG_CURVE: // a server's choice that was not offered to it
+        return REASON_NO_SHARED_GROUP;
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
         return REASON_NO_CERTIFICATE;
     case SSL_R_UNSUPPORTED_PROTOCOL:

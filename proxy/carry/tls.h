@@ -79,6 +79,12 @@ bool tls_close_notify(struct side *side);
 // sent, as after our close_notify, so that only a reset tells the peer.
 bool tls_alert(struct side *side, enum tls_alert alert);
 
+// tls_group names the group on which the keys were agreed, "X25519MLKEM768" say. NULL: on none yet.
+const char *tls_group(const struct side *side);
+
+// tls_is_post_quantum says whether a quantum computer can't find out the keys by that group.
+bool tls_is_post_quantum(const struct side *side);
+
 // tls_reason returns the reason for the failure that a tls_ function has just reported. *out_detail
 // gets words for the log: static text, or NULL.
 enum reason tls_reason(const char **out_detail);

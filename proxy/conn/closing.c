@@ -70,7 +70,7 @@ static void log_end(struct conn *conn, enum step ended_in)
     char dst[ADDR_TEXT_MAX];
     char rule[160] = "-";
     char peer[SPIFFE_ID_LEN_MAX + 32];
-    char detail[576] = "";
+    char detail[608] = "";
     char quoted[480];
     if (conn->policy != NULL && conn->policy[0] != '\0') {
         int len = snprintf(rule, sizeof rule, "%s", conn->policy);
@@ -78,8 +78,13 @@ static void log_end(struct conn *conn, enum step ended_in)
             snprintf(rule + len, sizeof rule - (size_t)len, "#%d", conn->rule);
         }
     }
+    const char *group = tls_group(conn->mesh);
+    if (group != NULL) {
+        snprintf(detail, sizeof detail, " group=%s", group);
+    }
     if (conn->detail != NULL) {
-        snprintf(detail, sizeof detail, " detail=%s",
+        size_t len = strlen(detail);
+        snprintf(detail + len, sizeof detail - len, " detail=%s",
                  log_quote(quoted, sizeof quoted, conn->detail));
     }
     if (conn->would != REASON_NONE) {

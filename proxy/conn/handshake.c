@@ -2,6 +2,7 @@
 #include "proxy/conn/handshake.h"
 
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/must.h"
@@ -77,7 +78,7 @@ static enum reason verify(struct handshake *handshake, CRYPTO_BUFFER *const *cha
         peers_verify(&env->peers, &handshake->peer, &is_cached, chain, num_certs,
                      env->snapshot->trust->bundles, now_read(uv_now(env->loop)), &err);
     if (failure != VERIFY_OK) {
-        handshake->verify_detail = must_strdup(err.text);
+        handshake->made_detail = must_strdup(err.text);
         return reason_of_failure(failure);
     }
     stats_add(is_cached ? &env->stats.chains_cached : &env->stats.chains_checked, 1);
@@ -223,16 +224,44 @@ enum handshake_hello handshake_look(struct handshake *handshake)
     return HELLO_FAILED;
 }
 
+// Says of what TLS reported what the configuration has to do with it. Before a server has shown its
+// certificate, its alert is about what it was offered.
+static void explain(struct handshake *handshake)
+{
+    bool needs_post_quantum = handshake->snapshot->trust->needs_post_quantum;
+    bool is_server = handshake->is_server;
+    const SSL *ssl = handshake->side->ssl;
+    char text[256];
+    if (handshake->reason == REASON_NO_SHARED_GROUP) {
+        handshake->detail = !is_server ? "the server chose a group that it was not offered"
+                            : needs_post_quantum
+                                ? "the peer offers no X25519MLKEM768, and settings.key_exchange "
+                                  "demands it"
+                                : "the peer offers none of X25519MLKEM768, X25519, P-256, P-384";
+    } else if (handshake->reason == REASON_PEER_ALERT && !is_server && needs_post_quantum &&
+               SSL_get0_peer_certificates(ssl) == NULL) {
+        snprintf(text, sizeof text,
+                 "%s: the server may not know X25519MLKEM768, and settings.key_exchange lets us "
+                 "offer nothing else",
+                 handshake->detail);
+        free(handshake->made_detail);
+        handshake->made_detail = must_strdup(text);
+        handshake->detail = handshake->made_detail;
+    }
+}
+
 // Returns why the handshake failed, given what tls_handshake returned; REASON_NONE: it has not.
 static enum reason failure_of(struct handshake *handshake, enum tls_result result)
 {
     const struct side *side = handshake->side;
     if (handshake->reason != REASON_NONE) {
-        handshake->detail = handshake->verify_detail;
+        handshake->detail = handshake->made_detail;
         return handshake->reason;
     }
     if (result == TLS_FAILED || result == TLS_PAUSED) {
-        return tls_reason(&handshake->detail);
+        handshake->reason = tls_reason(&handshake->detail);
+        explain(handshake);
+        return handshake->reason;
     }
     // While the agent signs, nobody asks TLS for the peer's bytes, and so for its end.
     bool is_gone = handshake_is_signing(handshake) && side->is_eof && side->in.len == 0;
@@ -278,6 +307,15 @@ static bool is_its_turn(struct handshake *handshake)
     return handshake->ticket.state == TICKET_IN_FLIGHT;
 }
 
+static void count_done(struct handshake *handshake)
+{
+    struct stats *stats = &handshake->env->stats;
+    enum direction direction = handshake->is_server ? DIRECTION_INBOUND : DIRECTION_OUTBOUND;
+    stats_add(tls_is_post_quantum(handshake->side) ? &stats->handshakes_post_quantum[direction]
+                                                   : &stats->handshakes_classical[direction],
+              1);
+}
+
 enum handshake_result handshake_step(struct handshake *handshake)
 {
     handshake->reason = handshake_refusal(handshake);
@@ -298,6 +336,9 @@ enum handshake_result handshake_step(struct handshake *handshake)
         return HANDSHAKE_FAILED;
     }
     handshake->is_done = result == TLS_OK;
+    if (handshake->is_done) {
+        count_done(handshake);
+    }
     return handshake->is_done ? HANDSHAKE_DONE : HANDSHAKE_WAIT;
 }
 
@@ -330,6 +371,6 @@ void handshake_over(struct handshake *handshake)
     queue_leave(handshake);
     snapshot_unref(handshake->snapshot);
     peer_unref(&env->peers, handshake->peer);
-    free(handshake->verify_detail);
+    free(handshake->made_detail);
     *handshake = (struct handshake){0};
 }

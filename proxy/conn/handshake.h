@@ -46,10 +46,10 @@ struct handshake {
     struct snapshot *snapshot;  // counted: the one whose certificate is shown, once TLS has begun
     struct ticket ticket;
     struct sign_job sign;
-    struct peer *peer;   // counted, see handshake_take_peer
-    char *verify_detail; // owned
-    const char *detail;  // words for the log, or NULL; borrowed until handshake_over
-    enum reason reason;  // REASON_NONE until it has failed
+    struct peer *peer;  // counted, see handshake_take_peer
+    char *made_detail;  // owned; of `detail`, where it is no static text
+    const char *detail; // words for the log, or NULL; borrowed until handshake_over
+    enum reason reason; // REASON_NONE until it has failed
     bool is_server : 1;
     bool is_looking : 1; // in handshake_look
     bool is_our_hello : 1;

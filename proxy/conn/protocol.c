@@ -42,8 +42,8 @@ void protocol_offer(struct handshake *handshake)
 static int refuse(struct handshake *handshake, enum reason reason, const char *detail)
 {
     handshake->reason = reason;
-    free(handshake->verify_detail);
-    handshake->verify_detail = must_strdup(detail);
+    free(handshake->made_detail);
+    handshake->made_detail = must_strdup(detail);
     (void)SSL_send_fatal_alert(handshake->side->ssl, (uint8_t)reason_alert(reason));
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
@@ -106,8 +106,8 @@ bool protocol_is_good(struct handshake *handshake)
     if (name_len == bound_len && memcmp(name, bound, bound_len) == 0) {
         return true;
     }
-    free(handshake->verify_detail);
-    handshake->verify_detail =
+    free(handshake->made_detail);
+    handshake->made_detail =
         must_strdup("the server does not confirm the address that was called, and the "
                     "destination's binding wants that");
     return false;

@@ -13,7 +13,7 @@
 void protocol_offer(struct handshake *handshake);
 
 // protocol_is_good says, once the server has chosen, whether a client may go on. false: the
-// destination wants its binding confirmed, and it is not; verify_detail says so.
+// destination wants its binding confirmed, and it is not; made_detail says so.
 bool protocol_is_good(struct handshake *handshake);
 
 // protocol_on_alpn is context_hooks.on_alpn. A client that is bound to another address than the one

@@ -26,6 +26,8 @@ struct stats {
     _Atomic uint64_t hellos_awaited;
     _Atomic uint64_t handshakes_waiting[NUM_DIRECTIONS];
     _Atomic uint64_t handshakes_in_flight[NUM_DIRECTIONS];
+    _Atomic uint64_t handshakes_post_quantum[NUM_DIRECTIONS];
+    _Atomic uint64_t handshakes_classical[NUM_DIRECTIONS];
     _Atomic uint64_t accept_pauses[NUM_DIRECTIONS];
     _Atomic uint64_t buffer_bytes;
     _Atomic uint64_t buffer_waits;

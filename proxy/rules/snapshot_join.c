@@ -54,7 +54,7 @@ void snapshot_join(Tabard__V1__Snapshot *out, enum snapshot_part part, const Pro
 }
 
 // Enums of Settings that the message with the rules may have, too, by the same name.
-static const char *const stand_ins[] = {"enforcement", "unlisted_outbound"};
+static const char *const stand_ins[] = {"enforcement", "unlisted_outbound", "key_exchange"};
 
 void snapshot_join_settings(Tabard__V1__Snapshot *out, Tabard__V1__Settings *settings,
                             const ProtobufCMessage *rules)

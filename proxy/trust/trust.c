@@ -43,16 +43,30 @@ static bool take_identity(struct trust *trust, const Tabard__V1__Identity *ident
     if (!chain_init(&chain, identity->chain, identity->n_chain, err)) {
         return err_prefix_where(err, "identity.chain");
     }
-    bool ok = check_chain(trust, &chain, now, err) &&
-              context_pair_init(&trust->contexts, &chain, hooks, err);
+    const struct context_options options = {
+        .needs_post_quantum = trust->needs_post_quantum, .chain = &chain, .hooks = *hooks};
+    bool ok =
+        check_chain(trust, &chain, now, err) && context_pair_init(&trust->contexts, &options, err);
     chain_cleanup(&chain);
     return ok || err_prefix_where(err, "identity");
 }
 
-// SHA-256 over the identity and the trust bundles, as they were sent.
+static bool needs_post_quantum(const Tabard__V1__Snapshot *message)
+{
+    return message->settings != NULL &&
+           message->settings->key_exchange == TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM;
+}
+
+// SHA-256 over what trust is built of: the identity and the trust bundles, as they were sent, and
+// the key exchange.
 static void source_digest(uint8_t out[32], const Tabard__V1__Snapshot *message)
 {
     Tabard__V1__Snapshot part = TABARD__V1__SNAPSHOT__INIT;
+    Tabard__V1__Settings settings = TABARD__V1__SETTINGS__INIT;
+    if (needs_post_quantum(message)) {
+        settings.key_exchange = message->settings->key_exchange;
+        part.settings = &settings;
+    }
     part.identity = message->identity;
     part.trust_bundles = message->trust_bundles;
     part.n_trust_bundles = message->n_trust_bundles;
@@ -81,6 +95,7 @@ struct trust *trust_new(const Tabard__V1__Snapshot *message, struct trust *previ
     struct trust *trust = must_alloc(1, sizeof *trust);
     atomic_init(&trust->num_refs, 1);
     memcpy(trust->source_digest, digest, sizeof trust->source_digest);
+    trust->needs_post_quantum = needs_post_quantum(message);
     memcpy(trust->key_id, identity->key_id.data, sizeof trust->key_id);
     const struct trust_load load = {.in_force = previous == NULL ? NULL : previous->bundles};
     trust->bundles =

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Who we are and whom we trust: the part of a snapshot that a change of policy leaves as it was.
-// Consecutive snapshots share it, counted across threads, while neither the identity nor a trust
-// bundle changes, since TLS contexts and parsed revocation lists are expensive. Immutable once
+// Who we are, whom we trust, and by which key exchange: the part of a snapshot that a change of
+// policy leaves as it was. Consecutive snapshots share it, counted across threads, while none of
+// this changes, since TLS contexts and parsed revocation lists are expensive. Immutable once
 // built.
 #ifndef TABARD_PROXY_TRUST_TRUST_H
 #define TABARD_PROXY_TRUST_TRUST_H
@@ -24,6 +24,7 @@ struct trust {
     uint8_t key_id[CONTRACT_KEY_ID_LEN]; // which key signs, as the agent names it
     struct context_pair contexts;        // owned
     struct trust_bundles *bundles;       // owned
+    bool needs_post_quantum;             // of every handshake's key exchange
     struct verified_peer self;           // who we are
     struct spiffe_id self_id;            // of self.id
     uint8_t source_digest[32];           // SHA-256 of the messages it was built of

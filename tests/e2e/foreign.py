@@ -7,7 +7,8 @@ import ssl
 from mesh import connect
 
 
-def client_context(authority, certificate=None, *, alpn=(), version=None):
+def client_context(authority, certificate=None, *, alpn=(), version=None, group=None):
+    """group: the only one that is offered, by OpenSSL's name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # a SPIFFE id is no host name
     context.load_verify_locations(authority.roots)
@@ -16,13 +17,17 @@ def client_context(authority, certificate=None, *, alpn=(), version=None):
         context.load_cert_chain(certificate.chain, certificate.key)
     if alpn:
         context.set_alpn_protocols(list(alpn))
+    if group:
+        context.set_ecdh_curve(group)
     if version:
         context.minimum_version = context.maximum_version = version
     return context
 
 
-def server_context(authority, certificate, *, verify=True):
+def server_context(authority, certificate, *, verify=True, group=None):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if group:
+        context.set_ecdh_curve(group)
     context.load_cert_chain(certificate.chain, certificate.key)
     if verify:
         context.load_verify_locations(authority.roots)

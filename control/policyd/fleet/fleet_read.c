@@ -74,10 +74,13 @@ static bool check_settings(const Tabard__V1__Workload *spec, struct err *err)
         return err_set_at(err, "enforcement", "%d is neither ENFORCE nor OBSERVE",
                           (int)spec->enforcement);
     }
-    return (unsigned)spec->unlisted_outbound <=
-               TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__PLAINTEXT ||
-           err_set_at(err, "unlisted_outbound", "%d is neither DENY nor PLAINTEXT",
-                      (int)spec->unlisted_outbound);
+    if ((unsigned)spec->unlisted_outbound > TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__PLAINTEXT) {
+        return err_set_at(err, "unlisted_outbound", "%d is neither DENY nor PLAINTEXT",
+                          (int)spec->unlisted_outbound);
+    }
+    return (unsigned)spec->key_exchange <= TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM ||
+           err_set_at(err, "key_exchange", "%d is neither ANY nor POST_QUANTUM",
+                      (int)spec->key_exchange);
 }
 
 static bool check_ports(const Tabard__V1__Workload *spec, struct err *err)

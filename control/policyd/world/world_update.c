@@ -71,6 +71,9 @@ static void put_settings(struct bytes *out, const struct world *world, const str
     if (spec->unlisted_outbound != 0) {
         pb_wire_put_number(out, STATE_UNLISTED_OUTBOUND, spec->unlisted_outbound);
     }
+    if (spec->key_exchange != 0) {
+        pb_wire_put_number(out, STATE_KEY_EXCHANGE, spec->key_exchange);
+    }
 }
 
 static void put_state(struct world *world, const struct view *view, struct bytes *out)

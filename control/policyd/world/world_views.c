@@ -20,7 +20,8 @@ static void digest_fixed(const struct fleet *fleet, const struct view *view,
 {
     const struct fleet_sight *sight = &view->sight;
     const Tabard__V1__Workload *own = fleet_workload(fleet, view->member->number)->spec;
-    const uint32_t settings[] = {(uint32_t)own->enforcement, (uint32_t)own->unlisted_outbound};
+    const uint32_t settings[] = {(uint32_t)own->enforcement, (uint32_t)own->unlisted_outbound,
+                                 (uint32_t)own->key_exchange};
     const struct fleet_policy *policies = fleet->policies.items;
     const Tabard__V1__FleetDestination **destinations = fleet->destinations.items;
     const uint32_t *numbers = sight->policies.items;

@@ -144,7 +144,8 @@ static void pair_init(struct context_pair *out, X509 *leaf)
 {
     struct chain chain = chain_of(leaf);
     struct err err = {0};
-    cr_assert(context_pair_init(out, &chain, &hooks, &err), "%s: %s", err.where, err.text);
+    const struct context_options options = {.chain = &chain, .hooks = hooks};
+    cr_assert(context_pair_init(out, &options, &err), "%s: %s", err.where, err.text);
     chain_cleanup(&chain);
 }
 
@@ -181,8 +182,7 @@ struct talk {
     uint32_t server_reason; // of the library, once a handshake failed
 };
 
-// Steps both ends until both are done or one has failed. true: both are done.
-static bool talk_start(struct talk *talk, SSL_CTX *client, SSL_CTX *server)
+static void talk_init(struct talk *talk, SSL_CTX *client, SSL_CTX *server)
 {
     *talk = (struct talk){.client = SSL_new(client), .server = SSL_new(server)};
     BIO *a, *b;
@@ -191,6 +191,11 @@ static bool talk_start(struct talk *talk, SSL_CTX *client, SSL_CTX *server)
     SSL_set_bio(talk->server, b, b);
     SSL_set_connect_state(talk->client);
     SSL_set_accept_state(talk->server);
+}
+
+// Steps both ends until both are done or one has failed. true: both are done.
+static bool talk_shake(struct talk *talk)
+{
     for (int i = 0; i < TURNS_MAX; i++) {
         ERR_clear_error();
         int c = SSL_do_handshake(talk->client);
@@ -210,6 +215,12 @@ static bool talk_start(struct talk *talk, SSL_CTX *client, SSL_CTX *server)
         }
     }
     return false;
+}
+
+static bool talk_start(struct talk *talk, SSL_CTX *client, SSL_CTX *server)
+{
+    talk_init(talk, client, server);
+    return talk_shake(talk);
 }
 
 // Both ends send a few bytes, so that whatever follows the handshake (tickets) has been read.
@@ -292,6 +303,102 @@ Test(context, what_is_offered_is_three_aeads_our_groups_and_our_signatures)
     cr_expect_eq(t.num_algorithms, sizeof algorithms / sizeof algorithms[0]);
     cr_expect_eq(memcmp(t.algorithms, algorithms, sizeof algorithms), 0);
     talk_end(&talk);
+}
+
+#define MLKEM768 0x11ec
+#define X25519   0x001d
+#define P256     0x0017
+#define P384     0x0018
+
+// Sets up ends that take X25519MLKEM768 alone.
+static void post_quantum_pair_init(struct context_pair *out, EVP_PKEY *key)
+{
+    const struct mint_leaf spec = {
+        .spiffe_id = SERVER_ID, .not_before = NOW - 60, .not_after = NOW + HOUR};
+    struct err err = {0};
+    X509 *leaf = mint_leaf_new(&t.root, key, &spec, &err);
+    struct chain chain = chain_of(leaf);
+    const struct context_options options = {
+        .needs_post_quantum = true, .chain = &chain, .hooks = hooks};
+    cr_assert(context_pair_init(out, &options, &err), "%s: %s", err.where, err.text);
+    chain_cleanup(&chain);
+    X509_free(leaf);
+}
+
+Test(context, the_best_group_that_both_have_is_taken_whatever_the_client_prefers)
+{
+    const struct {
+        const char *name;
+        uint16_t offered[4], shares[2];
+        size_t num_offered, num_shares;
+        uint16_t taken;       // 0: refused
+        uint16_t taken_if_pq; // where X25519MLKEM768 is demanded
+        bool is_retried;      // by a HelloRetryRequest
+    } rows[] = {
+        {"it first", {MLKEM768, X25519}, {MLKEM768}, 2, 1, MLKEM768, MLKEM768, false},
+        {"it last", {X25519, MLKEM768}, {X25519, MLKEM768}, 2, 2, MLKEM768, MLKEM768, false},
+        {"it last and without a share",
+         {X25519, MLKEM768},
+         {X25519},
+         2,
+         1,
+         MLKEM768,
+         MLKEM768,
+         true},
+        {"no share at all", {X25519, MLKEM768}, {0}, 2, 0, MLKEM768, MLKEM768, true},
+        {"X25519 alone", {X25519}, {X25519}, 1, 1, X25519, 0, false},
+        {"P-256 before X25519", {P256, X25519}, {P256}, 2, 1, P256, 0, false},
+        {"P-384 and no share", {P384}, {0}, 1, 0, P384, 0, true},
+        {"P-521 alone", {0x0019}, {0x0019}, 1, 1, 0, 0, false},
+        {"MLKEM1024 alone", {0x0202}, {0x0202}, 1, 1, 0, 0, false},
+    };
+    struct context_pair demanding;
+    post_quantum_pair_init(&demanding, t.server_key);
+    for (size_t i = 0; i < 2 * (sizeof rows / sizeof rows[0]); i++) {
+        bool is_demanded = i % 2 == 1;
+        const char *name = rows[i / 2].name;
+        uint16_t taken = is_demanded ? rows[i / 2].taken_if_pq : rows[i / 2].taken;
+        SSL_CTX *client = foreign_client(true);
+        cr_assert(SSL_CTX_set1_group_ids(client, rows[i / 2].offered, rows[i / 2].num_offered));
+        struct talk talk;
+        talk_init(&talk, client, is_demanded ? demanding.server : t.server.server);
+        cr_assert(
+            SSL_set1_client_key_shares(talk.client, rows[i / 2].shares, rows[i / 2].num_shares));
+        bool ok = talk_shake(&talk);
+        cr_expect_eq(ok, taken != 0, "%s, demanded %d", name, is_demanded);
+        if (ok) {
+            cr_expect_eq(SSL_get_group_id(talk.server), taken, "%s, demanded %d: %04x", name,
+                         is_demanded, SSL_get_group_id(talk.server));
+            cr_expect_eq(SSL_used_hello_retry_request(talk.server), rows[i / 2].is_retried, "%s",
+                         name);
+        } else {
+            cr_expect_eq(talk.server_reason, SSL_R_NO_SHARED_GROUP, "%s, demanded %d", name,
+                         is_demanded);
+        }
+        talk_end(&talk);
+        SSL_CTX_free(client);
+    }
+    context_pair_cleanup(&demanding);
+}
+
+Test(context, a_client_that_demands_post_quantum_offers_nothing_else)
+{
+    struct context_pair demanding;
+    post_quantum_pair_init(&demanding, t.client_key);
+    struct talk talk;
+    cr_assert(talk_start(&talk, demanding.client, t.server.server));
+    cr_expect_eq(t.num_groups, 1);
+    cr_expect_eq(t.groups[0], MLKEM768);
+    cr_expect_eq(SSL_get_group_id(talk.client), MLKEM768);
+    talk_end(&talk);
+    SSL_CTX *old = foreign_client(true);
+    static const uint16_t classical[] = {X25519, P256};
+    SSL_CTX_set1_group_ids(old, classical, 2);
+    cr_expect_not(talk_start(&talk, demanding.client, old));
+    cr_expect_eq(talk.server_reason, SSL_R_NO_SHARED_GROUP);
+    talk_end(&talk);
+    SSL_CTX_free(old);
+    context_pair_cleanup(&demanding);
 }
 
 Test(context, every_kind_of_mesh_key_signs_a_handshake)
@@ -458,7 +565,8 @@ Test(context, a_bad_chain_is_refused_by_its_certificate)
         struct chain chain;
         struct context_pair pair;
         cr_assert(chain_init(&chain, ders, rows[i].num, &err), "%s", err.text);
-        cr_expect_not(context_pair_init(&pair, &chain, &hooks, &err), "%s", rows[i].name);
+        const struct context_options options = {.chain = &chain, .hooks = hooks};
+        cr_expect_not(context_pair_init(&pair, &options, &err), "%s", rows[i].name);
         chain_cleanup(&chain);
         cr_expect_null(pair.server);
         cr_expect_null(pair.client);
@@ -534,7 +642,8 @@ Test(context, what_stands_above_the_leaf_is_sent_along_whatever_its_key_is)
     struct chain chain;
     struct context_pair pair;
     cr_assert(chain_init(&chain, ders, 2, &err), "%s", err.text);
-    cr_expect(context_pair_init(&pair, &chain, &hooks, &err), "%s: %s", err.where, err.text);
+    const struct context_options options = {.chain = &chain, .hooks = hooks};
+    cr_expect(context_pair_init(&pair, &options, &err), "%s: %s", err.where, err.text);
     context_pair_cleanup(&pair);
     chain_cleanup(&chain);
     for (size_t i = 0; i < 2; i++) {

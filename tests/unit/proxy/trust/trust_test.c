@@ -112,6 +112,31 @@ Test(trust, a_snapshot_that_changes_neither_identity_nor_bundles_shares_the_last
     tear_down(&f);
 }
 
+Test(trust, another_key_exchange_makes_other_contexts, .timeout = 20)
+{
+    struct fixture f;
+    Tabard__V1__Settings settings = TABARD__V1__SETTINGS__INIT;
+    set_up(&f);
+    struct trust *before = trust_at(&f, NULL, NOW);
+    cr_expect_not(before->needs_post_quantum);
+    f.message.settings = &settings;
+    settings.key_exchange = TABARD__V1__SETTINGS__KEY_EXCHANGE__ANY;
+    struct trust *same = trust_at(&f, before, NOW);
+    cr_expect_eq(same, before);
+    settings.key_exchange = TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM;
+    struct trust *demanding = trust_at(&f, before, NOW);
+    cr_expect_neq(demanding, before);
+    cr_expect(demanding->needs_post_quantum);
+    settings.drain_seconds = 1;
+    struct trust *again = trust_at(&f, demanding, NOW);
+    cr_expect_eq(again, demanding, "no other setting has to do with it");
+    struct trust *const all[] = {before, same, demanding, again};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        trust_unref(all[i]);
+    }
+    tear_down(&f);
+}
+
 Test(trust, any_change_of_identity_or_bundles_is_built_and_checked_anew, .timeout = 20)
 {
     struct fixture f;

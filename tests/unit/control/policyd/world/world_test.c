@@ -431,8 +431,8 @@ Test(world, a_fleet_that_changes_nothing_for_a_view_sends_it_nothing, .timeout =
 
 Test(world, settings_that_change_alone_come_with_a_whole_state, .timeout = TIMEOUT)
 {
-    static const char *const changed[] = {", enforcement: OBSERVE",
-                                          ", unlisted_outbound: PLAINTEXT"};
+    static const char *const changed[] = {
+        ", enforcement: OBSERVE", ", unlisted_outbound: PLAINTEXT", ", key_exchange: POST_QUANTUM"};
     for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
         struct viewer viewer = {.view = NULL};
         struct err err = {{0}, {0}};
@@ -446,7 +446,8 @@ Test(world, settings_that_change_alone_come_with_a_whole_state, .timeout = TIMEO
         world_set_fleet(&world, fleet_of(text));
         Tabard__V1__SubscribeResponse *response = update_of(&viewer);
         cr_assert_not_null(response->state);
-        cr_expect_eq(response->state->enforcement + response->state->unlisted_outbound, 2);
+        const Tabard__V1__State *state = response->state;
+        cr_expect_eq(state->enforcement + state->unlisted_outbound + state->key_exchange, 2);
         tabard__v1__subscribe_response__free_unpacked(response, NULL);
         world_leave(&viewer);
         world_cleanup(&world);

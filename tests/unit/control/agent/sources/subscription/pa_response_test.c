@@ -115,6 +115,7 @@ Test(pa_response, unknown_fields_and_values_are_refused_wherever_they_are, .time
             "\x0a\x01n\x10\x01\x1a\x0b\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
             "state.enforcement"),
         ROW("unlisted outbound", "\x0a\x01n\x10\x01\x1a\x02\x28\x03", "state.unlisted_outbound"),
+        ROW("key exchange", "\x0a\x01n\x10\x01\x1a\x02\x30\x03", "state.key_exchange"),
 #undef ROW
     };
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
