@@ -10,6 +10,14 @@
 #include "control/host/http_tls.h"
 #include "net/http2/transport.h"
 
+// libmicrohttpd 1.0 would otherwise only queue a connection that it is given, and say that it has
+// started when nobody knows any more whose it is.
+#if MHD_VERSION >= 0x00097707
+#define ONE_THREAD MHD_USE_NO_THREAD_SAFETY
+#else
+#define ONE_THREAD 0
+#endif
+
 static void on_timer(uv_timer_t *timer);
 
 static void run_daemon(struct http_server *server)
@@ -104,6 +112,7 @@ static void on_client(void *ctx, struct MHD_Connection *connection, void **clien
     if (code == MHD_CONNECTION_NOTIFY_STARTED && server->arriving != NULL) {
         http_client_hold(server->arriving);
         *client = server->arriving;
+        server->arriving = NULL;
     } else if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         *client = http_client_new(&server->clients, &server->arriving_ip, on_end_wanted,
@@ -134,13 +143,13 @@ static void on_listeners_closed(void *ctx)
 
 static struct MHD_Daemon *start_daemon(struct http_server *server)
 {
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET, 0,
-                            NULL, NULL, http_on_access, server, MHD_OPTION_CONNECTION_LIMIT,
-                            server->clients.limits->left_max +
-                                2 * server->clients.limits->source_max,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES_MAX,
-                            MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, server,
-                            MHD_OPTION_NOTIFY_CONNECTION, on_client, server, MHD_OPTION_END);
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | ONE_THREAD, 0, NULL,
+        NULL, http_on_access, server, MHD_OPTION_CONNECTION_LIMIT,
+        server->clients.limits->left_max + 2 * server->clients.limits->source_max,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES_MAX,
+        MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        on_client, server, MHD_OPTION_END);
 }
 
 static void start_handles(struct http_server *server, uv_loop_t *loop, int epoll_fd)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/must.h"
 #include "net/http2/transport.h"
 
@@ -157,6 +158,7 @@ static bool connect_inner(struct http_tls *tls)
     server->arriving = tls->client;
     bool ok = MHD_add_connection(server->daemon, ends[1], (const struct sockaddr *)&tls->from,
                                  tls->from_len) == MHD_YES; // takes the descriptor over
+    invariant(!ok || server->arriving == NULL);             // it has been taken
     server->arriving = NULL;
     http_due(server);
     return ok;

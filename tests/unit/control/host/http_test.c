@@ -223,3 +223,21 @@ Test(http, a_client_that_drips_its_request_is_closed_in_time, .timeout = 30)
     close(dripping);
     stage_cleanup(&stage);
 }
+
+Test(http, those_who_come_in_one_turn_count_for_their_own_sources, .timeout = 30)
+{
+    struct stage stage;
+    struct http_limits limits = http_limits_pages;
+    limits.source_max = 2;
+    stage_init_with(&stage, &(struct http_config){.limits = &limits});
+    int fds[5];
+    for (unsigned i = 0; i < 4; i++) {
+        fds[i] = connect_from(2 + i / 2, stage.bound.port);
+    }
+    cr_expect(run_until(&stage, http_num_clients(stage.server) == 4, 5000));
+    fds[4] = connect_from(2, stage.bound.port);
+    cr_expect(run_until(&stage, is_over(fds[0]), 1000), "it gives way to one of its own source");
+    cr_expect_eq(http_num_room(stage.server), 1);
+    close_all(fds, 5);
+    stage_cleanup(&stage);
+}
