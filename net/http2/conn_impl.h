@@ -93,9 +93,7 @@ void h2_stream_forget(struct h2_stream *stream);
 void h2_stream_close(struct h2_stream *stream, enum h2_close_kind kind, uint32_t code,
                      const char *why);
 
-// In deadlines.c. h2_conn_due asks for a look at the deadlines at a time of the loop;
-// h2_conn_check_deadlines ends what has waited for too long and arms the timer for the next.
+// In deadlines.c: asks for a look at the deadlines at a time of the loop.
 void h2_conn_due(struct h2_conn *conn, uint64_t at_ms);
-void h2_conn_check_deadlines(struct h2_conn *conn);
 
 #endif

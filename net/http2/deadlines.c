@@ -3,23 +3,18 @@
 
 #include <stdio.h>
 
-#define UNREAD_MS 100  // until a peer whose bytes wait to be read is looked at again
+#define UNREAD_MS 100  // until a peer whose bytes came while the loop was busy is looked at again
 #define STOOD_MS  1000 // a timer that is so late was held up with the whole process
 
-static void on_timer(uv_timer_t *timer)
+// Whether a loop that comes late to a look which was due at due_ms owes the peer something: its
+// bytes wait to be read, or were read since, and it has had no time for what comes after them.
+// Which of both it is depends on libuv: since 1.45 it reads first, and runs timers then.
+static bool is_owed(const struct h2_conn *conn, uint64_t due_ms)
 {
-    struct h2_conn *conn = timer->data;
-    uint64_t now = h2_conn_now(conn);
-    bool has_stood = now > conn->armed_ms + STOOD_MS;
-    conn->armed_ms = UINT64_MAX;
-    if (has_stood && transport_has_unread(&conn->transport)) {
-        // What came while the process stood still is read before the peer is judged.
-        h2_conn_due(conn, now + UNREAD_MS);
-        return;
-    }
-    h2_conn_check_deadlines(conn);
-    h2_conn_advance(conn);
+    return conn->transport.read_ms > due_ms || transport_has_unread(&conn->transport);
 }
+
+static void on_timer(uv_timer_t *timer);
 
 // The timer is never moved to a later time: it is cheaper to look once in vain than to move it with
 // every message.
@@ -88,9 +83,8 @@ static void check_stream(struct h2_stream *stream, uint64_t now, uint64_t *next)
     }
 }
 
-// After a long turn of the loop the timers come first: what the peer has sent is read before it
-// counts as late.
-static void check_opening(struct h2_conn *conn, uint64_t now, uint64_t *next)
+// After a long turn of the loop, what the peer has sent is read before it counts as late.
+static void check_opening(struct h2_conn *conn, uint64_t due_ms, uint64_t now, uint64_t *next)
 {
     const struct h2_limits *limits = &conn->limits;
     bool has_no_hello = transport_awaits_hello(&conn->transport) &&
@@ -99,7 +93,7 @@ static void check_opening(struct h2_conn *conn, uint64_t now, uint64_t *next)
     if (!has_no_hello && !is_not_open) {
         return;
     }
-    if (transport_has_unread(&conn->transport)) {
+    if (is_owed(conn, due_ms)) {
         *next = now + UNREAD_MS < *next ? now + UNREAD_MS : *next;
     } else if (has_no_hello) {
         lose(conn, H2_LIMIT_hello_ms, "the peer sent no ClientHello", limits->hello_ms);
@@ -111,12 +105,13 @@ static void check_opening(struct h2_conn *conn, uint64_t now, uint64_t *next)
     }
 }
 
-void h2_conn_check_deadlines(struct h2_conn *conn)
+// Ends what has waited for too long, and arms the timer for the next.
+static void check_deadlines(struct h2_conn *conn, uint64_t due_ms)
 {
     const struct h2_limits *limits = &conn->limits;
     uint64_t now = h2_conn_now(conn);
     uint64_t next = UINT64_MAX;
-    check_opening(conn, now, &next);
+    check_opening(conn, due_ms, now, &next);
     if (conn->transport.is_writing &&
         is_late(conn->transport.write_since_ms, limits->send_stall_ms, now, &next)) {
         lose(conn, H2_LIMIT_send_stall_ms, "the peer read nothing", limits->send_stall_ms);
@@ -139,4 +134,19 @@ void h2_conn_check_deadlines(struct h2_conn *conn)
     if (next != UINT64_MAX) {
         h2_conn_due(conn, next);
     }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct h2_conn *conn = timer->data;
+    uint64_t now = h2_conn_now(conn);
+    uint64_t due_ms = conn->armed_ms;
+    conn->armed_ms = UINT64_MAX;
+    if (now > due_ms + STOOD_MS && is_owed(conn, due_ms)) {
+        // What came while the process stood still is read before the peer is judged.
+        h2_conn_due(conn, now + UNREAD_MS);
+        return;
+    }
+    check_deadlines(conn, due_ms);
+    h2_conn_advance(conn);
 }

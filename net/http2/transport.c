@@ -198,6 +198,7 @@ static void on_read(uv_stream_t *stream, ssize_t num, const uv_buf_t *buf)
     if (num == 0) {
         return;
     }
+    transport->read_ms = uv_hrtime() / 1000000;
     if (transport->ssl == NULL && transport->hello_ctx == NULL) {
         transport->hooks->on_bytes(transport->ctx, (const uint8_t *)buf->base, (size_t)num);
         return;

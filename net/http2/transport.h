@@ -80,6 +80,7 @@ struct transport {
     struct bytes out;        // to be written next
     struct bytes writing;    // with the kernel's help under way
     uint64_t write_since_ms; // loop time at which it got under way
+    uint64_t read_ms;        // when bytes were read last, by the loop's clock, not its turn's time
     bool is_any_protocol;    // set by its user before the start: under TLS no ALPN h2 is asked for
     bool is_open;
     bool is_writing;
