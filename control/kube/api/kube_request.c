@@ -29,6 +29,7 @@ struct kube_request {
     uint32_t num_failures;
     uint32_t retry_after_s;
     bool is_single;
+    struct err last; // why the last try failed, if no answer came whole
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -123,6 +124,11 @@ static void on_end(void *ctx, const struct kube_end *end)
         answer_whole(request, end->status);
         return;
     }
+    request->last = (struct err){{0}, {0}};
+    if (!end->is_whole) {
+        err_set(&request->last, "%s: %s",
+                end->is_unseen ? "the API server was not reached" : "the answer was cut", end->why);
+    }
     uint32_t after_s =
         end->retry_after_s < KUBE_RETRY_AFTER_S_MAX ? end->retry_after_s : KUBE_RETRY_AFTER_S_MAX;
     if ((is_put_off || end->is_unseen || is_harmless) && wait_for_next(request, after_s * 1000)) {
@@ -133,10 +139,7 @@ static void on_end(void *ctx, const struct kube_end *end)
         answer_whole(request, end->status);
         return;
     }
-    struct err err = {{0}, {0}};
-    err_set(&err, "%s: %s",
-            end->is_unseen ? "the API server was not reached" : "the answer was cut", end->why);
-    answer(request, 0, NULL, err.text);
+    answer(request, 0, NULL, request->last.text);
 }
 
 static void start(struct kube_request *request)
@@ -156,8 +159,11 @@ static void start(struct kube_request *request)
     if (request->exchange != NULL) {
         uint64_t left = request->deadline_ms > now ? request->deadline_ms - now : 0;
         uv_timer_start(&request->timer, on_timer, left, 0);
-    } else if (!wait_for_next(request, 0)) {
-        err_prefix(&err, "the API server was not reached");
+        return;
+    }
+    err_prefix(&err, "the API server was not reached");
+    request->last = err;
+    if (!wait_for_next(request, 0)) {
         answer(request, 0, NULL, err.text);
     }
 }
@@ -169,7 +175,10 @@ static void on_timer(uv_timer_t *timer)
         start(request);
         return;
     }
-    answer(request, 0, NULL, "the API server didn't answer in time");
+    struct err err = {{0}, {0}};
+    err_set(&err, "the API server didn't answer in time%s%s",
+            request->last.text[0] != '\0' ? "; before that, " : "", request->last.text);
+    answer(request, 0, NULL, err.text);
 }
 
 struct kube_request *kube_request(struct kube_client *client,

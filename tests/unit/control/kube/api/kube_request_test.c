@@ -2,9 +2,12 @@
 #define _GNU_SOURCE // RTLD_NEXT
 #include <criterion/criterion.h>
 #include <dlfcn.h>
+#include <limits.h>
 #include <netdb.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "control/kube/api/kube_request.h"
 #include "tests/unit/control/kube/api/fake_api.h"
@@ -315,15 +318,20 @@ Test(kube_request, what_speaks_no_tls_is_told_no_token)
 }
 
 static bool has_two_addresses;
+static atomic_int num_quick_lookups = INT_MAX; // after which every lookup hangs
 
 // The resolver of this program: where a test asks for it, every name has one more address, first,
-// at which nobody listens.
+// at which nobody listens, or its lookup hangs.
 int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints,
                 struct addrinfo **out)
 {
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = NULL;
     struct addrinfo *first = NULL;
     *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    while (atomic_load(&num_quick_lookups) == 0) {
+        pause();
+    }
+    atomic_fetch_sub(&num_quick_lookups, 1);
     if (!has_two_addresses) {
         return real(name, port, hints, out);
     }
@@ -343,4 +351,21 @@ Test(kube_request, a_server_whose_first_address_is_dead_is_reached_at_the_next)
     ask((struct kube_request_options){.path = "/apis", .timeout_ms = 5000});
     wait_for(stage.num_answers == 1);
     cr_expect_eq(stage.status, 200, "%s", stage.error);
+}
+
+Test(kube_request, a_deadline_in_the_midst_of_a_try_still_says_what_the_one_before_met)
+{
+    struct err err = {{0}, {0}};
+    struct kube_config config = stage.api.config;
+    kube_client_close(stage.client);
+    config.port = 1; // nobody's
+    num_quick_lookups = 1;
+    stage.client = kube_client_new(&stage.loop, &config, &err);
+    ask((struct kube_request_options){.path = "/apis", .timeout_ms = 1000});
+    wait_for(stage.num_answers == 1);
+    cr_expect(strstr(stage.error,
+                     "the API server didn't answer in time; before that, the API "
+                     "server was not reached: localhost: none of its addresses (") != NULL &&
+                  strstr(stage.error, "connection refused") != NULL,
+              "%s", stage.error);
 }
