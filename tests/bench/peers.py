@@ -310,7 +310,7 @@ class Ghostunnel(Subject):
         own = self.certificates.combined(self.certificates.web if side == "client" else self.certificates.api)
         flags = ["--keystore", own, "--cacert", self.certificates.roots, "--listen", f"127.0.0.1:{listen}",
                  "--target", f"127.0.0.1:{target}", "--quiet=all"]
-        who = ["--verify-uri", mesh.API] if side == "client" else ["--allow-uri", mesh.WEB]
+        who = ["--verify-uri", mesh.API, "--override-server-name", NAME] if side == "client" else ["--allow-uri", mesh.WEB]
         return ["env", f"GOMAXPROCS={workers}", shutil.which("ghostunnel"), side, *flags, *who]
 
 
