@@ -109,7 +109,7 @@ bool proxy_sandbox_close_files(struct proxy_sandbox *sandbox, struct err *err)
 {
     struct landlock_rights rights = landlock_known(sandbox->abi);
     rights.ports = 0; // each thread has its own
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef PROXY_SYSCALLS_SANITIZED
     rights.files = 0; // a report is made of files
     missing(sandbox, SANDBOX_FILES, "a build with a sanitizer reads files for its reports");
 #else
@@ -158,7 +158,9 @@ static bool close_limits(struct proxy_sandbox *sandbox, struct err *err)
         int limit;
         const char *name;
     } limits[] = {{RLIMIT_CORE, "RLIMIT_CORE"},
+#ifndef PROXY_SYSCALLS_SANITIZED
                   {RLIMIT_NPROC, "RLIMIT_NPROC"}, // threads, too
+#endif
                   {RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK"},
                   {RLIMIT_MSGQUEUE, "RLIMIT_MSGQUEUE"}};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {

@@ -106,7 +106,7 @@ def drive(certificates, folder, num_connections, num_requests):
     program = peers.mesh.PROGRAMS["tabard-proxy"]
     script = wrapper(folder)
     service = peers.mesh.Service(serve)
-    subject = peers.Tabard(certificates, folder)
+    subject = peers.Unsandboxed(certificates, folder)  # callgrind writes files
     peers.mesh.PROGRAMS["tabard-proxy"] = script
     try:
         subject.start(service.address[1])

@@ -51,6 +51,7 @@ class Subject:
 
     name = ""
     resumes = True  # whether it has session reuse to switch on
+    is_asked_for = False  # measured only where --only names it
 
     def __init__(self, certificates, folder):
         self.certificates = certificates
@@ -114,6 +115,7 @@ class Tabard(Subject):
     """As it ships: agents, remote signing, policy, access log."""
 
     name = "tabard"
+    arguments = ()
     resumes = False
 
     def __init__(self, certificates, folder):
@@ -123,10 +125,10 @@ class Tabard(Subject):
     def start(self, backend, *, reuse=False, workers=1):
         authority = self.certificates.authority
         server = pair.server_config(authority, ("127.0.0.1", backend), certificate=self.certificates.api)
-        self.agents["server"] = mesh.Agent("payments", server, workers=workers)
+        self.agents["server"] = mesh.Agent("payments", server, workers=workers, arguments=self.arguments)
         inbound = self.agents["server"].address(server["inbound_ports"][0]["listen"])
         client = pair.client_config(authority, inbound, certificate=self.certificates.web)
-        self.agents["client"] = mesh.Agent("shop", client, workers=workers)
+        self.agents["client"] = mesh.Agent("shop", client, workers=workers, arguments=self.arguments)
         self.entry = self.agents["client"].address(client["forwards"][0]["listen"])[1]
 
     def pids(self, *sides):
@@ -135,6 +137,14 @@ class Tabard(Subject):
     def close(self):
         while self.agents:
             self.agents.popitem()[1].close()
+
+
+class Unsandboxed(Tabard):
+    """The same, without what its sandbox costs. Only where --only names it."""
+
+    name = "unsandboxed"
+    arguments = ("--sandbox=off",)
+    is_asked_for = True
 
 
 class Nginx(Subject):
@@ -314,7 +324,7 @@ class Ghostunnel(Subject):
         return ["env", f"GOMAXPROCS={workers}", shutil.which("ghostunnel"), side, *flags, *who]
 
 
-EVERYBODY = [Tabard, Floor, Nginx, Haproxy, Stunnel, Envoy, Ghostunnel]
+EVERYBODY = [Tabard, Unsandboxed, Floor, Nginx, Haproxy, Stunnel, Envoy, Ghostunnel]
 
 
 def use_programs(folder):
@@ -328,4 +338,4 @@ def own(name):
     return OWN / name
 
 
-__all__ = ["EVERYBODY", "Certificates", "Direct", "Failed", "Subject", "Tabard", "nginx_command", "own", "use_programs"]
+__all__ = ["EVERYBODY", "Certificates", "Direct", "Failed", "Subject", "Tabard", "Unsandboxed", "nginx_command", "own", "use_programs"]

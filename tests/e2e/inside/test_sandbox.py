@@ -4,6 +4,8 @@ import contextlib
 import os
 import socket
 import struct
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -165,3 +167,77 @@ def test_a_proxy_without_a_descriptor_left_lives_on(keep, authority, service):
     for number in taken:
         inside.call(pid, "close", number, tid=worker)
     assert agent.proxy_pid() == pid and agent.metric("tabard_proxy_sandbox_violations_total") == 0
+
+
+LANDLOCK = "landlock_create_ruleset,landlock_add_rule,landlock_restrict_self"
+
+
+def lacking(error, calls):
+    return [sys.executable, str(Path(__file__).with_name("without.py")), error, calls]
+
+
+@pytest.mark.parametrize("error, calls, missing, why", [
+    ("ENOSYS", LANDLOCK, {"landlock_files", "landlock_ports", "landlock_scopes"}, "this kernel has no Landlock"),
+    ("EPERM", LANDLOCK, {"landlock_files", "landlock_ports", "landlock_scopes"}, "a container's seccomp profile"),
+    ("EOPNOTSUPP", LANDLOCK, {"landlock_files", "landlock_ports", "landlock_scopes"}, "Landlock is not turned on"),
+    ("ENOSYS", "seccomp", {"seccomp"}, "this kernel has no seccomp filters"),
+])
+def test_what_the_kernel_lacks_is_told_and_the_rest_is_in_force(keep, authority, service, error, calls, missing, why):
+    need_root_and_product()
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=lacking(error, calls)))
+    status = agent.status()
+    for program, names in [("proxy", set(PROXY)), ("agent", set(AGENT))]:
+        shown = layers(status, program)
+        assert {name for name, layer in shown.items() if not layer.get("in_force")} == names & (missing | set(kernel_lacks()))
+        for name in names & missing:
+            assert why in shown[name]["why"]
+            warned = agent.lines(msg="a layer of the sandbox is missing", layer=name, program=f"tabard-{program}")
+            assert len(warned) == 1 and warned[0]["level"] == "warn" and why in warned[0]["why"]
+            assert agent.metric("tabard_sandbox_layer", program=program, layer=name) == 0
+
+
+@pytest.mark.parametrize("calls, layer", [(LANDLOCK, "landlock_files"), ("seccomp", "seccomp")])
+def test_what_is_required_and_missing_holds_up_the_start(keep, authority, service, calls, layer):
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=lacking("ENOSYS", calls),
+                       arguments=["--sandbox=required"], start=False))
+    agent.start(wait=False)
+    assert agent.process.wait(timeout=10) == 1
+    error = agent.lines(msg="start failed")[0]["error"]
+    assert f"--sandbox=required, and the layer {layer} is missing" in error
+
+
+def test_what_is_required_and_there_starts(keep, authority, service):
+    need_root_and_product()
+    if kernel_lacks():
+        pytest.skip(f"this kernel lacks {', '.join(kernel_lacks())}")
+    agent = keep(Agent("payments", server_config(authority, service.address), arguments=["--sandbox=required"]))
+    assert agent.status()["ready"]
+
+
+@pytest.mark.parametrize("calls", ["landlock_restrict_self", "landlock_add_rule", "seccomp=1"])
+def test_a_layer_that_the_kernel_has_and_refuses_holds_up_the_start(keep, authority, service, calls):
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=lacking("EINVAL", calls), start=False))
+    agent.start(wait=False)
+    if calls == "landlock_add_rule":  # the agent has no rule
+        line = agent.wait_line(msg="the proxy cannot start")
+        assert "Invalid argument" in line["error"] or "ports" in line["error"]
+    else:
+        assert agent.process.wait(timeout=10) == 1
+        assert "the sandbox" in agent.lines(msg="start failed")[0]["error"]
+
+
+def test_off_leaves_out_what_a_debugger_needs_and_says_so_loudly(keep, authority, service):
+    need_root_and_product()
+    agent = keep(Agent("payments", server_config(authority, service.address), arguments=["--sandbox=off"]))
+    for program in ("agent", "proxy"):
+        assert len(agent.lines(level="warn", program=f"tabard-{program}")) == 1
+        assert "THE SANDBOX IS OFF" in agent.lines(level="warn", program=f"tabard-{program}")[0]["msg"]
+    shown = layers(agent.status(), "proxy")
+    off = {name for name, layer in shown.items() if not layer.get("in_force")}
+    assert off == {"limits", "landlock_files", "landlock_ports", "landlock_scopes", "seccomp"}
+    assert {shown[name]["why"] for name in off} == {"--sandbox=off"}
+    facts = status_of(agent.proxy_pid())
+    assert facts["Seccomp"] == "0" and facts["NoNewPrivs"] == "1" and int(facts["CapEff"], 16) == 0
+    text = run("tabardctl", "status", "--admin", agent.folder / "admin.sock").stdout
+    assert "seccomp MISSING: --sandbox=off" in text
+    assert agent.metric("tabard_sandbox_layer", program="proxy", layer="seccomp") == 0

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -30,6 +31,7 @@
 #include "base/sandbox/landlock.h"
 #include "base/sandbox/syscalls.h"
 #include "base/sandbox/violation.h"
+#include "proxy/proxy_syscalls.h"
 #include "tests/unit/support/tcp.h"
 
 #ifndef IPPROTO_MPTCP
@@ -165,6 +167,13 @@ static void need_root(void)
     }
 }
 
+static void need_product(void)
+{
+#ifdef PROXY_SYSCALLS_SANITIZED
+    cr_skip_test("a build with a sanitizer keeps what its reports take");
+#endif
+}
+
 static int result_of(long result)
 {
     return result < 0 ? errno : 0;
@@ -258,9 +267,7 @@ Test(proxy_sandbox, another_user_without_capabilities_new_privileges_and_dumps)
 Test(proxy_sandbox, landlock_alone_leaves_no_file_to_open)
 {
     need_landlock(1);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    cr_skip_test("a build with a sanitizer keeps its files");
-#endif
+    need_product();
     cr_expect_eq(attempt_error(AFTER_BEGIN, open_passwd), 0);
     cr_expect_eq(attempt_error(AFTER_FILES, open_passwd), EACCES);
     cr_expect_eq(attempt_error(AFTER_FILES, make_file), EACCES);
@@ -406,6 +413,7 @@ Test(proxy_sandbox, seccomp_ends_whoever_makes_another_system_call_and_its_name_
         {ring, "io_uring_setup"},      {become_root, "setresuid"},
     };
     need_seccomp();
+    need_product();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         for (enum point point = AT_END; point <= AT_END_IN_WORKER; point++) {
             char buf[VIOLATION_TEXT_MAX];
@@ -417,6 +425,25 @@ Test(proxy_sandbox, seccomp_ends_whoever_makes_another_system_call_and_its_name_
     cr_expect_eq(attempt_error(AT_END, open_as_libuv), EACCES, "and goes on");
     // While the C library makes a thread it blocks the signal by which its end could be named.
     cr_expect_eq(try_as(AT_END, make_thread, (struct proxy_sandbox_spec){0}).error, -1);
+}
+
+static int stop(void)
+{
+    abort();
+}
+
+Test(proxy_sandbox, a_broken_invariant_still_ends_as_what_it_is)
+{
+    int status = 0;
+    pid_t pid = fork();
+    cr_assert(pid >= 0);
+    if (pid == 0) {
+        static struct trial trial = {.point = AT_END_IN_WORKER, .attempt = stop};
+        enter(&trial, &(struct proxy_sandbox_spec){0});
+        _exit(0);
+    }
+    cr_assert(waitpid(pid, &status, 0) == pid);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %d", status);
 }
 
 Test(proxy_sandbox, off_leaves_all_that_a_debugger_needs_and_says_so)

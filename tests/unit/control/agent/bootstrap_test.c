@@ -50,8 +50,10 @@ Test(bootstrap, takes_every_flag, .timeout = 10)
                                 "--admin=/tmp/s",
                                 "--log-level",
                                 "debug",
+                                "--sandbox=required",
                                 NULL};
     cr_assert(parse(&out, args, &err), "%s", err.text);
+    cr_expect_eq(out.sandbox, SANDBOX_REQUIRED);
     char text[ADDR_TEXT_MAX];
     cr_expect_str_eq(out.proxy_path, "/bin/p");
     cr_expect_eq(out.num_workers, 3);
@@ -95,6 +97,7 @@ static const struct {
     {{"--health", "localhost"}, "--health: "},
     {{"--admin", ""}, "--admin"},
     {{"--log-level", "loud"}, "debug, info, warn, error"},
+    {{"--config", "a.yaml", "--sandbox=of", NULL}, "--sandbox: \"of\" is not on, off or required"},
 };
 
 Test(bootstrap, names_the_wrong_flag_and_what_would_be_right, .timeout = 10)
