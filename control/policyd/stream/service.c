@@ -212,6 +212,7 @@ static void on_tick(uv_timer_t *timer)
     LIST_EACH_SAFE(link, &service->sessions) {
         struct session *session = LIST_OF(link, struct session, link);
         check_deadline(session, now);
+        session_keep_token(session, now);
         if (session->claim != NULL && !session->is_over && !claim_is_in_force(session->claim)) {
             session_finish(session, SERVICE_END_ADDRESS, GRPC_ALREADY_EXISTS,
                            "another identity was at one of the addresses before");

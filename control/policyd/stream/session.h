@@ -50,6 +50,7 @@ struct session {
     bool is_due_again;             // and that is now
     uint64_t again_ms;             // when what it refused is sent once more; 0: nothing is
     struct token_name token;       // that admitted it and is held; "": none is, any more
+    uint64_t token_due_ms;         // when its hold is kept young
     bool brings_certificate;       // the response that waits for its result
     struct bytes answer; // to its signing request: a field that the next response takes along
     uint64_t nonce;      // of the last response
@@ -122,6 +123,13 @@ bool session_hold_token(struct session *session);
 // session_spend_token uses the token up: the sidecar has accepted its certificate. Ends the stream
 // if another sidecar used it up meanwhile.
 void session_spend_token(struct session *session);
+
+// session_keep_token keeps the hold of a token young; the service's tick calls it.
+void session_keep_token(struct session *session, uint64_t now);
+
+// session_count_certificate counts a certificate that a token has brought and nobody has accepted
+// yet, before it is handed out. false: it must not be, and the stream was ended.
+bool session_count_certificate(struct session *session);
 
 // session_give_token_back lets a token that is held admit again, since its stream ends.
 void session_give_token_back(struct session *session);

@@ -65,7 +65,7 @@ static void on_issued(void *ctx, const struct issue_result *result)
     }
     if (result->error != NULL) {
         refuse_csr(session, result->error);
-    } else {
+    } else if (session_count_certificate(session)) {
         for (size_t i = 0; i < result->num_certs; i++) {
             pb_wire_put_field(&chain, ISSUED_CHAIN, result->chain[i], result->chain_lens[i]);
         }

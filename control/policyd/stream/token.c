@@ -18,10 +18,13 @@
 #include "base/log.h"
 
 #define RANDOM_LEN   32
+#define HOLDER_LEN   8
 #define NAME_LEN     (2 * SHA256_DIGEST_LENGTH)
-#define LINE_LEN_MAX (SPIFFE_ID_LEN_MAX + 32)
+#define LINE_LEN_MAX (SPIFFE_ID_LEN_MAX + 32 + TOKEN_CERTIFICATES_MAX)
+#define COUNTED      '.' // behind the line, one for each certificate
 
 _Static_assert(sizeof((struct token_name *)0)->text == NAME_LEN + 1, "a name fits");
+_Static_assert(sizeof((struct token_name *)0)->holder == HEX_TEXT_LEN(HOLDER_LEN), "a holder fits");
 
 static void name_of(char out[NAME_LEN + 1], const char *token)
 {
@@ -90,38 +93,63 @@ static struct paths paths_of(const struct token_name *name, const char *dir)
 {
     struct paths paths;
     snprintf(paths.good, PATH_MAX, "%s/tokens/%s", dir, name->text);
-    snprintf(paths.held, PATH_MAX, "%s/tokens/held/%s", dir, name->text);
+    snprintf(paths.held, PATH_MAX, "%s/tokens/held/%s-%s", dir, name->text, name->holder);
     snprintf(paths.used, PATH_MAX, "%s/tokens/used/%s", dir, name->text);
     return paths;
 }
 
-// Says why a token is not there.
-static enum token_result missing(const struct paths *paths, struct err *err)
+// Ends a hold that is older than any that a stream keeps. By whichever clock it was made: one that
+// lies ahead of ours as far counts as old, too.
+static bool end_old_hold(const char *held, const char *good, time_t now)
 {
-    if (access(paths->held, F_OK) == 0) {
-        err_set(err,
-                "the join token has just admitted a sidecar that has not accepted its certificate "
-                "yet: if it doesn't, the token is good again within %d seconds",
-                TOKEN_HOLD_SECONDS);
-        return TOKEN_HELD;
+    struct stat st;
+    if (stat(held, &st) != 0 || llabs((long long)(now - st.st_mtime)) <= TOKEN_HOLD_SECONDS ||
+        rename(held, good) != 0) {
+        return false;
     }
-    if (access(paths->used, F_OK) == 0) {
+    log_info("msg=\"join token given back: whoever held it is gone\"");
+    return true;
+}
+
+// Looks at who holds a token, or all of them (""), and ends the holds that are old by *now (NULL:
+// none). Returns whether somebody still does.
+static bool look_at_holds(const char *dir, const char *name, const time_t *now)
+{
+    char folder[PATH_MAX], held[PATH_MAX], good[PATH_MAX];
+    bool is_held = false;
+    snprintf(folder, sizeof folder, "%s/tokens/held", dir);
+    DIR *open_folder = opendir(folder);
+    for (struct dirent *entry; open_folder != NULL && (entry = readdir(open_folder)) != NULL;) {
+        if (strlen(entry->d_name) < NAME_LEN || strncmp(entry->d_name, name, strlen(name)) != 0) {
+            continue;
+        }
+        snprintf(held, sizeof held, "%s/tokens/held/%s", dir, entry->d_name);
+        snprintf(good, sizeof good, "%s/tokens/%.*s", dir, NAME_LEN, entry->d_name);
+        is_held = now == NULL || !end_old_hold(held, good, *now) || is_held;
+    }
+    if (open_folder != NULL) {
+        closedir(open_folder);
+    }
+    return is_held;
+}
+
+// Says why a token is not there.
+static enum token_result missing(const struct token_name *name, const char *dir, struct err *err)
+{
+    struct paths paths = paths_of(name, dir);
+    if (access(paths.used, F_OK) == 0) {
         err_set(err, "the join token was used before; each admits one sidecar once");
         return TOKEN_USED;
     }
+    if (look_at_holds(dir, name->text, NULL)) {
+        err_set(err,
+                "the join token has just admitted a sidecar that has not accepted its certificate "
+                "yet: if it doesn't, the token is good again within %d seconds of its stream's end",
+                TOKEN_HOLD_SECONDS);
+        return TOKEN_HELD;
+    }
     err_set(err, "the join token is not known here");
     return TOKEN_UNKNOWN;
-}
-
-// Ends a hold that is older than any stream needs. By whichever clock it was made: one that lies
-// ahead of ours as far counts as old, too.
-static void end_old_hold(const struct paths *paths, time_t now)
-{
-    struct stat st;
-    if (stat(paths->held, &st) == 0 && llabs((long long)(now - st.st_mtime)) > TOKEN_HOLD_SECONDS &&
-        rename(paths->held, paths->good) == 0) {
-        log_info("msg=\"join token given back: whoever held it is gone\"");
-    }
 }
 
 enum token_result token_find(struct token_name *out, char out_id[SPIFFE_ID_LEN_MAX + 1],
@@ -129,10 +157,14 @@ enum token_result token_find(struct token_name *out, char out_id[SPIFFE_ID_LEN_M
 {
     time_t expires = 0;
     name_of(out->text, token);
+    out->holder[0] = '\0';
     struct paths paths = paths_of(out, dir);
-    end_old_hold(&paths, now);
-    if (access(paths.good, F_OK) != 0 && errno == ENOENT) {
-        return missing(&paths, err);
+    bool is_good = access(paths.good, F_OK) == 0 || errno != ENOENT;
+    if (!is_good) {
+        look_at_holds(dir, out->text, &now);
+    }
+    if (!is_good && access(paths.good, F_OK) != 0 && errno == ENOENT) {
+        return missing(out, dir, err);
     }
     if (!read_line(paths.good, out_id, &expires, err)) {
         return TOKEN_BROKEN;
@@ -144,29 +176,85 @@ enum token_result token_find(struct token_name *out, char out_id[SPIFFE_ID_LEN_M
     return TOKEN_OK;
 }
 
-static enum token_result move(const char *from, const char *to, const struct paths *paths,
-                              struct err *err)
+static enum token_result move(const char *from, const char *to, const struct token_name *name,
+                              const char *dir, struct err *err)
 {
     if (rename(from, to) == 0) {
         return TOKEN_OK;
     }
     if (errno == ENOENT) {
-        return missing(paths, err);
+        return missing(name, dir, err);
     }
     err_set(err, "the join token can't be used up: %s", strerror(errno));
     return TOKEN_BROKEN;
 }
 
-enum token_result token_hold(const struct token_name *name, const char *dir, time_t now,
-                             struct err *err)
+static bool touch(const char *path, time_t now)
 {
-    struct paths paths = paths_of(name, dir);
     const struct timespec times[2] = {{.tv_sec = now}, {.tv_sec = now}};
+    return utimensat(AT_FDCWD, path, times, 0) == 0;
+}
+
+enum token_result token_hold(struct token_name *name, const char *dir, time_t now, struct err *err)
+{
+    uint8_t bytes[HOLDER_LEN];
+    RAND_bytes(bytes, sizeof bytes);
+    hex_text(bytes, sizeof bytes, name->holder);
+    struct paths paths = paths_of(name, dir);
     if (!make_folders(dir, err)) { // a policyd of before may have made them
         return TOKEN_BROKEN;
     }
-    utimensat(AT_FDCWD, paths.good, times, 0); // if it isn't there the move fails
-    return move(paths.good, paths.held, &paths, err);
+    touch(paths.good, now); // if it isn't there the move fails
+    return move(paths.good, paths.held, name, dir, err);
+}
+
+// Takes back what is held no more, if nobody else has it: the hold has grown old.
+static enum token_result hold_again(const struct token_name *name, const struct paths *paths,
+                                    const char *dir, time_t now, struct err *err)
+{
+    touch(paths->good, now);
+    return move(paths->good, paths->held, name, dir, err);
+}
+
+enum token_result token_keep(const struct token_name *name, const char *dir, time_t now,
+                             struct err *err)
+{
+    struct paths paths = paths_of(name, dir);
+    return touch(paths.held, now) ? TOKEN_OK : hold_again(name, &paths, dir, now, err);
+}
+
+enum token_result token_count(const struct token_name *name, const char *dir, time_t now,
+                              bool *out_is_spent, struct err *err)
+{
+    struct paths paths = paths_of(name, dir);
+    const char counted = COUNTED;
+    char *text = NULL;
+    size_t len = 0;
+    *out_is_spent = false;
+    enum token_result result = token_keep(name, dir, now, err);
+    if (result != TOKEN_OK) {
+        return result;
+    }
+    int fd = open(paths.held, O_WRONLY | O_APPEND | O_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, &counted, 1) == 1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!ok) {
+        err_set(err, "the join token's use can't be counted: %s", strerror(errno));
+        return TOKEN_BROKEN;
+    }
+    touch(paths.held, now);
+    if (!file_read_text(&text, &len, paths.held, LINE_LEN_MAX, err)) {
+        return TOKEN_BROKEN;
+    }
+    size_t num = 0;
+    while (num < len && text[len - 1 - num] == COUNTED) {
+        num++;
+    }
+    free(text);
+    *out_is_spent = num >= TOKEN_CERTIFICATES_MAX;
+    return *out_is_spent ? move(paths.held, paths.used, name, dir, err) : TOKEN_OK;
 }
 
 enum token_result token_spend(const struct token_name *name, const char *dir, struct err *err)
@@ -175,7 +263,7 @@ enum token_result token_spend(const struct token_name *name, const char *dir, st
     if (rename(paths.held, paths.used) == 0) {
         return TOKEN_OK;
     }
-    return move(paths.good, paths.used, &paths, err); // the hold has grown old
+    return move(paths.good, paths.used, name, dir, err); // the hold has grown old
 }
 
 void token_give_back(const struct token_name *name, const char *dir)
@@ -183,24 +271,6 @@ void token_give_back(const struct token_name *name, const char *dir)
     struct paths paths = paths_of(name, dir);
     if (rename(paths.held, paths.good) != 0) {
         log_warn("msg=\"join token not given back\" error=\"%s\"", strerror(errno));
-    }
-}
-
-static void sweep_holds(const char *dir, time_t now)
-{
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/tokens/held", dir);
-    DIR *folder = opendir(path);
-    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
-        struct token_name name;
-        if (strlen(entry->d_name) == NAME_LEN) {
-            memcpy(name.text, entry->d_name, sizeof name.text);
-            struct paths paths = paths_of(&name, dir);
-            end_old_hold(&paths, now);
-        }
-    }
-    if (folder != NULL) {
-        closedir(folder);
     }
 }
 
@@ -224,7 +294,7 @@ static void sweep_folder(const char *folder, time_t now)
 void token_sweep(const char *dir, time_t now)
 {
     char path[PATH_MAX];
-    sweep_holds(dir, now);
+    look_at_holds(dir, "", &now);
     snprintf(path, sizeof path, "%s/tokens", dir);
     sweep_folder(path, now);
     snprintf(path, sizeof path, "%s/tokens/used", dir);

@@ -181,6 +181,9 @@ void sidecar_ask(struct sidecar *sidecar, const char *id, const char *address, c
     wanted.key = (char *)"spiffe_id";
     wanted.value = (char *)id;
     node.id = (char *)"a-node";
+    if (sidecar->token != NULL) {
+        node.join_token = (char *)sidecar->token;
+    }
     node.metadata = metadata;
     node.n_metadata = 1;
     node.addresses = addresses;

@@ -53,7 +53,8 @@ struct sidecar {
     unsigned num_responses, num_taken;
     enum grpc_code code; // of the end
     char words[400];
-    uint64_t held; // the version that it says it holds; 0: none
+    uint64_t held;     // the version that it says it holds; 0: none
+    const char *token; // borrowed: the join token that it shows; NULL: none
 };
 
 // In a fleet's text, @ stands for the test's own user.

@@ -251,6 +251,58 @@ Test(session, a_stream_has_a_burst_of_signing_requests_and_then_words)
     free(csr);
 }
 
+// Begins a stream that has nothing but a join token.
+static const Tabard__V1__SubscribeResponse *join_by_token(const char *token)
+{
+    uint8_t *csr = NULL;
+    size_t len = 0;
+    make_csr(&csr, &len);
+    sidecar.token = token;
+    sidecar_open(&sidecar, &rig);
+    sidecar_ask(&sidecar, UNGRANTED, NULL, csr, len);
+    free(csr);
+    return sidecar_take(&sidecar);
+}
+
+static void make_token(char out[TOKEN_TEXT_MAX])
+{
+    struct err err = {0};
+    cr_assert(token_make(out, temp_folder, UNGRANTED, time(NULL) + 600, &err), "%s", err.text);
+}
+
+Test(session, streams_that_take_certificates_and_accept_none_use_up_their_token)
+{
+    char token[TOKEN_TEXT_MAX];
+    make_token(token);
+    for (int i = 0; i < TOKEN_CERTIFICATES_MAX; i++) {
+        cr_assert_not_null(join_by_token(token)->certificate, "%d", i);
+        sidecar_vanish(&sidecar);
+        sidecar_cleanup(&sidecar);
+    }
+    sidecar.token = token;
+    sidecar_open(&sidecar, &rig);
+    sidecar_ask(&sidecar, UNGRANTED, NULL, NULL, 0);
+    sidecar_expect_end(&sidecar, GRPC_UNAUTHENTICATED, "was used before", SERVICE_END_NOT_ADMITTED);
+    cr_expect_eq(issuer_stats(rig.service.issuer)->num_issued, TOKEN_CERTIFICATES_MAX);
+}
+
+// As when its hold grew old while the host slept, and another stream came with the token.
+Test(session, a_stream_neither_spends_nor_gives_back_the_hold_of_another)
+{
+    char token[TOKEN_TEXT_MAX], command[600];
+    make_token(token);
+    cr_assert_not_null(join_by_token(token)->certificate);
+    snprintf(command, sizeof command,
+             "cd %s/tokens/held && for f in *; do mv $f ${f%%-*}-0123456789abcdef; done",
+             temp_folder);
+    cr_assert_eq(system(command), 0);
+    sidecar_answer(&sidecar, "");
+    sidecar_expect_end(&sidecar, GRPC_UNAVAILABLE, "has just admitted a sidecar",
+                       SERVICE_END_NOT_ADMITTED);
+    snprintf(command, sizeof command, "test -e %s/tokens/held/*-0123456789abcdef", temp_folder);
+    cr_expect_eq(system(command), 0);
+}
+
 Test(session, a_signing_request_before_the_last_one_was_answered_ends_the_stream)
 {
     uint8_t *csr = NULL;

@@ -83,6 +83,57 @@ Test(token, that_nobody_gives_back_is_good_again_after_a_while_by_whichever_cloc
     cr_expect_eq(token_spend(&name, temp_folder, &err), TOKEN_USED);
 }
 
+// Two streams of one token: the first one's hold has grown old, and the second has it.
+Test(token, is_moved_on_by_nobody_but_its_holder)
+{
+    struct token_name one, two;
+    const time_t later = NOW + TOKEN_HOLD_SECONDS + 1;
+    bool is_spent = false;
+    make(NOW + 1000);
+    cr_assert_eq(token_find(&one, id, temp_folder, token, NOW, &err), TOKEN_OK);
+    cr_assert_eq(token_hold(&one, temp_folder, NOW, &err), TOKEN_OK);
+    cr_assert_eq(token_find(&two, id, temp_folder, token, later, &err), TOKEN_OK);
+    cr_assert_eq(token_hold(&two, temp_folder, later, &err), TOKEN_OK);
+    token_give_back(&one, temp_folder);
+    cr_expect_eq(token_keep(&one, temp_folder, later, &err), TOKEN_HELD);
+    cr_expect_eq(token_count(&one, temp_folder, later, &is_spent, &err), TOKEN_HELD);
+    cr_expect_eq(token_spend(&one, temp_folder, &err), TOKEN_HELD);
+    struct token_name three;
+    cr_expect_eq(token_find(&three, id, temp_folder, token, later, &err), TOKEN_HELD);
+    cr_expect_eq(token_spend(&two, temp_folder, &err), TOKEN_OK, "%s", err.text);
+    cr_expect_eq(token_spend(&one, temp_folder, &err), TOKEN_USED);
+}
+
+Test(token, stays_held_for_as_long_as_its_holder_keeps_it)
+{
+    struct token_name one, two;
+    make(NOW + 1000);
+    cr_assert_eq(token_find(&one, id, temp_folder, token, NOW, &err), TOKEN_OK);
+    cr_assert_eq(token_hold(&one, temp_folder, NOW, &err), TOKEN_OK);
+    for (time_t now = NOW; now < NOW + 900; now += TOKEN_KEEP_SECONDS) {
+        cr_expect_eq(token_keep(&one, temp_folder, now, &err), TOKEN_OK);
+        cr_expect_eq(token_find(&two, id, temp_folder, token, now + 1, &err), TOKEN_HELD);
+    }
+}
+
+Test(token, brings_only_so_many_certificates_that_nobody_accepts)
+{
+    struct token_name name;
+    make(NOW + 1000);
+    for (int i = 1; i <= TOKEN_CERTIFICATES_MAX; i++) {
+        bool is_spent = false;
+        cr_assert_eq(token_find(&name, id, temp_folder, token, NOW, &err), TOKEN_OK, "%d", i);
+        cr_assert_eq(token_hold(&name, temp_folder, NOW, &err), TOKEN_OK);
+        cr_expect_eq(token_count(&name, temp_folder, NOW, &is_spent, &err), TOKEN_OK);
+        cr_expect_eq(is_spent, i == TOKEN_CERTIFICATES_MAX, "%d", i);
+        if (!is_spent) {
+            token_give_back(&name, temp_folder);
+        }
+    }
+    cr_expect_str_eq(id, ID);
+    cr_expect_eq(token_find(&name, id, temp_folder, token, NOW, &err), TOKEN_USED);
+}
+
 Test(token, that_nobody_made_is_unknown_whatever_it_looks_like)
 {
     static const char *const texts[] = {"", "x", "../../etc/passwd", TOKEN_PREFIX, "used"};
