@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #define READ_MS_MAX 50 // between the readings of two clocks; else they don't belong together
+#define NONE_BEFORE (INT64_MIN / 4) // an offset that no clock has, and a time before all others
 
 static struct now_clock process_clock; // under the lock
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -39,6 +40,40 @@ static bool is_same(int64_t a, int64_t b)
     return llabs(a - b) < NOW_STEP_MS;
 }
 
+static bool is_held(const struct now_clock *clock)
+{
+    return clock->is_set && clock->offset < clock->believed;
+}
+
+// Believes the offset that the wall clock has.
+static void believe(struct now_clock *clock, int64_t offset)
+{
+    int64_t before = clock->believed;
+    clock->believed = is_same(offset, clock->low) ? clock->low : offset;
+    clock->is_set = false;
+    if (offset > before) {
+        clock->low = before;
+        clock->risen_ms = clock->since_ms;
+    } else if (clock->believed <= clock->low) {
+        clock->low = NONE_BEFORE;
+        clock->risen_ms = clock->begun_ms;
+    }
+}
+
+// Says how long the wall clock must show the offset that it has before it is believed. A date is
+// held against one that was set back no longer than the wall clock had shown later dates than it
+// shows now: there is as much to be said for the one as for the other then.
+static int64_t wait_ms(const struct now_clock *clock)
+{
+    int64_t off = clock->offset - clock->believed;
+    if (off >= 0) {
+        return off < NOW_FORWARD_MS_MAX ? off : NOW_FORWARD_MS_MAX;
+    }
+    bool has_risen = clock->offset > clock->low - NOW_STEP_MS;
+    int64_t shown = clock->since_ms - (has_risen ? clock->risen_ms : clock->begun_ms);
+    return -off < shown ? -off : shown;
+}
+
 // Notes which offset the wall clock has now, and believes one that has lasted long enough.
 static void note(struct now_clock *clock, int64_t offset, int64_t boot_ms)
 {
@@ -50,11 +85,8 @@ static void note(struct now_clock *clock, int64_t offset, int64_t boot_ms)
         clock->offset = offset;
         clock->since_ms = boot_ms;
     }
-    int64_t off = clock->offset - clock->believed;
-    int64_t wait_ms = off < 0 ? -off : off < NOW_FORWARD_MS_MAX ? off : NOW_FORWARD_MS_MAX;
-    if (clock->is_set && boot_ms - clock->since_ms >= wait_ms) {
-        clock->believed = clock->offset;
-        clock->is_set = false;
+    if (clock->is_set && boot_ms - clock->since_ms >= wait_ms(clock)) {
+        believe(clock, clock->offset);
     }
 }
 
@@ -62,7 +94,12 @@ int64_t now_clock_date_ms(struct now_clock *clock, int64_t wall_ms, int64_t boot
 {
     int64_t offset = wall_ms - boot_ms;
     if (!clock->has_begun) {
-        *clock = (struct now_clock){.has_begun = true, .is_told = true, .believed = offset};
+        *clock = (struct now_clock){.has_begun = true,
+                                    .is_told = true,
+                                    .believed = offset,
+                                    .low = NONE_BEFORE,
+                                    .risen_ms = boot_ms,
+                                    .begun_ms = boot_ms};
     }
     note(clock, offset, boot_ms);
     return boot_ms + (offset > clock->believed ? offset : clock->believed);
@@ -100,11 +137,48 @@ int64_t now_date_s(void)
     return now_date_ms() / 1000;
 }
 
+int64_t now_earlier_s(void)
+{
+    int64_t date_s = now_date_s();
+    int64_t wall_s = now_unix_ms() / 1000;
+    return wall_s < date_s ? wall_s : date_s;
+}
+
+bool now_has_jumped(struct now_jumps *jumps)
+{
+    struct now now = now_read(0);
+    int64_t wall = now_unix_ms() - now.boot_ms;
+    int64_t date = now.unix_ms - now.boot_ms;
+    if (is_same(wall, jumps->wall_offset_ms) && is_same(date, jumps->date_offset_ms)) {
+        return false;
+    }
+    *jumps = (struct now_jumps){.wall_offset_ms = wall, .date_offset_ms = date};
+    return true;
+}
+
 struct now now_read(uint64_t ms)
 {
     struct now now = {.ms = ms};
     now.unix_ms = read_date_ms(&now.boot_ms);
     return now;
+}
+
+void now_clock_confirm(struct now_clock *clock)
+{
+    clock->begun_ms = clock->risen_ms = NONE_BEFORE;
+    clock->low = NONE_BEFORE;
+}
+
+void now_confirm(int64_t made_s)
+{
+    int64_t boot_ms;
+    int64_t old_s = read_date_ms(&boot_ms) / 1000 - made_s;
+    pthread_mutex_lock(&process_lock);
+    if (old_s >= 0 && old_s <= NOW_FRESH_S_MAX &&
+        (!process_clock.is_set || is_held(&process_clock))) {
+        now_clock_confirm(&process_clock);
+    }
+    pthread_mutex_unlock(&process_lock);
 }
 
 void now_believe_wall(void)
@@ -113,8 +187,8 @@ void now_believe_wall(void)
     int64_t boot_ms;
     pthread_mutex_lock(&process_lock);
     read_both(&wall_ms, &boot_ms);
-    process_clock.believed = wall_ms - boot_ms;
-    process_clock.is_set = false;
+    believe(&process_clock, wall_ms - boot_ms);
+    now_clock_confirm(&process_clock);
     pthread_mutex_unlock(&process_lock);
 }
 
@@ -125,7 +199,7 @@ bool now_was_set(int64_t *out_ms, bool *out_is_held)
     bool is_news = !process_clock.is_told;
     process_clock.is_told = true;
     *out_ms = process_clock.step_ms;
-    *out_is_held = process_clock.is_set && process_clock.offset < process_clock.believed;
+    *out_is_held = is_held(&process_clock);
     pthread_mutex_unlock(&process_lock);
     return is_news;
 }

@@ -6,10 +6,14 @@
 // The wall clock may be set while the program runs. What is to be believed is judged by two clocks:
 // the wall clock, and CLOCK_BOOTTIME, which nobody sets and which goes on while the host sleeps.
 // now_date_s is the later of the wall clock and of what it would show had it not been set back, so
-// that what has ended (a certificate, a CRL, a token) does not count again. So that a clock which
-// was wrong when the program started can be put right, one that was set back is believed once it
-// has gone on undisturbed for as long as it was set back by: it then shows the old date again. One
-// that was set forward, and shows it at once, outlives a later setting back after an hour at most.
+// that what has ended (a certificate, a CRL, a token) does not count again. That is held for as
+// long as it was set back by, when it shows the old date again; but no longer than it had shown
+// later dates before, since the program started or since it was set forward from there: a clock
+// that was ahead and is put right is believed after at most as long as it was ahead. Once somebody
+// else who knows the date agrees with it (now_confirm), there is no such limit. A clock that
+// is set forward counts at once, and is held like that once it has gone on for as long as it was
+// set forward by, or for an hour.
+// Whoever makes what ends must not make it live too long by either clock (policyd's ca/sign.c).
 // Whoever keeps something that ends keeps a struct now_end: it ends at its date, or when as much
 // time has passed by CLOCK_BOOTTIME as was left when it came.
 #ifndef TABARD_BASE_NOW_H
@@ -20,6 +24,7 @@
 
 #define NOW_STEP_MS        2000    // the least by which the wall clock was set, and did not drift
 #define NOW_FORWARD_MS_MAX 3600000 // until a clock that was set forward is believed
+#define NOW_FRESH_S_MAX    600     // what begins to live no longer ago may have been made just now
 
 struct now {
     uint64_t ms;     // never jumps, for waits; on a loop's thread it is uv_now's
@@ -39,6 +44,21 @@ int64_t now_boot_ms(void);
 int64_t now_date_ms(void);
 int64_t now_date_s(void);
 struct now now_read(uint64_t ms);
+
+// now_earlier_s returns the earlier of now_date_s and of the wall clock.
+int64_t now_earlier_s(void);
+
+// now_has_jumped says whether the wall clock or the date jumped since it was asked last, at first
+// that they have. Zero state: {0}.
+struct now_jumps {
+    int64_t wall_offset_ms; // from CLOCK_BOOTTIME
+    int64_t date_offset_ms;
+};
+bool now_has_jumped(struct now_jumps *jumps);
+
+// now_confirm says that somebody else made something at the date `made_s` that has just come: whose
+// clock agrees with now_date_s, if that is at most NOW_FRESH_S_MAX later.
+void now_confirm(int64_t made_s);
 
 // now_believe_wall believes the wall clock from now on, whatever it showed before: for whoever got
 // something new that is over by now_date_s and not by the wall clock, as a certificate that was
@@ -84,9 +104,15 @@ struct now_clock {
     int64_t offset;   // is_set: the one that it has
     int64_t since_ms; // is_set: by CLOCK_BOOTTIME
     int64_t step_ms;  // by how much it was set last
+    int64_t begun_ms; // when it was read first; long ago, if somebody agreed
+    int64_t low;      // the offset that was believed before it was set forward, or one far below
+    int64_t risen_ms; // since when it has shown later dates than by that
 };
 
 // now_clock_date_ms returns the date by both clocks' readings, and notes a clock that was set.
 int64_t now_clock_date_ms(struct now_clock *clock, int64_t wall_ms, int64_t boot_ms);
+
+// now_clock_confirm notes that what is believed was agreed with.
+void now_clock_confirm(struct now_clock *clock);
 
 #endif

@@ -28,18 +28,27 @@ static bool has_new_key(const Tabard__V1__Snapshot *message, const struct snapsh
             memcmp(identity->key_id.data, previous->trust->key_id, CONTRACT_KEY_ID_LEN) != 0);
 }
 
-// Makes a snapshot by the date that is believed. If that fails, and a new certificate is in date by
-// the wall clock, which was set back, whoever issued it agrees with the wall clock.
+// Makes a snapshot by the date that is believed. A new certificate may agree with it; or one that
+// is over by it with the wall clock, which was set back. Nothing else that is over says so: a CRL
+// that is stale by the date is no news.
 static struct snapshot *make_snapshot(const Tabard__V1__Snapshot *message,
                                       const struct snapshot *previous, struct err *err)
 {
     int64_t date_s = now_date_s();
     int64_t wall_s = now_unix_ms() / 1000;
+    bool is_new = has_new_key(message, previous);
     struct snapshot *snapshot = snapshot_new(message, previous, &handshake_hooks, date_s, err);
-    if (snapshot != NULL || date_s <= wall_s || !has_new_key(message, previous)) {
+    if (snapshot != NULL && is_new) {
+        now_confirm(snapshot->trust->self.not_before);
+    }
+    if (snapshot != NULL || date_s <= wall_s || !is_new) {
         return snapshot;
     }
     snapshot = snapshot_new(message, previous, &handshake_hooks, wall_s, NULL);
+    if (snapshot != NULL && snapshot->trust->self.not_after >= date_s) {
+        snapshot_unref(snapshot);
+        return NULL;
+    }
     if (snapshot != NULL) {
         now_believe_wall();
     }

@@ -214,6 +214,7 @@ enum verify_failure verify_peer(struct verified_peer *out, CRYPTO_BUFFER *const 
         out->id[v.id.text_len] = '\0';
         out->id_len = v.id.text_len;
         out->domain_len = v.id.domain_len;
+        cert_time_read(&out->not_before, X509_get0_notBefore(v.certs[0]));
         out->not_after = v.not_after;
         memcpy(out->bundle_digest, trust_bundle_digest(v.bundle), sizeof out->bundle_digest);
     }

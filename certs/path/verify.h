@@ -66,6 +66,7 @@ struct verified_peer {
     char id[SPIFFE_ID_LEN_MAX + 1]; // NUL-terminated; the id itself holds no NUL
     size_t id_len;
     size_t domain_len;         // of the trust domain that starts at id + strlen("spiffe://")
+    time_t not_before;         // the leaf's
     time_t not_after;          // the earliest notAfter of the path that proves it, root included
     uint8_t bundle_digest[32]; // of the bundle that proved it
 };

@@ -25,16 +25,32 @@ void feed_settled(struct feed *feed, size_t source, uint64_t ticket, const char 
     look_at_board_soon(feed);
 }
 
-// Says whether the slots have another certificate than what is in force.
-static bool has_new_identity(const struct slots *slots, const struct assembly *in_force)
+static bool has_new_key(const struct assembly *assembly, const struct assembly *in_force)
 {
-    const struct part *identity = slots->parts[SNAPSHOT_IDENTITY];
-    return identity != NULL &&
-           (in_force == NULL || identity != in_force->slots.parts[SNAPSHOT_IDENTITY]);
+    const ProtobufCBinaryData *key_id = &assembly->snapshot->identity->key_id;
+    return in_force == NULL ||
+           memcmp(key_id->data, in_force->snapshot->identity->key_id.data, key_id->len) != 0;
 }
 
-// Assembles the slots by the date that is believed. If that fails, and a new certificate is in date
-// by the wall clock, which was set back, whoever issued it agrees with the wall clock.
+// Assembles the slots by the wall clock, which was set back, if there is a certificate for a new
+// key that is over by the date that is believed: whoever issued it agrees with the wall clock.
+// Nothing else that is over says so: a CRL that is stale by the date is no news.
+static bool assemble_by_wall(struct assembly *out, const struct slots *slots,
+                             const struct assembly *in_force, int64_t date_s, int64_t wall_s)
+{
+    if (!assemble_over(out, slots, in_force, wall_s, NULL)) {
+        return false;
+    }
+    if (out->not_after >= date_s || !has_new_key(out, in_force)) {
+        assembly_cleanup(out);
+        return false;
+    }
+    now_believe_wall();
+    return true;
+}
+
+// Assembles the slots by the date that is believed. A new certificate may agree with it, or with
+// the wall clock.
 static bool assemble_by_clock(struct assembly *out, const struct slots *slots,
                               const struct assembly *in_force, struct err *err)
 {
@@ -42,13 +58,14 @@ static bool assemble_by_clock(struct assembly *out, const struct slots *slots,
     int64_t date_s = now_date_s();
     int64_t wall_s = now_unix_ms() / 1000;
     if (assemble_over(out, slots, in_force, date_s, err)) {
+        if (has_new_key(out, in_force)) {
+            now_confirm(out->not_before);
+        }
         return true;
     }
-    if (date_s <= wall_s || !has_new_identity(slots, in_force) ||
-        !assemble_over(&again, slots, in_force, wall_s, NULL)) {
+    if (date_s <= wall_s || !assemble_by_wall(&again, slots, in_force, date_s, wall_s)) {
         return false;
     }
-    now_believe_wall();
     *err = (struct err){{0}, {0}};
     *out = again;
     return true;

@@ -27,6 +27,8 @@ struct policyd {
     uv_loop_t loop;
     uv_signal_t signals[NUM_SIGNALS];
     uv_timer_t renew;
+    uint64_t renew_due_ms;
+    struct now_jumps jumps;
     const struct policyd_flags *flags;
     char ca_dir[PATH_MAX];
     char unix_path[PATH_MAX]; // "": none
@@ -109,21 +111,12 @@ static struct source_folder_in_force on_in_force(void *ctx)
     return (struct source_folder_in_force){.trust = world->trust, .fleet = world->fleet};
 }
 
-static void log_notes(const struct ca_trust *trust)
-{
-    char quoted[2 * CA_TRUST_NOTE_BYTES];
-    for (size_t i = 0; i < trust->num_notes; i++) {
-        log_warn("msg=\"the trust needs a look\" note=%s",
-                 log_quote(quoted, sizeof quoted, trust->notes[i]));
-    }
-}
-
 static void on_trust(void *ctx, struct ca_trust *trust, uint64_t began_ns)
 {
     struct policyd *policyd = ctx;
     service_set_trust(&policyd->service, trust, began_ns);
     log_info("msg=\"trust in force\" trust_domain=%s crls=%zu", trust->domain, trust->crls.num);
-    log_notes(trust);
+    ca_trust_log_notes(trust);
     renew_own(policyd);
 }
 
@@ -143,10 +136,16 @@ static void on_failed(void *ctx, const char *what, const char *text)
 static void on_renew(uv_timer_t *timer)
 {
     struct policyd *policyd = timer->data;
-    renew_own(policyd);
-    if (!policyd->flags->is_kubernetes) { // there the CRL is in a Secret, and no token is made
-        issuer_renew_crl(policyd->service.issuer);
-        token_sweep(policyd->flags->dir, now_date_s());
+    bool is_due = uv_now(&policyd->loop) >= policyd->renew_due_ms;
+    if (now_has_jumped(&policyd->jumps) || is_due) {
+        policyd->renew_due_ms = uv_now(&policyd->loop) + POLICYD_RENEW_MS;
+        renew_own(policyd);
+        if (!policyd->flags->is_kubernetes) { // there the CRL is in a Secret, and no token is made
+            issuer_renew_crl(policyd->service.issuer);
+        }
+        if (is_due) {
+            token_sweep(policyd->flags->dir, now_earlier_s()); // by no clock that has just jumped
+        }
     }
 }
 
@@ -319,7 +318,8 @@ static void start_handles(struct policyd *policyd)
     uv_timer_init(&policyd->loop, &policyd->renew);
     uv_timer_init(&policyd->loop, &policyd->drain);
     policyd->renew.data = policyd->drain.data = policyd;
-    uv_timer_start(&policyd->renew, on_renew, 0, POLICYD_RENEW_MS);
+    policyd->renew_due_ms = uv_now(&policyd->loop) + POLICYD_RENEW_MS;
+    uv_timer_start(&policyd->renew, on_renew, 0, POLICYD_LOOK_MS);
 }
 
 static bool start_pages(struct policyd *policyd, struct err *err)
@@ -365,7 +365,7 @@ static bool serve(struct policyd *policyd, struct fleet *fleet, struct ca_trust 
     }
     log_info("msg=started workloads=%u policies=%u trust_domain=%s", fleet->workloads.num,
              fleet->policies.num, trust->domain);
-    log_notes(trust);
+    ca_trust_log_notes(trust);
     return policyd->is_started = true;
 }
 

@@ -10,8 +10,10 @@
 #define POLICYD_GRACE_MS 200 // that a stop leaves the streams to end
 // For how long the webhook is served after a signal, until nobody is led here any more.
 #define POLICYD_DRAIN_MS 5000
-// Between renewals of its own certificate; the CRL and old tokens are looked at then, too.
+// Between renewals of its own certificate; the CRL and old tokens are looked at then, too. A clock
+// that was set is noticed at the next look.
 #define POLICYD_RENEW_MS 1800000
+#define POLICYD_LOOK_MS  1000
 
 // policyd_run serves until SIGTERM or SIGINT. Returns the exit status.
 int policyd_run(const struct policyd_flags *flags);

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wall clocks that are set while a sidecar runs, connects and renews: nothing lives longer for it, and what was short comes back."""
 import contextlib
+import time
 
 import pytest
 
 from policyd_process import Policyd, allow, spiffe, workload
-from ca import HOUR, Certificate
+from ca import HOUR, Authority, Certificate
 from clock import Clock
 from foreign import attempt, tls
 from mesh import DOMAIN, Agent, Service, exchange, wait_until
@@ -159,14 +160,66 @@ def test_a_policyd_whose_clock_is_set_forward_takes_no_other_policyd_s_folder_aw
     assert not second.lines(mark, msg="another policyd is gone")
 
 
-def test_a_policyd_whose_clock_is_set_back_issues_what_its_sidecars_take(stack):
+@pytest.mark.parametrize("back", (20, HOUR), ids=("less than a certificate lives", "more than a certificate lives"))
+def test_a_policyd_whose_clock_is_set_back_issues_nothing_that_lives_too_long_or_is_over(stack, back):
     clock = Clock()
     stack.callback(clock.close)
     world = World(stack, policyd_clock=clock)
     world.wait_in_force()
-    clock.set_wall(-HOUR)
+    clock.elapse(10)
+    clock.set_wall(-back)
     mark = world.agent.mark()
     world.clock.elapse(RENEWED)
-    world.wait_in_force(mark)
+    heard = world.policyd.mark()
+    if back < LIFE:
+        world.wait_in_force(mark)
+        assert abs(world.agent.metric(EXPIRY) - time.time() - (LIFE + 10 - back)) < 5
+    else:
+        refused = world.policyd.wait_line(heard, msg="certificate refused")
+        assert "wall clock was set back by 36" in refused["error"]
+        clock.set_wall(0)
+        world.wait_in_force(mark, 40)
     assert world.call() == b"hello"
     world.policyd.wait_line(msg="the wall clock was set")
+
+
+def test_a_policyd_whose_clock_was_ahead_at_its_start_serves_once_it_is_put_right(stack):
+    clock = Clock(365 * 24 * HOUR)
+    stack.callback(clock.close)
+    world = World(stack, policyd_clock=clock)
+    world.agent.wait_line(msg="no stream to the policy agent")
+    mark = world.agent.mark()
+    clock.set_wall(0)
+    world.wait_in_force(mark, 60)
+    assert world.agent.metric(EXPIRY) - time.time() < LIFE + 5
+    world.web = Certificate(*world.policyd.issue("web", "--hours", "5"))
+    assert world.call() == b"hello"
+
+
+def bundle_with_crl(authority):
+    return [{"trust_domain": DOMAIN, "roots": str(authority.roots), "crls": str(authority.crl)}]
+
+
+def test_a_clock_that_is_set_back_makes_no_stale_crl_count_when_a_new_certificate_comes(stack):
+    ours = Authority(DOMAIN)
+    stack.callback(ours.close)
+    clock = Clock()
+    stack.callback(clock.close)
+    service = Service()
+    stack.callback(service.close)
+    names = spiffe("api"), "--hours", "96"
+    first, second = ours.issue("api", *names), ours.issue("api", *names)
+    ours.revoke(ours.issue("gone", spiffe("gone")))  # a list that is fresh for a day
+    config = {"identity": {"certificate": str(first.chain), "key": str(first.key)}, "trust_bundles": bundle_with_crl(ours),
+              "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0", "application": "%s:%d" % service.address}]}
+    agent = Agent("api", config, prefix=clock.prefix)
+    stack.callback(agent.close)
+    clock.elapse(30 * HOUR)
+    clock.set_wall(-10 * HOUR)
+    mark = agent.mark()
+    wait_until("the agent says that the clock was set", lambda: agent.lines(msg="the wall clock was set"))
+    config["identity"] = {"certificate": str(second.chain), "key": str(second.key)}
+    agent.write_config()
+    refused = agent.wait_line(mark, msg="update refused")
+    assert "crl" in refused["error"].lower(), refused
+    assert not agent.lines(mark, msg="snapshot in force")

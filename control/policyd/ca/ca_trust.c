@@ -409,3 +409,12 @@ struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, const struct c
     }
     return trust;
 }
+
+void ca_trust_log_notes(const struct ca_trust *trust)
+{
+    char quoted[2 * CA_TRUST_NOTE_BYTES];
+    for (size_t i = 0; i < trust->num_notes; i++) {
+        log_warn("msg=\"the trust needs a look\" note=%s",
+                 log_quote(quoted, sizeof quoted, trust->notes[i]));
+    }
+}

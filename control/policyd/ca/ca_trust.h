@@ -53,4 +53,7 @@ struct ca_trust *ca_trust_new(const struct ca_trust_texts *texts, const struct c
                               time_t now, struct err *err);
 void ca_trust_free(struct ca_trust *trust);
 
+// ca_trust_log_notes tells the operator what the trust's notes say.
+void ca_trust_log_notes(const struct ca_trust *trust);
+
 #endif

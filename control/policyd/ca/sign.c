@@ -12,17 +12,30 @@
 #include "base/now.h"
 #include "certs/cert.h"
 
-// The date by which ends are judged may be ahead of a wall clock that was put right: the life
-// begins by the earlier of the two, so that nobody has to wait for it.
-static struct mint_leaf leaf_of(const struct ca_store *store, const struct issue_request *request,
-                                time_t now)
+// While the wall clock is behind the date by which ends are judged, either may be the wrong one.
+// What is made then lives from the earlier of the two, so that by neither it lives too long; and
+// what would be over by the later one is not made, since whoever takes it would believe a clock
+// that was set back.
+static bool start_of(time_t *out, time_t now, uint32_t seconds, struct err *err)
 {
     time_t wall = (time_t)(now_unix_ms() / 1000);
+    *out = wall < now ? wall : now;
+    return *out + (time_t)seconds > now ||
+           err_set(err,
+                   "the policy agent's wall clock was set back by %lld seconds, and what lives for "
+                   "%u is over by one of the two times: put the clock right, or wait until the "
+                   "policy agent believes it",
+                   (long long)(now - wall), seconds);
+}
+
+static struct mint_leaf leaf_of(const struct ca_store *store, const struct issue_request *request,
+                                time_t start)
+{
     struct mint_leaf leaf = {.spiffe_id = request->spiffe_id,
                              .dns_names = (const char *const *)request->dns_names,
                              .num_dns_names = request->num_dns_names,
-                             .not_before = (wall < now ? wall : now) - MINT_BACKDATE_SECONDS,
-                             .not_after = now + request->seconds};
+                             .not_before = start - MINT_BACKDATE_SECONDS,
+                             .not_after = start + request->seconds};
     time_t end = 0;
     if (cert_time_read(&end, X509_get0_notAfter(store->ca.cert)) && leaf.not_after > end) {
         leaf.not_after = end;
@@ -63,10 +76,14 @@ bool sign_request(struct signed_chain *out, const struct ca_store *store,
                   const struct issue_request *request, time_t now, struct bytes *notes,
                   struct err *err)
 {
-    const struct mint_leaf leaf = leaf_of(store, request, now);
     const uint8_t *end = request->csr;
     EVP_PKEY *key = NULL;
+    time_t start = 0;
     *out = (struct signed_chain){.num_certs = 0};
+    if (!start_of(&start, now, request->seconds, err)) {
+        return false;
+    }
+    const struct mint_leaf leaf = leaf_of(store, request, start);
     X509_REQ *csr = d2i_X509_REQ(NULL, &end, (long)request->csr_len);
     ERR_clear_error();
     bool ok = csr != NULL && end == request->csr + request->csr_len;
@@ -86,9 +103,13 @@ bool sign_request(struct signed_chain *out, const struct ca_store *store,
 bool sign_key(struct signed_chain *out, const struct ca_store *store, EVP_PKEY *key,
               const struct issue_request *request, time_t now, struct err *err)
 {
-    const struct mint_leaf leaf = leaf_of(store, request, now);
     struct bytes notes = {0};
+    time_t start = 0;
     *out = (struct signed_chain){.num_certs = 0};
+    if (!start_of(&start, now, request->seconds, err)) {
+        return false;
+    }
+    const struct mint_leaf leaf = leaf_of(store, request, start);
     bool ok = sign_public(out, store, key, &leaf, &notes, err) &&
               ca_store_record_notes(store, &notes, err);
     bytes_cleanup(&notes);
@@ -123,11 +144,13 @@ bool sign_crl(const struct ca_store *store, time_t now, bool *out_did, struct er
     X509_CRL *own = ca_store_own_crl(store, path, &why);
     bool is_over = own == NULL || (cert_time_read(&start, X509_CRL_get0_lastUpdate(own)) &&
                                    cert_time_read(&end, X509_CRL_get0_nextUpdate(own)) &&
-                                   now >= start + (end - start) / 2);
+                                   (now < start || now >= start + (end - start) / 2));
     X509_CRL_free(own);
     if (why.text[0] != '\0') {
         return err_set(err, "%s", why.text);
     }
-    *out_did = is_over && ca_store_write_crl(store, path, now, ISSUE_CRL_SECONDS, &num, err);
+    time_t from = 0;
+    *out_did = is_over && start_of(&from, now, ISSUE_CRL_SECONDS, err) &&
+               ca_store_write_crl(store, path, from, ISSUE_CRL_SECONDS, &num, err);
     return *out_did || !is_over;
 }

@@ -32,24 +32,95 @@ static int64_t told(struct now_clock *clock, int64_t boot_s, int64_t off_s)
            START;
 }
 
+enum { DAY = 24 * HOUR };
+
 Test(now, a_wall_clock_that_is_set_back_brings_no_date_back, .timeout = 10)
 {
     struct now_clock clock = {0};
     cr_expect_eq(told(&clock, 0, 0), 0);
-    cr_expect_eq(told(&clock, MINUTE, -HOUR), MINUTE);
-    cr_expect_eq(told(&clock, HOUR, -HOUR), HOUR);
-    // It shows the old date again: nobody is left who could say which of the two clocks was wrong.
-    cr_expect_eq(told(&clock, HOUR + MINUTE, -HOUR), MINUTE);
     cr_expect_eq(told(&clock, 2 * HOUR, 0), 2 * HOUR);
+    cr_expect_eq(told(&clock, 2 * HOUR + MINUTE, -HOUR), 2 * HOUR + MINUTE);
+    cr_expect_eq(told(&clock, 3 * HOUR, -HOUR), 3 * HOUR);
+    // It shows the old date again: nobody is left who could say which of the two clocks was wrong.
+    cr_expect_eq(told(&clock, 3 * HOUR + MINUTE, -HOUR), 2 * HOUR + MINUTE);
+    cr_expect_eq(told(&clock, 4 * HOUR, 0), 4 * HOUR);
 }
 
 Test(now, a_wall_clock_that_is_set_back_again_is_believed_the_later, .timeout = 10)
 {
     struct now_clock clock = {0};
     told(&clock, 0, 0);
+    cr_expect_eq(told(&clock, DAY, -HOUR), DAY);
+    cr_expect_eq(told(&clock, DAY + HOUR, -HOUR - MINUTE), DAY + HOUR);
+    cr_expect_eq(told(&clock, DAY + HOUR + 2 * MINUTE, -HOUR - MINUTE), DAY + HOUR + 2 * MINUTE);
+}
+
+Test(now, a_wall_clock_that_was_ahead_is_believed_after_as_long_as_it_was, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    const int64_t year = 365 * DAY;
+    told(&clock, 0, year);
+    cr_expect_eq(told(&clock, MINUTE, year), year + MINUTE);
+    cr_expect_eq(told(&clock, MINUTE, 0), year + MINUTE);
+    cr_expect_eq(told(&clock, 2 * MINUTE - 1, 0), year + 2 * MINUTE - 1);
+    cr_expect_eq(told(&clock, 2 * MINUTE, 0), 2 * MINUTE);
+}
+
+Test(now, a_date_that_somebody_agreed_with_is_held_to_its_end, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    told(&clock, 0, 0);
+    now_clock_confirm(&clock);
     cr_expect_eq(told(&clock, MINUTE, -HOUR), MINUTE);
-    cr_expect_eq(told(&clock, HOUR, -HOUR - MINUTE), HOUR);
-    cr_expect_eq(told(&clock, HOUR + 2 * MINUTE, -HOUR - MINUTE), HOUR + 2 * MINUTE);
+    cr_expect_eq(told(&clock, HOUR + MINUTE - 1, -HOUR), HOUR + MINUTE - 1);
+    cr_expect_eq(told(&clock, HOUR + MINUTE, -HOUR), MINUTE);
+    // Nobody agreed with what it is set forward to.
+    told(&clock, 10 * DAY, DAY);
+    told(&clock, 10 * DAY + HOUR, DAY);
+    cr_expect_eq(told(&clock, 10 * DAY + 2 * HOUR, -HOUR), 11 * DAY + 2 * HOUR);
+    cr_expect_eq(told(&clock, 10 * DAY + 4 * HOUR, -HOUR), 10 * DAY + 3 * HOUR);
+}
+
+Test(now, a_wall_clock_that_was_ahead_for_a_while_is_believed_after_as_long, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    const int64_t year = 365 * DAY;
+    told(&clock, 0, 0);
+    told(&clock, 10 * DAY, year);
+    told(&clock, 10 * DAY + 2 * HOUR, year);
+    cr_expect_eq(told(&clock, 10 * DAY + 2 * HOUR, 0), year + 10 * DAY + 2 * HOUR);
+    cr_expect_eq(told(&clock, 10 * DAY + 4 * HOUR - 1, 0), year + 10 * DAY + 4 * HOUR - 1);
+    cr_expect_eq(told(&clock, 10 * DAY + 4 * HOUR, 0), 10 * DAY + 4 * HOUR);
+    // Nobody may set it back further for that.
+    cr_expect_eq(told(&clock, 20 * DAY, -5 * DAY), 20 * DAY);
+    cr_expect_eq(told(&clock, 25 * DAY - 1, -5 * DAY), 25 * DAY - 1);
+}
+
+Test(now, a_wall_clock_that_was_put_right_is_set_back_no_faster_than_any_other, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    told(&clock, 0, -365 * DAY); // a host without a battery
+    told(&clock, MINUTE, 0);
+    told(&clock, 2 * HOUR, 0);
+    cr_expect_eq(told(&clock, 10 * DAY, -365 * DAY), 10 * DAY, "held for as long as it was right");
+    cr_expect_eq(told(&clock, 20 * DAY - 2 * MINUTE, -365 * DAY), 20 * DAY - 2 * MINUTE);
+}
+
+Test(now, a_wall_clock_that_is_set_forward_and_back_in_small_steps_gains_nothing, .timeout = 10)
+{
+    struct now_clock clock = {0};
+    told(&clock, 0, 0);
+    told(&clock, 10 * DAY, 3);
+    cr_expect_eq(told(&clock, 10 * DAY + 3, 3), 10 * DAY + 6);
+    cr_expect_eq(told(&clock, 10 * DAY + 4, -DAY), 10 * DAY + 7);
+    cr_expect_eq(told(&clock, 11 * DAY, -DAY), 11 * DAY + 3);
+    for (int64_t i = 0; i < 10; i++) {
+        told(&clock, 20 * DAY + i * 100, -DAY + 5);
+        told(&clock, 20 * DAY + i * 100 + 10, -DAY + 5);
+        told(&clock, 20 * DAY + i * 100 + 20, -DAY - 1 - i);
+        told(&clock, 20 * DAY + i * 100 + 40, -DAY - 1 - i);
+    }
+    cr_expect_geq(told(&clock, 20 * DAY + 1000, -DAY - 10), 19 * DAY + 1000 - 10);
 }
 
 Test(now, a_wall_clock_that_is_set_forward_counts_at_once_and_only_while_it_is, .timeout = 10)
