@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 NOW = 1900000000
@@ -71,6 +71,30 @@ def policies(*oids):
     return x509.CertificatePolicies([x509.PolicyInformation(ObjectIdentifier(oid), None) for oid in oids])
 
 
+# The algorithm identifiers with ECDSA and with RSA, of SHA-256 and of digests with which the library above signs no
+# certificate any more.
+SHA256 = ("300a06082a8648ce3d040302", "300d06092a864886f70d01010b0500")
+OLD = {hashes.SHA1: ("300906072a8648ce3d0401", "300d06092a864886f70d0101050500"), hashes.MD5: (None, "300d06092a864886f70d0101040500")}
+
+
+def tlv(tag, content):
+    """One value of DER."""
+    size = len(content)
+    length = bytes([size]) if size < 128 else bytes([0x82, size >> 8, size & 255])
+    return bytes([tag]) + length + content
+
+
+def old(cert, key, digest):
+    """The DER of a certificate, signed anew with an old digest."""
+    is_rsa = isinstance(key, rsa.RSAPrivateKey)
+    tbs = cert.tbs_certificate_bytes
+    assert tbs[:2] == b"\x30\x82", "it is longer than 255 bytes"
+    algorithm = bytes.fromhex(OLD[digest][is_rsa])
+    tbs = tlv(0x30, tbs[4:].replace(bytes.fromhex(SHA256[is_rsa]), algorithm, 1))
+    signature = key.sign(tbs, padding.PKCS1v15(), digest()) if is_rsa else key.sign(tbs, ec.ECDSA(digest()))
+    return tlv(0x30, tbs + algorithm + tlv(3, b"\0" + signature))
+
+
 class Cert:
     """A certificate and the key that it speaks for. `more` are (extension, critical); `without` are kinds to leave out."""
 
@@ -97,8 +121,9 @@ class Cert:
             if not isinstance(extension, tuple(without)):
                 builder = builder.add_extension(extension, critical)
         pure = isinstance(issuer_key, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey))
-        self.cert = builder.sign(issuer_key, None if pure else digest())
-        self.der = self.cert.public_bytes(serialization.Encoding.DER)
+        is_old = digest in OLD
+        self.cert = builder.sign(issuer_key, None if pure else hashes.SHA256() if is_old else digest())
+        self.der = old(self.cert, issuer_key, digest) if is_old else self.cert.public_bytes(serialization.Encoding.DER)
 
 
 def at(seconds):

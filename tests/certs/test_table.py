@@ -275,7 +275,7 @@ def pss(digest, *options):
 row("RSA-PSS with SHA-256")(pss("sha256", "rsa_pss_saltlen:32"))
 row("RSA-PSS with SHA-512")(pss("sha512", "rsa_pss_saltlen:64"))
 row("RSA-PSS with SHA-256 and a salt of 20 bytes", "no", "ok", "no", "The salt of RSA-PSS")(pss("sha256", "rsa_pss_saltlen:20"))
-row("RSA-PSS with SHA-256 and the longest salt", "no", "ok", "no", "The salt of RSA-PSS")(pss("sha256"))
+row("RSA-PSS with SHA-256 and the longest salt", "no", "ok", "no", "The salt of RSA-PSS")(pss("sha256", "rsa_pss_saltlen:max"))
 row("RSA-PSS with SHA-256 and no salt", "no", "ok", "no", "The salt of RSA-PSS")(pss("sha256", "rsa_pss_saltlen:0"))
 row("RSA-PSS with SHA-1", "no")(pss("sha1", "rsa_pss_saltlen:20"))
 row("RSA-PSS with SHA-256 and a mask of SHA-1", "no", "ok", "no", "Digests of 256 bits and more")(
