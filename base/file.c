@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/secret/secret.h"
+
 // A file's times come from a clock that ticks every 10 ms at the slowest.
 #define RECENT_NS 20000000
 #define READ_FLAGS                                                                                 \
@@ -82,29 +84,22 @@ static bool check_stat(const struct stat *st, size_t len_max, enum file_care car
     return (uint64_t)st->st_size <= len_max || fail_long(len_max, err);
 }
 
-static void wipe(char *bytes, size_t len)
-{
-    if (bytes != NULL) {
-        explicit_bzero(bytes, len);
-        free(bytes);
-    }
-}
-
 // Reads to the end, whatever stat said of the size.
-static bool read_all(struct file *file, int fd, size_t len_max, struct err *err)
+static bool read_all(struct file *file, int fd, size_t len_max, enum file_care care,
+                     struct err *err)
 {
     // One byte over the limit tells a file that is too long.
     size_t cap = file->stamp.size < len_max ? file->stamp.size + 1 : len_max + 1;
     for (;;) {
         // Not realloc: what it leaves behind may be a key.
-        char *bytes = malloc(cap + 1);
+        char *bytes = care == FILE_SECRET ? secret_alloc(cap + 1) : malloc(cap + 1);
         if (bytes == NULL) {
             return err_set(err, "out of memory for %zu bytes", cap);
         }
         if (file->len > 0) {
             memcpy(bytes, file->bytes, file->len);
         }
-        wipe(file->bytes, file->len);
+        secret_free(file->bytes);
         file->bytes = bytes;
         while (file->len < cap) {
             ssize_t got = read(fd, bytes + file->len, cap - file->len);
@@ -153,7 +148,7 @@ static bool read_open(struct file *out, int fd, size_t len_max, enum file_care c
                        errno == ENXIO ? "is a socket, not a regular file" : strerror(errno));
     }
     out->stamp = stamp_of(&st);
-    bool ok = check_stat(&st, len_max, care, err) && read_all(out, fd, len_max, err) &&
+    bool ok = check_stat(&st, len_max, care, err) && read_all(out, fd, len_max, care, err) &&
               take_mark(out, err);
     if (!ok) {
         struct file_stamp stamp = out->stamp;
@@ -168,15 +163,15 @@ int file_open(const char *path)
     return open(path, READ_FLAGS);
 }
 
-bool file_read_fd(struct file *out, int fd, size_t len_max, struct err *err)
+bool file_read_fd(struct file *out, int fd, size_t len_max, enum file_care care, struct err *err)
 {
-    return read_open(out, fd, len_max, FILE_ANY, err);
+    return read_open(out, fd, len_max, care, err);
 }
 
 bool file_read(struct file *out, const char *path, size_t len_max, enum file_care care,
                struct err *err)
 {
-    int fd = open(path, READ_FLAGS | (care != FILE_ANY ? O_NOFOLLOW : 0));
+    int fd = open(path, READ_FLAGS | (care == FILE_NO_LINK || care == FILE_OURS ? O_NOFOLLOW : 0));
     bool ok = read_open(out, fd, len_max, care, err);
     if (fd >= 0) {
         close(fd);
@@ -186,7 +181,7 @@ bool file_read(struct file *out, const char *path, size_t len_max, enum file_car
 
 void file_cleanup(struct file *file)
 {
-    wipe(file->bytes, file->len);
+    secret_free(file->bytes);
     *file = (struct file){0};
 }
 

@@ -44,8 +44,9 @@ struct file {
 };
 
 // How careful file_read is: FILE_NO_LINK refuses a symbolic link, FILE_OURS also a file that
-// another user owns or may write to.
-enum file_care { FILE_ANY, FILE_NO_LINK, FILE_OURS };
+// another user owns or may write to. FILE_SECRET puts the bytes where keys lie
+// (base/secret/secret.h).
+enum file_care { FILE_ANY, FILE_NO_LINK, FILE_OURS, FILE_SECRET };
 
 // file_read reads at most len_max bytes; a longer file is refused. false sets err to what is wrong,
 // without the path. A byte order mark before UTF-8 is left out, and UTF-16 is refused by name.
@@ -58,9 +59,9 @@ void file_cleanup(struct file *file);
 // set.
 int file_open(const char *path);
 
-// file_read_fd is file_read with FILE_ANY from a descriptor of file_open, which stays the caller's.
-// Of a negative one it reports errno.
-bool file_read_fd(struct file *out, int fd, size_t len_max, struct err *err);
+// file_read_fd is file_read with FILE_ANY or FILE_SECRET from a descriptor of file_open, which
+// stays the caller's. Of a negative one it reports errno.
+bool file_read_fd(struct file *out, int fd, size_t len_max, enum file_care care, struct err *err);
 
 // file_read_text is file_read with FILE_ANY for a caller that needs only the text, malloc'd. false
 // sets err, which begins with the path.

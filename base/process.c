@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include "base/host/cgroup.h"
+#include "base/secret/secret.h"
 
 #define DESCRIPTORS_RESERVED 256
 
@@ -43,6 +44,26 @@ void process_harden(void)
     prctl(PR_SET_DUMPABLE, 0);
 #endif
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+}
+
+static void on_overflow(size_t locked_len)
+{
+    log_warn("msg=\"a key lies in memory that is not locked: the locked memory is full\" "
+             "locked_bytes=%zu",
+             locked_len);
+}
+
+void process_keep_secrets(void)
+{
+    struct secret_facts facts = secret_open(on_overflow);
+    if (facts.locked_len < SECRET_BYTES) {
+        log_warn("msg=\"the memory for keys is not all locked: what lies beyond may reach swap; "
+                 "raise RLIMIT_MEMLOCK or grant CAP_IPC_LOCK\" locked_bytes=%zu wanted_bytes=%d",
+                 facts.locked_len, SECRET_BYTES);
+    }
+    if (!facts.is_left_out) {
+        log_warn("msg=\"this kernel can't leave keys out of core files and children\"");
+    }
 }
 
 uint32_t process_descriptors_max(void)

@@ -26,6 +26,11 @@ void process_begin(const char *program, enum log_level level);
 // the same user.
 void process_harden(void);
 
+// process_keep_secrets opens the memory that keys lie in (base/secret/secret.h), and logs how much
+// of it could not be locked, now or when the first key lies beyond. Call it before privileges are
+// given up.
+void process_keep_secrets(void);
+
 // process_descriptors_max returns how many connections RLIMIT_NOFILE has room for, one descriptor
 // each, beside a quarter, at most 256, for everything else.
 uint32_t process_descriptors_max(void);

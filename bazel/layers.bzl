@@ -8,7 +8,8 @@ A folder stands below the lines of those it sees. What sees base sees the folder
 LAYERS = {
     "base/host": [],
     "base/program": [],
-    "base": ["base/host", "base/program"],
+    "base/secret": [],
+    "base": ["base/host", "base/program", "base/secret"],
     "base/data": ["base"],
     "base/pb": ["base", "base/data"],
     "base/sandbox": ["base"],
@@ -161,6 +162,7 @@ HEADERS = {
         "certs/tls/known_client",
         "certs/tls/named_server",
         "certs/tls/ordinary_chain",
+        "certs/tls/own_key",
         "net/grpc",
         "net/http2/transport",
         "proxy/carry/tls",

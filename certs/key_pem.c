@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
+#include "base/secret/secret.h"
 #include "certs/key.h"
 
 // Notes that a password would be needed: nobody is there to be asked for one.
@@ -25,6 +26,7 @@ static bool is_without_seed(void)
 EVP_PKEY *key_pem_read(const char *pem, size_t pem_len, struct err *err)
 {
     bool is_encrypted = false;
+    secret_begin();
     BIO *bio = BIO_new_mem_buf(pem, (int)pem_len);
     ERR_clear_error();
     EVP_PKEY *key =
@@ -46,5 +48,6 @@ EVP_PKEY *key_pem_read(const char *pem, size_t pem_len, struct err *err)
         EVP_PKEY_free(key);
         key = NULL;
     }
+    secret_end();
     return key;
 }

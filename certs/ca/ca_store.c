@@ -20,6 +20,7 @@
 #include "base/data/bytes.h"
 #include "base/file.h"
 #include "base/must.h"
+#include "base/secret/secret.h"
 #include "certs/der_list.h"
 #include "certs/cert.h"
 #include "certs/key.h"
@@ -58,7 +59,7 @@ static bool write_ca(const char *dir, const struct mint_ca *ca, const char *chai
         file_draft_abandon(&key);
         file_draft_abandon(&cert);
     }
-    mint_text_free_secret(key_pem);
+    secret_free(key_pem);
     return ok;
 }
 
@@ -133,16 +134,15 @@ static bool read_chain(struct ca_store *out, const char *path, struct err *err)
 
 static bool read_key(struct ca_store *out, const char *path, struct err *err)
 {
-    char *text = NULL;
-    size_t len = 0;
-    if (!file_read_text(&text, &len, path, STORE_CERT_BYTES_MAX, err)) {
-        return false;
-    }
+    struct file file;
     // What a weak key signs, nobody would take.
-    out->ca.key = key_pem_read(text, len, err);
-    mint_text_free_secret(text);
-    bool ok = out->ca.key != NULL || err_prefix(err, "%s", path);
-    if (ok && X509_check_private_key(out->ca.cert, out->ca.key) != 1) {
+    bool ok = file_read(&file, path, STORE_CERT_BYTES_MAX, FILE_SECRET, err) &&
+              (out->ca.key = key_pem_read(file.bytes, file.len, err)) != NULL;
+    file_cleanup(&file);
+    if (!ok) {
+        return err_prefix(err, "%s", path);
+    }
+    if (X509_check_private_key(out->ca.cert, out->ca.key) != 1) {
         ok = err_set(err, "%s: not the key of the certificate beside it", path);
     }
     ERR_clear_error();

@@ -6,6 +6,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "base/secret/secret.h"
 #include "certs/ca/mint_ext.h"
 
 static bool add_name(X509_REQ *csr, const char *spiffe_id)
@@ -48,6 +49,7 @@ bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, enum mint_k
     if (*out_key == NULL) {
         return false;
     }
+    secret_begin();
     X509_REQ *csr = X509_REQ_new();
     bool ok = csr != NULL && X509_REQ_set_version(csr, 0) == 1 &&
               X509_REQ_set_pubkey(csr, *out_key) == 1 &&
@@ -55,6 +57,7 @@ bool csr_new(EVP_PKEY **out_key, uint8_t **out_der, size_t *out_len, enum mint_k
               X509_REQ_sign(csr, *out_key, mint_digest_of(*out_key)) > 0 &&
               mint_csr_der(out_der, out_len, csr);
     X509_REQ_free(csr);
+    secret_end();
     ERR_clear_error();
     if (!ok) {
         EVP_PKEY_free(*out_key);

@@ -11,8 +11,10 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/process.h"
 #include "base/program/program.h"
+#include "base/secret/secret.h"
 #include "base/version.h"
 #include "certs/der_list.h"
 #include "certs/ca/ca_flags.h"
@@ -83,7 +85,7 @@ static bool write_leaf(const struct ca_options *options, const struct ca_store *
         file_draft_abandon(&key_draft);
         file_draft_abandon(&cert_draft);
     }
-    mint_text_free_secret(key_pem);
+    secret_free(key_pem);
     free(cert_pem);
     return ok;
 }
@@ -223,11 +225,11 @@ static bool run_revoke(const struct ca_options *options, struct err *err)
 
 static bool run_show(const struct ca_options *options, struct err *err)
 {
-    char *text = NULL;
-    size_t len = 0;
-    bool ok = file_read_text(&text, &len, options->file, SHOW_BYTES_MAX, err) &&
-              ca_show(stdout, text, len, options->file, time(NULL), err);
-    mint_text_free_secret(text);
+    struct file file;
+    bool ok = (file_read(&file, options->file, SHOW_BYTES_MAX, FILE_SECRET, err) ||
+               err_prefix(err, "%s", options->file)) &&
+              ca_show(stdout, file.bytes, file.len, options->file, time(NULL), err);
+    file_cleanup(&file);
     return ok;
 }
 
@@ -279,7 +281,9 @@ static void print_help(FILE *out)
 
 int main(int argc, char **argv)
 {
+    log_init(program.name, LOG_LEVEL_WARN);
     process_signals();
+    process_harden();
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;
@@ -312,6 +316,7 @@ int main(int argc, char **argv)
     case CA_FLAGS_OK:
         break;
     }
+    process_keep_secrets();
     if (!command->run(&options, &err)) {
         fprintf(stderr, "tabard-ca %s: %s\n", command->name, err.text);
         return 1;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "base/secret/secret.h"
 #include "certs/cert.h"
 #include "certs/identity.h"
 #include "certs/key.h"
@@ -48,7 +49,9 @@ bool mint_key_kind_parse(enum mint_key_kind *out, const char *text, struct err *
 
 EVP_PKEY *mint_key_new(enum mint_key_kind kind, struct err *err)
 {
+    secret_begin();
     EVP_PKEY *key = EVP_PKEY_generate_from_alg(kinds[kind].algorithm());
+    secret_end();
     if (key == NULL) {
         ERR_clear_error();
         err_set(err, "no private key could be made");
@@ -113,7 +116,9 @@ static X509 *cert_new(EVP_PKEY *key, time_t not_before, time_t not_after)
 
 bool mint_sign_cert(X509 *cert, EVP_PKEY *key)
 {
+    secret_begin();
     bool ok = X509_sign(cert, key, mint_digest_of(key)) > 0;
+    secret_end();
     ERR_clear_error();
     return ok;
 }

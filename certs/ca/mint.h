@@ -80,12 +80,10 @@ X509_CRL *mint_crl_new(const struct mint_ca *ca, const struct mint_revoked *revo
                        size_t num_revoked, uint64_t number, time_t this_update, time_t next_update,
                        struct err *err);
 
-// PEM as malloc'd, NUL-terminated text. The key is unencrypted PKCS#8: wipe it
-// (mint_text_free_secret) when done.
+// PEM as malloc'd, NUL-terminated text. The key is unencrypted PKCS#8, for secret_free.
 char *mint_cert_pem(X509 *cert);
 char *mint_crl_pem(X509_CRL *crl);
 char *mint_key_pem(EVP_PKEY *key);
-void mint_text_free_secret(char *text);
 
 // DER, malloc'd, as protobuf-c frees it. false: it was never signed. Only tests want a CRL so: the
 // programs write it as PEM.

@@ -4,6 +4,7 @@
 #include <openssl/nid.h>
 #include <openssl/x509v3.h>
 
+#include "base/secret/secret.h"
 #include "certs/ca/mint_ext.h"
 
 static bool add_revoked(X509_CRL *crl, const struct mint_revoked *revoked)
@@ -54,8 +55,10 @@ X509_CRL *mint_crl_new(const struct mint_ca *ca, const struct mint_revoked *revo
     for (size_t i = 0; ok && i < num_revoked; i++) {
         ok = add_revoked(crl, &revoked[i]);
     }
+    secret_begin();
     ok = ok && add_crl_extensions(crl, ca, number) && X509_CRL_sort(crl) == 1 &&
          X509_CRL_sign(crl, ca->key, mint_digest_of(ca->key)) > 0;
+    secret_end();
     ASN1_TIME_free(this_time);
     ASN1_TIME_free(next_time);
     ERR_clear_error();

@@ -10,6 +10,7 @@
 #include "base/data/hex.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "base/secret/secret.h"
 #include "certs/ca/mint.h"
 
 #define SERIAL_DIGITS_MAX 40 // RFC 5280 allows 20 bytes
@@ -19,15 +20,17 @@ static BIO *text_begin(void)
     return must_have(BIO_new(BIO_s_mem()));
 }
 
-// Returns what was written to `bio` as text that the caller owns. `ok`, whether the writing
+// Returns what was written to `bio` as text that the caller owns, and frees by secret_free if it
+// is_secret. `ok`, whether the writing
 // succeeded, must be true, since only memory was written to.
-static char *text_end(BIO *bio, bool ok)
+static char *text_end(BIO *bio, bool ok, bool is_secret)
 {
     const uint8_t *data = NULL;
     size_t len = 0;
     invariant(ok && BIO_mem_contents(bio, &data, &len) == 1);
-    char *text = must_alloc(len + 1, 1);
+    char *text = must_have(is_secret ? secret_alloc(len + 1) : malloc(len + 1));
     memcpy(text, data, len);
+    text[len] = '\0';
     BIO_free(bio);
     return text;
 }
@@ -35,28 +38,23 @@ static char *text_end(BIO *bio, bool ok)
 char *mint_cert_pem(X509 *cert)
 {
     BIO *bio = text_begin();
-    return text_end(bio, PEM_write_bio_X509(bio, cert) == 1);
+    return text_end(bio, PEM_write_bio_X509(bio, cert) == 1, false);
 }
 
 char *mint_crl_pem(X509_CRL *crl)
 {
     BIO *bio = text_begin();
-    return text_end(bio, PEM_write_bio_X509_CRL(bio, crl) == 1);
+    return text_end(bio, PEM_write_bio_X509_CRL(bio, crl) == 1, false);
 }
 
-// OPENSSL_free, and so the BIO, wipes what it held.
 char *mint_key_pem(EVP_PKEY *key)
 {
+    secret_begin();
     BIO *bio = text_begin();
-    return text_end(bio, PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1);
-}
-
-void mint_text_free_secret(char *text)
-{
-    if (text != NULL) {
-        OPENSSL_cleanse(text, strlen(text));
-        free(text);
-    }
+    bool ok = PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1;
+    char *text = text_end(bio, ok, true);
+    secret_end();
+    return text;
 }
 
 // The DER goes through malloc, because that is what protobuf-c frees.

@@ -9,6 +9,7 @@
 #include "base/must.h"
 #include "certs/tls/alpn.h"
 #include "certs/key.h"
+#include "certs/tls/own_key.h"
 
 // In the order of preference: what withstands a quantum computer first. TLS 1.3 signs with the PSS
 // forms of RSA only, so no other form is listed (RFC 8446, section 4.2.3).
@@ -113,7 +114,18 @@ static bool set_mesh(SSL_CTX *ctx, const struct context_options *options, struct
     return true;
 }
 
-static bool check_cert(const CRYPTO_BUFFER *buffer, bool is_leaf, struct err *err)
+// Only the leaf's key signs handshakes; those above it are the verifier's matter.
+static bool check_leaf(X509 *leaf, const EVP_PKEY *own_key, struct err *err)
+{
+    EVP_PKEY *key = X509_get_pubkey(leaf);
+    bool ok = key_check(key, err) && (own_key == NULL || EVP_PKEY_cmp(key, own_key) == 1 ||
+                                      err_set(err, "the leaf was issued for another key"));
+    EVP_PKEY_free(key);
+    return ok;
+}
+
+static bool check_cert(const CRYPTO_BUFFER *buffer, bool is_leaf, const EVP_PKEY *own_key,
+                       struct err *err)
 {
     const uint8_t *der = CRYPTO_BUFFER_data(buffer);
     size_t len = CRYPTO_BUFFER_len(buffer);
@@ -123,10 +135,7 @@ static bool check_cert(const CRYPTO_BUFFER *buffer, bool is_leaf, struct err *er
     if (cert == NULL || end != der + len) {
         ok = err_set(err, "not one DER certificate of at most %u bytes", CHAIN_BYTES_MAX);
     } else if (is_leaf) {
-        // Only the leaf's key signs handshakes; those above it are the verifier's matter.
-        EVP_PKEY *key = X509_get_pubkey(cert);
-        ok = key_check(key, err);
-        EVP_PKEY_free(key);
+        ok = check_leaf(cert, own_key, err);
     }
     X509_free(cert);
     ERR_clear_error();
@@ -137,12 +146,13 @@ static bool set_identity(SSL_CTX *ctx, const struct context_options *options, st
 {
     const struct chain *chain = options->chain;
     for (size_t i = 0; i < chain->num; i++) {
-        if (!check_cert(chain->certs[i], i == 0, err)) {
+        if (!check_cert(chain->certs[i], i == 0, options->key, err)) {
             return err_prefix_where(err, "chain[%zu]", i);
         }
     }
-    const SSL_PRIVATE_KEY_METHOD *method = options->key == NULL ? options->hooks.key_method : NULL;
-    if (!SSL_CTX_set_chain_and_key(ctx, chain->certs, chain->num, options->key, method)) {
+    const SSL_PRIVATE_KEY_METHOD *method =
+        options->key == NULL ? options->hooks.key_method : own_key_set(ctx, options->key);
+    if (!SSL_CTX_set_chain_and_key(ctx, chain->certs, chain->num, NULL, method)) {
         err_of_library(err, "the certificate chain was not taken");
         return err_prefix_where(err, "chain");
     }

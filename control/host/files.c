@@ -11,6 +11,7 @@
 
 #include "base/must.h"
 #include "base/now.h"
+#include "base/secret/secret.h"
 
 #define TRIES_MAX 5
 
@@ -130,8 +131,11 @@ static void settle(struct files *files, struct files_entry *entry, bool is_read)
     file_cleanup(&entry->file);
     entry->file.stamp = stamp;
     if (before != NULL && before->file.bytes != NULL) {
-        entry->file.bytes = must_copy(before->file.bytes, before->file.len + 1);
-        entry->file.len = before->file.len;
+        size_t len = before->file.len;
+        entry->file.bytes =
+            entry->is_secret ? must_have(secret_alloc(len + 1)) : must_alloc(len + 1, 1);
+        memcpy(entry->file.bytes, before->file.bytes, len + 1);
+        entry->file.len = len;
     }
 }
 
@@ -163,7 +167,8 @@ static bool read_at_rest(struct files_entry *entry, size_t len_max, struct err *
 {
     int fd = file_open(entry->path);
     entry->lease = fd < 0 ? LEASE_BLIND : lease_begin(fd);
-    bool ok = file_read_fd(&entry->file, fd, entry->lease == LEASE_WRITER ? 0 : len_max, err);
+    bool ok = file_read_fd(&entry->file, fd, entry->lease == LEASE_WRITER ? 0 : len_max,
+                           entry->is_secret ? FILE_SECRET : FILE_ANY, err);
     close_leased(fd, entry->lease);
     return ok;
 }
@@ -177,11 +182,13 @@ static bool has_writer(const char *path)
 }
 
 bool files_add(struct files *files, const char *tag, const char *name, const char *path,
-               bool is_optional, struct err *err)
+               enum files_need need, struct err *err)
 {
     struct err why = {{0}, {0}};
     struct files_entry *entry = add_entry(files, name, path);
+    bool is_optional = need == FILES_OPTIONAL;
     entry->tag = tag == NULL ? NULL : must_strdup(tag);
+    entry->is_secret = need == FILES_SECRET;
     bool is_read = read_at_rest(entry, files->file_len_max, &why);
     settle(files, entry, is_read);
     if (entry->hold != FILES_SETTLED) {

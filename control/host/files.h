@@ -27,6 +27,10 @@ enum files_hold {
     FILES_MISSED,  // it went away less than missed_ms ago: an editor may be replacing it
 };
 
+// How files_add takes a file: whether it must be there, and whether its bytes lie where keys do
+// (base/secret/secret.h).
+enum files_need { FILES_NEEDED, FILES_OPTIONAL, FILES_SECRET };
+
 struct files_entry {
     char *tag;        // owned; for files_find; may be NULL
     char *name;       // owned; for errors
@@ -34,6 +38,7 @@ struct files_entry {
     struct file file; // bytes are NULL if there is no such file, or it is a folder
     char *error;      // owned; why it can't be read, with its name; NULL: it can, or needn't
     enum lease lease; // what the kernel told of its writers
+    bool is_secret;   // its bytes lie where keys do
     bool is_folder;   // a file that comes into it or goes from it is a change
     enum files_hold hold;
     uint64_t since_ms; // of the hold (now_ms)
@@ -66,11 +71,11 @@ bool files_read(struct files *files, const struct files *before, const char *nam
                 struct err *err);
 
 // files_add reads a file, which becomes the last entry also if it can't be read. A file that isn't
-// there, or wasn't at the reading before and is still being written, is an error unless
-// is_optional. One of which nothing is known but that it is being written is an error. false sets
-// err, which begins with the name.
+// there, or wasn't at the reading before and is still being written, is an error unless it is
+// FILES_OPTIONAL. One of which nothing is known but that it is being written is an error. false
+// sets err, which begins with the name.
 bool files_add(struct files *files, const char *tag, const char *name, const char *path,
-               bool is_optional, struct err *err);
+               enum files_need need, struct err *err);
 
 // files_find returns the entry with a tag, or NULL.
 const struct files_entry *files_find(const struct files *files, const char *tag);

@@ -49,6 +49,7 @@ int main(int argc, char **argv)
     }
     flags.program = &program;
     process_begin(program.name, flags.log_level);
-    process_harden(); // at times the CA's key is in memory
+    process_harden();
+    process_keep_secrets(); // at times the CA's key is in memory
     return policyd_run(&flags);
 }

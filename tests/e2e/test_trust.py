@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose certificate opens the door, on either side, and what each refusal is called."""
-import base64
-import os
 import socket
-from pathlib import Path
 
 import pytest
 
-from ca import HOUR, Authority, Certificate
+from ca import HOUR, Authority
 from foreign import attempt, server_context, tls
 from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, exchange, is_turned_away, run, wait_until
 from pair import bundles, client_config, server_config, serving
@@ -253,42 +250,3 @@ def test_a_server_s_prefix_and_trust_domain_may_be_expected(keep, authority):
         client = keep(Agent("shop", client_config(authority, server.address, expect=[expected])))
         with socket.create_connection(client.address("127.0.0.1:0"), timeout=10) as sock:
             assert exchange(sock, b"hello") == b"hello"
-
-
-def test_no_private_key_is_in_the_proxy_s_memory(keep, authority, service):
-    if os.geteuid() != 0:
-        pytest.skip("needs root: the agent's memory is closed to others")
-    certificate = authority.issue("api", API)
-    server = keep(Agent("payments", server_config(authority, service.address, certificate=certificate)))
-    assert attempt(server.address("127.0.0.1:0"), authority, authority.issue("web", WEB)) == b"hello"
-    secret = private_scalar(certificate)
-    assert find_in_memory(int(server.process.pid), secret), "the agent holds the key, so this search would find one"
-    assert not find_in_memory(server.proxy_pid(), secret)
-
-
-def private_scalar(certificate: Certificate):
-    """The secret bytes of a P-256 or Ed25519 key: the 32 bytes in the first innermost OCTET STRING that is 32 long."""
-    der = base64.b64decode("".join(line for line in certificate.key.read_text().splitlines() if "-----" not in line))
-    at = der.index(b"\x04\x20")
-    return der[at + 2:at + 34]
-
-
-def find_in_memory(pid, secret):
-    # BoringSSL keeps a P-256 scalar as little-endian words, an Ed25519 seed as it is.
-    wanted = [secret, secret[::-1]]
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            span, rights = line.split()[:2]
-            if "w" not in rights:
-                continue
-            start, end = (int(part, 16) for part in span.split("-"))
-            if end - start > 1 << 30:
-                continue  # a sanitizer's shadow
-            try:
-                memory.seek(start)
-                data = memory.read(end - start)
-            except (OSError, ValueError, OverflowError):
-                continue
-            if any(form in data for form in wanted):
-                return True
-    return False

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "base/secret/secret.h"
 
 // RFC 8446, section 4.2.3.
 #define SCHEME_ECDSA_P256_SHA256 0x0403
@@ -233,6 +234,7 @@ static bool sign(EVP_PKEY *key, const struct scheme *scheme, const uint8_t *inpu
                  uint8_t *out, size_t *out_len)
 {
     EVP_MD_CTX ctx;
+    secret_begin();
     EVP_MD_CTX_init(&ctx);
     EVP_PKEY_CTX *pkey_ctx = NULL; // borrowed from ctx
     *out_len = CONTRACT_SIGNATURE_LEN_MAX;
@@ -244,6 +246,7 @@ static bool sign(EVP_PKEY *key, const struct scheme *scheme, const uint8_t *inpu
     }
     ok = ok && EVP_DigestSign(&ctx, out, out_len, input, input_len) == 1;
     EVP_MD_CTX_cleanup(&ctx);
+    secret_end();
     ERR_clear_error();
     return ok;
 }

@@ -23,7 +23,7 @@ struct inject_file {
 static bool read_once(void *ctx, struct files *files, struct err *err)
 {
     const struct inject_file *file = ctx;
-    return files_add(files, NULL, file->path, file->path, false, err);
+    return files_add(files, NULL, file->path, file->path, FILES_NEEDED, err);
 }
 
 static const struct files *on_read(void *ctx, bool *out_is_usable)

@@ -111,7 +111,7 @@ static void add_file(struct files *files, const char *dir, const char *name)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    files_add(files, NULL, name, path, true, NULL); // its entry has the error
+    files_add(files, NULL, name, path, FILES_OPTIONAL, NULL); // its entry has the error
 }
 
 static void read_ca(struct files *files, const char *dir)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret/secret.h"
 #include "certs/ca/csr.h"
 #include "certs/key.h"
 #include "tests/unit/certs/fixture.h"
@@ -102,7 +103,7 @@ Test(key_kinds, a_key_is_read_back_as_it_was_written)
         cr_assert_not_null(again, "%s: %s", kinds[i].name, err.text);
         cr_expect_str_eq(key_text(again, text), kinds[i].name);
         cr_expect_eq(EVP_PKEY_cmp(key, again), 1);
-        mint_text_free_secret(pem);
+        secret_free(pem);
         EVP_PKEY_free(key);
         EVP_PKEY_free(again);
     }

@@ -21,10 +21,11 @@ char *mesh_files_path(const struct mesh_files *files, const char *name)
 }
 
 // Adds a file that mesh.yaml names, relative to mesh.yaml's own folder, and reads it.
-static bool add_file(struct mesh_files *files, const char *where, const char *name, struct err *err)
+static bool add_file(struct mesh_files *files, const char *where, const char *name,
+                     enum files_need need, struct err *err)
 {
     char *path = mesh_files_path(files, name);
-    bool ok = files_add(&files->files, where, name, path, false, err);
+    bool ok = files_add(&files->files, where, name, path, need, err);
     free(path);
     return ok;
 }
@@ -44,7 +45,7 @@ bool mesh_config_has(const Tabard__V1__MeshConfig *config, const char *field)
 }
 
 bool mesh_files_name(struct mesh_files *files, const char *where, const char *name,
-                     const char *needed, struct err *err)
+                     const char *needed, bool is_secret, struct err *err)
 {
     if (name[0] == '\0') {
         if (needed == NULL) {
@@ -53,7 +54,7 @@ bool mesh_files_name(struct mesh_files *files, const char *where, const char *na
         err_set_at(err, where, "missing: %s", needed);
         return mesh_files_locate(files, err);
     }
-    if (!add_file(files, where, name, err)) {
+    if (!add_file(files, where, name, is_secret ? FILES_SECRET : FILES_NEEDED, err)) {
         snprintf(err->where, sizeof err->where, "%s", where);
         return mesh_files_locate(files, err);
     }
@@ -73,11 +74,12 @@ static bool read_bundles(struct mesh_files *files, struct err *err)
         char where[64];
         snprintf(where, sizeof where, "trust_bundles[%zu].roots", i);
         if (!mesh_files_name(files, where, bundle->roots,
-                             "the PEM file of the root certificates of this trust domain", err)) {
+                             "the PEM file of the root certificates of this trust domain", false,
+                             err)) {
             return false;
         }
         snprintf(where, sizeof where, "trust_bundles[%zu].crls", i);
-        if (!mesh_files_name(files, where, bundle->crls, NULL, err)) {
+        if (!mesh_files_name(files, where, bundle->crls, NULL, false, err)) {
             return false;
         }
     }
@@ -88,9 +90,9 @@ static bool read_identity(struct mesh_files *files, struct err *err)
 {
     const Tabard__V1__MeshConfig__IdentityFiles *identity = files->config->identity;
     return mesh_files_name(files, "identity.certificate", identity->certificate,
-                           "the PEM file of this workload's certificate, leaf first", err) &&
+                           "the PEM file of this workload's certificate, leaf first", false, err) &&
            mesh_files_name(files, "identity.key", identity->key,
-                           "the PEM file of the certificate's key", err);
+                           "the PEM file of the certificate's key", true, err);
 }
 
 // Refuses what stands in mesh.yaml although the source of `field` fills it.
@@ -156,7 +158,7 @@ static bool read_once(void *ctx, struct files *files, struct err *err)
     const struct mesh_reader *reader = ctx;
     struct mesh_files *out = reader->out;
     cleanup_config(out);
-    if (!files_add(files, NULL, reader->path, reader->path, false, err)) {
+    if (!files_add(files, NULL, reader->path, reader->path, FILES_NEEDED, err)) {
         return false;
     }
     const struct files_entry *mesh = &files->entries[0];

@@ -42,10 +42,10 @@ bool mesh_files_read(struct mesh_files *out, const struct files *before, const c
 void mesh_files_cleanup(struct mesh_files *files);
 
 // mesh_files_name reads the file `name`, which the field `where` names. An empty name is refused
-// where `needed` says what the file is for; where `needed` is NULL, none is read. false sets err,
-// located.
+// where `needed` says what the file is for; where `needed` is NULL, none is read. The bytes of one
+// that is_secret lie where keys do. false sets err, located.
 bool mesh_files_name(struct mesh_files *files, const char *where, const char *name,
-                     const char *needed, struct err *err);
+                     const char *needed, bool is_secret, struct err *err);
 
 // mesh_files_named returns the file that a field names; NULL: none.
 const struct files_entry *mesh_files_named(const struct mesh_files *files, const char *where);

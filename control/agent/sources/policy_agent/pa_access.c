@@ -185,7 +185,7 @@ static void digest(struct pa_access *access, const struct mesh_files *files)
 static bool name_join_token(struct mesh_files *files, const char *name, struct err *err)
 {
     struct err why = {{0}, {0}};
-    if (mesh_files_name(files, "policy_agent.join_token", name, NULL, &why)) {
+    if (mesh_files_name(files, "policy_agent.join_token", name, NULL, true, &why)) {
         return true;
     }
     const struct files_entry *file = mesh_files_named(files, "policy_agent.join_token");
@@ -195,7 +195,7 @@ static bool name_join_token(struct mesh_files *files, const char *name, struct e
 static bool name_files(struct mesh_files *files, struct err *err)
 {
     const Tabard__V1__MeshConfig__PolicyAgentAccess *config = files->config->policy_agent;
-    return mesh_files_name(files, "policy_agent.roots", config->roots, NULL, err) &&
+    return mesh_files_name(files, "policy_agent.roots", config->roots, NULL, false, err) &&
            name_join_token(files, config->join_token, err);
 }
 

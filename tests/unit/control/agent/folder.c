@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/secret/secret.h"
+
 #define must(cond)                                                                                 \
     do {                                                                                           \
         if (!(cond)) {                                                                             \
@@ -84,7 +86,7 @@ void folder_write_key(const struct folder *folder, const char *name, EVP_PKEY *k
     char *pem = mint_key_pem(key);
     must(pem != NULL);
     folder_write(folder, name, pem);
-    mint_text_free_secret(pem);
+    secret_free(pem);
 }
 
 void folder_write_crl(const struct folder *folder, const char *name, const struct mint_ca *ca,

@@ -30,7 +30,7 @@ static bool read_once(void *ctx, struct files *files, struct err *err)
         usleep(LONGER_THAN_A_TICK_US);
         temp_write(temp_folder, "f", "text", 4);
     }
-    bool ok = files_add(files, "f", "f", reader->path, false, err);
+    bool ok = files_add(files, "f", "f", reader->path, FILES_NEEDED, err);
     usleep(reader->wait_after_us);
     return ok;
 }
@@ -79,7 +79,8 @@ struct readings {
 static bool add_f(void *ctx, struct files *files, struct err *err)
 {
     const struct readings *readings = ctx;
-    return files_add(files, "f", "f", readings->path, readings->is_optional, err);
+    return files_add(files, "f", "f", readings->path,
+                     readings->is_optional ? FILES_OPTIONAL : FILES_NEEDED, err);
 }
 
 static void read_next(struct readings *readings)
@@ -241,8 +242,8 @@ Test(files, a_link_to_nothing_is_an_error_and_no_removal)
 static bool add_both(void *ctx, struct files *files, struct err *err)
 {
     (void)ctx;
-    return files_add(files, NULL, "f", "f", false, err) &&
-           files_add(files, NULL, "g", "g", false, err);
+    return files_add(files, NULL, "f", "f", FILES_NEEDED, err) &&
+           files_add(files, NULL, "g", "g", FILES_NEEDED, err);
 }
 
 Test(files, another_users_file_counts_at_once_if_a_volume_of_kubernetes_holds_it)

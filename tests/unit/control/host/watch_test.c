@@ -26,7 +26,7 @@ struct stage {
 static bool read_once(void *ctx, struct files *files, struct err *err)
 {
     struct stage *stage = ctx;
-    return files_add(files, "tag", "f", stage->path, false, err);
+    return files_add(files, "tag", "f", stage->path, FILES_NEEDED, err);
 }
 
 static const struct files *on_read(void *ctx, bool *out_is_usable)

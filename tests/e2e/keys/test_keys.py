@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a private key lies: in its agent, in locked memory, as long as it signs, and nowhere else."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+from memory import KINDS, find, forms
+from mesh import API, WEB, Agent, connect, exchange
+from pair import FORWARD, client_config, identity, server_config
+
+NUM_HANDSHAKES = 2000
+NUM_KEYS_KEPT = 16  # KEYRING_KEYS_MAX
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the programs' memory is closed to others")
+
+
+def call(client):
+    with connect(client.address(FORWARD)) as sock:
+        assert exchange(sock, b"hello") == b"hello"
+
+
+def assert_locked(found):
+    for name, places in found.items():
+        for flags in places:
+            assert {"lo", "dd", "wf"} <= flags, f"{name} lies in memory that is not locked, dumped or inherited: {flags}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_search_finds_every_form_of_a_key(authority, kind):
+    wanted = forms(authority.issue("web", WEB, "--key", kind).key)
+    holder = "import sys; held = [bytearray.fromhex(line) for line in sys.stdin.readline().split()]; print(flush=True); sys.stdin.readline()"
+    for held in ([], list(wanted.values())):
+        with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            process.stdin.write(b" ".join(form.hex().encode() for form in held) + b"\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            found = find(process.pid, wanted)
+            process.kill()
+        assert found.keys() == (wanted.keys() if held else set())
+
+
+@pytest.mark.parametrize("of_server, of_client", [("p256", "ed25519"), ("ml-dsa-44", "ml-dsa-65")])
+def test_after_thousands_of_handshakes_keys_lie_in_their_agents_in_locked_memory_alone(keep, authority, service, of_server, of_client):
+    certificates = {"server": authority.issue("api", API, "--key", of_server), "client": authority.issue("web", WEB, "--key", of_client)}
+    server = keep(Agent("payments", server_config(authority, service.address, certificate=certificates["server"])))
+    client = keep(Agent("shop", client_config(authority, server.address("127.0.0.1:0"), certificate=certificates["client"])))
+    for _ in range(NUM_HANDSHAKES):
+        call(client)
+    for owner, agent in (("server", server), ("client", client)):
+        assert agent.metric("tabard_signatures_total", result="ok") >= NUM_HANDSHAKES
+        for whose, certificate in certificates.items():
+            wanted = forms(certificate.key)
+            assert find(agent.proxy_pid(), wanted) == {}, f"in the proxy of the {owner}: the key of the {whose}"
+            found = find(agent.process.pid, wanted)
+            assert bool(found) == (owner == whose), f"in the agent of the {owner}: the key of the {whose}: {found}"
+            assert_locked(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_left_of_a_key_that_was_replaced(keep, authority, service, kind):
+    # The agent keeps as many keys, in case a handshake has begun with one. The oldest goes when the last one has come.
+    certificates = [authority.issue("api", API, "--key", kind) for _ in range(NUM_KEYS_KEPT + 1)]
+    server = keep(Agent("payments", server_config(authority, service.address, certificate=certificates[0])))
+    client = keep(Agent("shop", client_config(authority, server.address("127.0.0.1:0"))))
+    call(client)
+    for certificate in certificates[1:]:
+        server.config["identity"] = identity(certificate)
+        server.apply()
+        call(client)
+    oldest, *_, last_but_one, last = (forms(certificate.key) for certificate in certificates)
+    assert find(server.process.pid, last)
+    assert find(server.process.pid, oldest) == {}
+    file_of_last_but_one = {name: form for name, form in last_but_one.items() if name.startswith("PEM")}
+    assert find(server.process.pid, file_of_last_but_one) == {}
