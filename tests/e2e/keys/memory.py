@@ -95,3 +95,9 @@ def find(pid, wanted):
                     if form in data:
                         found.setdefault(name, []).append(flags)
     return found
+
+
+def assert_locked(found):
+    for name, places in found.items():
+        for flags in places:
+            assert {"lo", "dd", "wf"} <= flags, f"{name} lies in memory that is not locked, dumped or inherited: {flags}"
