@@ -63,7 +63,8 @@ def test_a_client_that_offers_none_of_a_port_s_protocols_is_told_so(keep, author
     server = serve(keep, authority, service.address, api, ["h2"])
     for offered in (["http/1.1"], ["h2c", "h"]):
         mark = server.mark()
-        assert "no application protocol" in str(attempt(server.address(SERVER), authority, web, alpn=offered))
+        said = str(attempt(server.address(SERVER), authority, web, alpn=offered))
+        assert "no application protocol" in said.lower().replace("_", " ")  # as older OpenSSL has it, or newer
         assert server.wait_conn(mark, dir="inbound")["reason"] == "alpn_refused"
 
 
