@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program is linked with, as the program itself shows: the libraries that it loads, and what was linked into it."""
+import functools
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+# What may be linked into a program, by the file that the compiler finds for the name.
+ARCHIVES = ["libstdc++.a", "libgcc.a", "libgcc_eh.a", "libmicrohttpd.a"]
+BORINGSSL = re.compile(rb"API (\d+) of (boring-sys (\d[\w.+-]*)|an installed prefix)\0")
+
+
+@dataclass(frozen=True)
+class BoringSSL:
+    """What was linked of BoringSSL; `crate` is the version of the crate boring-sys, None where a prefix was named."""
+    api: str
+    crate: str
+
+
+def boringssl(program):
+    api, _, crate = BORINGSSL.search(program.read_bytes()).groups()
+    return BoringSSL(api.decode(), crate and crate.decode())
+
+
+def libraries(program):
+    """{name that is asked for: file} of every library that the dynamic loader maps, and the loader itself."""
+    said = subprocess.check_output(["ldd", str(program)], text=True)
+    if "not found" in said:
+        raise SystemExit(f"a library of {program} is missing here:\n{said}")
+    return {Path(path).name: Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", said, re.M)}
+
+
+def needed(file):
+    """The names of the libraries that a program or a library itself asks for."""
+    said = subprocess.check_output(["readelf", "--dynamic", "--wide", str(file)], text=True)
+    return re.findall(r"\(NEEDED\).*\[(.+)\]", said)
+
+
+def _symbols(file, kinds):
+    said = subprocess.check_output(["nm", "--defined-only", "--format=posix", str(file)], text=True, stderr=subprocess.DEVNULL)
+    return {words[0] for words in map(str.split, said.splitlines()) if len(words) > 1 and words[1] in kinds}
+
+
+@functools.cache
+def _archive(name):
+    """An archive's file and its public symbols; weak ones are those that others may define too."""
+    file = Path(subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip())
+    return (file.resolve(), _symbols(file, "TDBR")) if file.is_absolute() else None
+
+
+def archives(program):
+    """The archives of which functions were linked into a program, which must have its symbols."""
+    own = _symbols(program, "TtDdBbRr")
+    if not own:
+        raise SystemExit(f"{program} has no symbols, so nobody can say what was linked into it")
+    found = [_archive(name) for name in ARCHIVES]
+    return [file for file, symbols in filter(None, found) if own & symbols]
