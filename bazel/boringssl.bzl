@@ -11,6 +11,8 @@ load(":crate.bzl", "fetch_crate")
 API_MIN = 43
 
 def _check_api(ctx, header, holder, instead):
+    if not ctx.path(header).exists:
+        fail("%s has no include/openssl/base.h where it is looked for: %s" % (holder, instead))
     for line in ctx.read(header).split("\n"):
         words = line.split(" ")
         if words[:2] == ["#define", "BORINGSSL_API_VERSION"] and words[2].isdigit():

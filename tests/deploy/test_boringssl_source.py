@@ -154,6 +154,19 @@ def test_a_crate_of_another_checksum_is_refused_by_its_name(workspace):
 
 
 @pytest.mark.skipif(not CARGO, reason="cargo is missing")
+@pytest.mark.parametrize("version, words", [("5.2.0", "the crate boring-sys holds BoringSSL of API 41; Tabard needs API 43 or later"),
+                                            ("4.19.0", "the crate boring-sys has no include/openssl/base.h where it is looked for")])
+def test_an_older_crate_that_is_pinned_is_refused(workspace, version, words):
+    workspace.fetch(BORINGSSL_ROOT="/nonexistent")
+    manifest = workspace.locked.with_name("Cargo.toml")
+    manifest.write_text(re.sub('boring-sys = ".*"', f'boring-sys = "={version}"', manifest.read_text()))
+    subprocess.run([CARGO, "update", "-q", "--manifest-path", manifest], check=True)
+    assert workspace.locked.read_text().splitlines()[2] == "version = 3", "what the oldest cargo that is served can read"
+    is_there, said = workspace.fetch_again()
+    assert not is_there and f"{words}: pin a newer one in bazel/crates" in said, said
+
+
+@pytest.mark.skipif(not CARGO, reason="cargo is missing")
 def test_a_lock_that_names_no_such_crate_is_refused(workspace):
     is_there, said = fetched_otherwise(workspace, 'name = "boring-sys"', 'name = "boring-sis"')
     assert not is_there
