@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from mesh import ROOT
 
 BAZEL = shutil.which("bazel")
 CARGO = os.environ.get("CARGO") or shutil.which("cargo", path=f"{os.environ['PATH']}:{Path.home()}/.cargo/bin")

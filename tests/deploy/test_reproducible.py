@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import root
-from conftest import ROOT
+from mesh import ROOT
 
 
 def test_no_source_asks_the_compiler_for_the_time():

@@ -12,7 +12,7 @@ import build
 import linked
 import root
 import write
-from conftest import ROOT
+from mesh import ROOT
 
 VALIDATOR = "cyclonedx-python-lib[json-validation]==11.12.0"
 PROGRAMS = [ROOT / program for program in root.PROGRAMS]

@@ -24,6 +24,7 @@ PROGRAMS = {
     "tabard-proxy": ROOT / "bazel-bin/proxy/tabard-proxy",
     "tabard-ca": ROOT / "bazel-bin/certs/ca/tabard-ca",
     "tabardctl": ROOT / "bazel-bin/control/ctl/tabardctl",
+    "tabard-policyd": ROOT / "bazel-bin/control/policyd/tabard-policyd",
 }
 DOMAIN = "demo.example"
 WEB = f"spiffe://{DOMAIN}/ns/shop/sa/web"

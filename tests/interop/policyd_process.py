@@ -12,9 +12,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "e2e")]
 
-from mesh import DOMAIN, PROGRAMS, REPORT, ROOT, Logged, run, split_address, wait_until  # noqa: E402
-
-PROGRAMS.setdefault("tabard-policyd", ROOT / "bazel-bin/control/policyd/tabard-policyd")
+from mesh import DOMAIN, PROGRAMS, REPORT, Logged, run, split_address, wait_until  # noqa: E402
 
 
 def spiffe(name):
