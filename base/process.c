@@ -53,7 +53,7 @@ static void on_overflow(size_t locked_len)
              locked_len);
 }
 
-void process_keep_secrets(void)
+size_t process_keep_secrets(void)
 {
     struct secret_facts facts = secret_open(on_overflow);
     if (facts.locked_len < SECRET_BYTES) {
@@ -64,6 +64,7 @@ void process_keep_secrets(void)
     if (!facts.is_left_out) {
         log_warn("msg=\"this kernel can't leave keys out of core files and children\"");
     }
+    return facts.locked_len;
 }
 
 uint32_t process_descriptors_max(void)

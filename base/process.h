@@ -6,6 +6,7 @@
 #ifndef TABARD_BASE_PROCESS_H
 #define TABARD_BASE_PROCESS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/log.h"
@@ -26,10 +27,10 @@ void process_begin(const char *program, enum log_level level);
 // the same user.
 void process_harden(void);
 
-// process_keep_secrets opens the memory that keys lie in (base/secret/secret.h), and logs how much
-// of it could not be locked, now or when the first key lies beyond. Call it before privileges are
-// given up.
-void process_keep_secrets(void);
+// process_keep_secrets opens the memory that keys lie in (base/secret/secret.h), and logs when what
+// could not be locked of it comes into use. Call it before privileges are given up. Returns how
+// many of SECRET_BYTES are locked; when that are fewer, a warning says so.
+size_t process_keep_secrets(void);
 
 // process_descriptors_max returns how many connections RLIMIT_NOFILE has room for, one descriptor
 // each, beside a quarter, at most 256, for everything else.

@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "base/sandbox/landlock.h"
 #include "base/sandbox/privileges.h"
+#include "base/secret/secret.h"
 #include "control/agent/agent_syscalls.h"
 
 // What an agent that root starts keeps: to read and lock files of other users and keys in memory,
@@ -68,6 +69,18 @@ static bool enter(struct sandbox_facts *facts, const struct bootstrap *bootstrap
            sandbox_check(facts, bootstrap->sandbox, err);
 }
 
+// Keys are read later, into memory that is made now, while CAP_IPC_LOCK may still be there.
+static void lock_keys(struct sandbox_facts *facts)
+{
+    char why[SANDBOX_WHY_MAX] = "";
+    size_t locked_len = process_keep_secrets();
+    if (locked_len < SECRET_BYTES) {
+        snprintf(why, sizeof why, "%zu of %d KiB; raise RLIMIT_MEMLOCK or grant CAP_IPC_LOCK",
+                 locked_len >> 10, SECRET_BYTES >> 10);
+    }
+    set(facts, SANDBOX_KEYS, locked_len == SECRET_BYTES, why);
+}
+
 bool agent_sandbox_enter(struct sandbox_facts *out_facts, const struct bootstrap *bootstrap,
                          struct err *err)
 {
@@ -75,6 +88,7 @@ bool agent_sandbox_enter(struct sandbox_facts *out_facts, const struct bootstrap
     process_harden(); // the keys live here
     set(out_facts, SANDBOX_NOT_DUMPABLE, prctl(PR_GET_DUMPABLE) == 0,
         prctl(PR_GET_DUMPABLE) == 0 ? "" : "a build with AddressSanitizer debugs itself");
+    lock_keys(out_facts);
     if (bootstrap->sandbox == SANDBOX_OFF) {
         sandbox_all_off(out_facts, optional, sizeof optional / sizeof optional[0]);
         log_warn("msg=\"THE SANDBOX IS OFF (--sandbox=off): whoever takes over this agent or its "

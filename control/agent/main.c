@@ -30,7 +30,6 @@ int main(int argc, char **argv)
     }
     bootstrap.program = &program;
     process_begin(program.name, bootstrap.log_level);
-    process_keep_secrets(); // the keys live here; the sandbox takes away the right to lock more
     setenv("UV_USE_IO_URING", "0", 1); // past which no filter sees
     struct sandbox_facts sandbox;
     if (!agent_sandbox_enter(&sandbox, &bootstrap, &err)) {

@@ -15,7 +15,7 @@ from pair import server_config
 
 PROXY = ["user", "no_new_privileges", "capabilities", "not_dumpable", "limits", "landlock_files", "landlock_ports",
          "landlock_scopes", "seccomp"]
-AGENT = ["no_new_privileges", "capabilities", "not_dumpable", "landlock_files", "landlock_scopes", "seccomp"]
+AGENT = ["no_new_privileges", "capabilities", "not_dumpable", "keys_locked", "landlock_files", "landlock_scopes", "seccomp"]
 PASSWD = b"/etc/passwd\0"
 AT_FDCWD = -100
 

@@ -68,3 +68,16 @@ def test_nothing_is_left_of_a_key_that_was_replaced(keep, authority, service, ki
     assert find(server.process.pid, oldest) == {}
     file_of_last_but_one = {name: form for name, form in last_but_one.items() if name.startswith("PEM")}
     assert find(server.process.pid, file_of_last_but_one) == {}
+
+
+def test_memory_that_may_not_be_locked_is_said(keep, authority, service):
+    certificate = authority.issue("api", API)
+    little = ["prlimit", "--memlock=65536", "setpriv", "--bounding-set=-ipc_lock"]
+    server = keep(Agent("payments", server_config(authority, service.address, certificate=certificate), prefix=little))
+    layer, = (layer for layer in server.status()["agent_sandbox"] if layer["name"] == "keys_locked")
+    assert not layer.get("in_force") and layer["why"] == "64 of 1024 KiB; raise RLIMIT_MEMLOCK or grant CAP_IPC_LOCK"
+    assert server.lines(level="warn", locked_bytes=65536, wanted_bytes=1 << 20)
+    assert server.metric("tabard_sandbox_layer", program="agent", layer="keys_locked") == 0
+    found = find(server.process.pid, forms(certificate.key))
+    assert found, "its key lies in what could be locked"
+    assert_locked(found)
