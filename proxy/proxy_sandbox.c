@@ -109,9 +109,9 @@ bool proxy_sandbox_close_files(struct proxy_sandbox *sandbox, struct err *err)
 {
     struct landlock_rights rights = landlock_known(sandbox->abi);
     rights.ports = 0; // each thread has its own
-#ifdef PROXY_SYSCALLS_SANITIZED
+#ifdef SANDBOX_SANITIZED
     rights.files = 0; // a report is made of files
-    missing(sandbox, SANDBOX_FILES, "a build with a sanitizer reads files for its reports");
+    missing(sandbox, SANDBOX_FILES, SANDBOX_SANITIZED_WHY);
 #else
     if (rights.files != 0) {
         in_force(sandbox, SANDBOX_FILES, "");
@@ -158,7 +158,7 @@ static bool close_limits(struct proxy_sandbox *sandbox, struct err *err)
         int limit;
         const char *name;
     } limits[] = {{RLIMIT_CORE, "RLIMIT_CORE"},
-#ifndef PROXY_SYSCALLS_SANITIZED
+#ifndef SANDBOX_SANITIZED
                   {RLIMIT_NPROC, "RLIMIT_NPROC"}, // threads, too
 #endif
                   {RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK"},
@@ -176,7 +176,12 @@ static bool close_limits(struct proxy_sandbox *sandbox, struct err *err)
 static bool look_for_seccomp(struct proxy_sandbox *sandbox)
 {
     const char *why;
-    if (!syscalls_can_filter(&why)) {
+    bool can = syscalls_can_filter(&why);
+#ifdef SANDBOX_SANITIZED
+    can = false;
+    why = SANDBOX_SANITIZED_WHY;
+#endif
+    if (!can) {
         missing(sandbox, SANDBOX_SYSTEM_CALLS, why);
         return false;
     }

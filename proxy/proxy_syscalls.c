@@ -102,35 +102,10 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(gettid),
     SYSCALLS_ALLOW(rt_sigprocmask),
 
-#ifdef PROXY_SYSCALLS_SANITIZED
-    // What a sanitizer does beside the program, and its reports take.
-    SYSCALLS_ALLOW(open),
-    SYSCALLS_ALLOW(openat),
-    SYSCALLS_ALLOW(stat),
-    SYSCALLS_ALLOW(fstat),
-    SYSCALLS_ALLOW(newfstatat),
-    SYSCALLS_ALLOW(readlink),
-    SYSCALLS_ALLOW(lseek),
-    SYSCALLS_ALLOW(getdents64),
-    SYSCALLS_ALLOW(clone),
-    SYSCALLS_ALLOW(wait4),
-    SYSCALLS_ALLOW(ptrace),
-    SYSCALLS_ALLOW(prctl),
-    SYSCALLS_ALLOW(rt_sigaction),
-    SYSCALLS_ALLOW(sigaltstack),
-    SYSCALLS_ALLOW(getppid),
-    SYSCALLS_ALLOW(kill),
-    SYSCALLS_ALLOW(nanosleep),
-    SYSCALLS_ALLOW(clock_nanosleep),
-    SYSCALLS_ALLOW(set_robust_list),
-    SYSCALLS_ALLOW(getrlimit),
-    SYSCALLS_ALLOW(prlimit64),
-#else
     // Where the host is out of descriptors, libuv gives its spare one to refuse a caller, and opens
     // "/" to have it again. It gets none and does without.
     SYSCALLS_REFUSE_IF(openat, EACCES, SYSCALLS_IS(2, O_RDONLY | O_CLOEXEC)),
     SYSCALLS_REFUSE_IF(open, EACCES, SYSCALLS_IS(1, O_RDONLY | O_CLOEXEC)),
-#endif
 };
 
 bool proxy_syscalls_load(struct err *err)

@@ -7,11 +7,6 @@
 
 #include "base/sandbox/syscalls.h"
 
-// Whether the build has a sanitizer that reads files, makes threads and debugs the program itself.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define PROXY_SYSCALLS_SANITIZED 1
-#endif
-
 // proxy_syscalls_load puts the filter in force for all threads. No thread, process or file can be
 // made from then on. false sets err.
 bool proxy_syscalls_load(struct err *err);

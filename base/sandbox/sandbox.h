@@ -13,6 +13,13 @@
 
 #define SANDBOX_WHY_MAX 160 // bytes of a layer's `why`, with the NUL
 
+// A build with a sanitizer that makes threads, reads files and debugs the program itself has
+// neither a filter of system calls nor Landlock for files, and says so.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANDBOX_SANITIZED     1
+#define SANDBOX_SANITIZED_WHY "a sanitizer's build: its reports take files and system calls"
+#endif
+
 enum sandbox_mode {
     SANDBOX_ON,       // every layer that the kernel has
     SANDBOX_OFF,      // none, for debugging

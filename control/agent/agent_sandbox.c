@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/process.h"
@@ -53,6 +54,10 @@ static bool close_system_calls(struct sandbox_facts *facts, struct err *err)
 {
     const char *why;
     bool can = syscalls_can_filter(&why);
+#ifdef SANDBOX_SANITIZED
+    can = false;
+    why = SANDBOX_SANITIZED_WHY;
+#endif
     set(facts, SANDBOX_SYSTEM_CALLS, can, why);
     return !can || agent_syscalls_load(err);
 }
@@ -63,7 +68,7 @@ static bool enter(struct sandbox_facts *facts, const struct bootstrap *bootstrap
     if (!privileges_keep(keep, err) || !privileges_freeze(err)) {
         return false;
     }
-    set(facts, SANDBOX_CAPABILITIES, true, "but those that it needs as root");
+    set(facts, SANDBOX_CAPABILITIES, true, geteuid() == 0 ? "but those that it needs as root" : "");
     set(facts, SANDBOX_NO_NEW_PRIVILEGES, true, "");
     return close_landlock(facts, err) && close_system_calls(facts, err) &&
            sandbox_check(facts, bootstrap->sandbox, err);

@@ -217,11 +217,6 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(getrandom),
     SYSCALLS_ALLOW(uname),
     SYSCALLS_ALLOW(sysinfo),
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    SYSCALLS_ALLOW(ptrace), // LeakSanitizer works as a debugger
-    SYSCALLS_ALLOW(personality),
-#endif
 };
 
 bool agent_syscalls_load(struct err *err)
