@@ -199,7 +199,7 @@ def test_a_crl_that_is_taken_away_is_told(keep, service):
 def serial_number(authority):
     """What tells the names of tabard-ca's CAs apart."""
     text = run("openssl", "x509", "-in", authority.ca / "ca.pem", "-noout", "-subject").stdout
-    return text.split("serialNumber = ")[1].strip()
+    return text.split("serialNumber")[1].strip(" =\n")  # with or without blanks: it depends on the release
 
 
 def is_reset_or_closed_tls(sock):
