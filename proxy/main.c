@@ -2,10 +2,12 @@
 //
 // tabard-proxy: the data plane. It takes over its descriptors from the agent, gives up its
 // privileges, and runs.
+#define _GNU_SOURCE // closefrom
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/flags.h"
 #include "base/log.h"
@@ -107,6 +109,10 @@ int main(int argc, char **argv)
         return status;
     }
     bool has_agent = has_sockets(options.num_workers, &err);
+    if (has_agent) {
+        // What whoever started the agent left open.
+        closefrom(CONTRACT_TELL_FD(options.num_workers) + 1);
+    }
     process_begin(program.name, options.log_level);
     // Whoever signals all of a service's processes signals the agent too, which says when to drain.
     signal(SIGTERM, SIG_IGN);

@@ -104,6 +104,7 @@ class World:
         self.stack.callback(agent.close)
         self.logs[name] = SlowLog(self.folder, name, agent.log_path)
         agent.prefix = [*self.clocks[name].prefix, *self.logs[name].prefix]
+        agent.proxy_prefix = self.clocks[name].prefix
         self.agents[name] = agent
         agent.start()
 

@@ -26,7 +26,7 @@ def library():
 
 
 class Clock:
-    """Give `prefix` to a program. Offsets count from the true time, in seconds."""
+    """Give `prefix` to a program, and to a sidecar's agent and proxy each. Offsets count from the true time, in seconds."""
 
     def __init__(self, wall=0):
         self.folder = Path(tempfile.mkdtemp(prefix="tabard-clock-"))

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -122,7 +123,7 @@ class Agent(Logged):
     alive = []  # every one that isn't closed, for whoever prints logs
     reports = []  # what sanitizers, or broken invariants, said in those that are
 
-    def __init__(self, name, config, *, netns=None, workers=1, arguments=(), prefix=(), start=True):
+    def __init__(self, name, config, *, netns=None, workers=1, arguments=(), prefix=(), proxy_prefix=(), start=True):
         self.name = name
         self.folder = Path(tempfile.mkdtemp(prefix=f"tabard-{name}-"))
         os.chmod(self.folder, 0o755)
@@ -130,6 +131,7 @@ class Agent(Logged):
         self.netns = netns
         self.arguments = ["--workers", str(workers), *arguments]
         self.prefix = list(prefix)
+        self.proxy_prefix = list(proxy_prefix)  # the agent passes nothing of its own environment on
         self.log_path = self.folder / "log"
         self.log_path.touch()
         self.process = None
@@ -142,12 +144,21 @@ class Agent(Logged):
                 self.close()
                 raise
 
+    def _proxy(self):
+        """The proxy, or a script that begins with `proxy_prefix`."""
+        if not self.proxy_prefix:
+            return self.programs["tabard-proxy"]
+        script = self.folder / "tabard-proxy.sh"
+        script.write_text(f'#!/bin/sh\nexec {shlex.join([*self.proxy_prefix, str(self.programs["tabard-proxy"])])} "$@"\n')
+        script.chmod(0o755)
+        return script
+
     def start(self, wait=True):
         # In a namespace of its own the sidecar takes the ports that everybody expects there.
         where = [] if self.netns else ["--metrics", "127.0.0.1:0", "--health", "127.0.0.1:0"]
         # A test run that is killed takes its sidecars with it.
         command = ["setpriv", "--pdeathsig", "KILL", *self.prefix, str(self.programs["tabard-agent"]), "--config", str(self.folder / "mesh.yaml"),
-                   "--proxy", str(self.programs["tabard-proxy"]), "--admin", str(self.folder / "admin.sock"),
+                   "--proxy", str(self._proxy()), "--admin", str(self.folder / "admin.sock"),
                    *where, *self.arguments]
         if self.netns:
             command = self.netns.command(command)

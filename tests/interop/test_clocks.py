@@ -41,7 +41,7 @@ class World:
             "policy_agent": {"address": "%s:%d" % self.policyd.tcp, "identity": f"spiffe://{DOMAIN}/tabard/policyd",
                              "roots": str(self.roots), "join_token": str(token), "state": "state", "addresses": ["127.0.0.1"]},
             "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0", "application": "%s:%d" % service.address}],
-        }, prefix=self.clock.prefix, start=False)
+        }, prefix=self.clock.prefix, proxy_prefix=self.clock.prefix, start=False)
         stack.callback(self.agent.close)
         self.agent.start(wait=False)
         self.web = Certificate(*self.policyd.issue("web", "--hours", "5"))
@@ -212,7 +212,7 @@ def test_a_clock_that_is_set_back_makes_no_stale_crl_count_when_a_new_certificat
     ours.revoke(ours.issue("gone", spiffe("gone")))  # a list that is fresh for a day
     config = {"identity": {"certificate": str(first.chain), "key": str(first.key)}, "trust_bundles": bundle_with_crl(ours),
               "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0", "application": "%s:%d" % service.address}]}
-    agent = Agent("api", config, prefix=clock.prefix)
+    agent = Agent("api", config, prefix=clock.prefix, proxy_prefix=clock.prefix)
     stack.callback(agent.close)
     clock.elapse(30 * HOUR)
     clock.set_wall(-10 * HOUR)

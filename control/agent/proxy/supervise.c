@@ -235,6 +235,18 @@ static void make_args(const struct supervise *supervise, char **args, char numbe
     args[num] = NULL;
 }
 
+// The proxy's environment is empty, since secrets of the agent's may stand in its own. NULL: it has
+// the agent's.
+static char **environment(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return NULL; // a sanitizer is told there what to do
+#else
+    static char *none[] = {NULL};
+    return none;
+#endif
+}
+
 static bool spawn(struct supervise *supervise, const int *theirs, size_t num, struct err *err)
 {
     uv_stdio_container_t stdio[CONTRACT_TELL_FD(CONTRACT_WORKERS_MAX) + 1];
@@ -251,6 +263,7 @@ static bool spawn(struct supervise *supervise, const int *theirs, size_t num, st
     make_args(supervise, args, numbers);
     uv_process_options_t options = {.file = supervise->spec.proxy_path,
                                     .args = args,
+                                    .env = environment(),
                                     .stdio = stdio,
                                     .stdio_count = CONTRACT_CONTROL_FD + (int)num,
                                     .exit_cb = on_exit_of_process};

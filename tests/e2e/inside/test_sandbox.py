@@ -94,6 +94,18 @@ def test_the_kernel_shows_the_same_of_every_thread(sidecar):
     assert not [number for number in dropped if int(agent["CapBnd"], 16) >> number & 1]
 
 
+def test_the_proxy_has_nothing_of_what_the_agent_was_started_with(keep, authority, service):
+    if is_sanitized():
+        pytest.skip("a sanitizer is told in the environment what to do")
+    left_open = ["bash", "-c", 'exec 9</etc/passwd 30</ && exec env TOKEN=secret "$@"', "-"]
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=left_open))
+    assert os.readlink(f"/proc/{agent.process.pid}/fd/9") == "/etc/passwd", "the agent has it"
+    proxy = Path(f"/proc/{agent.proxy_pid()}")
+    names = {os.readlink(fd) for fd in (proxy / "fd").iterdir()}
+    assert {name for name in names if name.startswith("/")} == {"/dev/null", str(agent.log_path)}
+    assert (proxy / "environ").read_bytes() == b""
+
+
 def sockaddr(port):
     return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", port, socket.inet_aton("127.0.0.1"))
 

@@ -147,6 +147,21 @@ Test(supervise, passes_the_flags_and_two_sockets_more_than_workers, .timeout = 2
     stage_cleanup(&stage);
 }
 
+Test(supervise, passes_nothing_of_its_environment, .timeout = 20)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    cr_skip_test("a sanitizer is told in the environment what to do");
+#endif
+    struct stage stage;
+    char text[512];
+    setenv("TOKEN", "secret", 1);
+    cr_assert(stage_init(&stage, "tr '\\0' '\\n' < /proc/$$/environ > environ\nexit 0", 1, NULL));
+    cr_assert(run_until(&stage, has_ended(&stage), 10000));
+    temp_read(stage.folder, "environ", text, sizeof text);
+    cr_expect_str_eq(text, "");
+    stage_cleanup(&stage);
+}
+
 Test(supervise, a_proxy_that_ends_at_once_is_started_again_with_growing_waits, .timeout = 30)
 {
     struct stage stage;
