@@ -185,10 +185,29 @@ bool socket_may_be_transparent(void)
     return may;
 }
 
+// Returns the address with the interface that the socket is bound to, where it is a link-local one
+// that names none: libuv from 1.50 on would otherwise look for one, by a kind of socket that the
+// proxy may not make. The scope stays 0 where there is none.
+static struct addr with_interface(const struct socket *sock, const struct addr *addr)
+{
+    struct addr whole = *addr;
+    int interface = 0;
+    socklen_t len = sizeof interface;
+    if (ip_is_link_local6(&addr->ip) && addr->scope == 0 &&
+        getsockopt(socket_fd(sock), SOL_SOCKET, SO_BINDTOIFINDEX, &interface, &len) == 0) {
+        whole.scope = (uint32_t)interface;
+    }
+    return whole;
+}
+
 int socket_connect(struct socket *sock, const struct addr *addr)
 {
     struct sockaddr_storage sa;
-    addr_to_sockaddr(addr, &sa);
+    const struct addr whole = with_interface(sock, addr);
+    if (ip_is_link_local6(&whole.ip) && whole.scope == 0) {
+        return EINVAL; // as the kernel's connect(2)
+    }
+    addr_to_sockaddr(&whole, &sa);
     int error =
         uv_tcp_connect(&sock->req.connect, &sock->tcp, (const struct sockaddr *)&sa, on_connect);
     if (error == 0) {

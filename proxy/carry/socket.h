@@ -48,7 +48,8 @@ bool socket_may_be_transparent(void);
 
 // socket_connect starts a connection, after a socket_bind or without. on_change is called once
 // is_connected or the side's error is set. Returns 0, or an errno value where it fails at once;
-// EADDRNOTAVAIL: there is no free port, and it may be called again.
+// EADDRNOTAVAIL: there is no free port, and it may be called again; EINVAL: a link-local address
+// without an interface, on a socket that isn't bound to one.
 int socket_connect(struct socket *sock, const struct addr *addr);
 
 // socket_fd returns the descriptor, which stays the socket's; -1: there is none yet.

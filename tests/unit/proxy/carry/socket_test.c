@@ -197,6 +197,28 @@ Test(socket, a_call_that_cannot_even_begin_says_so_at_once)
     cr_assert(!t.side->is_connected && t.side->error == 0 && t.num_changes == 0);
 }
 
+Test(socket, a_link_local_address_without_its_interface_is_refused_before_libuv_looks_for_one)
+{
+    struct addr addr;
+    cr_assert(addr_parse(&addr, "[fe80::1]:80", false, NULL));
+    cr_assert_eq(socket_connect(&t.sock, &addr), EINVAL);
+    cr_assert_eq(socket_fd(&t.sock), -1, "libuv has not begun");
+    cr_assert(!t.side->is_connected && t.side->error == 0 && t.num_changes == 0);
+}
+
+Test(socket, a_link_local_address_is_called_by_the_interface_that_the_socket_is_bound_to)
+{
+    struct addr addr;
+    const int loopback_interface = 1;
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    cr_assert(fd >= 0 && uv_tcp_open(&t.sock.tcp, fd) == 0);
+    if (setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &loopback_interface, sizeof(int)) != 0) {
+        cr_skip_test("no socket can be bound to an interface here: %s", strerror(errno));
+    }
+    cr_assert(addr_parse(&addr, "[fe80::1]:80", false, NULL));
+    cr_assert_neq(socket_connect(&t.sock, &addr), EINVAL, "the kernel tries");
+}
+
 static struct addr loopback(uint8_t last)
 {
     return (struct addr){.ip = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = last}}};
