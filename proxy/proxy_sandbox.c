@@ -69,10 +69,23 @@ static void note_dumpable(struct proxy_sandbox *sandbox)
     }
 }
 
+static void note_capabilities(struct proxy_sandbox *sandbox)
+{
+    bool has_raw = privileges_has(CAP_NET_RAW);
+    bool has_ports = privileges_has(CAP_NET_BIND_SERVICE);
+    char but[SANDBOX_WHY_MAX];
+    snprintf(but, sizeof but, "%s%s%s", has_raw ? "but CAP_NET_RAW, for callers' addresses" : "",
+             has_raw && has_ports ? ", " : "",
+             has_ports ? "but CAP_NET_BIND_SERVICE, for ports below 1024" : "");
+    in_force(sandbox, SANDBOX_CAPABILITIES, but);
+}
+
 bool proxy_sandbox_begin(struct proxy_sandbox *sandbox, const struct proxy_sandbox_spec *spec,
                          struct err *err)
 {
-    uint64_t keep = spec->has_caller_addresses ? PRIVILEGES_BIT(CAP_NET_RAW) : 0;
+    // Only an agent that isn't root keeps its proxy's user, and may give it low ports.
+    uint64_t keep = (spec->has_caller_addresses ? PRIVILEGES_BIT(CAP_NET_RAW) : 0) |
+                    (spec->uid == 0 ? PRIVILEGES_BIT(CAP_NET_BIND_SERVICE) : 0);
     *sandbox = (struct proxy_sandbox){.spec = *spec};
     sem_init(&sandbox->has_entered, 0, 0);
     if (spec->uid != 0) {
@@ -86,11 +99,10 @@ bool proxy_sandbox_begin(struct proxy_sandbox *sandbox, const struct proxy_sandb
     if (!privileges_keep(keep, err)) {
         return false;
     }
-    if (keep != 0 && !privileges_has(CAP_NET_RAW)) {
+    if (spec->has_caller_addresses && !privileges_has(CAP_NET_RAW)) {
         return err_set(err, "--caller-addresses: the capability CAP_NET_RAW is missing");
     }
-    in_force(sandbox, SANDBOX_CAPABILITIES,
-             keep != 0 ? "but CAP_NET_RAW, for callers' addresses" : "");
+    note_capabilities(sandbox);
     process_harden();
     note_dumpable(sandbox);
     if (!privileges_freeze(err)) {

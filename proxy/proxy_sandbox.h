@@ -35,7 +35,8 @@ struct proxy_sandbox {
 };
 
 // proxy_sandbox_begin becomes the user, and gives up every capability (but CAP_NET_RAW, with
-// has_caller_addresses), new privileges and debuggers.
+// has_caller_addresses, and CAP_NET_BIND_SERVICE, if it has it and no uid is named), new privileges
+// and debuggers.
 bool proxy_sandbox_begin(struct proxy_sandbox *sandbox, const struct proxy_sandbox_spec *spec,
                          struct err *err);
 

@@ -26,13 +26,14 @@ static bool read_sets(struct sets *out)
     return ok;
 }
 
-// Makes `keep` all that is permitted and effective, and nothing inheritable.
-static bool write_sets(uint64_t keep)
+// Makes `keep` all that is permitted and effective, and `inherited` all that is inheritable.
+static bool write_sets(uint64_t keep, uint64_t inherited)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct halves[2] = {{0}};
     for (int i = 0; i < 2; i++) {
         halves[i].effective = halves[i].permitted = (uint32_t)(keep >> 32 * i);
+        halves[i].inheritable = (uint32_t)(inherited >> 32 * i);
     }
     return syscall(SYS_capset, &header, halves) == 0;
 }
@@ -83,7 +84,20 @@ bool privileges_keep(uint64_t keep, struct err *err)
     }
     bound(keep);
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    return write_sets(sets.permitted & keep) || err_set(err, "capset: %s", strerror(errno));
+    return write_sets(sets.permitted & keep, 0) || err_set(err, "capset: %s", strerror(errno));
+}
+
+void privileges_pass_on(uint64_t capabilities)
+{
+    struct sets sets;
+    if (!read_sets(&sets) || !write_sets(sets.permitted, sets.permitted & capabilities)) {
+        return;
+    }
+    for (unsigned i = 0; i < 64; i++) {
+        if ((sets.permitted & capabilities & PRIVILEGES_BIT(i)) != 0) {
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0);
+        }
+    }
 }
 
 bool privileges_freeze(struct err *err)

@@ -23,6 +23,11 @@ bool privileges_become(uid_t uid, uint64_t keep, struct err *err);
 // programs that it starts, too, as far as it may. false sets err.
 bool privileges_keep(uint64_t keep, struct err *err);
 
+// privileges_pass_on lets the programs that this one starts have those of `capabilities` that it
+// has itself, whoever its user is (ambient capabilities). After privileges_keep, which ends that.
+// Where the kernel refuses it, they have none.
+void privileges_pass_on(uint64_t capabilities);
+
 // privileges_has says whether a capability is effective.
 bool privileges_has(unsigned capability);
 

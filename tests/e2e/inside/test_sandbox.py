@@ -2,6 +2,7 @@
 """What the real programs gave up: as the kernel shows it, as the status says it, and as somebody inside finds it."""
 import contextlib
 import os
+import shutil
 import socket
 import struct
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import inside
-from mesh import Agent, is_sanitized, run, wait_until
+from ca import Authority
+from mesh import DOMAIN, PROGRAMS, Agent, is_sanitized, run, wait_until
 from pair import server_config
 
 PROXY = ["user", "no_new_privileges", "capabilities", "not_dumpable", "limits", "landlock_files", "landlock_ports",
@@ -104,6 +106,33 @@ def test_the_proxy_has_nothing_of_what_the_agent_was_started_with(keep, authorit
     names = {os.readlink(fd) for fd in (proxy / "fd").iterdir()}
     assert {name for name in names if name.startswith("/")} == {"/dev/null", str(agent.log_path)}
     assert (proxy / "environ").read_bytes() == b""
+
+
+USER = 1000
+LOW_PORT = 443
+
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_an_agent_of_another_user_with_the_right_to_low_ports_passes_that_on_alone(keep, service, mode):
+    need_root_and_product()
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= LOW_PORT:
+        pytest.skip("anybody may bind low ports here")
+    authority = Authority(DOMAIN)
+    become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=+net_bind_service,+net_raw",
+              "--ambient-caps=+net_bind_service,+net_raw"]
+    agent = keep(Agent("payments", server_config(authority, service.address, listen=f"127.0.0.1:{LOW_PORT}"), prefix=become,
+                       arguments=[f"--sandbox={mode}"], start=False))
+    for folder in (agent.folder, authority.folder):
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, USER, USER)
+    # Where the build leaves its programs is no place for other users.
+    agent.programs = {name: shutil.copy(path, agent.folder) for name, path in PROGRAMS.items()}
+    agent.start()
+    facts = status_of(agent.proxy_pid())
+    assert facts["Uid"].split() == [str(USER)] * 4
+    assert int(facts["CapEff"], 16) == int(facts["CapPrm"], 16) == 1 << 10, "CAP_NET_BIND_SERVICE"
+    assert int(facts["CapInh"], 16) == int(facts["CapAmb"], 16) == 0
+    assert layers(agent.status(), "proxy")["capabilities"]["why"] == "but CAP_NET_BIND_SERVICE, for ports below 1024"
 
 
 def sockaddr(port):

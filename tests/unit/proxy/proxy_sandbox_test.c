@@ -29,6 +29,7 @@
 
 #include "base/log.h"
 #include "base/sandbox/landlock.h"
+#include "base/sandbox/privileges.h"
 #include "base/sandbox/syscalls.h"
 #include "base/sandbox/violation.h"
 #include "tests/unit/support/tcp.h"
@@ -244,6 +245,11 @@ static int look_at_privileges(void)
     return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : EPERM;
 }
 
+static int look_for_low_ports(void)
+{
+    return privileges_has(CAP_NET_BIND_SERVICE) ? 0 : EPERM;
+}
+
 static int look_at_dumps(void)
 {
     struct rlimit core = {1, 1};
@@ -264,6 +270,14 @@ Test(proxy_sandbox, another_user_without_capabilities_new_privileges_and_dumps)
     int dumps = 0;
 #endif
     cr_expect_eq(attempt_error(AFTER_BEGIN, look_at_dumps), dumps);
+}
+
+Test(proxy_sandbox, low_ports_are_kept_by_who_has_them_and_becomes_nobody_else)
+{
+    need_root();
+    struct proxy_sandbox_spec spec = {.uid = 1337};
+    cr_expect_eq(try_as(AFTER_BEGIN, look_for_low_ports, spec).error, EPERM);
+    cr_expect_eq(attempt_error(AFTER_BEGIN, look_for_low_ports), 0);
 }
 
 Test(proxy_sandbox, landlock_alone_leaves_no_file_to_open)
