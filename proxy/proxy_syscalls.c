@@ -20,6 +20,10 @@
     SYSCALLS_ALLOW_IF(socket, SYSCALLS_IS(0, family),                                              \
                       SYSCALLS_BITS(1, SOCKET_TYPE_MASK, SOCK_STREAM), SYSCALLS_IS(2, protocol))
 
+// shutdown(2) is for descriptors of 8 and more: below them are the log, which the agent shares, and
+// the sockets to the agent. A rule compares bits alone, so one of them must be set.
+enum { SHUTDOWN_LOWEST_BIT = 3, NUM_SHUTDOWN = 28 };
+
 #define OPTION(level, name)                                                                        \
     SYSCALLS_ALLOW_IF(setsockopt, SYSCALLS_IS(1, level), SYSCALLS_IS(2, name))
 
@@ -40,7 +44,6 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(sendmsg),
     SYSCALLS_ALLOW(splice), // the log, where it is another user's pipe
     SYSCALLS_ALLOW(close),
-    SYSCALLS_ALLOW(shutdown),
     SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, SIOCOUTQ)),
     SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, FIONBIO)),
     SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, SIOCGIFNAME)), // the text of a link-local address
@@ -110,7 +113,7 @@ static const struct syscalls_rule rules[] = {
 
 bool proxy_syscalls_load(struct err *err)
 {
-    struct syscalls_rule all[sizeof rules / sizeof rules[0] + 1];
+    struct syscalls_rule all[sizeof rules / sizeof rules[0] + NUM_SHUTDOWN + 1];
     size_t num = 0;
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         all[num++] = rules[i];
@@ -118,6 +121,10 @@ bool proxy_syscalls_load(struct err *err)
     // A signal to its own threads is how abort(3) ends it, and no other signal can be sent.
     all[num++] =
         (struct syscalls_rule)SYSCALLS_ALLOW_IF(tgkill, SYSCALLS_IS(0, (unsigned)getpid()));
+    for (unsigned bit = SHUTDOWN_LOWEST_BIT; bit < SHUTDOWN_LOWEST_BIT + NUM_SHUTDOWN; bit++) {
+        all[num++] = (struct syscalls_rule)SYSCALLS_ALLOW_IF(
+            shutdown, SYSCALLS_BITS(0, 1u << bit, 1u << bit));
+    }
     const struct syscalls_filter filter = {
         .rules = all, .num_rules = num, .otherwise = SCMP_ACT_TRAP};
     return syscalls_load(&filter, err);

@@ -381,6 +381,23 @@ static int type_into_terminal(void)
     return result_of(ioctl(0, TIOCSTI, "x"));
 }
 
+static int silence_log(void)
+{
+    return result_of(shutdown(STDERR_FILENO, SHUT_RDWR));
+}
+
+static int silence_agent(void)
+{
+    return result_of(shutdown(7, SHUT_RDWR));
+}
+
+static int end_a_stream(void)
+{
+    shutdown(8, SHUT_WR); // whatever these are here
+    shutdown(1 << 30, SHUT_WR);
+    return 0;
+}
+
 static int map_code(void)
 {
     void *at = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -425,6 +442,7 @@ Test(proxy_sandbox, seccomp_ends_whoever_makes_another_system_call_and_its_name_
         {local_socket, "socket"},      {netlink, "socket"},
         {multipath, "socket"},         {other_option, "setsockopt"},
         {type_into_terminal, "ioctl"}, {map_code, "mmap"},
+        {silence_log, "shutdown"},     {silence_agent, "shutdown"},
         {make_code, "mprotect"},       {handle_signal, "rt_sigaction"},
         {signal_init, "kill"},         {lift_limit, "prlimit64"},
         {ring, "io_uring_setup"},      {become_root, "setresuid"},
@@ -439,6 +457,7 @@ Test(proxy_sandbox, seccomp_ends_whoever_makes_another_system_call_and_its_name_
             cr_expect_str_eq(violation_text(outcome.violation, buf), rows[i].name);
         }
     }
+    cr_expect_eq(attempt_error(AT_END_IN_WORKER, end_a_stream), 0);
     cr_expect_eq(attempt_error(AT_END, open_as_libuv), EACCES, "and goes on");
     // While the C library makes a thread it blocks the signal by which its end could be named.
     cr_expect_eq(try_as(AT_END, make_thread, (struct proxy_sandbox_spec){0}).error, -1);
