@@ -14,11 +14,13 @@
 
 #define VIOLATION_TEXT_MAX 64
 
-// violation_tell installs the handler, which writes to `fd`. Once, before the filter is loaded.
+// violation_tell installs the handler, which writes to `fd`, a socket, and never waits for room in
+// it. Once, before the filter is loaded.
 bool violation_tell(int fd, struct err *err);
 
 // violation_read returns the number that a process wrote to the other end of `fd`, a socket, before
-// it ended, or -1: it wrote none.
+// it ended, or -1: it wrote none. That is the process's own word: whoever has taken it over may
+// have written another number first.
 int violation_read(int fd);
 
 // violation_text names a system call of this machine by its number, as "openat", or says the

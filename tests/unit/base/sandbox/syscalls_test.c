@@ -21,8 +21,10 @@ struct ended {
     int violation; // the system call that it told of; -1: none
 };
 
+static int tell_fd; // of the child
+
 static const struct syscalls_rule rules[] = {
-    SYSCALLS_ALLOW(write),
+    SYSCALLS_ALLOW(sendto),
     SYSCALLS_ALLOW(exit_group),
     SYSCALLS_ALLOW(getppid),
     SYSCALLS_ALLOW(rt_sigreturn),
@@ -42,6 +44,7 @@ static struct ended make(void (*first)(void), long number, long a, long b)
     if (pid == 0) {
         const struct syscalls_filter filter = {rules, sizeof rules / sizeof rules[0],
                                                SCMP_ACT_TRAP};
+        tell_fd = fds[1];
         if (first != NULL) {
             first();
         }
@@ -114,6 +117,19 @@ Test(syscalls, who_blocks_the_signal_is_ended_all_the_same)
     struct ended ended = make(block, SYS_getpgid, 0, 0);
     cr_expect_eq(ended.signal, SIGSYS);
     cr_expect_eq(ended.violation, -1, "nothing could tell");
+}
+
+static void fill_socket(void)
+{
+    while (send(tell_fd, "none", 4, MSG_DONTWAIT) > 0) {
+    }
+}
+
+Test(syscalls, who_leaves_no_room_to_tell_is_ended_all_the_same)
+{
+    has_seccomp();
+    struct ended ended = make(fill_socket, SYS_getpgid, 0, 0);
+    cr_expect_eq(ended.signal, SIGSYS);
 }
 
 Test(syscalls, a_number_without_a_name_is_told_as_a_number)
