@@ -40,8 +40,8 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(writev),
     SYSCALLS_ALLOW(recvfrom),
     SYSCALLS_ALLOW(recvmsg),
-    SYSCALLS_ALLOW(sendto),
-    SYSCALLS_ALLOW(sendmsg),
+    SYSCALLS_ALLOW_IF(sendto, SYSCALLS_BITS(3, MSG_FASTOPEN, 0)), // which calls past Landlock
+    SYSCALLS_ALLOW_IF(sendmsg, SYSCALLS_BITS(2, MSG_FASTOPEN, 0)),
     SYSCALLS_ALLOW(splice), // the log, where it is another user's pipe
     SYSCALLS_ALLOW(close),
     SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, SIOCOUTQ)),

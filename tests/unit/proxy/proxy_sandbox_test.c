@@ -381,6 +381,23 @@ static int type_into_terminal(void)
     return result_of(ioctl(0, TIOCSTI, "x"));
 }
 
+static int call_by_sending(void)
+{
+    struct sockaddr_in addr = loopback(tcp_port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    return result_of(sendto(fd, "x", 1, MSG_FASTOPEN, (const struct sockaddr *)&addr, sizeof addr));
+}
+
+static int call_by_sending_message(void)
+{
+    struct sockaddr_in addr = loopback(tcp_port);
+    struct iovec part = {.iov_base = (char[]){"x"}, .iov_len = 1};
+    struct msghdr message = {
+        .msg_name = &addr, .msg_namelen = sizeof addr, .msg_iov = &part, .msg_iovlen = 1};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    return result_of(sendmsg(fd, &message, MSG_FASTOPEN));
+}
+
 static int silence_log(void)
 {
     return result_of(shutdown(STDERR_FILENO, SHUT_RDWR));
@@ -442,6 +459,7 @@ Test(proxy_sandbox, seccomp_ends_whoever_makes_another_system_call_and_its_name_
         {local_socket, "socket"},      {netlink, "socket"},
         {multipath, "socket"},         {other_option, "setsockopt"},
         {type_into_terminal, "ioctl"}, {map_code, "mmap"},
+        {call_by_sending, "sendto"},   {call_by_sending_message, "sendmsg"},
         {silence_log, "shutdown"},     {silence_agent, "shutdown"},
         {make_code, "mprotect"},       {handle_signal, "rt_sigaction"},
         {signal_init, "kill"},         {lift_limit, "prlimit64"},
