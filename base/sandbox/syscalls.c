@@ -36,8 +36,27 @@ static int set_attributes(scmp_filter_ctx *context)
                       : seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 }
 
+// Says whether a call has a rule for all its arguments beside one for some: libseccomp would keep
+// only the former.
+static bool has_idle_rule(const struct syscalls_filter *filter, int *out_number)
+{
+    for (size_t i = 0; i < filter->num_rules; i++) {
+        *out_number = filter->rules[i].number;
+        for (size_t k = 0; filter->rules[i].num_args == 0 && k < filter->num_rules; k++) {
+            if (filter->rules[k].number == *out_number && filter->rules[k].num_args > 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 bool syscalls_load(const struct syscalls_filter *filter, struct err *err)
 {
+    int idle;
+    if (has_idle_rule(filter, &idle)) {
+        return err_set(err, "a rule of system call %d counts for nothing beside another", idle);
+    }
     scmp_filter_ctx *context = seccomp_init(filter->otherwise);
     if (context == NULL) {
         return err_set(err, "seccomp_init: out of memory");

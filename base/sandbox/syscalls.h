@@ -15,7 +15,7 @@
 #define SYSCALLS_ARGS_MAX 3
 
 // What becomes of a system call whose arguments are all as the rule says. Of one call there may be
-// several rules; if none of them matches, `otherwise` counts.
+// several rules, if each of them looks at arguments; if none of them matches, `otherwise` counts.
 struct syscalls_rule {
     int number; // SCMP_SYS(name)
     unsigned num_args;
@@ -65,7 +65,8 @@ struct syscalls_filter {
 bool syscalls_can_filter(const char **out_why);
 
 // syscalls_load puts the filter in force for every thread of the process, and for all programs that
-// it starts. Call it with no_new_privs set. false sets err: nothing is in force.
+// it starts. Call it with no_new_privs set; again to add a filter: of their answers the strictest
+// counts. false sets err: nothing is in force.
 bool syscalls_load(const struct syscalls_filter *filter, struct err *err);
 
 #endif

@@ -20,6 +20,11 @@
 #define SOCKET(family, type)                                                                       \
     SYSCALLS_ALLOW_IF(socket, SYSCALLS_IS(0, family), SYSCALLS_BITS(1, SOCKET_TYPE_MASK, type))
 
+// A filter of its own, since one list can't both allow a call and refuse it for an argument.
+static const struct syscalls_rule refused[] = {
+    SYSCALLS_REFUSE_IF(ioctl, EPERM, SYSCALLS_IS(1, TIOCSTI)), // types into a terminal
+};
+
 static const struct syscalls_rule rules[] = {
     // Files.
     SYSCALLS_ALLOW(open),
@@ -74,7 +79,6 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(fadvise64),
     SYSCALLS_ALLOW(flock),
     SYSCALLS_ALLOW(fcntl),
-    SYSCALLS_REFUSE_IF(ioctl, EPERM, SYSCALLS_IS(1, TIOCSTI)), // types into a terminal
     SYSCALLS_ALLOW(ioctl),
     SYSCALLS_ALLOW(dup),
     SYSCALLS_ALLOW(dup2),
@@ -221,8 +225,11 @@ static const struct syscalls_rule rules[] = {
 
 bool agent_syscalls_load(struct err *err)
 {
+    const struct syscalls_filter first = {.rules = refused,
+                                          .num_rules = sizeof refused / sizeof refused[0],
+                                          .otherwise = SCMP_ACT_ALLOW};
     const struct syscalls_filter filter = {.rules = rules,
                                            .num_rules = sizeof rules / sizeof rules[0],
                                            .otherwise = SCMP_ACT_ERRNO(ENOSYS)};
-    return syscalls_load(&filter, err);
+    return syscalls_load(&first, err) && syscalls_load(&filter, err);
 }

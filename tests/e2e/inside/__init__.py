@@ -15,7 +15,7 @@ import struct
 ATTACH, DETACH, GETREGS, SETREGS, SYSCALL = 16, 17, 12, 13, 24
 REGISTERS = ("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs "
              "gs").split()
-CALLS = {"kill": 62, "socket": 41, "connect": 42, "bind": 49, "execve": 59, "ptrace": 101, "openat": 257, "open": 2, "mount": 165,
+CALLS = {"kill": 62, "socket": 41, "connect": 42, "bind": 49, "execve": 59, "ptrace": 101, "openat": 257, "open": 2, "ioctl": 16, "mount": 165,
          "mknod": 133, "close": 3, "io_uring_setup": 425, "unshare": 272}
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]

@@ -6,6 +6,7 @@ import shutil
 import socket
 import struct
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,8 @@ def test_the_agent_has_no_devices_no_namespaces_and_nobody_else_to_signal(sideca
     for name, arguments in [("mount", (b"none\0", b"/mnt\0", b"tmpfs\0", 0, 0)), ("unshare", (0x20000,)), ("ptrace", (0, 0, 0, 0)),
                             ("io_uring_setup", (1, bytes(120)))]:
         assert inside.error(inside.call(pid, name, *arguments)) == "ENOSYS", name
+    assert inside.error(inside.call(pid, "ioctl", 0, termios.TIOCSTI, b"x")) == "EPERM"
+    assert inside.error(inside.call(pid, "ioctl", 0, termios.TIOCOUTQ, bytes(4))) == "ENOTTY", "others reach the file"
     assert inside.error(inside.call(pid, "socket", socket.AF_PACKET, socket.SOCK_RAW, 0)) == "ENOSYS"
     if "landlock_scopes" not in kernel_lacks():
         assert inside.error(inside.call(pid, "kill", os.getpid(), 0)) == "EPERM"

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -102,6 +103,21 @@ Test(syscalls, arguments_are_held_to_what_is_listed)
     cr_expect_eq(make(NULL, SYS_umask, 0177, 0).signal, SIGSYS);
     // Of an int the upper half of the register is anybody's.
     cr_expect_eq(make(NULL, SYS_dup3, 0x100000000, 0x100000000 | 77).status, 0);
+}
+
+Test(syscalls, a_rule_that_another_makes_idle_is_refused)
+{
+    static const struct syscalls_rule both[] = {
+        SYSCALLS_REFUSE_IF(umask, EPERM, SYSCALLS_IS(0, 0)),
+        SYSCALLS_ALLOW(umask),
+    };
+    const struct syscalls_filter filter = {both, 2, SCMP_ACT_ALLOW};
+    struct err err = {0};
+    cr_expect_not(syscalls_load(&filter, &err));
+    char wanted[100];
+    snprintf(wanted, sizeof wanted, "a rule of system call %d counts for nothing beside another",
+             (int)SYS_umask);
+    cr_expect_str_eq(err.text, wanted);
 }
 
 static void block(void)
