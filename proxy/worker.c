@@ -299,11 +299,12 @@ bool worker_start(struct worker *worker, struct proxy_sandbox *sandbox, struct e
 {
     worker->sandbox = sandbox;
     // Signals are the main thread's, but for the one that the kernel sends to a thread for its own
-    // system call.
+    // system call, and the one by which abort(3) ends it: glibc from 2.41 on doesn't unblock that.
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     sigdelset(&all, SIGSYS);
+    sigdelset(&all, SIGABRT);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&worker->thread, NULL, run, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import struct
 import sys
@@ -86,6 +87,8 @@ def test_the_kernel_shows_the_same_of_every_thread(sidecar):
         facts = status_of(pid, task)
         assert facts["Seccomp"] == "2" and facts["NoNewPrivs"] == "1" and facts["Uid"].split() == ["1337"] * 4
         assert int(facts["CapEff"], 16) == int(facts["CapPrm"], 16) == int(facts["CapInh"], 16) == 0
+        blocked = int(facts["SigBlk"], 16)
+        assert not [number for number in (signal.SIGSYS, signal.SIGABRT) if blocked >> number - 1 & 1], "a thread's own ends"
     assert os.stat(f"/proc/{pid}/mem").st_uid == 0, "not dumpable: its memory is root's alone"
     with open(f"/proc/{pid}/limits") as file:
         limits = {line[:25].strip(): line[25:].split()[:2] for line in file}
