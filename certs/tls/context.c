@@ -4,8 +4,10 @@
 #include <openssl/bytestring.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
+#include <pthread.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/must.h"
 #include "certs/tls/alpn.h"
 #include "certs/key.h"
@@ -90,7 +92,6 @@ static bool set_common(SSL_CTX *ctx, const struct context_options *options, stru
         !SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) || !SSL_CTX_set_num_tickets(ctx, 0) ||
         !SSL_CTX_set1_group_ids_with_flags(ctx, groups, group_flags,
                                            options->needs_post_quantum ? 1 : NUM_GROUPS) ||
-        !SSL_CTX_set_signing_algorithm_prefs(ctx, signature_algorithms, NUM_SIGNATURE_ALGORITHMS) ||
         !SSL_CTX_set_verify_algorithm_prefs(ctx, signature_algorithms, NUM_SIGNATURE_ALGORITHMS)) {
         return err_of_library(err, "a TLS setting was not taken");
     }
@@ -142,9 +143,26 @@ static bool check_cert(const CRYPTO_BUFFER *buffer, bool is_leaf, const EVP_PKEY
     return ok;
 }
 
-static bool set_identity(SSL_CTX *ctx, const struct context_options *options, struct err *err)
+static pthread_once_t fallback_once = PTHREAD_ONCE_INIT;
+static int fallback_index; // of the mark of a fallback
+
+static void make_fallback_index(void)
 {
-    const struct chain *chain = options->chain;
+    fallback_index = SSL_CREDENTIAL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    invariant(fallback_index >= 0);
+}
+
+bool context_shows_fallback(const SSL *ssl)
+{
+    const SSL_CREDENTIAL *shown = SSL_get0_selected_credential(ssl);
+    return shown != NULL && SSL_CREDENTIAL_get_ex_data(shown, fallback_index) != NULL;
+}
+
+// Of several chains a handshake shows the first one that was added and that the peer can take.
+static bool add_chain(SSL_CTX *ctx, const struct context_options *options,
+                      const struct chain *chain, struct err *err)
+{
+    static uint8_t mark;
     for (size_t i = 0; i < chain->num; i++) {
         if (!check_cert(chain->certs[i], i == 0, options->key, err)) {
             return err_prefix_where(err, "chain[%zu]", i);
@@ -152,11 +170,29 @@ static bool set_identity(SSL_CTX *ctx, const struct context_options *options, st
     }
     const SSL_PRIVATE_KEY_METHOD *method =
         options->key == NULL ? options->hooks.key_method : own_key_set(ctx, options->key);
-    if (!SSL_CTX_set_chain_and_key(ctx, chain->certs, chain->num, NULL, method)) {
+    SSL_CREDENTIAL *shown = must_have(SSL_CREDENTIAL_new_x509());
+    bool ok = SSL_CREDENTIAL_set1_cert_chain(shown, chain->certs, chain->num) &&
+              SSL_CREDENTIAL_set_private_key_method(shown, method) &&
+              SSL_CREDENTIAL_set1_signing_algorithm_prefs(shown, signature_algorithms,
+                                                          NUM_SIGNATURE_ALGORITHMS) &&
+              SSL_CREDENTIAL_set_ex_data(shown, fallback_index,
+                                         chain == options->fallback ? &mark : NULL) &&
+              SSL_CTX_add1_credential(ctx, shown);
+    SSL_CREDENTIAL_free(shown);
+    if (!ok) {
         err_of_library(err, "the certificate chain was not taken");
         return err_prefix_where(err, "chain");
     }
     return true;
+}
+
+static bool set_identity(SSL_CTX *ctx, const struct context_options *options, struct err *err)
+{
+    invariant(options->key == NULL || options->fallback == NULL);
+    pthread_once(&fallback_once, make_fallback_index);
+    return add_chain(ctx, options, options->chain, err) &&
+           (options->fallback == NULL || add_chain(ctx, options, options->fallback, err) ||
+            err_prefix_where(err, "fallback"));
 }
 
 SSL_CTX *context_new(const struct context_options *options, struct err *err)

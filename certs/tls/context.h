@@ -37,13 +37,14 @@ struct context_options {
     bool is_certificate_optional; // of a server: a client may show none
     bool needs_post_quantum;      // X25519MLKEM768 or nothing
     const struct chain *chain;    // NULL: a client that shows no certificate
-    EVP_PKEY *key;                // signs for the chain; NULL: hooks.key_method does
+    const struct chain *fallback; // for peers that can't take the other; NULL: none; not with `key`
+    EVP_PKEY *key;                // signs for the chains; NULL: hooks.key_method does
     struct context_hooks hooks;
 };
 
 // context_new makes a context. It refuses a chain that holds anything but DER certificates, and a
 // leaf whose key is of a kind that the mesh doesn't accept (see certs/key.h) or is not `key`. NULL
-// sets err, whose path is "chain" or below it.
+// sets err, whose path is "chain" or "fallback.chain", or below it.
 SSL_CTX *context_new(const struct context_options *options, struct err *err);
 
 // The two contexts of a sidecar in the mesh.
@@ -57,6 +58,10 @@ struct context_pair {
 bool context_pair_init(struct context_pair *out, const struct context_options *options,
                        struct err *err);
 void context_pair_cleanup(struct context_pair *pair);
+
+// context_shows_fallback says whether the chain that is shown in a handshake is the fallback. For
+// use inside key_method's functions.
+bool context_shows_fallback(const SSL *ssl);
 
 // context_has_mesh_alpn says whether a ClientHello offers ALPN_MESH. For use inside
 // on_client_hello.

@@ -317,6 +317,8 @@ enum reason tls_reason(const char **out_detail)
     case SSL_R_NO_SHARED_GROUP:
     case SSL_R_WRONG_CURVE: // a server's choice that was not offered to it
         return REASON_NO_SHARED_GROUP;
+    case SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS:
+        return REASON_NO_SHARED_SIGNATURE;
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
         return REASON_NO_CERTIFICATE;
     case SSL_R_UNSUPPORTED_PROTOCOL:

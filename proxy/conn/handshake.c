@@ -26,8 +26,9 @@ static enum ssl_private_key_result_t on_sign(SSL *ssl, uint8_t *out, size_t *out
     (void)out_len;
     (void)max_out;
     struct handshake *handshake = handshake_of(ssl);
-    return signer_ask(&handshake->env->signer, &handshake->sign, handshake->snapshot->trust->key_id,
-                      algorithm, in, in_len)
+    const struct trust *trust = handshake->snapshot->trust;
+    const uint8_t *key_id = context_shows_fallback(ssl) ? trust->fallback_key_id : trust->key_id;
+    return signer_ask(&handshake->env->signer, &handshake->sign, key_id, algorithm, in, in_len)
                ? ssl_private_key_retry
                : ssl_private_key_failure;
 }
@@ -224,6 +225,13 @@ enum handshake_hello handshake_look(struct handshake *handshake)
     return HELLO_FAILED;
 }
 
+static void make_detail(struct handshake *handshake, const char *text)
+{
+    free(handshake->made_detail);
+    handshake->made_detail = must_strdup(text);
+    handshake->detail = handshake->made_detail;
+}
+
 // Says of what TLS reported what the configuration has to do with it. Before a server has shown its
 // certificate, its alert is about what it was offered.
 static void explain(struct handshake *handshake)
@@ -238,15 +246,18 @@ static void explain(struct handshake *handshake)
                                 ? "the peer offers no X25519MLKEM768, and settings.key_exchange "
                                   "demands it"
                                 : "the peer offers none of X25519MLKEM768, X25519, P-256, P-384";
+    } else if (handshake->reason == REASON_NO_SHARED_SIGNATURE) {
+        snprintf(text, sizeof text,
+                 "the peer takes no %s certificate, and there is no other to show",
+                 handshake->snapshot->trust->keys);
+        make_detail(handshake, text);
     } else if (handshake->reason == REASON_PEER_ALERT && !is_server && needs_post_quantum &&
                SSL_get0_peer_certificates(ssl) == NULL) {
         snprintf(text, sizeof text,
                  "%s: the server may not know X25519MLKEM768, and settings.key_exchange lets us "
                  "offer nothing else",
                  handshake->detail);
-        free(handshake->made_detail);
-        handshake->made_detail = must_strdup(text);
-        handshake->detail = handshake->made_detail;
+        make_detail(handshake, text);
     }
 }
 

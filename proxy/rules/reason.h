@@ -30,6 +30,7 @@
     X(REASON_TLS_ON_PLAINTEXT, "tls_on_plaintext", ALERT_NONE, EACH)                               \
     X(REASON_TLS_VERSION, "tls_version", ALERT_NONE, EACH)                                         \
     X(REASON_NO_SHARED_GROUP, "no_shared_group", ALERT_NONE, EACH)                                 \
+    X(REASON_NO_SHARED_SIGNATURE, "no_shared_signature", ALERT_NONE, EACH)                         \
     X(REASON_ALPN_REFUSED, "alpn_refused", ALERT_NONE, EACH)                                       \
     X(REASON_MISDIRECTED, "misdirected", ALERT_UNRECOGNIZED_NAME, EACH)                            \
     X(REASON_UNBOUND, "unbound_destination", ALERT_ACCESS_DENIED, EACH)                            \

@@ -2,6 +2,8 @@
 #include "proxy/trust/trust.h"
 
 #include <openssl/sha.h>
+#include <openssl/x509.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,30 +27,79 @@ void trust_unref(struct trust *trust)
     }
 }
 
-// Proves our own chain against our own bundle, as a peer would.
-static bool check_chain(struct trust *trust, const struct chain *chain, time_t now, struct err *err)
+// Proves a chain of ours against our own bundle, as a peer would, and adds its key to the text.
+static bool check_chain(struct trust *trust, const struct chain *chain, struct verified_peer *out,
+                        time_t now, struct err *err)
 {
-    if (verify_peer(&trust->self, chain->certs, chain->num, trust->bundles, now, err) !=
-        VERIFY_OK) {
+    if (verify_peer(out, chain->certs, chain->num, trust->bundles, now, err) != VERIFY_OK) {
         err_prefix(err, "our own certificate would not be accepted by a peer");
         return err_prefix_where(err, "chain");
     }
-    return spiffe_workload_parse(&trust->self_id, trust->self.id, trust->self.id_len, err);
+    const CRYPTO_BUFFER *leaf = chain->certs[0];
+    const uint8_t *der = CRYPTO_BUFFER_data(leaf);
+    X509 *cert = d2i_X509(NULL, &der, (long)CRYPTO_BUFFER_len(leaf));
+    EVP_PKEY *key = cert == NULL ? NULL : X509_get_pubkey(cert);
+    char text[KEY_TEXT_MAX];
+    size_t len = strlen(trust->keys);
+    snprintf(trust->keys + len, sizeof trust->keys - len, "%s%s", len > 0 ? " or " : "",
+             key_text(key, text));
+    EVP_PKEY_free(key);
+    X509_free(cert);
+    return true;
+}
+
+// Reads the fallback, if there is one; it must prove the same id. out->num is 0: there is none.
+static bool take_fallback(struct trust *trust, struct chain *out,
+                          const Tabard__V1__Identity *fallback, time_t now, struct err *err)
+{
+    struct verified_peer *peer = NULL;
+    bool ok = true;
+    if (fallback == NULL) {
+        return true;
+    }
+    if (fallback->key_id.len != CONTRACT_KEY_ID_LEN || fallback->fallback != NULL) {
+        err_set_at(err, "key_id", "it is not %d bytes, or the fallback has one itself",
+                   CONTRACT_KEY_ID_LEN);
+        return err_prefix_where(err, "identity.fallback");
+    }
+    memcpy(trust->fallback_key_id, fallback->key_id.data, sizeof trust->fallback_key_id);
+    if (!chain_init(out, fallback->chain, fallback->n_chain, err)) {
+        return err_prefix_where(err, "identity.fallback.chain");
+    }
+    peer = must_alloc(1, sizeof *peer);
+    ok = check_chain(trust, out, peer, now, err);
+    if (ok && (peer->id_len != trust->self.id_len ||
+               memcmp(peer->id, trust->self.id, peer->id_len) != 0)) {
+        ok = err_set_at(err, "chain", "it is %s, and the other certificate %s", peer->id,
+                        trust->self.id);
+    }
+    trust->self.not_after =
+        peer->not_after < trust->self.not_after ? peer->not_after : trust->self.not_after;
+    free(peer);
+    return ok || err_prefix_where(err, "identity.fallback");
 }
 
 static bool take_identity(struct trust *trust, const Tabard__V1__Identity *identity,
                           const struct context_hooks *hooks, time_t now, struct err *err)
 {
     struct chain chain;
+    struct chain fallback = {.num = 0};
     if (!chain_init(&chain, identity->chain, identity->n_chain, err)) {
         return err_prefix_where(err, "identity.chain");
     }
-    const struct context_options options = {
-        .needs_post_quantum = trust->needs_post_quantum, .chain = &chain, .hooks = *hooks};
-    bool ok =
-        check_chain(trust, &chain, now, err) && context_pair_init(&trust->contexts, &options, err);
+    const struct context_options options = {.needs_post_quantum = trust->needs_post_quantum,
+                                            .chain = &chain,
+                                            .fallback =
+                                                identity->fallback == NULL ? NULL : &fallback,
+                                            .hooks = *hooks};
+    bool ok = (check_chain(trust, &chain, &trust->self, now, err) &&
+               spiffe_workload_parse(&trust->self_id, trust->self.id, trust->self.id_len, err)) ||
+              err_prefix_where(err, "identity");
+    ok = ok && take_fallback(trust, &fallback, identity->fallback, now, err) &&
+         (context_pair_init(&trust->contexts, &options, err) || err_prefix_where(err, "identity"));
     chain_cleanup(&chain);
-    return ok || err_prefix_where(err, "identity");
+    chain_cleanup(&fallback);
+    return ok;
 }
 
 static bool needs_post_quantum(const Tabard__V1__Snapshot *message)

@@ -13,22 +13,27 @@
 
 #include "base/err.h"
 #include "certs/bundle.h"
+#include "certs/key.h"
 #include "certs/tls/context.h"
 #include "certs/identity.h"
 #include "certs/path/verify.h"
 #include "proto/contract.h"
 #include "tabard/v1/mesh.pb-c.h"
 
+#define TRUST_KEYS_TEXT (2 * KEY_TEXT_MAX + 4)
+
 struct trust {
     atomic_uint num_refs;
-    uint8_t key_id[CONTRACT_KEY_ID_LEN]; // which key signs, as the agent names it
-    struct context_pair contexts;        // owned
-    struct trust_bundles *bundles;       // owned
-    bool needs_post_quantum;             // of every handshake's key exchange
-    struct verified_peer self;           // who we are
-    struct spiffe_id self_id;            // of self.id
-    uint8_t source_digest[32];           // SHA-256 of the messages it was built of
-    time_t checked_from;                 // the checks against the clock hold from this time on
+    uint8_t key_id[CONTRACT_KEY_ID_LEN];          // which key signs, as the agent names it
+    uint8_t fallback_key_id[CONTRACT_KEY_ID_LEN]; // where the fallback is shown
+    char keys[TRUST_KEYS_TEXT];                   // of the chains: "ML-DSA-44 or ECDSA P-256"
+    struct context_pair contexts;                 // owned
+    struct trust_bundles *bundles;                // owned
+    bool needs_post_quantum;                      // of every handshake's key exchange
+    struct verified_peer self;                    // who we are
+    struct spiffe_id self_id;                     // of self.id
+    uint8_t source_digest[32];                    // SHA-256 of the messages it was built of
+    time_t checked_from; // the checks against the clock hold from this time on
 };
 
 // trust_new returns the trust of a snapshot, counted: `previous` (NULL is fine) once more, if it

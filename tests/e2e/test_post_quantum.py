@@ -2,12 +2,14 @@
 """Key exchange that withstands a quantum computer, and ML-DSA beside ECDSA, whichever of both a CA, a caller and a
 service have."""
 import contextlib
+import socket
+import subprocess
 
 import pytest
 
 from ca import Authority
 from foreign import attempt, server_context
-from mesh import API, DOMAIN, WEB, Agent, Service, connect, exchange
+from mesh import API, DOMAIN, WEB, Agent, Service, connect, exchange, wait_until
 from pair import FORWARD, Pair, client_config, identity, server_config, serving
 
 
@@ -108,3 +110,91 @@ def test_a_server_without_ml_kem_is_called_until_it_is_demanded(authority):
         line = client.wait_conn(mark)
         assert line["reason"] == "peer_alert", line
         assert "handshake failure: the server may not know X25519MLKEM768, and settings.key_exchange" in line["detail"]
+
+
+def s_client(address, authority, certificate, *flags):
+    """What `openssl s_client` says of a handshake whose signatures are of ECDSA alone."""
+    done = subprocess.run(["openssl", "s_client", "-connect", "%s:%d" % address, "-cert", certificate.chain, "-key", certificate.key,
+                           "-CAfile", authority.roots, "-sigalgs", "ecdsa_secp256r1_sha256", "-ign_eof", *flags],
+                          input="hello\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20)
+    return done.stdout
+
+
+def with_fallback(certificate, fallback):
+    return {**identity(certificate), "fallback_certificate": str(fallback.chain), "fallback_key": str(fallback.key)}
+
+
+def say(sock):
+    """A service that answers one line and ends."""
+    sock.sendall(sock.recv(100))
+
+
+def test_a_peer_that_takes_no_ml_dsa_is_told_so_and_gets_the_fallback_where_there_is_one(authority):
+    pq, ec, web = authority.issue("api", API, "--key", "ml-dsa-44"), authority.issue("api", API), authority.issue("web", WEB)
+    with serving(authority, handler=say, certificate=pq) as server:
+        address, mark = server.address("127.0.0.1:0"), server.mark()
+        assert "hello" not in s_client(address, authority, web)
+        line = server.wait_conn(mark)
+        assert (line["reason"], line["detail"]) == ("no_shared_signature", "the peer takes no ML-DSA-44 certificate, and there is no other to show")
+        assert server.status()["certificate_key"] == "ML-DSA-44"
+        server.config["identity"] = with_fallback(pq, ec)
+        server.apply()
+        assert server.status()["certificate_key"] == "ML-DSA-44, ECDSA P-256"
+        said = s_client(address, authority, web)
+        assert "hello" in said and "Verification: OK" in said and "id-ecPublicKey" in said, said
+        # Another sidecar is shown the first.
+        with contextlib.closing(Agent("shop", client_config(authority, address, certificate=web))) as client:
+            assert answers(client)
+        signed = server.metric("tabard_signatures_total", result="ok")
+        # Both keys are in force at once, and the next generation takes both away.
+        server.config["identity"] = identity(ec)
+        server.apply()
+        assert "hello" in s_client(address, authority, web)
+        assert server.metric("tabard_signatures_total", result="ok") == signed + 1
+        assert server.metric("tabard_signatures_total", result="unknown_key") == 0
+
+
+def test_a_server_that_takes_no_ml_dsa_is_shown_the_fallback_where_there_is_one(authority, tmp_path):
+    api, pq, ec = authority.issue("api", API), authority.issue("web", WEB, "--key", "ml-dsa-65"), authority.issue("web", WEB)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", api.chain, "-key", api.key, "-CAfile", authority.roots,
+               "-Verify", "3", "-verify_return_error", "-tls1_3", "-client_sigalgs", "ecdsa_secp256r1_sha256", "-rev"]
+    with subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as peer:
+        try:
+            with contextlib.closing(Agent("shop", client_config(authority, ("127.0.0.1", port), certificate=pq))) as client:
+                def call():
+                    with contextlib.suppress(ConnectionError), connect(client.address(FORWARD)) as sock:
+                        return exchange(sock, b"olleh\n")
+                    return b""
+                call()
+                wait_until("the server listens", lambda: call() or client.lines(msg="conn", reason="no_shared_signature"))
+                line = client.wait_conn(reason="no_shared_signature")
+                assert line["detail"] == "the peer takes no ML-DSA-65 certificate, and there is no other to show"
+                client.config["identity"] = with_fallback(pq, ec)
+                client.apply()
+                assert call() == b"hello\n"
+        finally:
+            peer.kill()
+
+
+FALLBACKS = {
+    "of the same kind": (lambda ours, other: ours.issue("api", API, "--key", "ml-dsa-44"), "its key is ML-DSA-44, as that of the other"),
+    "of another workload": (lambda ours, other: ours.issue("web", WEB), f"it is of {WEB}, and the other certificate of {API}"),
+    "of another CA": (lambda ours, other: other.forge("api", API), "fallback_certificate"),
+}
+
+
+@pytest.mark.parametrize("what", FALLBACKS)
+def test_a_fallback_that_would_not_do_is_refused(authority, what):
+    make, words = FALLBACKS[what]
+    pq, ec = authority.issue("api", API, "--key", "ml-dsa-44"), authority.issue("api", API)
+    with contextlib.closing(Authority("other.example")) as other, serving(authority, certificate=pq) as server:
+        server.config["identity"] = with_fallback(pq, make(authority, other))
+        error = server.refuse()["error"]
+        assert "identity.fallback_certificate: " in error and words in error, error
+        server.config["identity"] = {**with_fallback(pq, ec), "fallback_key": str(pq.key)}
+        assert "identity.fallback_key: " in server.refuse()["error"]
+        del server.config["identity"]["fallback_key"]
+        assert "identity.fallback_key: missing" in server.refuse()["error"]

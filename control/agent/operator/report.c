@@ -213,36 +213,42 @@ char *report_rules(const struct report_facts *facts)
     return text;
 }
 
-// What is told of the leaf in force; "": there is none.
+// What is told of the leaves in force; "": there is none.
 struct leaf_facts {
-    char serial[HEX_TEXT_LEN(CERT_SERIAL_LEN_MAX)]; // hexadecimal
-    char key[KEY_TEXT_MAX];
+    char serial[HEX_TEXT_LEN(CERT_SERIAL_LEN_MAX)]; // hexadecimal; of the first
+    char key[2 * KEY_TEXT_MAX + 2];
 };
 
-static void leaf_facts_read(struct leaf_facts *out, const Tabard__V1__Snapshot *snapshot)
+// Adds what is told of a leaf, and then of that of its fallback.
+static void leaf_facts_add(struct leaf_facts *out, const Tabard__V1__Identity *identity)
 {
-    *out = (struct leaf_facts){.serial = ""};
-    if (snapshot == NULL || snapshot->identity == NULL || snapshot->identity->n_chain == 0) {
+    if (identity == NULL || identity->n_chain == 0) {
         return;
     }
-    const uint8_t *at = snapshot->identity->chain[0].data;
-    X509 *leaf = d2i_X509(NULL, &at, (long)snapshot->identity->chain[0].len);
+    const uint8_t *at = identity->chain[0].data;
+    X509 *leaf = d2i_X509(NULL, &at, (long)identity->chain[0].len);
     if (leaf != NULL) {
         struct cert_serial serial = {.len = 0};
         EVP_PKEY *key = X509_get_pubkey(leaf);
-        cert_serial_read(&serial, X509_get0_serialNumber(leaf));
-        hex_text(serial.bytes, serial.len, out->serial);
-        key_text(key, out->key);
+        char text[KEY_TEXT_MAX];
+        size_t len = strlen(out->key);
+        if (len == 0) {
+            cert_serial_read(&serial, X509_get0_serialNumber(leaf));
+            hex_text(serial.bytes, serial.len, out->serial);
+        }
+        snprintf(out->key + len, sizeof out->key - len, "%s%s", len > 0 ? ", " : "",
+                 key_text(key, text));
         EVP_PKEY_free(key);
     }
     X509_free(leaf);
+    leaf_facts_add(out, identity->fallback);
 }
 
 char *report_status(const struct report_facts *facts, const Tabard__V1__InspectResult *inspect)
 {
     Tabard__V1__Status status = TABARD__V1__STATUS__INIT;
-    struct leaf_facts leaf;
-    leaf_facts_read(&leaf, facts->snapshot);
+    struct leaf_facts leaf = {.serial = ""};
+    leaf_facts_add(&leaf, facts->snapshot == NULL ? NULL : facts->snapshot->identity);
     status.version = (char *)TABARD_VERSION;
     status.ready = facts->not_ready_because[0] == '\0';
     status.not_ready_because = (char *)facts->not_ready_because;

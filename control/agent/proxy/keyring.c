@@ -100,8 +100,8 @@ static struct slot *find(struct keyring *keyring, const uint8_t *key_id)
     return NULL;
 }
 
-// An empty slot, else the one that was replaced longest ago. At most two slots are offered or in
-// force, so there is one.
+// An empty slot, else the one that was replaced longest ago. At most four slots are offered or
+// in force, so there is one.
 static struct slot *make_room(struct keyring *keyring)
 {
     struct slot *oldest = NULL;
@@ -119,13 +119,12 @@ static struct slot *make_room(struct keyring *keyring)
     return oldest;
 }
 
-bool keyring_offer(struct keyring *keyring, EVP_PKEY *key, struct err *err)
+static bool add(struct keyring *keyring, EVP_PKEY *key, struct err *err)
 {
     uint8_t id[CONTRACT_KEY_ID_LEN];
     if (!keyring_key_id(id, key)) {
         return err_set(err, "the public key can't be encoded");
     }
-    keyring_withdraw(keyring);
     struct slot *slot = find(keyring, id);
     if (slot == NULL) {
         slot = make_room(keyring);
@@ -135,6 +134,16 @@ bool keyring_offer(struct keyring *keyring, EVP_PKEY *key, struct err *err)
     }
     slot->is_offered = true;
     return true;
+}
+
+bool keyring_offer(struct keyring *keyring, EVP_PKEY *key, EVP_PKEY *fallback, struct err *err)
+{
+    keyring_withdraw(keyring);
+    bool ok = add(keyring, key, err) && (fallback == NULL || add(keyring, fallback, err));
+    if (!ok) {
+        keyring_withdraw(keyring);
+    }
+    return ok;
 }
 
 void keyring_settle(struct keyring *keyring, uint64_t now_ms)

@@ -45,16 +45,16 @@ bool keyring_key_id(uint8_t out[CONTRACT_KEY_ID_LEN], const EVP_PKEY *key);
 struct keyring *keyring_new(void);
 void keyring_free(struct keyring *keyring);
 
-// keyring_offer adds the key of a generation that is about to be sent, and counts a reference to
-// it. It signs from now on. One generation is offered at a time, until keyring_settle or
-// keyring_withdraw. false sets err.
-bool keyring_offer(struct keyring *keyring, EVP_PKEY *key, struct err *err);
+// keyring_offer adds the key of a generation that is about to be sent, and that of its fallback
+// (NULL: none), and counts a reference to each. They sign from now on. One generation is offered at
+// a time, until keyring_settle or keyring_withdraw. false sets err.
+bool keyring_offer(struct keyring *keyring, EVP_PKEY *key, EVP_PKEY *fallback, struct err *err);
 
-// keyring_settle: the offered key is the one in force; the one before it is kept for
+// keyring_settle: what was offered is in force; what was in force before it is kept for
 // KEYRING_REPLACED_MS_MAX.
 void keyring_settle(struct keyring *keyring, uint64_t now_ms);
 
-// keyring_withdraw: the offered key was refused; it goes, unless it is also the one in force.
+// keyring_withdraw: what was offered was refused; it goes, unless it is also in force.
 void keyring_withdraw(struct keyring *keyring);
 
 // keyring_expire frees replaced keys whose time is over.

@@ -15,6 +15,7 @@
 #include "certs/bundle.h"
 #include "certs/cert.h"
 #include "certs/chain.h"
+#include "certs/key.h"
 #include "certs/path/verify.h"
 #include "control/agent/proxy/keyring.h"
 #include "control/agent/snapshot/credentials.h"
@@ -22,13 +23,16 @@
 #include "proxy/rules/policy.h"
 #include "proxy/rules/route.h"
 
-// One block for the snapshot, for the identity in it, which borrows everything from its part but
-// the key_id, and for the settings, if another part than theirs speaks for them, too.
+// One block for the snapshot, for the identity in it and its fallback, which borrow everything from
+// their part but the key_id, and for the settings, if another part than theirs speaks for them,
+// too.
 struct joined {
     Tabard__V1__Snapshot snapshot; // first: assembly_cleanup frees the block by it
     Tabard__V1__Identity identity;
     Tabard__V1__Settings settings;
+    Tabard__V1__Identity fallback;
     uint8_t key_id[CONTRACT_KEY_ID_LEN];
+    uint8_t fallback_key_id[CONTRACT_KEY_ID_LEN];
 };
 
 static void join(struct assembly *out, const struct slots *slots)
@@ -51,6 +55,12 @@ static void join(struct assembly *out, const struct slots *slots)
         joined->identity.key_id =
             (ProtobufCBinaryData){.len = sizeof joined->key_id, .data = joined->key_id};
         out->snapshot->identity = &joined->identity;
+    }
+    if (out->snapshot->identity != NULL && joined->identity.fallback != NULL) {
+        joined->fallback = *joined->identity.fallback;
+        joined->fallback.key_id = (ProtobufCBinaryData){.len = sizeof joined->fallback_key_id,
+                                                        .data = joined->fallback_key_id};
+        joined->identity.fallback = &joined->fallback;
     }
 }
 
@@ -81,27 +91,28 @@ static void note_crls(struct assembly *out, const Tabard__V1__TrustBundle *bundl
     ERR_clear_error();
 }
 
-// The CAs of our own chain, whose CRLs can be proved at once. Those that can't be read are left to
-// the check of the chain.
-static size_t own_authorities(X509 *out[CHAIN_CERTS_MAX], const Tabard__V1__Identity *identity)
+// Adds the CAs of a chain of ours, whose CRLs can be proved at once. Those that can't be read are
+// left to the check of the chain.
+static size_t own_authorities(X509 *out[2 * CHAIN_CERTS_MAX], size_t num,
+                              const Tabard__V1__Identity *identity)
 {
-    size_t num = 0;
-    for (size_t i = 1; identity != NULL && i < identity->n_chain && num < CHAIN_CERTS_MAX; i++) {
+    for (size_t i = 1; i < identity->n_chain && num < 2 * CHAIN_CERTS_MAX; i++) {
         const uint8_t *der = identity->chain[i].data;
         out[num] = d2i_X509(NULL, &der, (long)identity->chain[i].len);
         num += out[num] != NULL;
     }
     ERR_clear_error();
-    return num;
+    return identity->fallback == NULL ? num : own_authorities(out, num, identity->fallback);
 }
 
 static struct trust_bundles *read_bundles(const Tabard__V1__Snapshot *snapshot, time_t now,
                                           struct err *err)
 {
-    X509 *authorities[CHAIN_CERTS_MAX];
-    const struct trust_load load = {.authorities = authorities,
-                                    .num_authorities =
-                                        own_authorities(authorities, snapshot->identity)};
+    X509 *authorities[2 * CHAIN_CERTS_MAX];
+    const struct trust_load load = {
+        .authorities = authorities,
+        .num_authorities =
+            snapshot->identity == NULL ? 0 : own_authorities(authorities, 0, snapshot->identity)};
     struct trust_bundles *bundles =
         trust_bundles_read(snapshot->trust_bundles, snapshot->n_trust_bundles, &load, now, err);
     for (size_t i = 0; i < load.num_authorities; i++) {
@@ -131,22 +142,25 @@ static struct trust_bundles *check_bundles(struct assembly *out, time_t now, str
     return bundles;
 }
 
-// Refuses a certificate that was issued for another key than ours.
-static bool check_leaf(struct assembly *out, EVP_PKEY *key, struct err *err)
+// Refuses a certificate that was issued for another key than ours. The key is counted once more in
+// *out_key.
+static bool check_leaf(struct assembly *out, Tabard__V1__Identity *identity, EVP_PKEY *key,
+                       EVP_PKEY **out_key, struct err *err)
 {
-    Tabard__V1__Identity *identity = out->snapshot->identity;
     EVP_PKEY *leaf_key = NULL;
+    time_t not_before = 0;
     bool ok = false;
     if (identity->n_chain == 0) {
-        return err_set_at(err, "identity.chain", "no certificate is in it");
+        return err_set_at(err, "chain", "no certificate is in it");
     }
-    if (!credentials_leaf_read(identity, &leaf_key, &out->not_before, err)) {
-        err_prefix_where(err, "identity.chain[0]");
+    if (!credentials_leaf_read(identity, &leaf_key, &not_before, err)) {
+        err_prefix_where(err, "chain[0]");
     } else if (EVP_PKEY_cmp(leaf_key, key) != 1) {
-        err_set_at(err, "identity.key_id", "the certificate was issued for another key");
+        err_set_at(err, "key_id", "the certificate was issued for another key");
     } else {
         EVP_PKEY_up_ref(key);
-        out->key = key;
+        *out_key = key;
+        out->not_before = not_before > out->not_before ? not_before : out->not_before;
         invariant(keyring_key_id(identity->key_id.data, key));
         ok = true;
     }
@@ -154,23 +168,66 @@ static bool check_leaf(struct assembly *out, EVP_PKEY *key, struct err *err)
     return ok;
 }
 
-// Refuses a chain that a peer with the same bundles would refuse.
-static bool check_chain(struct assembly *out, const struct trust_bundles *bundles, time_t now,
-                        struct err *err)
+// A fallback with the same kind of key would never be shown.
+static bool check_fallback_leaf(struct assembly *out, EVP_PKEY *key, struct err *err)
+{
+    char text[KEY_TEXT_MAX];
+    char other[KEY_TEXT_MAX];
+    if (!check_leaf(out, out->snapshot->identity->fallback, key, &out->fallback_key, err)) {
+        return false;
+    }
+    return strcmp(key_text(key, text), key_text(out->key, other)) != 0 ||
+           err_set_at(err, "chain", "its key is %s, as that of the other certificate is", text);
+}
+
+// Refuses a chain that a peer with the same bundles would refuse. Fills *out_id.
+static bool check_chain(struct assembly *out, const Tabard__V1__Identity *identity,
+                        char out_id[SPIFFE_ID_LEN_MAX + 1], const struct trust_bundles *bundles,
+                        time_t now, struct err *err)
 {
     struct verified_peer *peer = must_alloc(1, sizeof *peer);
-    enum verify_failure failure =
-        credentials_chain_verify(peer, out->snapshot->identity, bundles, now, err);
+    enum verify_failure failure = credentials_chain_verify(peer, identity, bundles, now, err);
     if (failure == VERIFY_OK) {
-        memcpy(out->spiffe_id, peer->id, sizeof out->spiffe_id);
-        out->not_after = peer->not_after;
+        memcpy(out_id, peer->id, sizeof peer->id);
+        if (out->not_after == 0 || peer->not_after < out->not_after) {
+            out->not_after = peer->not_after;
+        }
     } else {
         out->is_certificate_refused =
             failure == VERIFY_REVOKED || failure == VERIFY_UNTRUSTED_CHAIN;
-        err_prefix_where(err, "identity.chain");
+        err_prefix_where(err, "chain");
     }
     free(peer);
     return failure == VERIFY_OK;
+}
+
+static bool check_fallback_chain(struct assembly *out, const struct trust_bundles *bundles,
+                                 time_t now, struct err *err)
+{
+    char id[SPIFFE_ID_LEN_MAX + 1];
+    if (!check_chain(out, out->snapshot->identity->fallback, id, bundles, now, err)) {
+        return false;
+    }
+    return strcmp(id, out->spiffe_id) == 0 ||
+           err_set_at(err, "chain", "it is of %s, and the other certificate of %s", id,
+                      out->spiffe_id);
+}
+
+// Checks the identity, and its chains if there are bundles.
+static bool check_identity(struct assembly *out, const struct part *part,
+                           const struct trust_bundles *bundles, time_t now, struct err *err)
+{
+    Tabard__V1__Identity *identity = out->snapshot->identity;
+    bool has_fallback = identity->fallback != NULL;
+    if (!check_leaf(out, identity, part->key, &out->key, err) ||
+        (bundles != NULL && !check_chain(out, identity, out->spiffe_id, bundles, now, err))) {
+        return err_prefix_where(err, "identity");
+    }
+    if (has_fallback && (!check_fallback_leaf(out, part->fallback_key, err) ||
+                         (bundles != NULL && !check_fallback_chain(out, bundles, now, err)))) {
+        return err_prefix_where(err, "identity.fallback");
+    }
+    return true;
 }
 
 // Refuses policies and routes that the proxy would refuse, and notes what the agent needs of the
@@ -213,23 +270,34 @@ static bool check_trust(struct assembly *out, time_t now, struct err *err)
             return false;
         }
     }
-    bool ok = (identity == NULL || check_leaf(out, identity->key, err)) &&
-              (identity == NULL || bundles == NULL || check_chain(out, bundles, now, err));
+    bool ok = identity == NULL || check_identity(out, identity, bundles, now, err);
     trust_bundles_free(bundles);
     return ok;
+}
+
+static bool is_key(const EVP_PKEY *key, const EVP_PKEY *other)
+{
+    return key == NULL || other == NULL ? key == other : EVP_PKEY_cmp(key, other) == 1;
 }
 
 // Takes over what was found out about the identity and the bundles, if they are those in force.
 static bool take_trust(struct assembly *out, const struct assembly *in_force, time_t now)
 {
     if (in_force == NULL || now < in_force->not_before || now > in_force->not_after ||
-        EVP_PKEY_cmp(out->slots.parts[SNAPSHOT_IDENTITY]->key, in_force->key) != 1 ||
+        !is_key(out->slots.parts[SNAPSHOT_IDENTITY]->key, in_force->key) ||
+        !is_key(out->slots.parts[SNAPSHOT_IDENTITY]->fallback_key, in_force->fallback_key) ||
         memcmp(out->trust_digest, in_force->trust_digest, sizeof out->trust_digest) != 0) {
         return false;
     }
     EVP_PKEY_up_ref(in_force->key);
     out->key = in_force->key;
     invariant(keyring_key_id(out->snapshot->identity->key_id.data, out->key));
+    if (in_force->fallback_key != NULL) {
+        EVP_PKEY_up_ref(in_force->fallback_key);
+        out->fallback_key = in_force->fallback_key;
+        invariant(
+            keyring_key_id(out->snapshot->identity->fallback->key_id.data, out->fallback_key));
+    }
     memcpy(out->spiffe_id, in_force->spiffe_id, sizeof out->spiffe_id);
     out->not_before = in_force->not_before;
     out->not_after = in_force->not_after;
@@ -243,7 +311,13 @@ static void digest_trust(struct assembly *out)
     size_t len = 0;
     Tabard__V1__Identity identity = *out->snapshot->identity;
     Tabard__V1__Snapshot part = TABARD__V1__SNAPSHOT__INIT;
+    Tabard__V1__Identity fallback = TABARD__V1__IDENTITY__INIT;
     identity.key_id = (ProtobufCBinaryData){.len = 0}; // comes with the check
+    if (identity.fallback != NULL) {
+        fallback = *identity.fallback;
+        fallback.key_id = (ProtobufCBinaryData){.len = 0};
+        identity.fallback = &fallback;
+    }
     part.identity = &identity;
     part.trust_bundles = out->snapshot->trust_bundles;
     part.n_trust_bundles = out->snapshot->n_trust_bundles;
@@ -319,6 +393,7 @@ void assembly_cleanup(struct assembly *assembly)
     free(assembly->snapshot);
     slots_cleanup(&assembly->slots);
     EVP_PKEY_free(assembly->key);
+    EVP_PKEY_free(assembly->fallback_key);
     free(assembly->crls);
     *assembly = (struct assembly){0};
 }

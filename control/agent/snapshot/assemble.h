@@ -33,11 +33,12 @@ struct assembly {
     struct slots slots;             // counted; the snapshot's fields borrow from them
     Tabard__V1__Snapshot *snapshot; // owned; generation 0
     EVP_PKEY *key;                  // owned, counted
+    EVP_PKEY *fallback_key;         // owned, counted; of the identity's fallback; NULL: none
     uint8_t digest[32];       // SHA-256 of the packed snapshot: equal digests mean nothing changed
     uint8_t trust_digest[32]; // the same of the identity and the trust bundles alone
     char spiffe_id[SPIFFE_ID_LEN_MAX + 1];
-    time_t not_before;         // of the leaf
-    time_t not_after;          // the earliest of the chain: from then on peers refuse it
+    time_t not_before;         // of the leaf; with a fallback, the later one
+    time_t not_after;          // the earliest of the chains: from then on peers refuse one
     struct assembly_crl *crls; // owned; the bundles that have CRLs
     size_t num_crls;
     bool is_observing;      // settings.enforcement is OBSERVE
@@ -53,9 +54,10 @@ struct assembly {
 };
 
 // assemble refuses everything that the proxy would refuse or peers would reject: an empty slot, a
-// key that is not the leaf's, a chain that peers who trust the same bundles would not accept now,
-// bad policies, destinations, ports and limits. false sets err, at the field of Snapshot that is to
-// blame; *out is then the zero state but for is_certificate_refused, and holds nothing.
+// key that is not the leaf's, a fallback of another id or of the same kind of key, a chain that
+// peers who trust the same bundles would not accept now, bad policies, destinations, ports and
+// limits. false sets err, at the field of Snapshot that is to blame; *out is then the zero state
+// but for is_certificate_refused, and holds nothing.
 bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err);
 
 // assemble_over is assemble where `in_force` (NULL is fine) is in force. An identity and bundles

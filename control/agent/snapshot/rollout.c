@@ -175,7 +175,7 @@ static void send_waiting(struct rollout *rollout, struct now now)
     struct assembly *what = &rollout->waiting.what;
     struct err err = {{0}, {0}};
     if (!rollout->hooks.claim(rollout->hooks.ctx, what, &err) ||
-        !keyring_offer(rollout->keyring, what->key, &err)) {
+        !keyring_offer(rollout->keyring, what->key, what->fallback_key, &err)) {
         refuse_waiting(rollout, err.text, now);
         return;
     }

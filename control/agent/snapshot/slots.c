@@ -26,6 +26,7 @@ void part_unref(struct part *part)
     }
     protobuf_c_message_free_unpacked(part->message, NULL);
     EVP_PKEY_free(part->key); // BoringSSL wipes what it frees
+    EVP_PKEY_free(part->fallback_key);
     free(part);
 }
 

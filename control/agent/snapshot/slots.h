@@ -16,9 +16,10 @@ struct part {
     unsigned num_refs;
     ProtobufCMessage *message; // owned; a MeshConfig, a State, a Snapshot: see snapshot_join
     EVP_PKEY *key;             // owned; of the identity in the message; NULL where there is none
+    EVP_PKEY *fallback_key;    // owned; of its fallback; NULL where there is none
 };
 
-// part_new takes over both.
+// part_new takes over both. It has no fallback_key yet.
 struct part *part_new(ProtobufCMessage *message, EVP_PKEY *key);
 struct part *part_ref(struct part *part);
 void part_unref(struct part *part); // NULL is allowed

@@ -54,23 +54,37 @@ static void fill(struct mesh *mesh, enum snapshot_part which, struct part *part)
     part_unref(part);
 }
 
-// Reads the certificate and its key. assemble asks whether they belong together.
-static bool read_identity(struct mesh *mesh, const struct mesh_files *files, struct err *err)
+// Reads a certificate and its key, of the files that two fields name. assemble asks whether they
+// belong together.
+static bool read_pair(Tabard__V1__Identity **out_identity, EVP_PKEY **out_key,
+                      const struct mesh_files *files, const char *certificate_field,
+                      const char *key_field, struct err *err)
 {
-    const struct files_entry *key = mesh_files_named(files, "identity.key");
-    Tabard__V1__Snapshot *snapshot = snapshot_new();
+    const struct files_entry *key = mesh_files_named(files, key_field);
     Tabard__V1__Identity *identity = must_alloc(1, sizeof *identity);
     tabard__v1__identity__init(identity);
-    snapshot->identity = identity;
+    *out_identity = identity;
+    if (!read_blobs(files, certificate_field, "CERTIFICATE", CHAIN_CERTS_MAX, &identity->chain,
+                    &identity->n_chain, err)) {
+        return false;
+    }
+    *out_key = credentials_key_read(key->file.bytes, key->file.len, err);
+    if (*out_key == NULL) {
+        err_prefix(err, "%s", key->name);
+        return locate_at(files, key_field, err);
+    }
+    return true;
+}
+
+static bool read_identity(struct mesh *mesh, const struct mesh_files *files, struct err *err)
+{
+    Tabard__V1__Snapshot *snapshot = snapshot_new();
     struct part *part = part_new(&snapshot->base, NULL);
-    bool ok = read_blobs(files, "identity.certificate", "CERTIFICATE", CHAIN_CERTS_MAX,
-                         &identity->chain, &identity->n_chain, err);
-    if (ok) {
-        part->key = credentials_key_read(key->file.bytes, key->file.len, err);
-        if (part->key == NULL) {
-            err_prefix(err, "%s", key->name);
-            ok = locate_at(files, "identity.key", err);
-        }
+    bool ok = read_pair(&snapshot->identity, &part->key, files, "identity.certificate",
+                        "identity.key", err);
+    if (ok && mesh_files_named(files, "identity.fallback_key") != NULL) {
+        ok = read_pair(&snapshot->identity->fallback, &part->fallback_key, files,
+                       "identity.fallback_certificate", "identity.fallback_key", err);
     }
     if (ok) {
         slots_fill(&mesh->slots, SNAPSHOT_IDENTITY, part);
@@ -111,23 +125,36 @@ static bool read_bundles(struct mesh *mesh, const struct mesh_files *files, stru
     return ok;
 }
 
+// As locate, for a field of the identity or of its fallback.
+static void locate_identity(const struct mesh_files *files, struct err *err)
+{
+    static const char prefix[] = "identity.fallback.";
+    bool is_fallback = strncmp(err->where, prefix, sizeof prefix - 1) == 0;
+    const char *certificate =
+        is_fallback ? "identity.fallback_certificate" : "identity.certificate";
+    const char *key = is_fallback ? "identity.fallback_key" : "identity.key";
+    const char *name = mesh_files_named(files, certificate)->name;
+    const char *field = strrchr(err->where, '.') + 1;
+    if (strcmp(field, "key_id") == 0) {
+        err_prefix(err, "%s does not belong to %s", mesh_files_named(files, key)->name, name);
+        snprintf(err->where, sizeof err->where, "%s", key);
+    } else {
+        err_prefix(err, "%s", name);
+        snprintf(err->where, sizeof err->where, "%s", certificate);
+    }
+}
+
 // Turns a field of Snapshot that assemble refused into mesh.yaml's field, and names its file.
 static bool locate(const struct mesh_files *files, struct err *err)
 {
-    const struct files_entry *certificate = mesh_files_named(files, "identity.certificate");
-    const struct files_entry *key = mesh_files_named(files, "identity.key");
     char named[64];
     size_t i = 0;
     char kind[8] = {0};
     if (err == NULL) {
         return false;
     }
-    if (strcmp(err->where, "identity.key_id") == 0) {
-        err_prefix(err, "%s does not belong to %s", key->name, certificate->name);
-        snprintf(err->where, sizeof err->where, "identity.key");
-    } else if (strncmp(err->where, "identity.", 9) == 0) {
-        err_prefix(err, "%s", certificate->name);
-        snprintf(err->where, sizeof err->where, "identity.certificate");
+    if (strncmp(err->where, "identity.", 9) == 0) {
+        locate_identity(files, err);
     } else if (sscanf(err->where, "trust_bundles[%zu].%5[a-z]", &i, kind) == 2) {
         snprintf(named, sizeof named, "trust_bundles[%zu].%s", i, kind);
         const struct files_entry *file = mesh_files_named(files, named);

@@ -92,7 +92,17 @@ static bool read_identity(struct mesh_files *files, struct err *err)
     return mesh_files_name(files, "identity.certificate", identity->certificate,
                            "the PEM file of this workload's certificate, leaf first", false, err) &&
            mesh_files_name(files, "identity.key", identity->key,
-                           "the PEM file of the certificate's key", true, err);
+                           "the PEM file of the certificate's key", true, err) &&
+           mesh_files_name(files, "identity.fallback_certificate", identity->fallback_certificate,
+                           identity->fallback_key[0] == '\0'
+                               ? NULL
+                               : "the PEM file of the certificate of identity.fallback_key",
+                           false, err) &&
+           mesh_files_name(files, "identity.fallback_key", identity->fallback_key,
+                           identity->fallback_certificate[0] == '\0'
+                               ? NULL
+                               : "the PEM file of the fallback certificate's key",
+                           true, err);
 }
 
 // Refuses what stands in mesh.yaml although the source of `field` fills it.

@@ -121,8 +121,8 @@ Test(pb_text, what_is_wrong_is_named_with_its_place)
         {"\"a\\n\\0b\": 1", "mesh.yaml:1:1: unknown key \"a\\x0a\\x00b\"; " KNOWN_AT_TOP},
         {"\"identity\\0\": {}",
          "mesh.yaml:1:1: unknown key \"identity\\x00\", did you mean identity?; " KNOWN_AT_TOP},
-        {"identity: {cert: x}",
-         "mesh.yaml:1:12: identity: unknown key \"cert\"; known here: certificate, key"},
+        {"identity: {cert: x}", "mesh.yaml:1:12: identity: unknown key \"cert\"; known here: "
+                                "certificate, key, fallback_certificate, fallback_key"},
         {"policies: [{}, {rules: [{principal: []}]}]",
          "mesh.yaml:1:26: policies[1].rules[0]: unknown key \"principal\", did you mean "
          "principals?; known "

@@ -69,6 +69,7 @@ Test(reason, a_peer_whose_data_is_cut_off_is_told_by_an_alert, .timeout = 20)
         REASON_TLS_ON_PLAINTEXT,
         REASON_TLS_VERSION,
         REASON_NO_SHARED_GROUP,
+        REASON_NO_SHARED_SIGNATURE,
         REASON_ALPN_REFUSED,
         REASON_TLS_ERROR,
         REASON_HANDSHAKE_TIMEOUT,

@@ -88,7 +88,7 @@ static struct keyring *keyring_with(EVP_PKEY *key, uint8_t *id)
 {
     struct keyring *keyring = keyring_new();
     struct err err = {{0}, {0}};
-    cr_assert(keyring_offer(keyring, key, &err), "%s", err.text);
+    cr_assert(keyring_offer(keyring, key, NULL, &err), "%s", err.text);
     cr_assert(keyring_key_id(id, key));
     return keyring;
 }
@@ -293,7 +293,7 @@ Test(keyring, a_replaced_key_signs_for_two_minutes_more, .timeout = 20)
     uint8_t second_id[CONTRACT_KEY_ID_LEN];
     struct keyring *keyring = keyring_with(first, first_id);
     keyring_settle(keyring, 0);
-    cr_assert(keyring_offer(keyring, second, NULL));
+    cr_assert(keyring_offer(keyring, second, NULL, NULL));
     cr_assert(keyring_key_id(second_id, second));
     cr_expect_eq(sign_with(keyring, second_id), KEYRING_SIGNED, "as soon as it is offered");
     keyring_settle(keyring, 1000);
@@ -316,10 +316,10 @@ Test(keyring, a_refused_key_goes_unless_it_is_in_force, .timeout = 20)
     uint8_t second_id[CONTRACT_KEY_ID_LEN];
     struct keyring *keyring = keyring_with(first, first_id);
     keyring_settle(keyring, 0);
-    cr_assert(keyring_offer(keyring, first, NULL), "a new chain for the same key");
+    cr_assert(keyring_offer(keyring, first, NULL, NULL), "a new chain for the same key");
     keyring_withdraw(keyring);
     cr_expect_eq(sign_with(keyring, first_id), KEYRING_SIGNED);
-    cr_assert(keyring_offer(keyring, second, NULL));
+    cr_assert(keyring_offer(keyring, second, NULL, NULL));
     cr_assert(keyring_key_id(second_id, second));
     keyring_withdraw(keyring);
     cr_expect_eq(sign_with(keyring, second_id), KEYRING_UNKNOWN_KEY);
@@ -338,7 +338,7 @@ Test(keyring, keeps_a_bounded_number_of_keys_and_always_the_one_in_force, .timeo
         EVP_PKEY *key = make_ed25519();
         memcpy(previous_id, id, sizeof id);
         cr_assert(keyring_key_id(id, key));
-        cr_assert(keyring_offer(keyring, key, NULL));
+        cr_assert(keyring_offer(keyring, key, NULL, NULL));
         keyring_settle(keyring, i);
         cr_expect_eq(sign_with(keyring, id), KEYRING_SIGNED, "rotation %u", i);
         cr_expect(i == 0 || sign_with(keyring, previous_id) == KEYRING_SIGNED, "rotation %u", i);

@@ -151,7 +151,7 @@ Test(proxy_link, signs_on_a_worker_s_socket, .timeout = 20)
     EVP_PKEY *key = folder_key(MINT_KEY_ED25519);
     uint8_t id[CONTRACT_KEY_ID_LEN];
     cr_assert(keyring_key_id(id, key));
-    cr_assert(keyring_offer(stage.keyring, key, NULL));
+    cr_assert(keyring_offer(stage.keyring, key, NULL, NULL));
     ask_signature(stage.worker, 7, id, "TLS 1.3, server CertificateVerify");
     cr_assert(run_until(&stage, has_bytes(stage.worker), 5000));
     Tabard__V1__ToProxy *message = read_message(stage.worker);
@@ -179,7 +179,7 @@ Test(proxy_link, a_worker_that_takes_no_signature_is_not_read, .timeout = 20)
     EVP_PKEY *key = folder_key(MINT_KEY_ED25519);
     uint8_t id[CONTRACT_KEY_ID_LEN];
     cr_assert(keyring_key_id(id, key));
-    cr_assert(keyring_offer(stage.keyring, key, NULL));
+    cr_assert(keyring_offer(stage.keyring, key, NULL, NULL));
     int small = 4096;
     setsockopt(stage.worker, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     uint8_t frame[FRAME_PREFIX_LEN + 256];
