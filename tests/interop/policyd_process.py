@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "e2e")]
 
-from mesh import DOMAIN, PROGRAMS, REPORT, Logged, run, split_address, wait_until  # noqa: E402
+from mesh import DOMAIN, PROGRAMS, REPORT, ROOT, Logged, run, split_address, wait_until  # noqa: E402, F401
 
 
 def spiffe(name):
