@@ -45,4 +45,4 @@ def test_policyd_demands_post_quantum_key_exchange_of_a_workload_s_sidecars():
         context.set_ecdh_curve("prime256v1")
         with connect((host, port)) as sock, pytest.raises(ssl.SSLError):
             context.wrap_socket(sock, server_hostname="x")
-        assert pair.api.wait_conn(mark)["reason"] == "no_shared_group"
+        pair.api.wait_conn(mark, reason="no_shared_group")

@@ -99,14 +99,14 @@ def test_go_is_left_with_less_than_ml_kem_only_where_it_has_nothing_else(go, aut
         assert json.loads(call(f"{X25519},{MLKEM768}"))["Group"] == "X25519MLKEM768"
         mark = server.mark()
         assert "handshake failure" in call(f"{X25519}")
-        assert server.wait_conn(mark)["detail"] == "the peer offers no X25519MLKEM768, and settings.key_exchange demands it"
+        assert server.wait_conn(mark, reason="no_shared_group")["detail"] == "the peer offers no X25519MLKEM768, and settings.key_exchange demands it"
     api = authority.issue("api", API)
     with go_server(go, api, authority.roots, f"{X25519}") as peer, \
             contextlib.closing(Agent("shop", client_config(authority, peer.address, key_exchange="POST_QUANTUM"))) as client:
         mark = client.mark()
         with contextlib.suppress(ConnectionError), connect(client.address(FORWARD)) as sock:
             assert exchange(sock, b"hello") == b""
-        assert "the server may not know X25519MLKEM768" in client.wait_conn(mark)["detail"]
+        assert "the server may not know X25519MLKEM768" in client.wait_conn(mark, reason="peer_alert")["detail"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
