@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // accept4
 #include "proxy/acceptor.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/must.h"
 #include "proxy/conn/conn.h"
@@ -13,25 +18,29 @@ enum {
 };
 
 struct listener {
-    uv_tcp_t tcp;
+    uv_poll_t poll;
+    int fd;
     struct listen_spec spec;
     struct addr bound;
     struct acceptor *acceptor; // borrowed
     struct listener *next;
     bool is_wanted;
-    bool is_paused; // libuv holds a connection that is not taken yet
-    bool is_full;   // for want of room
+    bool is_full; // nobody looks whether callers wait: there is no room
 };
 
 enum turn { ROOM, NO_ROOM, TURN_OVER };
 
 static enum turn room_for(const struct listener *listener)
 {
-    struct conn_env *env = listener->acceptor->env;
+    struct acceptor *acceptor = listener->acceptor;
+    struct conn_env *env = acceptor->env;
     if (uv_hrtime() / 1000000 >= uv_now(env->loop) + TURN_MS) {
         return TURN_OVER;
     }
-    return conn_has_room(env, listen_direction(listener->spec.kind)) ? ROOM : NO_ROOM;
+    return uv_now(env->loop) >= acceptor->short_until &&
+                   conn_has_room(env, listen_direction(listener->spec.kind))
+               ? ROOM
+               : NO_ROOM;
 }
 
 static void on_again(uv_timer_t *timer)
@@ -62,49 +71,79 @@ static void note_full(const struct listener *listener)
     }
 }
 
-// Takes the connection that libuv has announced, if there is room. While it is not taken, libuv
-// accepts no other.
-static enum turn take(struct listener *listener)
+// Says that no connection can be taken, as when there is no descriptor left, and lets callers wait
+// for AGAIN_MS.
+static void note_error(struct acceptor *acceptor, int error)
 {
-    struct conn_env *env = listener->acceptor->env;
-    enum turn room = room_for(listener);
-    bool was_full = listener->is_full;
-    listener->is_paused = room != ROOM;
-    listener->is_full = room == NO_ROOM;
-    if (room == ROOM) {
-        conn_accept(env, (uv_stream_t *)&listener->tcp, &listener->spec);
-    } else if (room == TURN_OVER) {
-        env->wake(env->ctx);
-    } else if (!was_full) {
-        note_full(listener);
-    }
-    return room;
-}
-
-static void on_connection(uv_stream_t *stream, int status)
-{
-    struct listener *listener = stream->data;
-    struct acceptor *acceptor = listener->acceptor;
     struct conn_env *env = acceptor->env;
-    if (status == 0) {
-        take(listener);
-        return;
-    }
     uint64_t num_passed_over;
+    acceptor->short_until = uv_now(env->loop) + AGAIN_MS;
     stats_add(&env->stats.accept_errors, 1);
     if (log_allowed(&acceptor->error_log, uv_now(env->loop), LOG_MS, &num_passed_over)) {
-        log_warn("msg=\"cannot accept a connection\" error=\"%s\" not_logged=%llu",
-                 uv_strerror(status), (unsigned long long)num_passed_over);
+        log_warn("msg=\"cannot accept a connection\" error=\"%s\" not_logged=%llu", strerror(error),
+                 (unsigned long long)num_passed_over);
     }
+}
+
+// Takes one of those who wait. Returns whether there may be another. A caller who is gone again, or
+// to whom the network is down, is no fault of the listener's (accept(2), "Error handling").
+static bool take(struct listener *listener)
+{
+    struct acceptor *acceptor = listener->acceptor;
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        conn_accept(acceptor->env, fd, &listener->spec);
+        return true;
+    }
+    switch (errno) {
+    case EAGAIN:
+        return false;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        note_error(acceptor, errno);
+        return true; // and there is no room
+    default:
+        return true;
+    }
+}
+
+static void on_callers(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    struct listener *listener = poll->data;
+    enum turn room;
+    if (status < 0) {
+        note_error(listener->acceptor, -status);
+    }
+    while ((room = room_for(listener)) == ROOM) {
+        if (!take(listener)) {
+            return;
+        }
+    }
+    if (room == NO_ROOM) { // else the loop comes back in its next turn
+        uv_poll_stop(poll);
+        listener->is_full = true;
+        note_full(listener);
+    }
+}
+
+// Looks for callers from now on.
+static void look(struct listener *listener)
+{
+    listener->is_full = false;
+    invariant(uv_poll_start(&listener->poll, UV_READABLE, on_callers) == 0);
 }
 
 void acceptor_resume(struct acceptor *acceptor)
 {
     bool is_full = false;
     for (struct listener *at = acceptor->listeners; at != NULL; at = at->next) {
-        if (at->is_paused) {
-            is_full |= take(at) == NO_ROOM;
+        if (at->is_full && room_for(at) == ROOM) {
+            look(at);
         }
+        is_full |= at->is_full;
     }
     if (acceptor->env->is_full && !is_full) {
         acceptor->env->is_full = false;
@@ -138,11 +177,12 @@ static void listener_open(struct acceptor *acceptor, struct listen_socket *sock,
     listener->spec = sock->spec;
     listener->bound = sock->bound;
     listener->is_wanted = true;
-    invariant(uv_tcp_init(acceptor->env->loop, &listener->tcp) == 0);
-    listener->tcp.data = listener;
-    invariant(uv_tcp_open(&listener->tcp, sock->fds[worker]) == 0);
+    listener->fd = sock->fds[worker];
     sock->fds[worker] = -1;
-    invariant(uv_listen((uv_stream_t *)&listener->tcp, LISTEN_BACKLOG, on_connection) == 0);
+    invariant(listen(listener->fd, LISTEN_BACKLOG) == 0);
+    invariant(uv_poll_init(acceptor->env->loop, &listener->poll, listener->fd) == 0);
+    listener->poll.data = listener;
+    look(listener);
     listener->next = acceptor->listeners;
     acceptor->listeners = listener;
 }
@@ -157,7 +197,8 @@ static void close_unwanted(struct acceptor *acceptor)
             continue;
         }
         *at = listener->next;
-        uv_close((uv_handle_t *)&listener->tcp, on_listener_closed);
+        uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
+        close(listener->fd);
     }
 }
 

@@ -21,6 +21,7 @@ struct acceptor {
     struct conn_env *env;       // borrowed from the worker
     struct listener *listeners; // owned
     uv_timer_t again;           // while one of them is paused: a stranger may have to go by now
+    uint64_t short_until;       // uv_now until which nobody is accepted: descriptors are short
     struct log_limit error_log;
     struct log_limit pause_log;
 };

@@ -93,6 +93,7 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(gettimeofday),
     SYSCALLS_ALLOW(time),
     SYSCALLS_ALLOW(getrandom),
+    SYSCALLS_ALLOW(sysinfo), // qsort(3) before glibc 2.37 asks how much memory there is
     SYSCALLS_ALLOW(futex),
     SYSCALLS_ALLOW(sched_yield),
     SYSCALLS_ALLOW(restart_syscall), // after SIGSTOP and SIGCONT
@@ -105,8 +106,9 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(gettid),
     SYSCALLS_ALLOW(rt_sigprocmask),
 
-    // Where the host is out of descriptors, libuv gives its spare one to refuse a caller, and opens
-    // "/" to have it again. It gets none and does without.
+    // A loop of libuv that has no spare descriptor opens a file to have one. It gets none, and
+    // needs
+    // none: no listener is libuv's (proxy/acceptor.c).
     SYSCALLS_REFUSE_IF(openat, EACCES, SYSCALLS_IS(2, O_RDONLY | O_CLOEXEC)),
     SYSCALLS_REFUSE_IF(open, EACCES, SYSCALLS_IS(1, O_RDONLY | O_CLOEXEC)),
 };

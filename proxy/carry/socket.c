@@ -111,10 +111,13 @@ void socket_set_options(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, &rto_max_ms, sizeof rto_max_ms);
 }
 
-int socket_accept(struct socket *sock, uv_stream_t *listener)
+int socket_accept(struct socket *sock, int fd)
 {
-    int error = uv_accept(listener, (uv_stream_t *)&sock->tcp);
+    int error = uv_tcp_open(&sock->tcp, fd);
     sock->side.is_connected = error == 0;
+    if (error != 0) {
+        close(fd);
+    }
     return -error;
 }
 

@@ -32,8 +32,9 @@ struct socket {
 void socket_init(struct socket *sock, uv_loop_t *loop, struct hangup *hangup, struct pool *pool,
                  void *owner, void (*on_change)(void *owner), void (*on_closed)(void *owner));
 
-// socket_accept takes the next connection of a listener. Returns 0 or an errno value.
-int socket_accept(struct socket *sock, uv_stream_t *listener);
+// socket_accept takes over a descriptor that accept4(2) returned. Returns 0 or an errno value, and
+// has then closed it.
+int socket_accept(struct socket *sock, int fd);
 
 // socket_bind chooses the address that a call will come from; the kernel chooses the port when it
 // is made, so that one port serves as many calls as there are destinations. With is_transparent the

@@ -242,12 +242,12 @@ bool conn_has_room(struct conn_env *env, enum direction direction)
             gate_evict_silent(gate, now_ms));
 }
 
-void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec)
+void conn_accept(struct conn_env *env, int fd, const struct listen_spec *spec)
 {
     struct conn *conn = conn_new(env, spec);
     stats_add(&env->stats.opened[conn->direction], 1);
     stats_add(&env->stats.open[conn->direction], 1);
-    int error = socket_accept(conn_socket(conn, conn->accepted), listener);
+    int error = socket_accept(conn_socket(conn, conn->accepted), fd);
     if (error != 0) {
         conn_end(conn, REASON_NO_ORIGIN, strerror(error));
     } else {

@@ -111,8 +111,9 @@ void conn_env_cleanup(struct conn_env *env);
 // in the kernel's queue.
 bool conn_has_room(struct conn_env *env, enum direction direction);
 
-// conn_accept takes the next connection from a listener and starts it. Ask conn_has_room before.
-void conn_accept(struct conn_env *env, uv_stream_t *listener, const struct listen_spec *spec);
+// conn_accept takes over what accept4(2) returned for a listener, and starts a connection with it.
+// Ask conn_has_room before.
+void conn_accept(struct conn_env *env, int fd, const struct listen_spec *spec);
 
 // listen_direction returns the direction of the connections that a listener takes.
 static inline enum direction listen_direction(enum listen_kind kind)

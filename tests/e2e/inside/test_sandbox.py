@@ -15,7 +15,7 @@ import pytest
 import inside
 from ca import Authority
 from mesh import DOMAIN, PROGRAMS, Agent, is_sanitized, run, wait_until
-from pair import server_config
+from pair import PORT, server_config
 
 PROXY = ["user", "no_new_privileges", "capabilities", "not_dumpable", "limits", "landlock_files", "landlock_ports",
          "landlock_scopes", "seccomp"]
@@ -198,22 +198,45 @@ def test_the_agent_has_no_devices_no_namespaces_and_nobody_else_to_signal(sideca
     assert sidecar.status()["ready"]
 
 
-def test_a_proxy_without_a_descriptor_left_lives_on(keep, authority, service):
-    """libuv gives its spare one then, and opens a file to have it again."""
+def test_callers_wait_while_a_proxy_has_no_descriptor_left_and_nobody_spins(keep, authority, service):
     need_inside()
     agent = keep(Agent("payments", server_config(authority, service.address), prefix=["prlimit", "--nofile=64:64"]))
     pid = agent.proxy_pid()
     worker = inside.thread(pid, "worker-0")
-    taken = []
-    while not taken or taken[-1] >= 0:
-        taken.append(inside.call(pid, "socket", socket.AF_INET, socket.SOCK_STREAM, 0, tid=worker))
-    assert inside.error(taken.pop()) == "EMFILE"
-    with contextlib.suppress(ConnectionResetError):
-        with contextlib.closing(socket.create_connection(agent.address("127.0.0.1:0"), timeout=10)) as sock:
-            assert sock.recv(1) == b"", "it is refused"
-    for number in taken:
-        inside.call(pid, "close", number, tid=worker)
+    for _ in range(3):
+        taken = []
+        while not taken or taken[-1] >= 0:
+            taken.append(inside.call(pid, "socket", socket.AF_INET, socket.SOCK_STREAM, 0, tid=worker))
+        assert inside.error(taken.pop()) == "EMFILE"
+        errors, used = agent.metric("tabard_accept_errors_total"), cpu_seconds(pid, worker)
+        with contextlib.ExitStack() as callers:
+            for _ in range(3):
+                callers.enter_context(socket.create_connection(agent.address("127.0.0.1:0"), timeout=10))
+            wait_until("an error", lambda: agent.metric("tabard_accept_errors_total") >= errors + 5)
+            assert cpu_seconds(pid, worker) - used < 0.2, "it looks again ten times a second"
+            for number in taken:
+                inside.call(pid, "close", number, tid=worker)
+            wait_until("all are served", lambda: agent.metric("tabard_connections_open", direction="inbound") == 3)
+        wait_until("all have gone", lambda: agent.metric("tabard_connections_open", direction="inbound") == 0)
     assert agent.proxy_pid() == pid and agent.metric("tabard_proxy_sandbox_violations_total") == 0
+
+
+def cpu_seconds(pid, thread):
+    with open(f"/proc/{pid}/task/{thread}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_proxy_starts_with_many_revocations_and_ports(keep, authority, service):
+    """The C library asks how much memory there is where much is to be sorted."""
+    config = server_config(authority, service.address)
+    config["trust_bundles"][0]["crls"] = str(authority.crl)
+    config["policies"][0]["ports"] = list(range(1000, 2000, 3)) + [PORT]
+    for number in range(60):
+        authority.revoke(authority.issue(f"gone-{number}", f"spiffe://{DOMAIN}/gone-{number}"))
+    agent = keep(Agent("payments", config))
+    wait_until("it is ready", lambda: agent.status()["ready"])
+    assert agent.metric("tabard_proxy_sandbox_violations_total") == 0
 
 
 LANDLOCK = "landlock_create_ruleset,landlock_add_rule,landlock_restrict_self"

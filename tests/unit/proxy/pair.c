@@ -272,15 +272,22 @@ static void accept_if_room(struct pair_end *end)
 {
     end->is_paused = !conn_has_room(&end->env, listen_direction(end->spec.kind));
     end->env.is_full = end->is_paused;
-    if (!end->is_paused) {
-        conn_accept(&end->env, (uv_stream_t *)&end->listener, &end->spec);
+    if (end->is_paused) {
+        uv_poll_stop(&end->callers);
+        return;
     }
+    uv_os_fd_t listener;
+    cr_assert(uv_fileno((const uv_handle_t *)&end->listener, &listener) == 0);
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    cr_assert(fd >= 0);
+    conn_accept(&end->env, fd, &end->spec);
 }
 
-static void on_connection(uv_stream_t *stream, int status)
+static void on_callers(uv_poll_t *callers, int status, int events)
 {
+    (void)events;
     cr_assert(status == 0);
-    accept_if_room(stream->data);
+    accept_if_room(callers->data);
 }
 
 static void on_turn(uv_idle_t *idle)
@@ -293,6 +300,9 @@ static void on_turn(uv_idle_t *idle)
     queue_pump(&end->env);
     if (end->is_paused) {
         accept_if_room(end);
+        if (!end->is_paused) {
+            uv_poll_start(&end->callers, UV_READABLE, on_callers);
+        }
     }
 }
 
@@ -302,21 +312,30 @@ static void wake(void *ctx)
     uv_idle_start(&end->turn, on_turn);
 }
 
-static void listener_init(struct pair *pair, uv_tcp_t *tcp, void *data, struct addr *out_addr)
+static void listener_init(struct pair *pair, uv_tcp_t *tcp, struct addr *out_addr)
 {
     struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_storage bound;
     int bound_len = sizeof bound;
     cr_assert(uv_tcp_init(&pair->loop, tcp) == 0);
-    tcp->data = data;
     cr_assert(uv_tcp_bind(tcp, (const struct sockaddr *)&any, 0) == 0);
     int small = SMALL_BUFFER_BYTES; // inherited by what is accepted
     cr_assert(uv_recv_buffer_size((uv_handle_t *)tcp, &small) == 0);
-    if (data != NULL) {
-        cr_assert(uv_listen((uv_stream_t *)tcp, 128, on_connection) == 0);
-    }
+    uv_os_fd_t fd;
+    cr_assert(uv_fileno((const uv_handle_t *)tcp, &fd) == 0);
+    cr_assert(listen(fd, 128) == 0);
     cr_assert(uv_tcp_getsockname(tcp, (struct sockaddr *)&bound, &bound_len) == 0);
     cr_assert(addr_from_sockaddr(out_addr, (const struct sockaddr *)&bound));
+}
+
+static void end_listen(struct pair *pair, struct pair_end *end, struct addr *out_addr)
+{
+    uv_os_fd_t fd;
+    listener_init(pair, &end->listener, out_addr);
+    cr_assert(uv_fileno((const uv_handle_t *)&end->listener, &fd) == 0);
+    cr_assert(uv_poll_init(&pair->loop, &end->callers, fd) == 0);
+    end->callers.data = end;
+    cr_assert(uv_poll_start(&end->callers, UV_READABLE, on_callers) == 0);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -374,13 +393,12 @@ void pair_init(struct pair *pair, const struct pair_options *options)
     struct addr app;
     struct addr mesh;
     struct addr forward;
-    listener_init(pair, &pair->app, NULL, &app);
+    listener_init(pair, &pair->app, &app);
     uv_os_fd_t fd;
     cr_assert(uv_fileno((const uv_handle_t *)&pair->app, &fd) == 0);
     pair->app_fd = fd;
-    cr_assert(listen(fd, 128) == 0);
-    listener_init(pair, &pair->server.listener, &pair->server, &mesh);
-    listener_init(pair, &pair->client.listener, &pair->client, &forward);
+    end_listen(pair, &pair->server, &mesh);
+    end_listen(pair, &pair->client, &forward);
     pair->server.spec =
         (struct listen_spec){.kind = LISTEN_INBOUND_PORT, .target = app, .port = PAIR_APP_PORT};
     pair->client.spec = (struct listen_spec){.kind = LISTEN_FORWARD, .target = mesh};
@@ -415,6 +433,7 @@ void pair_cleanup(struct pair *pair)
         link_close(&ends[i]->link);
         turns_close(&ends[i]->env);
         uv_close((uv_handle_t *)&ends[i]->agent->pipe, NULL);
+        uv_close((uv_handle_t *)&ends[i]->callers, NULL);
         uv_close((uv_handle_t *)&ends[i]->listener, NULL);
         uv_close((uv_handle_t *)&ends[i]->turn, NULL);
     }

@@ -22,7 +22,8 @@ struct pair_agent; // the far end of a sidecar's signing socket
 
 struct pair_end {
     struct conn_env env;
-    uv_tcp_t listener;
+    uv_tcp_t listener; // only bound and listening
+    uv_poll_t callers;
     bool is_paused; // a caller waits for room
     uv_idle_t turn;
     struct listen_spec spec;

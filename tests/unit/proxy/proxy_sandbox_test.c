@@ -323,6 +323,20 @@ static int open_as_libuv(void)
     return result_of(open("/", O_RDONLY | O_CLOEXEC));
 }
 
+static int compare(const void *a, const void *b)
+{
+    return memcmp(a, b, 40);
+}
+
+// Enough, in elements of enough bytes, for the C library to ask how much memory there is.
+static int sort_much(void)
+{
+    static unsigned char many[100][40];
+    many[0][0] = 1;
+    qsort(many, 100, 40, compare);
+    return many[99][0] == 1 ? 0 : EINVAL;
+}
+
 static int execute(void)
 {
     char *none[] = {NULL};
@@ -479,6 +493,12 @@ Test(proxy_sandbox, seccomp_ends_whoever_makes_another_system_call_and_its_name_
     cr_expect_eq(attempt_error(AT_END, open_as_libuv), EACCES, "and goes on");
     // While the C library makes a thread it blocks the signal by which its end could be named.
     cr_expect_eq(try_as(AT_END, make_thread, (struct proxy_sandbox_spec){0}).error, -1);
+}
+
+Test(proxy_sandbox, whatever_is_sorted_is_sorted)
+{
+    cr_expect_eq(attempt_error(AT_END, sort_much), 0);
+    cr_expect_eq(attempt_error(AT_END_IN_WORKER, sort_much), 0);
 }
 
 static int stop(void)
