@@ -107,8 +107,7 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(rt_sigprocmask),
 
     // A loop of libuv that has no spare descriptor opens a file to have one. It gets none, and
-    // needs
-    // none: no listener is libuv's (proxy/acceptor.c).
+    // needs none: no listener is libuv's (proxy/acceptor.c).
     SYSCALLS_REFUSE_IF(openat, EACCES, SYSCALLS_IS(2, O_RDONLY | O_CLOEXEC)),
     SYSCALLS_REFUSE_IF(open, EACCES, SYSCALLS_IS(1, O_RDONLY | O_CLOEXEC)),
 };

@@ -112,12 +112,17 @@ size_t secret_len(void *ptr)
 
 void secret_free(void *ptr)
 {
-    explicit_bzero(ptr, secret_len(ptr));
-    if (!is_ours(ptr)) {
-        free(ptr);
+    size_t at = (uintptr_t)ptr - (uintptr_t)arena;
+    if (arena == NULL ||
+        at >= SECRET_BYTES) { // most often: of a peer's, or in a program without keys
+        if (ptr != NULL) {
+            explicit_bzero(ptr, malloc_usable_size(ptr));
+            free(ptr);
+        }
         return;
     }
-    size_t start = (size_t)((char *)ptr - arena) / GRAIN;
+    size_t start = at / GRAIN;
+    explicit_bzero(ptr, (size_t)runs[start] * GRAIN);
     pthread_mutex_lock(&lock);
     if (runs[start] == 0) {
         abort(); // freed twice

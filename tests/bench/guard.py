@@ -8,7 +8,7 @@ line, end), the difference between a run of many connections and one of few. So 
 
 Counted are the instructions of our own code and of libssl, and the calls of malloc and of system calls. Not libcrypto and
 libc: they pick their code by what the processor can do, so their counts differ from machine to machine. What libcrypto
-allocates by (certs/memory.c) counts as libcrypto's, in calls of malloc. All three are linked into the program; the symbols of
+allocates by (certs/memory.c, base/secret) counts as libcrypto's, in calls of malloc. All three are linked into the program; the symbols of
 BoringSSL's objects tell them apart. And not libuv, which
 spins while a thread wakes another: what it does for us shows in its system calls. Time plays no other part, so a busy machine
 counts the same.
@@ -42,7 +42,7 @@ SYSTEM_CALLS = ("read", "readv", "write", "writev", "recv", "recvmsg", "recvfrom
                 "socket", "connect", "bind", "close", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername",
                 "epoll_ctl", "epoll_wait", "epoll_pwait", "ioctl", "fcntl", "eventfd_write", "eventfd_read")
 ALLOCATIONS = ("malloc", "calloc", "realloc")
-LIBCRYPTOS_OWN = "OPENSSL_memory_"
+LIBCRYPTOS_OWN = ("OPENSSL_memory_", "secret_")
 
 
 def why_not():
