@@ -6,10 +6,10 @@ import time
 import pytest
 
 from policyd_process import Policyd, allow, spiffe, workload
-from ca import HOUR, Authority, Certificate
+from ca import HOUR, Certificate
 from clock import Clock
 from foreign import attempt, tls
-from mesh import DOMAIN, Agent, Service, exchange, wait_until
+from mesh import DOMAIN, Agent, Service, exchange, run, wait_until
 
 LIFE = 60
 RENEWED = 35  # seconds after which a certificate of that life is renewed
@@ -196,30 +196,15 @@ def test_a_policyd_whose_clock_was_ahead_at_its_start_serves_once_it_is_put_righ
     assert world.call() == b"hello"
 
 
-def bundle_with_crl(authority):
-    return [{"trust_domain": DOMAIN, "roots": str(authority.roots), "crls": str(authority.crl)}]
-
-
 def test_a_clock_that_is_set_back_makes_no_stale_crl_count_when_a_new_certificate_comes(stack):
-    ours = Authority(DOMAIN)
-    stack.callback(ours.close)
-    clock = Clock()
-    stack.callback(clock.close)
-    service = Service()
-    stack.callback(service.close)
-    names = spiffe("api"), "--hours", "96"
-    first, second = ours.issue("api", *names), ours.issue("api", *names)
-    ours.revoke(ours.issue("gone", spiffe("gone")))  # a list that is fresh for a day
-    config = {"identity": {"certificate": str(first.chain), "key": str(first.key)}, "trust_bundles": bundle_with_crl(ours),
-              "inbound_ports": [{"port": 8080, "mode": "MTLS", "listen": "127.0.0.1:0", "application": "%s:%d" % service.address}]}
-    agent = Agent("api", config, prefix=clock.prefix, proxy_prefix=clock.prefix)
-    stack.callback(agent.close)
-    clock.elapse(30 * HOUR)
-    clock.set_wall(-10 * HOUR)
-    mark = agent.mark()
-    wait_until("the agent says that the clock was set", lambda: agent.lines(msg="the wall clock was set"))
-    config["identity"] = {"certificate": str(second.chain), "key": str(second.key)}
-    agent.write_config()
-    refused = agent.wait_line(mark, msg="update refused")
-    assert "crl" in refused["error"].lower(), refused
-    assert not agent.lines(mark, msg="snapshot in force")
+    world = World(stack, life=96 * HOUR)
+    world.wait_in_force()
+    mark = world.agent.mark()
+    run("tabard-ca", "revoke", "--dir", world.policyd.folder / "ca", "--cert", world.web.chain)  # a list that is fresh for a day
+    world.wait_in_force(mark)
+    heard, mark = world.policyd.mark(), world.agent.mark()
+    world.clock.elapse(54 * HOUR)  # half of the certificate's life is over
+    world.clock.set_wall(-40 * HOUR)
+    refused = world.policyd.wait_line(heard, 20, msg="refused by sidecar")
+    assert "crls[0]: stale" in refused["error"], refused
+    assert not world.agent.lines(mark, msg="snapshot in force")
