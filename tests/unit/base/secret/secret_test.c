@@ -155,13 +155,15 @@ Test(secret, without_secret_open_memory_is_had_and_wiped_all_the_same)
     cr_expect_eq(secret_len(NULL), 0);
 }
 
-__attribute__((noinline)) static uintptr_t leave_on_the_stack(char with)
+static uintptr_t left_at;
+
+__attribute__((noinline)) static void leave_on_the_stack(char with)
 {
     volatile char copy[1024];
     for (size_t i = 0; i < sizeof copy; i++) {
         copy[i] = with;
     }
-    return (uintptr_t)copy;
+    left_at = (uintptr_t)copy;
 }
 
 __attribute__((no_sanitize("address"))) static size_t num_left(uintptr_t at, char with)
@@ -179,9 +181,9 @@ Test(secret, the_end_wipes_the_stack_and_may_be_nested)
     secret_begin();
     secret_end();
     cr_expect(secret_is_begun());
-    uintptr_t at = leave_on_the_stack('k');
+    leave_on_the_stack('k');
     secret_end();
-    size_t num = num_left(at, 'k');
+    size_t num = num_left(left_at, 'k');
     cr_expect_lt(num, 100, "%zu bytes are left", num);
     cr_expect_not(secret_is_begun());
 }
