@@ -315,7 +315,6 @@ enum reason tls_reason(const char **out_detail)
     case SSL_R_NO_APPLICATION_PROTOCOL:
         return REASON_ALPN_REFUSED;
     case SSL_R_NO_SHARED_GROUP:
-    case SSL_R_WRONG_CURVE: // a server's choice that was not offered to it
         return REASON_NO_SHARED_GROUP;
     case SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS:
         return REASON_NO_SHARED_SIGNATURE;

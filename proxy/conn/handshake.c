@@ -4,6 +4,7 @@
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/must.h"
 #include "base/now.h"
@@ -232,30 +233,33 @@ static void make_detail(struct handshake *handshake, const char *text)
     handshake->detail = handshake->made_detail;
 }
 
-// Says of what TLS reported what the configuration has to do with it. Before a server has shown its
-// certificate, its alert is about what it was offered.
+static const char *missing_group(const struct trust *trust)
+{
+    return trust->needs_post_quantum
+               ? "the peer offers no X25519MLKEM768, and settings.key_exchange demands it"
+               : "the peer offers none of X25519MLKEM768, X25519, P-256, P-384";
+}
+
+// Says of what TLS reported what the configuration has to do with it. A server that found nothing
+// in common with what it was offered ends it by this one alert, before it has chosen a group
+// (RFC 8446, section 4.1.1).
 static void explain(struct handshake *handshake)
 {
-    bool needs_post_quantum = handshake->snapshot->trust->needs_post_quantum;
-    bool is_server = handshake->is_server;
-    const SSL *ssl = handshake->side->ssl;
+    const struct trust *trust = handshake->snapshot->trust;
     char text[256];
     if (handshake->reason == REASON_NO_SHARED_GROUP) {
-        handshake->detail = !is_server ? "the server chose a group that it was not offered"
-                            : needs_post_quantum
-                                ? "the peer offers no X25519MLKEM768, and settings.key_exchange "
-                                  "demands it"
-                                : "the peer offers none of X25519MLKEM768, X25519, P-256, P-384";
+        handshake->detail = missing_group(trust);
     } else if (handshake->reason == REASON_NO_SHARED_SIGNATURE) {
         snprintf(text, sizeof text,
-                 "the peer takes no %s certificate, and there is no other to show",
-                 handshake->snapshot->trust->keys);
+                 "the peer takes no %s certificate, and there is no other to show", trust->keys);
         make_detail(handshake, text);
-    } else if (handshake->reason == REASON_PEER_ALERT && !is_server && needs_post_quantum &&
-               SSL_get0_peer_certificates(ssl) == NULL) {
+    } else if (handshake->reason == REASON_PEER_ALERT && !handshake->is_server &&
+               trust->needs_post_quantum && tls_group(handshake->side) == NULL &&
+               strcmp(handshake->detail, SSL_alert_desc_string_long(SSL_AD_HANDSHAKE_FAILURE)) ==
+                   0) {
         snprintf(text, sizeof text,
                  "%s: the server may not know X25519MLKEM768, and settings.key_exchange lets us "
-                 "offer nothing else",
+                 "offer nothing else, or take none of our kinds of signature",
                  handshake->detail);
         make_detail(handshake, text);
     }
@@ -327,6 +331,14 @@ static void count_done(struct handshake *handshake)
               1);
 }
 
+// Whether X25519MLKEM768 has come to be demanded since the handshake began, and it agreed on
+// another.
+static bool lacks_post_quantum(const struct handshake *handshake)
+{
+    return handshake->env->snapshot->trust->needs_post_quantum &&
+           !tls_is_post_quantum(handshake->side);
+}
+
 enum handshake_result handshake_step(struct handshake *handshake)
 {
     handshake->reason = handshake_refusal(handshake);
@@ -344,6 +356,11 @@ enum handshake_result handshake_step(struct handshake *handshake)
     handshake->reason = failure_of(handshake, result);
     side_flush(handshake->side);
     if (handshake->reason != REASON_NONE) {
+        return HANDSHAKE_FAILED;
+    }
+    if (result == TLS_OK && lacks_post_quantum(handshake)) {
+        handshake->reason = REASON_NO_SHARED_GROUP;
+        handshake->detail = missing_group(handshake->env->snapshot->trust);
         return HANDSHAKE_FAILED;
     }
     handshake->is_done = result == TLS_OK;

@@ -2,6 +2,8 @@
 #include "proxy/conn/handshake.h"
 
 #include <criterion/criterion.h>
+#include <openssl/bio.h>
+#include <openssl/ssl.h>
 #include <string.h>
 
 #include "proxy/carry/tls.h"
@@ -285,4 +287,70 @@ Test(handshake, a_destination_that_is_plaintext_by_now_can_be_proved_by_nobody)
     pair_adopt(&t.pair, &t.pair.client, &plaintext);
     cr_assert(shake().client == HANDSHAKE_FAILED);
     cr_assert(t.at_client.reason == REASON_WRONG_IDENTITY);
+}
+
+// A caller that offers X25519MLKEM768 and answers the HelloRetryRequest with its first hello.
+Test(handshake, a_broken_answer_to_a_hello_retry_request_is_no_missing_group, .timeout = 20)
+{
+    static const uint16_t groups[] = {SSL_GROUP_X25519, SSL_GROUP_X25519_MLKEM768};
+    HANDSHAKE();
+    SSL_CTX *ctx = SSL_CTX_new(TLS_with_buffers_method());
+    SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
+    SSL_CTX_set1_group_ids(ctx, groups, 2);
+    SSL *ssl = SSL_new(ctx);
+    SSL_set1_client_key_shares(ssl, groups, 1);
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    BIO_set_mem_eof_return(SSL_get_rbio(ssl), -1);
+    SSL_set_connect_state(ssl);
+    SSL_do_handshake(ssl);
+    const uint8_t *hello;
+    size_t len;
+    BIO_mem_contents(SSL_get_wbio(ssl), &hello, &len);
+    for (int i = 0; i < 2; i++) {
+        cr_assert(side_borrow(&t.client.side, &t.client.side.out));
+        ring_write(&t.client.side.out, hello, len);
+        side_flush(&t.client.side);
+        enum handshake_result result;
+        do { // until it has answered the first one, and refused the second
+            read_on(&t.server);
+            result = handshake_step(&t.at_server);
+            uv_run(&t.pair.loop, UV_RUN_NOWAIT);
+        } while (result == HANDSHAKE_WAIT &&
+                 (i == 1 || t.at_server.ticket.state != TICKET_IN_FLIGHT));
+        cr_assert(result == (i == 0 ? HANDSHAKE_WAIT : HANDSHAKE_FAILED), "%d", i);
+    }
+    cr_expect(t.at_server.reason == REASON_TLS_ERROR, "reason %s, detail %s",
+              reason_text(t.at_server.reason), t.at_server.detail);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+}
+
+// A server of TLS 1.2 alone.
+Test(handshake, an_alert_about_the_version_is_not_explained_by_the_group)
+{
+    static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, SSL_AD_PROTOCOL_VERSION};
+    HANDSHAKE();
+    *(bool *)(uintptr_t)&t.pair.client.env.snapshot->trust->needs_post_quantum = true;
+    send_hello();
+    cr_assert(side_borrow(&t.server.side, &t.server.side.out));
+    ring_write(&t.server.side.out, alert, sizeof alert);
+    side_flush(&t.server.side);
+    read_on(&t.client);
+    cr_assert(handshake_step(&t.at_client) == HANDSHAKE_FAILED);
+    cr_expect(strstr(t.at_client.detail, "X25519MLKEM768") == NULL, "reason %s, detail %s",
+              reason_text(t.at_client.reason), t.at_client.detail);
+}
+
+// The demand comes in force at the server between a classical hello and the end of the handshake.
+Test(handshake, a_handshake_begun_before_the_demand_does_not_end_classical_after_it)
+{
+    static const uint16_t groups[] = {SSL_GROUP_X25519};
+    HANDSHAKE();
+    SSL_CTX_set1_group_ids(t.pair.client.env.snapshot->trust->contexts.client, groups, 1);
+    say_hello();
+    pair_adopt(&t.pair, &t.pair.server, NULL);
+    cr_assert(t.pair.server.env.snapshot != t.at_server.snapshot);
+    *(bool *)(uintptr_t)&t.pair.server.env.snapshot->trust->needs_post_quantum = true;
+    struct outcome outcome = shake();
+    cr_expect(outcome.server == HANDSHAKE_FAILED, "done with %s", tls_group(&t.server.side));
 }
