@@ -184,6 +184,7 @@ Test(secret, the_end_wipes_the_stack_and_may_be_nested)
     leave_on_the_stack('k');
     secret_end();
     size_t num = num_left(left_at, 'k');
-    cr_expect_lt(num, 100, "%zu bytes are left", num);
+    // What the frames of secret_end and num_left cover is left, more of it under a sanitizer.
+    cr_expect_lt(num, 256, "%zu bytes are left", num);
     cr_expect_not(secret_is_begun());
 }
