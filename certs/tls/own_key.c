@@ -59,30 +59,9 @@ static enum ssl_private_key_result_t on_sign(SSL *ssl, uint8_t *out, size_t *out
     return ok ? ssl_private_key_success : ssl_private_key_failure;
 }
 
-static enum ssl_private_key_result_t on_decrypt(SSL *ssl, uint8_t *out, size_t *out_len,
-                                                size_t max_out, const uint8_t *in, size_t in_len)
-{
-    (void)ssl;
-    (void)out;
-    (void)out_len;
-    (void)max_out;
-    (void)in;
-    (void)in_len;
-    return ssl_private_key_failure; // RSA key exchange: TLS 1.3 has none
-}
-
-// Nothing is ever under way: on_sign answers at once.
-static enum ssl_private_key_result_t on_complete(SSL *ssl, uint8_t *out, size_t *out_len,
-                                                 size_t max_out)
-{
-    (void)ssl;
-    (void)out;
-    (void)out_len;
-    (void)max_out;
-    return ssl_private_key_failure;
-}
-
-static const SSL_PRIVATE_KEY_METHOD method = {on_sign, on_decrypt, on_complete};
+// on_sign answers at once, so nothing is completed later; TLS 1.3 has no RSA key exchange to
+// decrypt.
+static const SSL_PRIVATE_KEY_METHOD method = {.sign = on_sign};
 
 const SSL_PRIVATE_KEY_METHOD *own_key_set(SSL_CTX *ctx, EVP_PKEY *key)
 {

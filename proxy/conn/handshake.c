@@ -34,18 +34,6 @@ static enum ssl_private_key_result_t on_sign(SSL *ssl, uint8_t *out, size_t *out
                : ssl_private_key_failure;
 }
 
-static enum ssl_private_key_result_t on_decrypt(SSL *ssl, uint8_t *out, size_t *out_len,
-                                                size_t max_out, const uint8_t *in, size_t in_len)
-{
-    (void)ssl;
-    (void)out;
-    (void)out_len;
-    (void)max_out;
-    (void)in;
-    (void)in_len;
-    return ssl_private_key_failure; // RSA key exchange: TLS 1.3 has none
-}
-
 static enum ssl_private_key_result_t on_complete(SSL *ssl, uint8_t *out, size_t *out_len,
                                                  size_t max_out)
 {
@@ -114,8 +102,8 @@ static enum ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO *hel
     return ssl_select_cert_retry;
 }
 
-static const SSL_PRIVATE_KEY_METHOD key_method = {
-    .sign = on_sign, .decrypt = on_decrypt, .complete = on_complete};
+// There is nothing to decrypt: TLS 1.3 has no RSA key exchange.
+static const SSL_PRIVATE_KEY_METHOD key_method = {.sign = on_sign, .complete = on_complete};
 
 const struct context_hooks handshake_hooks = {
     .key_method = &key_method,
