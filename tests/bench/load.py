@@ -12,7 +12,7 @@ import threading
 import time
 
 import peers
-from host import Failed, Process, Window, free_port, tree
+from host import Failed, Process, Window, tree
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
 BODY = "It is small, as the answers of most calls between services are: a hundred bytes, more or less, of text.\n"
@@ -23,7 +23,7 @@ class HttpBackend:
 
     def __init__(self, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, status = free_port(), free_port()
+        self.port, status = peers.mesh.free_port(), peers.mesh.free_port()
         body = BODY.replace("\n", "\\n")
         command = peers.nginx_command(folder, "backend", 1, f"""http {{
             access_log off; keepalive_requests 1000000000; keepalive_timeout 2h; reset_timedout_connection on;
@@ -54,7 +54,7 @@ class BulkBackend:
 
     def __init__(self, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        self.port = peers.mesh.free_port()
         self.process = Process("iperf3 -s", ["iperf3", "-s", "-B", "127.0.0.1", "-p", self.port], folder / "iperf3.log")
         self.process.wait_listening(self.port)
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import host
-from host import ROOT, Failed, Process, free_port
+from host import ROOT, Failed, Process
 
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 import mesh  # noqa: E402
@@ -71,7 +71,7 @@ class Subject:
 
     def start(self, backend, *, reuse=False, workers=1):
         self.folder.mkdir(parents=True, exist_ok=True)
-        middle, self.entry = free_port(), free_port()
+        middle, self.entry = mesh.free_port(), mesh.free_port()
         self.launch("server", self.command("server", middle, backend, reuse, workers), middle)
         self.launch("client", self.command("client", self.entry, middle, reuse, workers), self.entry)
 

@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -36,6 +37,8 @@ REPORT = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error
 ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 FIELD = re.compile(r'([\w-]+)=("[^"]*"|\S*)')
 
+PORTS_GIVEN = set()
+
 
 class Missing(AssertionError):
     """A fact that did not come true in time."""
@@ -51,6 +54,25 @@ def wait_until(what, condition, seconds=10):
         if time.monotonic() > deadline:
             raise Missing(f"not within {seconds} s: {what}")
         time.sleep(0.005)
+
+
+def free_port():
+    """A TCP port on which nobody listens, on whatever address, and which no caller has. None comes twice.
+
+    The kernel gives callers ports of one range (ip(7), ip_local_port_range). One of those, free a moment ago, may be somebody's
+    when the test binds it, also as the closed end of a call from another loopback address: so it is one of the others.
+    """
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    others = [port for port in range(16384, 65536) if not low <= port <= high and port not in PORTS_GIVEN]
+    for port in random.sample(others, len(others)):
+        try:
+            with socket.socket() as sock:
+                sock.bind(("0.0.0.0", port))
+                PORTS_GIVEN.add(port)
+                return port
+        except OSError:
+            continue
+    raise AssertionError(f"no port from 16384 to 65535 is free outside of ip_local_port_range, {low} to {high}")
 
 
 def fields(line):

@@ -10,9 +10,9 @@ from concurrent import futures
 import pytest
 
 from foreign import attempt, server_context, tls
-from mesh import API, WEB, Agent, Service, connect, exchange, how_it_ends, is_turned_away
+from mesh import API, WEB, Agent, Service, connect, exchange, free_port, how_it_ends, is_turned_away
 from pair import client_config, server_config
-from test_foreign import Program, free_port, needs, nginx
+from test_foreign import Program, needs, nginx
 
 NAME = "api.demo.example"
 SERVER = "127.0.0.1:0"

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from foreign import attempt, server_context
-from mesh import API, WEB, Agent, Service, connect, exchange, is_turned_away, wait_until
+from mesh import API, WEB, Agent, Service, connect, exchange, free_port, is_turned_away, wait_until
 from pair import client_config, server_config, serving
 
 NAME = "api.demo.example"
@@ -17,11 +17,6 @@ NAME = "api.demo.example"
 
 def needs(program):
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def accepts(port):

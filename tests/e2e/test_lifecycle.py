@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from foreign import attempt, tls
-from mesh import API, WEB, Agent, connect, exchange, how_it_ends, is_reset_or_closed, refuses, run, wait_until
+from mesh import API, WEB, Agent, connect, exchange, free_port, how_it_ends, is_reset_or_closed, refuses, run, wait_until
 from pair import Pair, client_config, server_config
 
 
@@ -73,7 +73,7 @@ def test_a_proxy_that_dies_again_and_again_is_started_ever_later_but_always(keep
 
 
 def test_a_first_snapshot_whose_port_is_taken_is_refused_and_taken_later(keep, authority, service):
-    taken = socket.create_server(("127.0.0.1", 0))
+    taken = socket.create_server(("127.0.0.1", free_port()))
     listen = "127.0.0.1:%d" % taken.getsockname()[1]
     agent = keep(Agent("payments", server_config(authority, service.address, listen=listen), start=False))
     agent.start(wait=False)
@@ -245,9 +245,7 @@ def test_a_burst_of_handshakes_is_signed_for_all(keep, authority):
 
 
 def test_the_far_sidecar_may_restart_without_the_near_one_noticing(keep, authority, service):
-    with socket.socket() as chosen:  # a port of its own, so that it is the same after the restart
-        chosen.bind(("127.0.0.1", 0))
-        listen = "127.0.0.1:%d" % chosen.getsockname()[1]
+    listen = f"127.0.0.1:{free_port()}"  # the same after the restart
     server = keep(Agent("payments", server_config(authority, service.address, listen=listen)))
     client = keep(Agent("shop", client_config(authority, server.address(listen))))
 

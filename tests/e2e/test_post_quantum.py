@@ -2,14 +2,13 @@
 """Key exchange that withstands a quantum computer, and ML-DSA beside ECDSA, whichever of both a CA, a caller and a
 service have."""
 import contextlib
-import socket
 import subprocess
 
 import pytest
 
 from ca import Authority
 from foreign import attempt, server_context
-from mesh import API, DOMAIN, WEB, Agent, Service, connect, exchange, wait_until
+from mesh import API, DOMAIN, WEB, Agent, Service, connect, exchange, free_port, wait_until
 from pair import FORWARD, Pair, client_config, identity, server_config, serving
 
 
@@ -155,9 +154,7 @@ def test_a_peer_that_takes_no_ml_dsa_is_told_so_and_gets_the_fallback_where_ther
 
 def test_a_server_that_takes_no_ml_dsa_is_shown_the_fallback_where_there_is_one(authority, tmp_path):
     api, pq, ec = authority.issue("api", API), authority.issue("web", WEB, "--key", "ml-dsa-65"), authority.issue("web", WEB)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", api.chain, "-key", api.key, "-CAfile", authority.roots,
                "-Verify", "3", "-verify_return_error", "-tls1_3", "-client_sigalgs", "ecdsa_secp256r1_sha256", "-rev"]
     with subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as peer:

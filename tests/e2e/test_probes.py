@@ -13,7 +13,7 @@ from concurrent import futures
 
 import pytest
 
-from mesh import WEB, Agent, run, wait_until
+from mesh import WEB, Agent, free_port, run, wait_until
 from pair import bundles, identity
 
 GO_SERVER = """package main
@@ -162,7 +162,7 @@ def test_https_is_asked_without_a_look_at_the_certificate_by_tls_1_2_too(agent, 
 def test_nginx_and_a_redirection_from_http_to_https(agent, keep, tls_files):
     if not shutil.which("nginx"):
         pytest.skip("nginx is not installed")
-    plain, tls = (int(sock.getsockname()[1]) for sock in (socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))))
+    plain, tls = free_port(), free_port()
     (tls_files / "conf").write_text(NGINX.format(folder=tls_files, plain=plain, tls=tls))
     with contextlib.ExitStack() as stack:
         nginx = subprocess.Popen(["nginx", "-c", str(tls_files / "conf"), "-p", str(tls_files)], stderr=subprocess.DEVNULL)
@@ -194,8 +194,8 @@ def test_a_server_of_go(agent, tmp_path):
 
 
 def test_a_tcp_probe_connects_and_says_why_it_could_not(agent):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         web = agent(tcp={"tcp": {"port": port}})
         assert web.page("tcp") == (200, "connected\n")
     mark = web.mark()

@@ -13,7 +13,7 @@ import pytest
 
 from ca import HOUR
 from foreign import attempt, tls
-from mesh import API, DOMAIN, STRANGER, WEB, Agent, connect, exchange, wait_until
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, connect, exchange, free_port, wait_until
 from pair import Pair, allow, bundles, identity, server_config, serving
 
 
@@ -322,6 +322,10 @@ def test_a_listener_widens_to_all_addresses_in_two_steps(keep, authority, servic
     web = authority.issue("web", WEB)
     entry = agent.config["inbound_ports"][0]
     entry["listen"] = f"{host}:{port}"  # as the kernel chose it: the open socket serves on
+    agent.apply()
+    assert attempt((host, port), authority, web) == b"hello"
+    port = free_port()  # the kernel may give the one that it chose to a caller once it is closed
+    entry["listen"] = f"{host}:{port}"
     agent.apply()
     assert attempt((host, port), authority, web) == b"hello"
     agent.config["inbound_ports"] = [entry | {"listen": f"0.0.0.0:{port}"}]

@@ -2,10 +2,9 @@
 """A caller and a called sidecar that a real policyd steers."""
 import contextlib
 import os
-import socket
 
 from policyd import API, CALLER, Policyd, allow, workload
-from mesh import DOMAIN, Agent, Service, connect, exchange, run
+from mesh import DOMAIN, Agent, Service, connect, exchange, free_port, run
 
 QUESTION = b"through two sidecars"
 
@@ -22,9 +21,7 @@ class Pair:
         service = Service()
         stack.callback(service.close)
         # The port that the fleet speaks of is the one that the called sidecar listens on.
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         uid = {"unix_uids": [os.getuid()]}
         self.policyd.write("fleet", {"workloads": [workload("caller", **({} if caller_by_token else uid)),
                                                    workload("api", "127.0.0.1/32", ports=[port], **uid)],

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("grpc", reason="python3-grpcio is not installed")
 
 from listed_metrics import build_info, listed, shown, versions  # noqa: E402
-from mesh import DOMAIN, Agent, Service, connect, exchange, is_reset_or_closed, is_turned_away, run, wait_until  # noqa: E402
+from mesh import DOMAIN, Agent, Service, connect, exchange, free_port, is_reset_or_closed, is_turned_away, run, wait_until  # noqa: E402
 from policyd import API, CALLER, OTHER, Policyd, Refused, Sidecar, allow, csr, fleet, pb, pem_of, refusal, spiffe, token_of, workload  # noqa: E402
 
 @pytest.fixture
@@ -332,9 +332,7 @@ def test_two_real_sidecars_meet_through_it_and_part_when_the_policy_says_so(poli
     with contextlib.ExitStack() as stack:
         stack.callback(service.close)
         # The port that the fleet speaks of is the one that the called sidecar listens on.
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         described = {"workloads": [workload("caller", unix_uids=uid),
                                    workload("api", "127.0.0.1/32", unix_uids=uid, ports=[port])],
                      "policies": [allow("api-is-called", API, CALLER)]}

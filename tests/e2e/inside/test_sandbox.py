@@ -14,7 +14,7 @@ import pytest
 
 import inside
 from ca import Authority
-from mesh import DOMAIN, PROGRAMS, Agent, is_sanitized, run, wait_until
+from mesh import DOMAIN, PROGRAMS, Agent, free_port, is_sanitized, run, wait_until
 from pair import PORT, server_config
 
 PROXY = ["user", "no_new_privileges", "capabilities", "not_dumpable", "limits", "landlock_files", "landlock_ports",
@@ -172,8 +172,7 @@ def test_of_the_ports_the_threads_have_what_they_need_each(sidecar, service):
         pytest.skip("this kernel's Landlock knows no ports")
     pid = sidecar.proxy_pid()
     worker = inside.thread(pid, "worker-0")
-    with socket.create_server(("127.0.0.1", 0)) as spare:
-        free = spare.getsockname()[1]
+    free = free_port()
     fd = inside.call(pid, "socket", socket.AF_INET, socket.SOCK_STREAM, 0, tid=worker)
     assert fd >= 0
     assert inside.error(inside.call(pid, "bind", fd, sockaddr(free), 16, tid=worker)) == "EACCES"
