@@ -7,11 +7,12 @@
 #include "base/must.h"
 #include "proto/contract.h"
 
-static void add_limits(Tabard__V1__InspectResult *result, const struct room *room,
+static void add_limits(Tabard__V1__InspectResult *result, const struct worker *worker,
                        const struct snapshot *snapshot)
 {
     struct limits fit = *route_limits(snapshot->routes);
-    room_fit(&fit, room);
+    const struct room room = worker_room(&worker->env, snapshot, worker->num_workers);
+    room_fit(&fit, &room);
     Tabard__V1__LimitsInForce *limits = must_alloc(1, sizeof *limits);
     tabard__v1__limits_in_force__init(limits);
     limits->connections = fit.connections;
@@ -20,8 +21,8 @@ static void add_limits(Tabard__V1__InspectResult *result, const struct room *roo
     limits->hellos = fit.hellos;
     limits->handshakes = fit.handshakes;
     limits->buffer_bytes = fit.buffer_bytes;
-    limits->memory_bytes = room->memory_bytes == UINT64_MAX ? 0 : room->memory_bytes;
-    limits->descriptors = room->descriptors;
+    limits->memory_bytes = room.memory_bytes == UINT64_MAX ? 0 : room.memory_bytes;
+    limits->descriptors = room.descriptors;
     result->limits = limits;
 }
 
@@ -85,7 +86,7 @@ Tabard__V1__InspectResult *inspect_result_new(const struct program *program, str
     if (current != NULL) {
         result->generation = current->snapshot->generation;
         add_listeners(result, &current->plan);
-        add_limits(result, &workers[0].env.room, current->snapshot);
+        add_limits(result, &workers[0], current->snapshot);
     }
     if (reports != NULL) {
         add_reports(result, reports, num_workers);

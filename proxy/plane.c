@@ -122,18 +122,18 @@ static bool is_adopted_everywhere(const struct plane *plane, uint64_t generation
 static void log_limits(const struct plane *plane, const struct snapshot *snapshot)
 {
     const struct limits *whole = route_limits(snapshot->routes);
-    const struct room *room = &plane->workers[0].env.room;
+    const struct room room = worker_room(&plane->workers[0].env, snapshot, plane->num_workers);
     struct limits fit = *whole;
-    room_fit(&fit, room);
+    room_fit(&fit, &room);
     if (memcmp(&fit, whole, sizeof fit) != 0) {
         char memory[24] = "-"; // no control group sets a limit
-        if (room->memory_bytes != UINT64_MAX) {
-            snprintf(memory, sizeof memory, "%llu", (unsigned long long)room->memory_bytes);
+        if (room.memory_bytes != UINT64_MAX) {
+            snprintf(memory, sizeof memory, "%llu", (unsigned long long)room.memory_bytes);
         }
         log_info("msg=\"limits lowered to fit\" connections=%u hellos=%u handshakes=%u "
                  "buffer_bytes=%llu memory_bytes=%s descriptors=%u",
                  fit.connections, fit.hellos, fit.handshakes, (unsigned long long)fit.buffer_bytes,
-                 memory, room->descriptors);
+                 memory, room.descriptors);
     }
 }
 

@@ -24,13 +24,20 @@ static uint32_t share(uint32_t whole, unsigned num_workers)
     return (whole + num_workers - 1) / num_workers;
 }
 
+struct room worker_room(const struct conn_env *env, const struct snapshot *snapshot,
+                        unsigned num_workers)
+{
+    return room_for_connections(&env->room, num_workers, route_num_listens(snapshot->routes));
+}
+
 // Makes the limits this worker's share of what the snapshot allows and the process has room for.
-static void limit(struct conn_env *env, const struct limits *whole, unsigned num_workers)
+static void limit(struct conn_env *env, const struct snapshot *snapshot, unsigned num_workers)
 {
     struct limits *limits = &env->limits;
-    *limits = *whole;
-    room_fit(limits, &env->room);
-    env->descriptors_max = env->room.descriptors / num_workers;
+    const struct room room = worker_room(env, snapshot, num_workers);
+    *limits = *route_limits(snapshot->routes);
+    room_fit(limits, &room);
+    env->descriptors_max = room.descriptors / num_workers;
     limits->connections = share(limits->connections, num_workers);
     limits->identity_connections = share(limits->identity_connections, num_workers);
     limits->hellos = share(limits->hellos, num_workers);
@@ -54,7 +61,7 @@ void worker_adopt(struct conn_env *env, struct snapshot *snapshot, unsigned num_
 {
     struct snapshot *old = env->snapshot;
     env->snapshot = snapshot_ref(snapshot);
-    limit(env, route_limits(snapshot->routes), num_workers);
+    limit(env, snapshot, num_workers);
     uint64_t pool_bytes = env->limits.buffer_bytes / num_workers;
     pool_set_limit(&env->pool, pool_bytes < POOL_BYTES_MIN ? POOL_BYTES_MIN : pool_bytes);
     recheck_all(env);

@@ -70,6 +70,11 @@ bool worker_init(struct worker *worker, unsigned index, unsigned num_workers, in
 // serves nothing before its first generation. false sets err, and the process must end.
 bool worker_start(struct worker *worker, struct proxy_sandbox *sandbox, struct err *err);
 
+// worker_room returns what the process has room for beside its workers and a snapshot's listeners.
+// Any thread, for the environment of any of num_workers workers.
+struct room worker_room(const struct conn_env *env, const struct snapshot *snapshot,
+                        unsigned num_workers);
+
 // worker_adopt puts a snapshot, which it counts, in force for the connections of one of num_workers
 // workers: the limits become the worker's share, every known peer is checked again, and then every
 // live connection. A worker calls it for each generation, between events.

@@ -9,7 +9,7 @@
 #include "base/file.h"
 
 enum {
-    DESCRIPTORS_RESERVED = 256, // for everything that is no connection's
+    DESCRIPTORS_RESERVED = 256, // at the least, or a quarter: for what nobody has counted
     TEXT_LEN_MAX = 65536,
     PATH_LEN_MAX = 4096,
 };
@@ -20,8 +20,7 @@ static uint32_t read_descriptors(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX) {
         return UINT32_MAX;
     }
-    uint32_t all = (uint32_t)limit.rlim_cur;
-    return all - (all / 4 < DESCRIPTORS_RESERVED ? all / 4 : DESCRIPTORS_RESERVED);
+    return (uint32_t)limit.rlim_cur;
 }
 
 // Returns the number in a file, UINT64_MAX if there is none: "max", no such file, or what version 1
@@ -119,6 +118,19 @@ void room_read(struct room *out, const char *list, const char *root)
     out->memory_bytes = read_memory(list, root);
 }
 
+struct room room_for_connections(const struct room *process, unsigned num_workers,
+                                 size_t num_listeners)
+{
+    uint64_t all = process->descriptors;
+    uint64_t reserved = all / 4 < DESCRIPTORS_RESERVED ? all / 4 : DESCRIPTORS_RESERVED;
+    uint64_t taken = ROOM_PROCESS_FDS +
+                     num_workers * (ROOM_WORKER_FDS + (uint64_t)num_listeners * ROOM_LISTENER_FDS);
+    uint64_t least = (uint64_t)num_workers * ROOM_CONNECTION_FDS;
+    reserved = reserved > taken ? reserved : taken;
+    uint64_t left = all > reserved + least ? all - reserved : least;
+    return (struct room){.memory_bytes = process->memory_bytes, .descriptors = (uint32_t)left};
+}
+
 static void fit(uint32_t *limit, uint64_t most)
 {
     if (*limit > most) {
@@ -128,7 +140,7 @@ static void fit(uint32_t *limit, uint64_t most)
 
 void room_fit(struct limits *limits, const struct room *room)
 {
-    fit(&limits->connections, room->descriptors / 2);
+    fit(&limits->connections, room->descriptors / ROOM_CONNECTION_FDS);
     fit(&limits->hellos, room->descriptors / 5 * 3);
     if (room->memory_bytes != UINT64_MAX) {
         uint64_t quarter = room->memory_bytes / 4;

@@ -96,6 +96,15 @@ def test_status_shows_the_limits_and_what_lowered_them(authority, keep, service)
     assert (line["connections"], line["descriptors"]) == ("384", "768")
 
 
+def test_what_workers_and_listeners_take_of_the_descriptors_is_no_connection_s(authority, keep, service):
+    config = server_config(authority, service.address)
+    config["forwards"] = [{"listen": "127.0.0.1:0", "destination": f"127.0.0.1:{port}"} for port in (4001, 4002)]
+    agent = keep(Agent("payments", config, workers=8, prefix=["prlimit", "--nofile=200:200"]))
+    taken = len(os.listdir(f"/proc/{agent.proxy_pid()}/fd"))
+    assert agent.status()["limits"]["descriptors"] == 200 - 16 - 8 * (8 + 3 * 2)
+    assert agent.status()["limits"]["descriptors"] + taken <= 200
+
+
 def test_the_admin_socket_is_the_operator_s_alone(pair):
     mode = stat.S_IMODE(os.stat(pair.server.folder / "admin.sock").st_mode)
     assert mode & 0o077 == 0, oct(mode)

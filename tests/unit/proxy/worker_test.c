@@ -333,7 +333,8 @@ static const struct {
     {"connections: 1, handshakes: 1, buffer_bytes: 1048576, identity_connections: 1", 3, 1000, 1, 1,
      1, 8 * RING_BYTES},
     {"connections: 1000000, identity_connections: 7", 2, 2256, 500, 4, 2048, 268435456},
-    {"connections: 1000000", 1, 64, 24, 1000000, 4096, 536870912},
+    {"connections: 1000000", 1, 64, 20, 1000000, 4096, 536870912},
+    {"connections: 1000000", 4, 100, 7, 250000, 1024, 134217728},
 };
 
 Test(worker, the_limits_are_shared_out_and_never_above_what_the_process_may_open, .timeout = 30)

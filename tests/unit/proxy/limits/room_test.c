@@ -89,3 +89,32 @@ Test(room, limits_are_lowered_to_what_fits_and_never_raised)
     room_fit(&limits, &tiny);
     cr_expect(limits.connections == 1 && limits.handshakes == 1 && limits.hellos == 1);
 }
+
+Test(room, workers_and_listeners_take_descriptors_before_connections_do)
+{
+    static const struct {
+        uint32_t all;
+        unsigned num_workers;
+        size_t num_listeners;
+        uint32_t left;
+    } rows[] = {
+        {1u << 20, 1, 1, (1u << 20) - 256},
+        {1024, 1, 1, 768},
+        {1024, 8, 1, 768},
+        {1024, 25, 1, 1024 - 266},
+        {1024, 25, 8, 1024 - 616},
+        {8192, 256, 3, 8192 - 3600},
+        {64, 2, 1, 28},
+        {64, 8, 1, 16}, // not enough for itself: one connection of each worker
+        {4096, 256, 3, 512},
+        {64, 256, 1000000, 512},
+        {UINT32_MAX, 1, 1, UINT32_MAX - 256},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct room process = {.memory_bytes = 7, .descriptors = rows[i].all};
+        struct room left =
+            room_for_connections(&process, rows[i].num_workers, rows[i].num_listeners);
+        cr_expect_eq(left.descriptors, rows[i].left, "row %zu: %u", i, left.descriptors);
+        cr_expect_eq(left.memory_bytes, 7);
+    }
+}
