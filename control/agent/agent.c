@@ -249,6 +249,8 @@ static void on_fill(void *ctx, struct report_facts *out)
                                  .generation = rollout_generation(rollout),
                                  .applied_unix_ms = rollout->applied_unix_ms,
                                  .is_observing = what->is_observing,
+                                 .enforcement_by = what->enforcement_by,
+                                 .key_exchange_by = what->key_exchange_by,
                                  .snapshot = rollout->in_force.is_set ? what->snapshot : NULL,
                                  .spiffe_id = what->spiffe_id,
                                  .not_after_unix = what->not_after,

@@ -109,6 +109,28 @@ static void print_sandbox(const char *program, Tabard__V1__SandboxLayer *const *
     }
 }
 
+// Prints who said what the line before tells, and ends it; an older agent doesn't say.
+static void print_by(const char *who)
+{
+    printf("%s%s\n", who[0] == '\0' ? "" : "; by ", who);
+}
+
+// What is unusual of the enforcement, and the key exchange.
+static void print_settings(const Tabard__V1__Status *status)
+{
+    if (status->enforcement == TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE) {
+        printf("enforcement: OBSERVE: what policy denies is served and counted (tabardctl audit)");
+        print_by(status->enforcement_by);
+    }
+    if (status->key_exchange == TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM) {
+        printf("key exchange: POST_QUANTUM: whoever lacks X25519MLKEM768 is refused");
+        print_by(status->key_exchange_by);
+    } else if (status->key_exchange == TABARD__V1__SETTINGS__KEY_EXCHANGE__ANY) {
+        printf("key exchange: ANY: X25519MLKEM768 with whoever has it");
+        print_by(status->key_exchange_by);
+    }
+}
+
 static void print_limits(const Tabard__V1__LimitsInForce *limits)
 {
     printf("limits:      %u connections, %u of one identity, %u callers without ClientHello, "
@@ -148,10 +170,7 @@ static void print_status(const Tabard__V1__Status *status, int64_t now)
     }
     printf("snapshot:    generation %" PRIu64 ", in force since %s\n", status->generation,
            when_date(status->applied_unix_ms, when, sizeof when));
-    if (status->enforcement == TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE) {
-        printf(
-            "enforcement: OBSERVE: what policy denies is served and counted (tabardctl audit)\n");
-    }
+    print_settings(status);
     if (status->interception != NULL) {
         print_interception(status->interception);
     }

@@ -56,22 +56,56 @@ void snapshot_join(Tabard__V1__Snapshot *out, enum snapshot_part part, const Pro
 // Enums of Settings that the message with the rules may have, too, by the same name.
 static const char *const stand_ins[] = {"enforcement", "unlisted_outbound", "key_exchange"};
 
+static int *setting_at(Tabard__V1__Settings *settings, const char *name)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(settings->base.descriptor, name);
+    return (int *)(void *)((char *)settings + field->offset);
+}
+
+// Returns what the message with the rules says of a setting; 0, which is UNSPECIFIED: nothing.
+static int said_with_rules(const char *name, const ProtobufCMessage *rules)
+{
+    const ProtobufCFieldDescriptor *own =
+        protobuf_c_message_descriptor_get_field_by_name(&tabard__v1__settings__descriptor, name);
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(rules->descriptor, name);
+    return field == NULL || field->descriptor != own->descriptor
+               ? 0
+               : *(const int *)(const void *)((const char *)rules + field->offset);
+}
+
+// Returns which of both words holds.
+static int prevailing(int own, int with_rules)
+{
+    return own != 0 ? own : with_rules;
+}
+
 void snapshot_join_settings(Tabard__V1__Snapshot *out, Tabard__V1__Settings *settings,
                             const ProtobufCMessage *rules)
 {
     Tabard__V1__Settings own = TABARD__V1__SETTINGS__INIT;
     *settings = out->settings != NULL ? *out->settings : own;
     for (size_t i = 0; i < sizeof stand_ins / sizeof stand_ins[0]; i++) {
-        const ProtobufCFieldDescriptor *to = protobuf_c_message_descriptor_get_field_by_name(
-            &tabard__v1__settings__descriptor, stand_ins[i]);
-        const ProtobufCFieldDescriptor *field =
-            protobuf_c_message_descriptor_get_field_by_name(rules->descriptor, stand_ins[i]);
-        int *value = (int *)(void *)((char *)settings + to->offset); // 0 is UNSPECIFIED
-        if (field != NULL && field->descriptor == to->descriptor && *value == 0) {
-            *value = *(const int *)(const void *)((const char *)rules + field->offset);
-            if (*value != 0) {
-                out->settings = settings;
-            }
+        int *value = setting_at(settings, stand_ins[i]);
+        int holds = prevailing(*value, said_with_rules(stand_ins[i], rules));
+        if (holds != *value) {
+            *value = holds;
+            out->settings = settings;
         }
     }
+}
+
+const char *snapshot_setting_by(const char *name, const Tabard__V1__Settings *own,
+                                const ProtobufCMessage *rules)
+{
+    Tabard__V1__Settings none = TABARD__V1__SETTINGS__INIT;
+    Tabard__V1__Settings settings = own != NULL ? *own : none;
+    int value = *setting_at(&settings, name);
+    int with_rules = said_with_rules(name, rules);
+    int holds = prevailing(value, with_rules);
+    return holds == 0            ? "default"
+           : value != holds      ? "policy agent"
+           : with_rules != holds ? "mesh.yaml"
+                                 : "mesh.yaml and policy agent";
 }

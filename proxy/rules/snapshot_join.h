@@ -34,4 +34,10 @@ void snapshot_join(Tabard__V1__Snapshot *out, enum snapshot_part part,
 void snapshot_join_settings(Tabard__V1__Snapshot *out, Tabard__V1__Settings *settings,
                             const ProtobufCMessage *rules);
 
+// snapshot_setting_by names who has said what holds of the setting of this name, which a State may
+// have, too: "mesh.yaml", "policy agent", "mesh.yaml and policy agent", or "default" if neither.
+// `own` are mesh.yaml's settings (NULL: none), `rules` is the message that brings the rules.
+const char *snapshot_setting_by(const char *name, const Tabard__V1__Settings *own,
+                                const ProtobufCMessage *rules);
+
 #endif

@@ -230,7 +230,7 @@ def has_orders(text):
 
 def test_the_status_of_a_newer_agent_shows_what_is_known_of_it(tmp_path):
     status = {"ready": True, "version": "99.0", "spiffe_id": "spiffe://demo.example/x", "novelty": {"deep": [{"er": 1}], "x": "y"},
-              "enforcement": "DREAM", "listeners": [{"kind": "inbound", "address": "127.0.0.1:1", "colour": ["red", {"a": []}]}],
+              "enforcement": "DREAM", "key_exchange": "DREAM", "listeners": [{"kind": "inbound", "address": "127.0.0.1:1", "colour": ["red", {"a": []}]}],
               "generation": 7}
     with an_agent_that_says(tmp_path / "admin.sock", json.dumps(status)) as path:
         done = run("tabardctl", "status", "--admin", path)

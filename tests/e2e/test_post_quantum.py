@@ -8,7 +8,7 @@ import pytest
 
 from ca import Authority
 from foreign import attempt, server_context
-from mesh import API, DOMAIN, WEB, Agent, Service, connect, exchange, free_port, wait_until
+from mesh import API, DOMAIN, WEB, Agent, Service, connect, exchange, free_port, run, wait_until
 from pair import FORWARD, Pair, client_config, identity, server_config, serving
 
 
@@ -60,6 +60,14 @@ def demand(agent, value="POST_QUANTUM"):
     agent.apply()
 
 
+def demanded(agent):
+    """What its operator sees of the demand: in the status, who says so, in the metrics, and in tabardctl's line."""
+    status = agent.status()
+    lines = run("tabardctl", "status", "--admin", agent.folder / "admin.sock").stdout.splitlines()
+    line, = [line for line in lines if line.startswith("key exchange:")]
+    return status["key_exchange"], status["key_exchange_by"], agent.metric("tabard_post_quantum_demanded"), line
+
+
 def test_two_sidecars_agree_on_a_post_quantum_group_and_say_so(authority):
     with contextlib.closing(Pair(authority)) as pair:
         for value in ("ANY", "POST_QUANTUM"):
@@ -81,7 +89,10 @@ def test_a_caller_without_ml_kem_is_served_until_it_is_demanded(authority):
         assert attempt(address, authority, web, group=CLASSICAL) == b"hello"
         assert server.wait_conn(mark)["group"] == "P-256"
         assert server.metric("tabard_handshakes_total", direction="inbound", key_exchange="classical") == 1
+        assert demanded(server) == ("ANY", "default", 0, "key exchange: ANY: X25519MLKEM768 with whoever has it; by default")
         demand(server)
+        assert demanded(server) == ("POST_QUANTUM", "mesh.yaml", 1,
+                                    "key exchange: POST_QUANTUM: whoever lacks X25519MLKEM768 is refused; by mesh.yaml")
         mark = server.mark()
         assert "HANDSHAKE_FAILURE" in attempt(address, authority, web, group=CLASSICAL)
         line = server.wait_conn(mark)

@@ -37,6 +37,9 @@ def test_policyd_demands_post_quantum_key_exchange_of_a_workload_s_sidecars():
         mark = pair.api.mark()
         pair.policyd.apply(fleet)
         pair.api.wait_in_force(mark)
+        status = pair.api.status()
+        assert (status["key_exchange"], status["key_exchange_by"]) == ("POST_QUANTUM", "policy agent")
+        assert pair.api.metric("tabard_post_quantum_demanded") == 1
         host, port = pair.api.address(pair.api.config["inbound_ports"][0]["listen"])
         serve(pair)
         assert pair.api.wait_conn(mark)["group"] == "X25519MLKEM768"

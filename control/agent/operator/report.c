@@ -109,6 +109,10 @@ static void agent_metrics(struct metrics_page *page, const struct report_facts *
     metrics_gauge(page, "tabard_observing",
                   "Whether what policy denies is served and counted, since enforcement is OBSERVE.",
                   facts->is_observing);
+    metrics_gauge(page, "tabard_post_quantum_demanded",
+                  "Whether peers without X25519MLKEM768 are refused, since key_exchange is "
+                  "POST_QUANTUM.",
+                  report_key_exchange(facts) == TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM);
     metrics_counter(page, "tabard_snapshot_rejected_total", "Snapshots that the proxy refused.",
                     facts->num_rejected);
     metrics_counter(page, "tabard_source_errors_total",
@@ -193,6 +197,18 @@ Tabard__V1__Settings__Enforcement report_enforcement(const struct report_facts *
                                   : TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCE;
 }
 
+Tabard__V1__Settings__KeyExchange report_key_exchange(const struct report_facts *facts)
+{
+    if (facts->snapshot == NULL) {
+        return TABARD__V1__SETTINGS__KEY_EXCHANGE__KEY_EXCHANGE_UNSPECIFIED;
+    }
+    const Tabard__V1__Settings *settings = facts->snapshot->settings;
+    return settings != NULL &&
+                   settings->key_exchange == TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM
+               ? TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM
+               : TABARD__V1__SETTINGS__KEY_EXCHANGE__ANY;
+}
+
 char *report_rules(const struct report_facts *facts)
 {
     Tabard__V1__Snapshot rules = *facts->snapshot;
@@ -255,6 +271,11 @@ char *report_status(const struct report_facts *facts, const Tabard__V1__InspectR
     status.generation = facts->generation;
     status.applied_unix_ms = facts->applied_unix_ms;
     status.enforcement = report_enforcement(facts);
+    status.key_exchange = report_key_exchange(facts);
+    if (facts->snapshot != NULL) {
+        status.enforcement_by = (char *)facts->enforcement_by;
+        status.key_exchange_by = (char *)facts->key_exchange_by;
+    }
     status.spiffe_id = (char *)facts->spiffe_id;
     status.certificate_not_after_unix = facts->not_after_unix;
     status.certificate_serial = leaf.serial;

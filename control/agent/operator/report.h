@@ -34,6 +34,8 @@ struct report_facts {
     uint64_t generation;
     int64_t applied_unix_ms;
     bool is_observing;                    // settings.enforcement is OBSERVE
+    const char *enforcement_by;           // who said so; NULL: no snapshot was ever in force
+    const char *key_exchange_by;          // the same of settings.key_exchange
     const Tabard__V1__Snapshot *snapshot; // in force; NULL: none yet
     const char *spiffe_id;                // "": no snapshot was ever in force
     int64_t not_after_unix;
@@ -66,6 +68,9 @@ char *report_metrics(const struct report_facts *facts, const Tabard__V1__Inspect
 
 // report_enforcement returns the enforcement in force: UNSPECIFIED before the first snapshot.
 Tabard__V1__Settings__Enforcement report_enforcement(const struct report_facts *facts);
+
+// report_key_exchange returns the same of the key exchange.
+Tabard__V1__Settings__KeyExchange report_key_exchange(const struct report_facts *facts);
 
 // report_rules prints what decides about connections in the snapshot in force, as a Snapshot, with
 // the names of the trust bundles alone and without the identity. NULL: out of memory.

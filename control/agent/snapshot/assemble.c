@@ -47,8 +47,11 @@ static void join(struct assembly *out, const struct slots *slots)
         }
     }
     if (slots->parts[SNAPSHOT_RULES] != NULL) {
-        snapshot_join_settings(out->snapshot, &joined->settings,
-                               slots->parts[SNAPSHOT_RULES]->message);
+        const ProtobufCMessage *rules = slots->parts[SNAPSHOT_RULES]->message;
+        const Tabard__V1__Settings *own = out->snapshot->settings;
+        out->enforcement_by = snapshot_setting_by("enforcement", own, rules);
+        out->key_exchange_by = snapshot_setting_by("key_exchange", own, rules);
+        snapshot_join_settings(out->snapshot, &joined->settings, rules);
     }
     if (out->snapshot->identity != NULL) {
         joined->identity = *out->snapshot->identity;

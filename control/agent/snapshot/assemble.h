@@ -41,7 +41,10 @@ struct assembly {
     time_t not_after;          // the earliest of the chains: from then on peers refuse one
     struct assembly_crl *crls; // owned; the bundles that have CRLs
     size_t num_crls;
-    bool is_observing;      // settings.enforcement is OBSERVE
+    bool is_observing; // settings.enforcement is OBSERVE
+    // Who has said which enforcement and key exchange hold (snapshot_setting_by).
+    const char *enforcement_by;
+    const char *key_exchange_by;
     uint32_t drain_seconds; // defaults filled in
     uint32_t drain_delay_seconds;
     uint16_t outbound_port; // 0: no interception

@@ -149,6 +149,33 @@ Test(snapshot_join, the_word_of_mesh_yaml_goes_before_that_of_the_policy_agent, 
     }
 }
 
+Test(snapshot_join, says_who_has_said_what_holds_of_a_setting, .timeout = 10)
+{
+    static const struct {
+        int own, with_rules;
+        const char *by;
+    } rows[] = {
+        {0, 0, "default"},      {1, 0, "mesh.yaml"}, {0, 1, "policy agent"},
+        {0, 2, "policy agent"}, {2, 0, "mesh.yaml"}, {2, 2, "mesh.yaml and policy agent"},
+    };
+    Tabard__V1__MeshConfig config = TABARD__V1__MESH_CONFIG__INIT;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Tabard__V1__Settings own = TABARD__V1__SETTINGS__INIT;
+        Tabard__V1__State state = TABARD__V1__STATE__INIT;
+        own.key_exchange = (Tabard__V1__Settings__KeyExchange)rows[i].own;
+        state.key_exchange = (Tabard__V1__Settings__KeyExchange)rows[i].with_rules;
+        state.enforcement = TABARD__V1__SETTINGS__ENFORCEMENT__OBSERVE; // another setting
+        cr_expect_str_eq(snapshot_setting_by("key_exchange", &own, &state.base), rows[i].by,
+                         "row %zu", i);
+        // Rules of mesh.yaml.
+        cr_expect_str_eq(snapshot_setting_by("key_exchange", &own, &config.base),
+                         rows[i].own == 0 ? "default" : "mesh.yaml", "row %zu", i);
+        if (rows[i].own == 0) {
+            cr_expect_str_eq(snapshot_setting_by("key_exchange", NULL, &state.base), rows[i].by);
+        }
+    }
+}
+
 Test(snapshot_join, mesh_yaml_has_no_such_words_beside_its_rules, .timeout = 10)
 {
     Tabard__V1__MeshConfig config = TABARD__V1__MESH_CONFIG__INIT;

@@ -73,6 +73,10 @@ static const char agent_page[] =
     "is OBSERVE.\n"
     "# TYPE tabard_observing gauge\n"
     "tabard_observing 1\n"
+    "# HELP tabard_post_quantum_demanded Whether peers without X25519MLKEM768 are refused, since "
+    "key_exchange is POST_QUANTUM.\n"
+    "# TYPE tabard_post_quantum_demanded gauge\n"
+    "tabard_post_quantum_demanded 0\n"
     "# HELP tabard_snapshot_rejected_total Snapshots that the proxy refused.\n"
     "# TYPE tabard_snapshot_rejected_total counter\n"
     "tabard_snapshot_rejected_total 2\n"
@@ -232,6 +236,44 @@ Test(report, prints_the_status_as_json, .timeout = 10)
     }
     cr_expect(strstr(text, "\"ready\"") == NULL, "false is left out");
     free(text);
+}
+
+Test(report, says_which_enforcement_and_key_exchange_are_in_force_and_by_whom, .timeout = 10)
+{
+    static const struct {
+        int key_exchange;   // of the snapshot in force; -1: it has no settings
+        const char *status; // what it says; NULL: no snapshot is in force
+        const char *metric;
+    } rows[] = {
+        {-1, "\"key_exchange\": \"ANY\"", "tabard_post_quantum_demanded 0\n"},
+        {0, "\"key_exchange\": \"ANY\"", "tabard_post_quantum_demanded 0\n"},
+        {1, "\"key_exchange\": \"ANY\"", "tabard_post_quantum_demanded 0\n"},
+        {2, "\"key_exchange\": \"POST_QUANTUM\"", "tabard_post_quantum_demanded 1\n"},
+        {2, NULL, "tabard_post_quantum_demanded 0\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Tabard__V1__Snapshot snapshot = TABARD__V1__SNAPSHOT__INIT;
+        Tabard__V1__Settings settings = TABARD__V1__SETTINGS__INIT;
+        struct report_facts facts = some_facts();
+        settings.key_exchange = (Tabard__V1__Settings__KeyExchange)rows[i].key_exchange;
+        snapshot.settings = rows[i].key_exchange < 0 ? NULL : &settings;
+        facts.snapshot = rows[i].status == NULL ? NULL : &snapshot;
+        facts.enforcement_by = "mesh.yaml";
+        facts.key_exchange_by = "policy agent";
+        char *metrics = metrics_text(&facts, NULL);
+        char *status = report_status(&facts, NULL);
+        cr_expect(strstr(metrics, rows[i].metric) != NULL, "row %zu: %s", i, metrics);
+        cr_expect((strstr(status, "key_exchange") != NULL) == (rows[i].status != NULL), "%zu", i);
+        cr_expect(strstr(status, rows[i].status == NULL ? "" : rows[i].status) != NULL,
+                  "row %zu: %s", i, status);
+        if (rows[i].status != NULL) {
+            cr_expect(strstr(status, "\"enforcement_by\": \"mesh.yaml\"") != NULL, "%s", status);
+            cr_expect(strstr(status, "\"key_exchange_by\": \"policy agent\"") != NULL, "%s",
+                      status);
+        }
+        free(metrics);
+        free(status);
+    }
 }
 
 Test(report, shows_the_policy_agent_s_stream_where_there_is_one, .timeout = 10)
