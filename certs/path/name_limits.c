@@ -4,43 +4,49 @@
 #include <arpa/inet.h>
 
 #include "base/must.h"
+#include "certs/path/uri_limits.h"
 
 #define IPV4_LEN 4
 #define IPV6_LEN 16
 
+#define EMPTY    "a list of its nameConstraints is empty"
+#define NO_RANGE "one of its IP name constraints is no range of addresses"
+
 // A range is an address and a mask, each of 4 or of 16 bytes, and the mask's ones come first.
-static bool is_range(const GENERAL_SUBTREE *subtree)
+static bool range_check(const GENERAL_SUBTREE *subtree, struct err *err)
 {
     const uint8_t *bytes = ASN1_STRING_get0_data(subtree->base->d.iPAddress);
     int len = ASN1_STRING_length(subtree->base->d.iPAddress) / 2;
     if (subtree->minimum != NULL || subtree->maximum != NULL ||
         ASN1_STRING_length(subtree->base->d.iPAddress) % 2 != 0 ||
         (len != IPV4_LEN && len != IPV6_LEN)) {
-        return false;
+        return err_set(err, NO_RANGE);
     }
     bool is_over = false; // the ones
     for (int bit = 0; bit < 8 * len; bit++) {
         bool is_one = (bytes[len + bit / 8] >> (7 - bit % 8) & 1) != 0;
         if (is_one && is_over) {
-            return false;
+            return err_set(err, NO_RANGE);
         }
         is_over = !is_one;
     }
     return true;
 }
 
-// Moves the constraints on IP addresses out of a list into one of their own.
-static bool take_ranges(STACK_OF(GENERAL_SUBTREE) * subtrees, STACK_OF(GENERAL_SUBTREE) * *out,
-                        struct err *err)
+// Moves the constraints of one kind, all of which must pass a check, out of a list into one of
+// their own.
+static bool take(STACK_OF(GENERAL_SUBTREE) * subtrees, int type,
+                 bool (*check)(const GENERAL_SUBTREE *, struct err *),
+                 STACK_OF(GENERAL_SUBTREE) * *out, struct err *err)
 {
     for (size_t i = 0; i < sk_GENERAL_SUBTREE_num(subtrees);) {
         GENERAL_SUBTREE *subtree = sk_GENERAL_SUBTREE_value(subtrees, i);
-        if (subtree->base->type != GEN_IPADD) {
+        if (subtree->base->type != type) {
             i++;
             continue;
         }
-        if (!is_range(subtree)) {
-            return err_set(err, "one of its IP name constraints is no range of addresses");
+        if (!check(subtree, err)) {
+            return false;
         }
         if (*out == NULL) {
             *out = must_have(sk_GENERAL_SUBTREE_new_null());
@@ -51,6 +57,21 @@ static bool take_ranges(STACK_OF(GENERAL_SUBTREE) * subtrees, STACK_OF(GENERAL_S
     return true;
 }
 
+// Takes from one of a certificate's two lists what is judged here, and counts all that it holds.
+static bool take_all(struct name_limits *out, STACK_OF(GENERAL_SUBTREE) * subtrees,
+                     STACK_OF(GENERAL_SUBTREE) * *ranges, STACK_OF(GENERAL_SUBTREE) * *uris,
+                     struct err *err)
+{
+    if (subtrees == NULL) {
+        return true;
+    }
+    size_t num = sk_GENERAL_SUBTREE_num(subtrees);
+    out->num += num;
+    return (num > 0 || err_set(err, EMPTY)) &&
+           take(subtrees, GEN_IPADD, range_check, ranges, err) &&
+           take(subtrees, GEN_URI, uri_limit_check, uris, err);
+}
+
 bool name_limits_read(struct name_limits *out, const X509 *cert, struct err *err)
 {
     int critical = 0;
@@ -59,13 +80,11 @@ bool name_limits_read(struct name_limits *out, const X509 *cert, struct err *err
     if (out->others == NULL) {
         return critical == -1 || err_set(err, "its nameConstraints can't be read");
     }
-    STACK_OF(GENERAL_SUBTREE) *permitted = out->others->permittedSubtrees;
-    STACK_OF(GENERAL_SUBTREE) *excluded = out->others->excludedSubtrees;
-    out->num = (permitted == NULL ? 0 : sk_GENERAL_SUBTREE_num(permitted)) +
-               (excluded == NULL ? 0 : sk_GENERAL_SUBTREE_num(excluded));
-    bool ok = out->num > 0 || err_set(err, "its nameConstraints are empty");
-    ok = ok && (permitted == NULL || take_ranges(permitted, &out->permitted_ranges, err)) &&
-         (excluded == NULL || take_ranges(excluded, &out->excluded_ranges, err));
+    bool ok = take_all(out, out->others->permittedSubtrees, &out->permitted_ranges,
+                       &out->permitted_uris, err) &&
+              take_all(out, out->others->excludedSubtrees, &out->excluded_ranges,
+                       &out->excluded_uris, err) &&
+              (out->num > 0 || err_set(err, EMPTY));
     if (!ok) {
         name_limits_cleanup(out);
     }
@@ -77,6 +96,8 @@ void name_limits_cleanup(struct name_limits *limits)
     NAME_CONSTRAINTS_free(limits->others);
     sk_GENERAL_SUBTREE_pop_free(limits->permitted_ranges, GENERAL_SUBTREE_free);
     sk_GENERAL_SUBTREE_pop_free(limits->excluded_ranges, GENERAL_SUBTREE_free);
+    sk_GENERAL_SUBTREE_pop_free(limits->permitted_uris, GENERAL_SUBTREE_free);
+    sk_GENERAL_SUBTREE_pop_free(limits->excluded_uris, GENERAL_SUBTREE_free);
     *limits = (struct name_limits){0};
 }
 
@@ -165,6 +186,11 @@ bool name_limits_check(const struct name_limits *limits, const GENERAL_NAMES *na
     for (size_t i = 0; names != NULL && i < sk_GENERAL_NAME_num(names); i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
         if (name->type == GEN_IPADD && !check_address(limits, name->d.iPAddress, err)) {
+            return false;
+        }
+        if (name->type == GEN_URI &&
+            !uri_limits_allow(limits->permitted_uris, limits->excluded_uris,
+                              name->d.uniformResourceIdentifier, err)) {
             return false;
         }
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The name constraints of one CA certificate (RFC 5280, section 4.2.1.10). BoringSSL judges
-// directory names, DNS names, mail addresses and URIs, of which a SPIFFE id's host is its trust
-// domain; IP addresses are judged here, since BoringSSL knows no constraints on them. Pure.
+// directory names, DNS names and mail addresses. IP addresses are judged here, since BoringSSL
+// knows no constraints on them, and URIs in certs/path/uri_limits.h. Pure.
 #ifndef TABARD_CERTS_PATH_NAME_LIMITS_H
 #define TABARD_CERTS_PATH_NAME_LIMITS_H
 
@@ -15,14 +15,17 @@
 
 // Zero state: a certificate without name constraints.
 struct name_limits {
-    NAME_CONSTRAINTS *others;                     // owned; all but those on IP addresses
+    NAME_CONSTRAINTS *others;                     // owned; all but those on IP addresses and URIs
     STACK_OF(GENERAL_SUBTREE) * permitted_ranges; // owned; of IP addresses; NULL: none
     STACK_OF(GENERAL_SUBTREE) * excluded_ranges;  // owned; likewise
+    STACK_OF(GENERAL_SUBTREE) * permitted_uris;   // owned; of URIs; NULL: none
+    STACK_OF(GENERAL_SUBTREE) * excluded_uris;    // owned; likewise
     size_t num;                                   // of all constraints
 };
 
 // name_limits_read reads the name constraints of a certificate, if it has any. false sets err: they
-// can't be read, are empty, or hold a range of addresses that is none.
+// can't be read, one of their lists is empty, or they hold a range of addresses that is none or a
+// constraint on URIs that is no host.
 bool name_limits_read(struct name_limits *out, const X509 *cert, struct err *err);
 void name_limits_cleanup(struct name_limits *limits);
 

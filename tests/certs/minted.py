@@ -99,7 +99,7 @@ class Cert:
     """A certificate and the key that it speaks for. `more` are (extension, critical); `without` are kinds to leave out."""
 
     def __init__(self, subject, issuer=None, *, ca=True, own="p256", path_len=None, more=(), without=(), names=(), begin=-DAY,
-                 end=DAY, digest=hashes.SHA256, signer=None, key_name=None, ids=True, eku=None, hint=None, subject_more=(), by=None):
+                 end=DAY, digest=hashes.SHA256, signer=None, key_name=None, ids=True, eku=None, hint=None, subject_more=(), by=None, spiffe_id=ID):
         self.key = key(key_name or subject, own)
         self.name = name(subject, subject_more)
         issuer_name, issuer_key = (self.name, self.key) if issuer is None else (issuer.name, issuer.key)
@@ -110,7 +110,7 @@ class Cert:
         if eku or not ca:
             extensions.append((x509.ExtendedKeyUsage(eku or BOTH), False))
         if not ca:
-            extensions.append((x509.SubjectAlternativeName([uri(ID), *names]), False))
+            extensions.append((x509.SubjectAlternativeName([uri(spiffe_id), *names]), False))
         elif names:
             extensions.append((x509.SubjectAlternativeName(names), False))
         if ids:

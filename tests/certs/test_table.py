@@ -41,8 +41,14 @@ def plain(root=(), middle=(), below=(), **more):
     return [r], [leaf(i, more=below), i]
 
 
-def limited(limits, *names, critical=True):
-    return lambda: (lambda r, i: ([r], [leaf(i, names=names), i]))(*(lambda r: (r, Cert("I", r, more=[(limits, critical)])))(Cert("R")))
+def limited(limits, *names, critical=True, **more):
+    """A leaf below an intermediate with name constraints; `more` goes to the leaf."""
+    return lambda: (lambda r, i: ([r], [leaf(i, names=names, **more), i]))(*(lambda r: (r, Cert("I", r, more=[(limits, critical)])))(Cert("R")))
+
+
+def of(domain):
+    """The leaf's trust domain."""
+    return {"spiffe_id": f"spiffe://{domain}/ns/shop/sa/web"}
 
 
 # --- trust anchors
@@ -206,6 +212,34 @@ row("all below a domain permitted")(limited(permits(uri(".example"))))
 row("all below the trust domain permitted, and not itself", "no")(limited(permits(uri(".prod.example"))))
 row("the trust domain excluded by a constraint that is not critical", "no", "no", "no")(
     limited(excludes(uri("prod.example")), critical=False))
+for odd in ("prod_eu", "1", "-a-.b-"):
+    row(f"a trust domain called {odd}, permitted")(limited(permits(uri(odd)), **of(odd)))
+    row(f"a trust domain called {odd}, not permitted", "no")(limited(permits(uri("prod.example")), **of(odd)))
+    row(f"a trust domain called {odd}, excluded", "no")(limited(excludes(uri(odd)), **of(odd)))
+    row(f"a trust domain called {odd} where another is excluded")(limited(excludes(uri("prod.example")), **of(odd)))
+row("a trust domain like an address, permitted", "ok", "ok", "no", "A trust domain is a name")(limited(permits(uri("10.0.0.1")), **of("10.0.0.1")))
+row("a trust domain like an address, not permitted", "no")(limited(permits(uri("10.0.0.2")), **of("10.0.0.1")))
+row("a trust domain like an address, excluded", "no")(limited(excludes(uri("10.0.0.1")), **of("10.0.0.1")))
+row("a trust domain like an address excluded, and another name", "ok", "ok", "no", "A trust domain is a name")(limited(excludes(uri("10.0.0.1"))))
+row("a trust domain below the permitted one", "no", "no", "ok", "A constraint on URIs is a host")(limited(permits(uri("prod.example")), **of("a.prod.example")))
+row("a trust domain that ends alike", "no")(limited(permits(uri(".prod.example")), **of("badprod.example")))
+row("a constraint in upper case")(limited(permits(uri("PROD.example"))))
+row("an excluded domain in upper case", "no")(limited(excludes(uri(".EXAMPLE"))))
+row("permitted and excluded", "no")(limited(x509.NameConstraints([uri(".example")], [uri("prod.example")])))
+row("permitted, and another excluded")(limited(x509.NameConstraints([uri(".example")], [uri("bad_td.example")])))
+row("a dot at the end of a permitted trust domain", "no")(limited(permits(uri("prod.example")), **of("prod.example.")))
+row("a dot at the end of an excluded trust domain", "no", "ok", "no", "A host has no empty label")(
+    limited(excludes(uri("prod.example")), **of("prod.example.")))
+row("a dot at the end of a constraint", "no")(limited(permits(uri("prod.example."))))
+row("an empty constraint on URIs, permitted", "no", "no", "ok", "A constraint on URIs is a host")(limited(permits(uri(""))))
+row("an empty constraint on URIs, excluded", "no", "ok", "no", "A constraint on URIs is a host")(limited(excludes(uri(""))))
+row("a URI with a port", "no", "ok", "ok", "A URI has a host alone")(limited(permits(uri("prod.example")), uri("https://prod.example:443/")))
+row("a URI with a user", "no", "no", "ok", "A URI has a host alone")(limited(permits(uri("prod.example")), uri("https://a@prod.example/")))
+row("a URI without a host", "no")(limited(excludes(uri("other.example")), uri("urn:a:b")))
+row("a URI of another scheme, permitted")(limited(permits(uri("prod.example")), uri("https://prod.example/x")))
+row("a URI of another scheme, excluded", "no")(limited(excludes(uri("other.example")), uri("https://Other.example/x")))
+row("a URI of another scheme and an address", "no", "ok", "no", "A trust domain is a name")(
+    limited(excludes(uri("other.example")), uri("https://10.0.0.1/")))
 row("an IPv4 address inside its range")(limited(permits(network("10.0.0.0/8")), address("10.1.2.3")))
 row("an IPv4 address outside its range", "no")(limited(permits(network("10.0.0.0/8")), address("11.1.2.3")))
 row("an IPv4 address in an excluded range", "no")(limited(excludes(network("10.0.0.0/8")), address("10.1.2.3")))

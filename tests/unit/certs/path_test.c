@@ -267,13 +267,14 @@ static const struct row rows[] = {
      {{"I", "Old", I, OLD, WITH_IDS, 0, 0, 0, EXCLUDES_US}},
      LEAF("I", I),
      VERIFY_UNTRUSTED_CHAIN,
-     "the leaf: it has a name that the name constraints of a CA above it exclude"},
+     "the leaf: the host prod.example of its URI is one that the URI name constraints of a CA "
+     "above it exclude"},
     {"name constraints of the root that permit another trust domain",
      {{"Old", "Old", OLD, OLD, WITH_IDS, 0, 0, 0, PERMITS_THEM}},
      {CA("I", I, "Old", OLD)},
      LEAF("I", I),
      VERIFY_UNTRUSTED_CHAIN,
-     "don't permit"},
+     "is none that the URI name constraints of a CA above it permit"},
 };
 
 static void make_keys(void)
