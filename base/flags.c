@@ -55,10 +55,24 @@ static bool set_level(enum log_level *out, const char *text, struct err *err)
            err_set(err, "\"%.100s\" is none of debug, info, warn, error", text);
 }
 
+// Says of a flag whose value is missing, in whichever way, what would be right.
+static bool fail_without(const struct flag *flag, const char *how, struct err *err)
+{
+    if (flag->number != NULL) {
+        return err_set(err, "--%s %s: a number from %u to %u would be right", flag->name, how,
+                       flag->min, flag->max);
+    }
+    const char *values = flag->log_level != NULL ? "debug, info, warn or error"
+                         : flag->addr != NULL    ? "ADDRESS:PORT"
+                                                 : flag->values;
+    return values != NULL ? err_set(err, "--%s %s: %s would be right", flag->name, how, values)
+                          : err_set(err, "--%s %s; --help says which", flag->name, how);
+}
+
 static bool take_value(const struct flag *flag, const char *value, struct err *err)
 {
     if (value[0] == '\0') {
-        return err_set(err, "--%s is empty", flag->name);
+        return fail_without(flag, "is empty and needs a value", err);
     }
     if (flag->value != NULL) {
         *flag->value = value;
@@ -86,7 +100,7 @@ static bool take(const struct flag *flag, bool was_given, int argc, char **argv,
         return value == NULL || err_set(err, "--%s takes no value", flag->name);
     }
     if (value == NULL && *at + 1 == argc) {
-        return err_set(err, "--%s needs a value; --help says which", flag->name);
+        return fail_without(flag, "needs a value", err);
     }
     return take_value(flag, value != NULL ? value + 1 : argv[++*at], err);
 }

@@ -29,6 +29,7 @@ struct flag {
     bool (*set)(void *ctx, const char *value, struct err *err); // called once for each occurrence
     void *ctx;
     uint32_t min, max;
+    const char *values; // what set takes, for errors about no value: "on or off"; may be NULL
     const char *needed; // not NULL: the flag must be given; the error says this of it
     bool is_once;       // refused if given twice; otherwise the last counts
     bool stops;         // what follows is not looked at, and nothing is needed: --help, --version

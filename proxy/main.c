@@ -77,7 +77,11 @@ static bool options_parse(struct options *out, int argc, char **argv, struct err
         {.name = "uid", .set = set_uid, .ctx = &out->uid},
         {.name = "log-level", .log_level = &out->log_level},
         {.name = "caller-addresses", .out_given = &out->has_caller_addresses},
-        {.name = "sandbox", .set = set_sandbox, .ctx = &out->sandbox},
+        {.name = "sandbox",
+         .set = set_sandbox,
+         .ctx = &out->sandbox,
+         .values = SANDBOX_MODES_TEXT,
+         .is_once = true},
         FLAGS_ASKED_ROWS(&out->asked),
     };
     return flags_parse(flags, sizeof flags / sizeof flags[0], argc, argv, NULL, 0, NULL, err);

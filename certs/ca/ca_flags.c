@@ -35,6 +35,11 @@ static bool add_dns(void *ctx, const char *value, struct err *err)
     return true;
 }
 
+static bool takes_one(const struct flag *flag)
+{
+    return flag->value != NULL || flag->number != NULL || flag->set == set_key;
+}
+
 // Fills the table with what the command knows, and returns the number of rows.
 static size_t fill(struct flag table[FLAGS_MAX], struct ca_options *out,
                    const struct ca_command *command, bool *out_asks_help)
@@ -43,7 +48,7 @@ static size_t fill(struct flag table[FLAGS_MAX], struct ca_options *out,
         {.name = "dir", .value = &out->dir, .needed = "the folder of the CA"},
         {.name = "parent", .value = &out->parent},
         {.name = "trust-domain", .value = &out->trust_domain},
-        {.name = "key", .set = set_key, .ctx = &out->key},
+        {.name = "key", .set = set_key, .ctx = &out->key, .values = MINT_KEY_KINDS},
         {.name = "id", .value = &out->id, .needed = "the SPIFFE id of the workload"},
         {.name = "dns", .set = add_dns, .ctx = out},
         {.name = "out-cert", .value = &out->out_cert, .needed = "the certificate's new file"},
@@ -63,7 +68,7 @@ static size_t fill(struct flag table[FLAGS_MAX], struct ca_options *out,
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (has_name(command->known, all[i].name)) {
             table[num] = all[i];
-            table[num].is_once = all[i].value != NULL || all[i].number != NULL;
+            table[num].is_once = takes_one(&all[i]);
             table[num].needed = has_name(command->needed, all[i].name) ? all[i].needed : NULL;
             num++;
         }

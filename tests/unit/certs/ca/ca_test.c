@@ -276,6 +276,8 @@ Test(ca, each_mistake_ends_in_one_line_that_names_it)
         {"issue --hours 1x", 2, "--hours: \"1x\" is not a number"},
         {"issue --key rsa", 2,
          "--key: \"rsa\" is not a kind of key (p256|ed25519|ml-dsa-44|ml-dsa-65)"},
+        {"issue --key", 2, "--key needs a value: p256|ed25519|ml-dsa-44|ml-dsa-65 would be right"},
+        {"issue --key=ml-dsa-44 --key=p256", 2, "--key is given twice"},
         {"issue --force=1", 2, "--force takes no value"},
         {"issue --days 1", 2, "--days: no such flag"},
         {"issue --dir ca --id spiffe://demo.example/a --out-cert a --out-key a", 2, "same file"},

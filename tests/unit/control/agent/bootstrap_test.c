@@ -98,6 +98,11 @@ static const struct {
     {{"--admin", ""}, "--admin"},
     {{"--log-level", "loud"}, "debug, info, warn, error"},
     {{"--config", "a.yaml", "--sandbox=of", NULL}, "--sandbox: \"of\" is not on, off or required"},
+    {{"--config", "a.yaml", "--sandbox=", NULL},
+     "--sandbox is empty and needs a value: on, off or required would be right"},
+    {{"--config", "a.yaml", "--sandbox", NULL},
+     "--sandbox needs a value: on, off or required would be right"},
+    {{"--config=a.yaml", "--sandbox=required", "--sandbox=off", NULL}, "--sandbox is given twice"},
 };
 
 Test(bootstrap, names_the_wrong_flag_and_what_would_be_right, .timeout = 10)
