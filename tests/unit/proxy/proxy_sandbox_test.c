@@ -134,7 +134,7 @@ static void set_up(void)
 {
     log_init("test", LOG_LEVEL_ERROR + 1);
     tcp_listen(&tcp_port);
-    close(tcp_listen(&free_port));
+    free_port = tcp_free_port();
     snprintf(abstract.sun_path + 1, sizeof abstract.sun_path - 1, "tabard-sandbox-%d", getpid());
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert(bind(fd, (const struct sockaddr *)&abstract, sizeof abstract) == 0);

@@ -3,6 +3,8 @@
 
 #include <criterion/criterion.h>
 #include <netinet/in.h>
+#include <stdio.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +23,29 @@ int tcp_listen(uint16_t *out_port)
     cr_assert(getsockname(fd, (struct sockaddr *)&sa, &len) == 0);
     *out_port = ntohs(sa.sin_port);
     return fd;
+}
+
+uint16_t tcp_free_port(void)
+{
+    unsigned low = 0;
+    unsigned high = 0;
+    FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+    cr_assert(range != NULL && fscanf(range, "%u %u", &low, &high) == 2);
+    fclose(range);
+    bool is_free = false;
+    uint16_t port = 0;
+    for (int i = 0; !is_free && i < 10000; i++) {
+        cr_assert(getrandom(&port, sizeof port, 0) == sizeof port);
+        if (port < 16384 || (port >= low && port <= high)) {
+            continue;
+        }
+        struct sockaddr_in sa = local(port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        is_free = bind(fd, (const struct sockaddr *)&sa, sizeof sa) == 0;
+        close(fd);
+    }
+    cr_assert(is_free, "no port from 16384 on is free outside of %u to %u", low, high);
+    return port;
 }
 
 int tcp_connect(uint16_t port)

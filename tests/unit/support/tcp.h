@@ -11,6 +11,10 @@
 // tcp_listen listens on a port that the kernel chooses, *out_port.
 int tcp_listen(uint16_t *out_port);
 
+// tcp_free_port returns a port that nobody has and that the kernel gives no caller (ip(7),
+// ip_local_port_range), so that it is still free when the test binds it.
+uint16_t tcp_free_port(void);
+
 // tcp_connect returns -1 when nobody listens there.
 int tcp_connect(uint16_t port);
 
