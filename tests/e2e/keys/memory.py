@@ -2,11 +2,13 @@
 """Looks for a private key in another process's memory, in each form that it could lie there. Needs root."""
 import base64
 import hashlib
+import os
 import re
 from pathlib import Path
 
 CHUNK = 1 << 20
 OVERLAP = 256  # longer than any form
+PAGE = os.sysconf("SC_PAGE_SIZE")
 P256_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
 
 
@@ -78,14 +80,23 @@ def _regions(pid):
             yield *span, set(line.split()[1:])
 
 
+def _is_there(pagemap, at, length):
+    """Whether the kernel has a page of that range, in memory or swapped out: /proc/PID/pagemap, an int64 for each page."""
+    pagemap.seek(at // PAGE * 8)
+    entries = pagemap.read(length // PAGE * 8)
+    return any(byte & 0xc0 for byte in entries[7::8])
+
+
 def find(pid, wanted):
     """{name: [flags of each mapping that holds it]} of the forms that are anywhere in the process's memory."""
     found = {}
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory, open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
         for start, end, flags in _regions(pid):
             if end - start > 1 << 32:
                 continue  # a sanitizer's shadow
             for at in range(start, end, CHUNK):
+                if not _is_there(pagemap, at, min(CHUNK + PAGE, end - at)):
+                    continue  # a sanitizer asks for much more than it uses
                 try:
                     memory.seek(at)
                     data = memory.read(min(CHUNK + OVERLAP, end - at))
