@@ -93,7 +93,7 @@ def test_a_proxy_of_another_build_is_refused_in_words(keep, authority, service, 
     agent.start(wait=False)
     why = agent.wait_line(msg="the proxy is killed")["because"]
     assert "another build" in why and "0123456789abcdef" in why and digest in why and "from one build" in why
-    assert "another build" in why_not_ready(agent)
+    wait_until("it says so once the proxy has ended", lambda: "another build" in why_not_ready(agent))
     shutil.copy(PROGRAMS["tabard-proxy"], tmp_path / "right")
     (tmp_path / "right").rename(strange)
     agent.wait_line(msg="snapshot in force", seconds=20)
