@@ -26,21 +26,20 @@ struct listener {
     struct listener *next;
     bool is_wanted;
     bool is_full; // nobody looks whether callers wait: there is no room
+    bool is_late; // the turn was over before all who wait were taken
 };
 
-enum turn { ROOM, NO_ROOM, TURN_OVER };
+static bool is_turn_over(const struct conn_env *env)
+{
+    return uv_hrtime() / 1000000 >= uv_now(env->loop) + TURN_MS;
+}
 
-static enum turn room_for(const struct listener *listener)
+static bool has_room(const struct listener *listener)
 {
     struct acceptor *acceptor = listener->acceptor;
     struct conn_env *env = acceptor->env;
-    if (uv_hrtime() / 1000000 >= uv_now(env->loop) + TURN_MS) {
-        return TURN_OVER;
-    }
     return uv_now(env->loop) >= acceptor->short_until &&
-                   conn_has_room(env, listen_direction(listener->spec.kind))
-               ? ROOM
-               : NO_ROOM;
+           conn_has_room(env, listen_direction(listener->spec.kind));
 }
 
 static void on_again(uv_timer_t *timer)
@@ -72,7 +71,7 @@ static void note_full(const struct listener *listener)
 }
 
 // Says that no connection can be taken, as when there is no descriptor left, and lets callers wait
-// for AGAIN_MS.
+// for AGAIN_MS: an error that stays must not be met all the time.
 static void note_error(struct acceptor *acceptor, int error)
 {
     struct conn_env *env = acceptor->env;
@@ -83,6 +82,19 @@ static void note_error(struct acceptor *acceptor, int error)
         log_warn("msg=\"cannot accept a connection\" error=\"%s\" not_logged=%llu", strerror(error),
                  (unsigned long long)num_passed_over);
     }
+}
+
+// Listens again where somebody who may do so has ended that from outside (SOCK_DESTROY: `ss -K`).
+static void listen_again(const struct listener *listener)
+{
+    struct sockaddr_storage sa;
+    socklen_t sa_len = sizeof sa;
+    struct addr bound;
+    invariant(listen(listener->fd, LISTEN_BACKLOG) == 0);
+    // The kernel gives a port that it chose itself to others as soon as nobody listens there.
+    invariant(getsockname(listener->fd, (struct sockaddr *)&sa, &sa_len) == 0 &&
+              addr_from_sockaddr(&bound, (const struct sockaddr *)&sa) &&
+              addr_equal(&bound, &listener->bound));
 }
 
 // Takes one of those who wait. Returns whether there may be another. A caller who is gone again, or
@@ -98,35 +110,58 @@ static bool take(struct listener *listener)
     switch (errno) {
     case EAGAIN:
         return false;
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
+    case ECONNABORTED:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case EINTR:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case EPROTO:
+        return true;
+    case EINVAL:
+        note_error(acceptor, errno);
+        listen_again(listener);
+        return true;
+    default:
         note_error(acceptor, errno);
         return true; // and there is no room
-    default:
-        return true;
     }
 }
+
+// Takes callers while there is room and the turn lasts, and one of them in any case: what the loop
+// did before it came here may have taken the whole turn, and may do so in each.
+static void serve(struct listener *listener)
+{
+    struct conn_env *env = listener->acceptor->env;
+    listener->is_late = false;
+    do {
+        if (!has_room(listener)) {
+            uv_poll_stop(&listener->poll);
+            listener->is_full = true;
+            note_full(listener);
+            return;
+        }
+        if (!take(listener)) {
+            return;
+        }
+    } while (!is_turn_over(env));
+    listener->is_late = true; // the next turn begins with it
+    env->wake(env->ctx);
+}
+
+static void look(struct listener *listener);
 
 static void on_callers(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     struct listener *listener = poll->data;
-    enum turn room;
-    if (status < 0) {
-        note_error(listener->acceptor, -status);
+    if (status < 0) { // libuv looks there no more; accept4 says why
+        look(listener);
     }
-    while ((room = room_for(listener)) == ROOM) {
-        if (!take(listener)) {
-            return;
-        }
-    }
-    if (room == NO_ROOM) { // else the loop comes back in its next turn
-        uv_poll_stop(poll);
-        listener->is_full = true;
-        note_full(listener);
-    }
+    serve(listener);
 }
 
 // Looks for callers from now on.
@@ -140,8 +175,10 @@ void acceptor_resume(struct acceptor *acceptor)
 {
     bool is_full = false;
     for (struct listener *at = acceptor->listeners; at != NULL; at = at->next) {
-        if (at->is_full && room_for(at) == ROOM) {
+        if (at->is_full && has_room(at)) {
             look(at);
+        } else if (at->is_late) {
+            serve(at);
         }
         is_full |= at->is_full;
     }

@@ -3,9 +3,10 @@
 // A worker's listeners, and whether they accept. When conn_has_room says no they pause: callers
 // wait in the kernel's queue, and beyond it by the repeats of their SYN, and are served later
 // instead of refused. A turn of the loop accepts no longer than TURN_MS, so that those who are
-// there go on. The worker calls acceptor_adopt for each generation, acceptor_resume after each
-// env->wake, and acceptor_close when it drains, for each direction. Its thread; one listener for
-// each address of the plan.
+// there go on, and at least one caller of each listener, however long it is already. The worker
+// calls acceptor_adopt for each generation, acceptor_resume after each env->wake, and
+// acceptor_close when it drains, for each direction. Its thread; one listener for each address of
+// the plan.
 #ifndef TABARD_PROXY_ACCEPTOR_H
 #define TABARD_PROXY_ACCEPTOR_H
 

@@ -2,8 +2,12 @@
 #include "proxy/worker.h"
 
 #include <criterion/criterion.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -33,7 +37,7 @@ static void on_event(uv_async_t *async)
     (void)async;
 }
 
-static void stage_init(struct stage *stage, unsigned num_workers)
+static void stage_make(struct stage *stage, unsigned num_workers)
 {
     int fds[2];
     *stage = (struct stage){0};
@@ -44,9 +48,15 @@ static void stage_init(struct stage *stage, unsigned num_workers)
     stage->agent_fd = fds[1];
     stage->app_fd = tcp_listen(&stage->app_port);
     struct err err = {0};
-    cr_assert(worker_init(&stage->worker, 0, num_workers, fds[0], &stage->on_event, &err) &&
-                  worker_start(&stage->worker, NULL, &err),
-              "%s", err.text);
+    cr_assert(worker_init(&stage->worker, 0, num_workers, fds[0], &stage->on_event, &err), "%s",
+              err.text);
+}
+
+static void stage_init(struct stage *stage, unsigned num_workers)
+{
+    struct err err = {0};
+    stage_make(stage, num_workers);
+    cr_assert(worker_start(&stage->worker, NULL, &err), "%s", err.text);
 }
 
 static void stage_cleanup(struct stage *stage)
@@ -313,6 +323,92 @@ Test(worker, without_its_agent_it_serves_what_needs_no_signature, .timeout = 30)
     put_in_force(&stage, one_forward(&stage));
     shutdown(stage.agent_fd, SHUT_RDWR);
     call(&stage, &caller, &app);
+    close(caller);
+    close(app);
+    stage_cleanup(&stage);
+}
+
+// Work that a worker finds in each turn before it comes to its listeners, and that takes longer
+// than a turn accepts.
+struct work {
+    uv_poll_t poll;
+    int fd;
+    atomic_bool is_over;
+};
+
+static void on_work(uv_poll_t *poll, int status, int events)
+{
+    struct work *work = poll->data;
+    (void)status;
+    (void)events;
+    if (atomic_load(&work->is_over)) {
+        uv_close((uv_handle_t *)poll, NULL);
+    }
+    for (uint64_t start_ns = uv_hrtime(); uv_hrtime() - start_ns < 12000000;) {
+    }
+}
+
+Test(worker, callers_are_accepted_however_long_its_turns_are, .timeout = 30)
+{
+    struct stage stage;
+    struct work work = {.fd = eventfd(1, EFD_CLOEXEC)};
+    int callers[3];
+    int num_accepted = 0;
+    stage_make(&stage, 1);
+    work.poll.data = &work;
+    cr_assert(uv_poll_init(&stage.worker.loop, &work.poll, work.fd) == 0);
+    cr_assert(uv_poll_start(&work.poll, UV_READABLE, on_work) == 0);
+    struct err err = {0};
+    cr_assert(worker_start(&stage.worker, NULL, &err), "%s", err.text);
+    put_in_force(&stage, one_forward(&stage));
+    for (size_t i = 0; i < 3; i++) {
+        callers[i] = tcp_connect(port_in_force(&stage));
+    }
+    struct pollfd app = {.fd = stage.app_fd, .events = POLLIN};
+    while (num_accepted < 3 && poll(&app, 1, 3000) == 1) {
+        close(accept(stage.app_fd, NULL, NULL));
+        num_accepted++;
+    }
+    cr_expect(num_accepted == 3, "%d", num_accepted);
+    atomic_store(&work.is_over, true);
+    for (size_t i = 0; i < 3; i++) {
+        close(callers[i]);
+    }
+    stage_cleanup(&stage);
+    close(work.fd);
+}
+
+// The descriptor in this process of what listens on a port of 127.0.0.1.
+static int listener_of(uint16_t port)
+{
+    for (int fd = 0; fd < 1024; fd++) {
+        struct sockaddr_in sa;
+        socklen_t sa_len = sizeof sa;
+        if (getsockname(fd, (struct sockaddr *)&sa, &sa_len) == 0 && sa.sin_family == AF_INET &&
+            ntohs(sa.sin_port) == port) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+Test(worker, a_listener_that_somebody_ends_from_outside_listens_again, .timeout = 30)
+{
+    struct stage stage;
+    uint16_t port;
+    char address[32];
+    int caller;
+    int app;
+    stage_init(&stage, 1);
+    close(tcp_listen(&port));
+    snprintf(address, sizeof address, "127.0.0.1:%u", port);
+    put_in_force(&stage, snapshot_one_forward(1, address, stage.app_port));
+    int fd = listener_of(port);
+    cr_assert(fd >= 0 && shutdown(fd, SHUT_RD) == 0);
+    const atomic_uint_fast64_t *errors = &stage.worker.env.stats.accept_errors;
+    cr_expect(run_until(&stage, atomic_load(errors) == 1, 2000), "it is told of");
+    call(&stage, &caller, &app);
+    cr_expect(atomic_load(errors) == 1);
     close(caller);
     close(app);
     stage_cleanup(&stage);
