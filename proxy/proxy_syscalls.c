@@ -16,6 +16,8 @@
 
 #define SOCKET_TYPE_MASK 0xf // of socket(2)'s second argument; the rest are flags
 
+#define ORIGINAL_DST 80 // SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST, for proxy/origin/origin.c
+
 #define TCP_SOCKET(family, protocol)                                                               \
     SYSCALLS_ALLOW_IF(socket, SYSCALLS_IS(0, family),                                              \
                       SYSCALLS_BITS(1, SOCKET_TYPE_MASK, SOCK_STREAM), SYSCALLS_IS(2, protocol))
@@ -26,6 +28,9 @@ enum { SHUTDOWN_LOWEST_BIT = 3, NUM_SHUTDOWN = 28 };
 
 #define OPTION(level, name)                                                                        \
     SYSCALLS_ALLOW_IF(setsockopt, SYSCALLS_IS(1, level), SYSCALLS_IS(2, name))
+
+#define OPTION_OF(level, name)                                                                     \
+    SYSCALLS_ALLOW_IF(getsockopt, SYSCALLS_IS(1, level), SYSCALLS_IS(2, name))
 
 static const struct syscalls_rule rules[] = {
     // What waits, and what is read and written: sockets, the log, a loop's own descriptors.
@@ -42,7 +47,7 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(recvmsg),
     SYSCALLS_ALLOW_IF(sendto, SYSCALLS_BITS(3, MSG_FASTOPEN, 0)), // which calls past Landlock
     SYSCALLS_ALLOW_IF(sendmsg, SYSCALLS_BITS(2, MSG_FASTOPEN, 0)),
-    SYSCALLS_ALLOW(splice), // the log, where it is another user's pipe
+    SYSCALLS_ALLOW_IF(splice, SYSCALLS_IS(2, STDERR_FILENO)), // the log, another user's pipe
     SYSCALLS_ALLOW(close),
     SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, SIOCOUTQ)),
     SYSCALLS_ALLOW_IF(ioctl, SYSCALLS_IS(1, FIONBIO)),
@@ -61,7 +66,12 @@ static const struct syscalls_rule rules[] = {
     SYSCALLS_ALLOW(connect),
     SYSCALLS_ALLOW(getsockname),
     SYSCALLS_ALLOW(getpeername),
-    SYSCALLS_ALLOW(getsockopt),
+    OPTION_OF(SOL_SOCKET, SO_ERROR),
+    OPTION_OF(SOL_SOCKET, SO_BINDTOIFINDEX),
+    OPTION_OF(IPPROTO_TCP, TCP_INFO),
+    OPTION_OF(IPPROTO_IP, ORIGINAL_DST),
+    OPTION_OF(IPPROTO_IPV6, ORIGINAL_DST),
+    OPTION_OF(IPPROTO_IPV6, IPV6_MULTICAST_IF), // the interface by which a connection came in
     OPTION(SOL_SOCKET, SO_REUSEADDR),
     OPTION(SOL_SOCKET, SO_REUSEPORT),
     OPTION(SOL_SOCKET, SO_LINGER),
@@ -78,9 +88,10 @@ static const struct syscalls_rule rules[] = {
     OPTION(IPPROTO_IPV6, IPV6_FREEBIND),
     OPTION(IPPROTO_IPV6, IPV6_TRANSPARENT),
 
-    // Memory, never to be run as code.
+    // Memory, never to be run as code, and none of a file or a socket.
     SYSCALLS_ALLOW(brk),
-    SYSCALLS_ALLOW_IF(mmap, SYSCALLS_BITS(2, PROT_EXEC, 0)),
+    SYSCALLS_ALLOW_IF(mmap, SYSCALLS_BITS(2, PROT_EXEC, 0),
+                      SYSCALLS_BITS(3, MAP_ANONYMOUS, MAP_ANONYMOUS)),
     SYSCALLS_ALLOW_IF(mprotect, SYSCALLS_BITS(2, PROT_EXEC, 0)),
     SYSCALLS_ALLOW(munmap),
     SYSCALLS_ALLOW(mremap),

@@ -7,10 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x80 // Linux 5.6
-#endif
-
+// Those that clone(2) can make. That of time is unshare's and clone3's alone.
 #define NEW_NAMESPACES                                                                             \
     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
      CLONE_NEWNET)
@@ -22,7 +19,8 @@
 
 // A filter of its own, since one list can't both allow a call and refuse it for an argument.
 static const struct syscalls_rule refused[] = {
-    SYSCALLS_REFUSE_IF(ioctl, EPERM, SYSCALLS_IS(1, TIOCSTI)), // types into a terminal
+    SYSCALLS_REFUSE_IF(ioctl, EPERM, SYSCALLS_IS(1, TIOCSTI)),   // types into a terminal
+    SYSCALLS_REFUSE_IF(ioctl, EPERM, SYSCALLS_IS(1, TIOCLINUX)), // pastes into one
 };
 
 static const struct syscalls_rule rules[] = {

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The proxy's sandbox from inside: a child enters it, as the proxy does, up to some point, and
-// tries what it must not be able to do there.
-#define _GNU_SOURCE // setresuid
-#include "proxy/proxy_sandbox.h"
-
+// The proxy's sandbox from inside, layer by layer.
+#define _GNU_SOURCE // setresuid, splice
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -32,103 +29,16 @@
 #include "base/sandbox/privileges.h"
 #include "base/sandbox/syscalls.h"
 #include "base/sandbox/violation.h"
+#include "tests/unit/proxy/sandboxed.h"
 #include "tests/unit/support/tcp.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
 #endif
 
-// How far the child goes before it tries.
-enum point { AFTER_BEGIN, AFTER_FILES, IN_WORKER, AT_END, AT_END_IN_WORKER };
-
-struct trial {
-    enum point point;
-    int (*attempt)(void); // returns 0 or an errno value
-    struct proxy_sandbox sandbox;
-    pthread_t worker;
-    atomic_bool is_closed;
-};
-
-struct outcome {
-    int error;     // what the attempt returned; -1: it did not return
-    int violation; // -1: none
-};
-
 static uint16_t tcp_port;  // somebody listens there
 static uint16_t free_port; // nobody does
 static struct sockaddr_un abstract = {.sun_family = AF_UNIX, .sun_path = "\0tabard-sandbox-test"};
-
-static void *work(void *ctx)
-{
-    struct trial *trial = ctx;
-    proxy_sandbox_enter_worker(&trial->sandbox);
-    if (trial->point == IN_WORKER) {
-        _exit(trial->attempt());
-    }
-    while (!atomic_load(&trial->is_closed)) {
-        sched_yield();
-    }
-    _exit(trial->attempt());
-}
-
-static void enter(struct trial *trial, const struct proxy_sandbox_spec *spec)
-{
-    bool ok = proxy_sandbox_begin(&trial->sandbox, spec, NULL);
-    if (trial->point == AFTER_BEGIN) {
-        return;
-    }
-    ok = ok && proxy_sandbox_close_files(&trial->sandbox, NULL);
-    if (trial->point == AFTER_FILES) {
-        return;
-    }
-    unsigned num_workers = trial->point == AT_END ? 0 : 1;
-    if (num_workers > 0) {
-        ok = ok && pthread_create(&trial->worker, NULL, work, trial) == 0;
-    }
-    if (trial->point == IN_WORKER) {
-        pause();
-    }
-    ok = ok && proxy_sandbox_close(&trial->sandbox, num_workers, NULL);
-    if (!ok) {
-        _exit(255);
-    }
-    atomic_store(&trial->is_closed, true);
-    if (trial->point == AT_END_IN_WORKER) {
-        pthread_join(trial->worker, NULL);
-    }
-}
-
-static struct outcome try_as(enum point point, int (*attempt)(void), struct proxy_sandbox_spec spec)
-{
-    int fds[2];
-    int status = 0;
-    cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-    pid_t pid = fork();
-    cr_assert(pid >= 0);
-    if (pid == 0) {
-        static struct trial trial;
-        trial.point = point;
-        trial.attempt = attempt;
-        spec.tell_fd = fds[1];
-        log_init("test", LOG_LEVEL_ERROR + 1);
-        enter(&trial, &spec);
-        _exit(attempt());
-    }
-    cr_assert(waitpid(pid, &status, 0) == pid);
-    struct outcome outcome = {.error = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-                              .violation = violation_read(fds[0])};
-    cr_expect(WIFEXITED(status) || WTERMSIG(status) == SIGSYS, "status %d", status);
-    close(fds[0]);
-    close(fds[1]);
-    return outcome;
-}
-
-static int attempt_error(enum point point, int (*attempt)(void))
-{
-    struct outcome outcome = try_as(point, attempt, (struct proxy_sandbox_spec){0});
-    cr_expect_geq(outcome.error, 0, "ended for %d", outcome.violation);
-    return outcome.error;
-}
 
 static void set_up(void)
 {
@@ -152,31 +62,11 @@ static void need_landlock(int needed)
     }
 }
 
-static void need_seccomp(void)
-{
-    const char *why;
-    if (!syscalls_can_filter(&why)) {
-        cr_skip_test("%s", why);
-    }
-}
-
 static void need_root(void)
 {
     if (geteuid() != 0) {
         cr_skip_test("needs root: nobody else becomes another user");
     }
-}
-
-static void need_product(void)
-{
-#ifdef SANDBOX_SANITIZED
-    cr_skip_test("a build with a sanitizer keeps what its reports take");
-#endif
-}
-
-static int result_of(long result)
-{
-    return result < 0 ? errno : 0;
 }
 
 static struct sockaddr_in loopback(uint16_t port)
@@ -189,28 +79,28 @@ static int bind_to(uint16_t port)
 {
     struct sockaddr_in addr = loopback(port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
-    return result_of(bind(fd, (const struct sockaddr *)&addr, sizeof addr));
+    return sandboxed_result(bind(fd, (const struct sockaddr *)&addr, sizeof addr));
 }
 
 static int open_passwd(void)
 {
-    return result_of(open("/etc/passwd", O_RDONLY));
+    return sandboxed_result(open("/etc/passwd", O_RDONLY));
 }
 
 static int make_file(void)
 {
-    return result_of(open("/tmp/tabard-sandbox-test", O_WRONLY | O_CREAT, 0600));
+    return sandboxed_result(open("/tmp/tabard-sandbox-test", O_WRONLY | O_CREAT, 0600));
 }
 
 static int signal_parent(void)
 {
-    return result_of(kill(getppid(), 0));
+    return sandboxed_result(kill(getppid(), 0));
 }
 
 static int call_abstract(void)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    return result_of(connect(fd, (const struct sockaddr *)&abstract, sizeof abstract));
+    return sandboxed_result(connect(fd, (const struct sockaddr *)&abstract, sizeof abstract));
 }
 
 static int bind_any_free_port(void)
@@ -227,17 +117,17 @@ static int call_tcp(void)
 {
     struct sockaddr_in addr = loopback(tcp_port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
-    return result_of(connect(fd, (const struct sockaddr *)&addr, sizeof addr));
+    return sandboxed_result(connect(fd, (const struct sockaddr *)&addr, sizeof addr));
 }
 
 static int become_root(void)
 {
-    return result_of(setresuid(0, 0, 0));
+    return sandboxed_result(setresuid(0, 0, 0));
 }
 
 static int change_root(void)
 {
-    return result_of(chroot("/"));
+    return sandboxed_result(chroot("/"));
 }
 
 static int look_at_privileges(void)
@@ -261,66 +151,66 @@ Test(proxy_sandbox, another_user_without_capabilities_new_privileges_and_dumps)
 {
     need_root();
     struct proxy_sandbox_spec spec = {.uid = 1337};
-    cr_expect_eq(try_as(AFTER_BEGIN, become_root, spec).error, EPERM);
-    cr_expect_eq(attempt_error(AFTER_BEGIN, change_root), EPERM, "even a root has none");
-    cr_expect_eq(attempt_error(AFTER_BEGIN, look_at_privileges), 0);
+    cr_expect_eq(sandboxed_try(AFTER_BEGIN, become_root, spec).error, EPERM);
+    cr_expect_eq(sandboxed_error(AFTER_BEGIN, change_root), EPERM, "even a root has none");
+    cr_expect_eq(sandboxed_error(AFTER_BEGIN, look_at_privileges), 0);
 #ifdef __SANITIZE_ADDRESS__
     int dumps = EPERM; // LeakSanitizer works as a debugger
 #else
     int dumps = 0;
 #endif
-    cr_expect_eq(attempt_error(AFTER_BEGIN, look_at_dumps), dumps);
+    cr_expect_eq(sandboxed_error(AFTER_BEGIN, look_at_dumps), dumps);
 }
 
 Test(proxy_sandbox, low_ports_are_kept_by_who_has_them_and_becomes_nobody_else)
 {
     need_root();
     struct proxy_sandbox_spec spec = {.uid = 1337};
-    cr_expect_eq(try_as(AFTER_BEGIN, look_for_low_ports, spec).error, EPERM);
-    cr_expect_eq(attempt_error(AFTER_BEGIN, look_for_low_ports), 0);
+    cr_expect_eq(sandboxed_try(AFTER_BEGIN, look_for_low_ports, spec).error, EPERM);
+    cr_expect_eq(sandboxed_error(AFTER_BEGIN, look_for_low_ports), 0);
 }
 
 Test(proxy_sandbox, landlock_alone_leaves_no_file_to_open)
 {
     need_landlock(1);
-    need_product();
-    cr_expect_eq(attempt_error(AFTER_BEGIN, open_passwd), 0);
-    cr_expect_eq(attempt_error(AFTER_FILES, open_passwd), EACCES);
-    cr_expect_eq(attempt_error(AFTER_FILES, make_file), EACCES);
+    sandboxed_need_product();
+    cr_expect_eq(sandboxed_error(AFTER_BEGIN, open_passwd), 0);
+    cr_expect_eq(sandboxed_error(AFTER_FILES, open_passwd), EACCES);
+    cr_expect_eq(sandboxed_error(AFTER_FILES, make_file), EACCES);
 }
 
 Test(proxy_sandbox, landlock_alone_leaves_nobody_outside_to_signal_or_to_call_by_an_abstract_name)
 {
     need_landlock(LANDLOCK_ABI_SCOPES);
-    cr_expect_eq(attempt_error(AFTER_BEGIN, signal_parent), 0);
-    cr_expect_eq(attempt_error(AFTER_FILES, signal_parent), EPERM);
-    cr_expect_eq(attempt_error(AFTER_BEGIN, call_abstract), 0);
-    cr_expect_eq(attempt_error(AFTER_FILES, call_abstract), EPERM);
+    cr_expect_eq(sandboxed_error(AFTER_BEGIN, signal_parent), 0);
+    cr_expect_eq(sandboxed_error(AFTER_FILES, signal_parent), EPERM);
+    cr_expect_eq(sandboxed_error(AFTER_BEGIN, call_abstract), 0);
+    cr_expect_eq(sandboxed_error(AFTER_FILES, call_abstract), EPERM);
 }
 
 Test(proxy_sandbox,
      a_worker_calls_and_binds_no_port_of_its_choice_and_the_main_thread_binds_and_does_not_call)
 {
     need_landlock(LANDLOCK_ABI_PORTS);
-    cr_expect_eq(attempt_error(AFTER_FILES, bind_another_port), 0);
-    cr_expect_eq(attempt_error(IN_WORKER, bind_another_port), EACCES);
-    cr_expect_eq(attempt_error(IN_WORKER, bind_any_free_port), 0);
-    cr_expect_eq(attempt_error(IN_WORKER, call_tcp), 0);
-    cr_expect_eq(attempt_error(AT_END_IN_WORKER, bind_another_port), EACCES);
-    cr_expect_eq(attempt_error(AT_END_IN_WORKER, call_tcp), 0);
-    cr_expect_eq(attempt_error(AT_END, call_tcp), EACCES);
-    cr_expect_eq(attempt_error(AT_END, bind_another_port), 0, "a snapshot may name it");
+    cr_expect_eq(sandboxed_error(AFTER_FILES, bind_another_port), 0);
+    cr_expect_eq(sandboxed_error(IN_WORKER, bind_another_port), EACCES);
+    cr_expect_eq(sandboxed_error(IN_WORKER, bind_any_free_port), 0);
+    cr_expect_eq(sandboxed_error(IN_WORKER, call_tcp), 0);
+    cr_expect_eq(sandboxed_error(AT_END_IN_WORKER, bind_another_port), EACCES);
+    cr_expect_eq(sandboxed_error(AT_END_IN_WORKER, call_tcp), 0);
+    cr_expect_eq(sandboxed_error(AT_END, call_tcp), EACCES);
+    cr_expect_eq(sandboxed_error(AT_END, bind_another_port), 0, "a snapshot may name it");
 }
 
 static int open_to_write(void)
 {
-    return result_of(open("/etc/passwd", O_RDWR | O_CLOEXEC));
+    return sandboxed_result(open("/etc/passwd", O_RDWR | O_CLOEXEC));
 }
 
 // As libuv does when the host is out of descriptors.
 static int open_as_libuv(void)
 {
-    return result_of(open("/", O_RDONLY | O_CLOEXEC));
+    return sandboxed_result(open("/", O_RDONLY | O_CLOEXEC));
 }
 
 static int compare(const void *a, const void *b)
@@ -340,18 +230,18 @@ static int sort_much(void)
 static int execute(void)
 {
     char *none[] = {NULL};
-    return result_of(execve("/bin/true", none, none));
+    return sandboxed_result(execve("/bin/true", none, none));
 }
 
 static int trace(void)
 {
-    return result_of(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+    return sandboxed_result(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
 }
 
 // Not by fork(), which blocks the signal by which the end could be named since glibc 2.41.
 static int make_process(void)
 {
-    return result_of((int)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL));
+    return sandboxed_result((int)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL));
 }
 
 static void *nothing(void *ctx)
@@ -367,39 +257,40 @@ static int make_thread(void)
 
 static int udp(void)
 {
-    return result_of(socket(AF_INET, SOCK_DGRAM, 0));
+    return sandboxed_result(socket(AF_INET, SOCK_DGRAM, 0));
 }
 
 static int local_socket(void)
 {
-    return result_of(socket(AF_UNIX, SOCK_STREAM, 0));
+    return sandboxed_result(socket(AF_UNIX, SOCK_STREAM, 0));
 }
 
 static int netlink(void)
 {
-    return result_of(socket(AF_NETLINK, SOCK_RAW, 0));
+    return sandboxed_result(socket(AF_NETLINK, SOCK_RAW, 0));
 }
 
 static int multipath(void)
 {
-    return result_of(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP));
+    return sandboxed_result(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP));
 }
 
 static int other_option(void)
 {
-    return result_of(setsockopt(0, IPPROTO_TCP, TCP_ULP, "tls", 3));
+    return sandboxed_result(setsockopt(0, IPPROTO_TCP, TCP_ULP, "tls", 3));
 }
 
 static int type_into_terminal(void)
 {
-    return result_of(ioctl(0, TIOCSTI, "x"));
+    return sandboxed_result(ioctl(0, TIOCSTI, "x"));
 }
 
 static int call_by_sending(void)
 {
     struct sockaddr_in addr = loopback(tcp_port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
-    return result_of(sendto(fd, "x", 1, MSG_FASTOPEN, (const struct sockaddr *)&addr, sizeof addr));
+    return sandboxed_result(
+        sendto(fd, "x", 1, MSG_FASTOPEN, (const struct sockaddr *)&addr, sizeof addr));
 }
 
 static int call_by_sending_message(void)
@@ -409,17 +300,17 @@ static int call_by_sending_message(void)
     struct msghdr message = {
         .msg_name = &addr, .msg_namelen = sizeof addr, .msg_iov = &part, .msg_iovlen = 1};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
-    return result_of(sendmsg(fd, &message, MSG_FASTOPEN));
+    return sandboxed_result(sendmsg(fd, &message, MSG_FASTOPEN));
 }
 
 static int silence_log(void)
 {
-    return result_of(shutdown(STDERR_FILENO, SHUT_RDWR));
+    return sandboxed_result(shutdown(STDERR_FILENO, SHUT_RDWR));
 }
 
 static int silence_agent(void)
 {
-    return result_of(shutdown(7, SHUT_RDWR));
+    return sandboxed_result(shutdown(7, SHUT_RDWR));
 }
 
 static int end_a_stream(void)
@@ -432,33 +323,54 @@ static int end_a_stream(void)
 static int map_code(void)
 {
     void *at = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return result_of(at == MAP_FAILED ? -1 : 0);
+    return sandboxed_result(at == MAP_FAILED ? -1 : 0);
 }
 
 static int make_code(void)
 {
-    return result_of(mprotect(&tcp_port, 1, PROT_READ | PROT_EXEC));
+    return sandboxed_result(mprotect(&tcp_port, 1, PROT_READ | PROT_EXEC));
 }
 
 static int handle_signal(void)
 {
     struct sigaction action = {.sa_handler = SIG_IGN};
-    return result_of(sigaction(SIGSYS, &action, NULL));
+    return sandboxed_result(sigaction(SIGSYS, &action, NULL));
 }
 
 static int signal_init(void)
 {
-    return result_of(kill(1, 0));
+    return sandboxed_result(kill(1, 0));
 }
 
 static int lift_limit(void)
 {
-    return result_of(setrlimit(RLIMIT_NPROC, &(struct rlimit){1, 1}));
+    return sandboxed_result(setrlimit(RLIMIT_NPROC, &(struct rlimit){1, 1}));
 }
 
-static int ring(void)
+static int map_file(void)
 {
-    return result_of(syscall(425, 1, NULL)); // io_uring_setup, past which no filter sees
+    void *at = mmap(NULL, 4096, PROT_READ, MAP_SHARED, 0, 0);
+    return sandboxed_result(at == MAP_FAILED ? -1 : 0);
+}
+
+static int move_elsewhere(void)
+{
+    return sandboxed_result(splice(0, NULL, 1, NULL, 1, 0));
+}
+
+static int ask_who_is_there(void)
+{
+    struct ucred who;
+    socklen_t len = sizeof who;
+    return sandboxed_result(getsockopt(3, SOL_SOCKET, SO_PEERCRED, &who, &len));
+}
+
+static int ask_for_error(void)
+{
+    int error;
+    socklen_t len = sizeof error;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    return sandboxed_result(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len));
 }
 
 Test(proxy_sandbox, seccomp_ends_whoever_makes_another_system_call_and_its_name_is_told)
@@ -477,28 +389,31 @@ Test(proxy_sandbox, seccomp_ends_whoever_makes_another_system_call_and_its_name_
         {silence_log, "shutdown"},     {silence_agent, "shutdown"},
         {make_code, "mprotect"},       {handle_signal, "rt_sigaction"},
         {signal_init, "kill"},         {lift_limit, "prlimit64"},
-        {ring, "io_uring_setup"},      {become_root, "setresuid"},
+        {become_root, "setresuid"},    {map_file, "mmap"},
+        {move_elsewhere, "splice"},    {ask_who_is_there, "getsockopt"},
     };
-    need_seccomp();
-    need_product();
+    sandboxed_need_seccomp();
+    sandboxed_need_product();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         for (enum point point = AT_END; point <= AT_END_IN_WORKER; point++) {
             char buf[VIOLATION_TEXT_MAX];
-            struct outcome outcome = try_as(point, rows[i].attempt, (struct proxy_sandbox_spec){0});
+            struct outcome outcome =
+                sandboxed_try(point, rows[i].attempt, (struct proxy_sandbox_spec){0});
             cr_expect_eq(outcome.error, -1, "%s: %s", rows[i].name, strerror(outcome.error));
             cr_expect_str_eq(violation_text(outcome.violation, buf), rows[i].name);
         }
     }
-    cr_expect_eq(attempt_error(AT_END_IN_WORKER, end_a_stream), 0);
-    cr_expect_eq(attempt_error(AT_END, open_as_libuv), EACCES, "and goes on");
+    cr_expect_eq(sandboxed_error(AT_END_IN_WORKER, end_a_stream), 0);
+    cr_expect_eq(sandboxed_error(AT_END_IN_WORKER, ask_for_error), 0);
+    cr_expect_eq(sandboxed_error(AT_END, open_as_libuv), EACCES, "and goes on");
     // While the C library makes a thread it blocks the signal by which its end could be named.
-    cr_expect_eq(try_as(AT_END, make_thread, (struct proxy_sandbox_spec){0}).error, -1);
+    cr_expect_eq(sandboxed_try(AT_END, make_thread, (struct proxy_sandbox_spec){0}).error, -1);
 }
 
 Test(proxy_sandbox, whatever_is_sorted_is_sorted)
 {
-    cr_expect_eq(attempt_error(AT_END, sort_much), 0);
-    cr_expect_eq(attempt_error(AT_END_IN_WORKER, sort_much), 0);
+    cr_expect_eq(sandboxed_error(AT_END, sort_much), 0);
+    cr_expect_eq(sandboxed_error(AT_END_IN_WORKER, sort_much), 0);
 }
 
 static int stop(void)
@@ -512,8 +427,7 @@ Test(proxy_sandbox, a_broken_invariant_still_ends_as_what_it_is)
     pid_t pid = fork();
     cr_assert(pid >= 0);
     if (pid == 0) {
-        static struct trial trial = {.point = AT_END_IN_WORKER, .attempt = stop};
-        enter(&trial, &(struct proxy_sandbox_spec){0});
+        sandboxed_enter(AT_END_IN_WORKER, stop, &(struct proxy_sandbox_spec){0});
         _exit(0);
     }
     cr_assert(waitpid(pid, &status, 0) == pid);
@@ -523,7 +437,7 @@ Test(proxy_sandbox, a_broken_invariant_still_ends_as_what_it_is)
 Test(proxy_sandbox, off_leaves_all_that_a_debugger_needs_and_says_so)
 {
     struct proxy_sandbox_spec spec = {.mode = SANDBOX_OFF};
-    cr_expect_eq(try_as(AT_END, open_passwd, spec).error, 0);
-    cr_expect_eq(try_as(AT_END, udp, spec).error, 0);
-    cr_expect_eq(try_as(AT_END_IN_WORKER, bind_another_port, spec).error, 0);
+    cr_expect_eq(sandboxed_try(AT_END, open_passwd, spec).error, 0);
+    cr_expect_eq(sandboxed_try(AT_END, udp, spec).error, 0);
+    cr_expect_eq(sandboxed_try(AT_END_IN_WORKER, bind_another_port, spec).error, 0);
 }
