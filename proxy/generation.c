@@ -16,7 +16,7 @@ static bool check_source(const struct route_index *routes, struct err *err)
     return !route_service_source(routes)->is_caller || socket_may_be_transparent() ||
            err_set_at(err, "settings.service_source.mode",
                       "CALLER takes CAP_NET_RAW in the proxy (IP_TRANSPARENT: %s): start "
-                      "tabard-agent as root with --caller-addresses",
+                      "tabard-agent with it or as root, and with --caller-addresses",
                       strerror(errno));
 }
 

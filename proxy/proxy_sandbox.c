@@ -100,7 +100,8 @@ bool proxy_sandbox_begin(struct proxy_sandbox *sandbox, const struct proxy_sandb
         return false;
     }
     if (spec->has_caller_addresses && !privileges_has(CAP_NET_RAW)) {
-        return err_set(err, "--caller-addresses: the capability CAP_NET_RAW is missing");
+        return err_set(err, "--caller-addresses: the capability CAP_NET_RAW is missing%s",
+                       spec->uid != 0 ? "" : "; start tabard-agent with it, or as root");
     }
     note_capabilities(sandbox);
     process_harden();

@@ -68,8 +68,9 @@ static bool enter(struct sandbox_facts *facts, const struct bootstrap *bootstrap
     if (!privileges_keep(keep, err) || !privileges_freeze(err)) {
         return false;
     }
-    if (geteuid() != 0) {
-        privileges_pass_on(PRIVILEGES_BIT(CAP_NET_BIND_SERVICE)); // its proxy is of the same user
+    if (geteuid() != 0) { // its proxy is of the same user
+        privileges_pass_on(PRIVILEGES_BIT(CAP_NET_BIND_SERVICE) |
+                           (bootstrap->has_caller_addresses ? PRIVILEGES_BIT(CAP_NET_RAW) : 0));
     }
     set(facts, SANDBOX_CAPABILITIES, true, geteuid() == 0 ? "but those that it needs as root" : "");
     set(facts, SANDBOX_NO_NEW_PRIVILEGES, true, "");
