@@ -15,8 +15,6 @@ import struct
 ATTACH, DETACH, GETREGS, SETREGS, SYSCALL = 16, 17, 12, 13, 24
 REGISTERS = ("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs "
              "gs").split()
-CALLS = {"kill": 62, "socket": 41, "connect": 42, "bind": 49, "execve": 59, "ptrace": 101, "openat": 257, "open": 2, "ioctl": 16, "mount": 165,
-         "mknod": 133, "close": 3, "io_uring_setup": 425, "unshare": 272}
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
@@ -25,6 +23,13 @@ def why_not():
     if os.geteuid() != 0:
         return "needs root, for ptrace of another user's process"
     return platform.machine() != "x86_64" and "knows the registers of x86_64 alone"
+
+
+def number(name):
+    """The number of a system call."""
+    found = ctypes.CDLL("libseccomp.so.2").seccomp_syscall_resolve_name(name.encode())
+    assert found >= 0, name
+    return found
 
 
 class Killed(Exception):
@@ -95,7 +100,7 @@ def call(pid, name, *arguments, tid=None):
                     at += 4096
                 else:
                     numbers.append(argument)
-        changed = dict(registers, rip=registers["rip"] - 2, rax=CALLS[name], orig_rax=(1 << 64) - 1)
+        changed = dict(registers, rip=registers["rip"] - 2, rax=number(name), orig_rax=(1 << 64) - 1)
         changed.update(zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), numbers))
         _set(tid, changed)
         for _ in ("its entry", "its exit"):

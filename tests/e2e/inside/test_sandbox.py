@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import struct
 import sys
 import termios
@@ -83,8 +84,10 @@ def test_the_kernel_shows_the_same_of_every_thread(sidecar):
     pid = sidecar.proxy_pid()
     tasks = os.listdir(f"/proc/{pid}/task")
     assert len(tasks) == 3, "the main thread and two workers"
+    inherited = int(status_of(sidecar.process.pid)["Seccomp_filters"])
     for task in tasks:
         facts = status_of(pid, task)
+        assert int(facts["Seccomp_filters"]) == inherited + 1, "each thread has the proxy's own"
         assert facts["Seccomp"] == "2" and facts["NoNewPrivs"] == "1" and facts["Uid"].split() == ["1337"] * 4
         assert int(facts["CapEff"], 16) == int(facts["CapPrm"], 16) == int(facts["CapInh"], 16) == 0
         blocked = int(facts["SigBlk"], 16)
@@ -116,27 +119,46 @@ USER = 1000
 LOW_PORT = 443
 
 
-@pytest.mark.parametrize("mode", ["on", "off"])
-def test_an_agent_of_another_user_with_the_right_to_low_ports_passes_that_on_alone(keep, service, mode):
+def of_another_user(keep, service, capabilities, arguments, listen):
+    """An agent of USER, which has these capabilities, not yet started."""
     need_root_and_product()
-    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= LOW_PORT:
-        pytest.skip("anybody may bind low ports here")
     authority = Authority(DOMAIN)
-    become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=+net_bind_service,+net_raw",
-              "--ambient-caps=+net_bind_service,+net_raw"]
-    agent = keep(Agent("payments", server_config(authority, service.address, listen=f"127.0.0.1:{LOW_PORT}"), prefix=become,
-                       arguments=[f"--sandbox={mode}"], start=False))
+    given = ",".join(f"+{capability}" for capability in capabilities)
+    become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", f"--inh-caps={given}", f"--ambient-caps={given}"]
+    agent = keep(Agent("payments", server_config(authority, service.address, listen=listen), prefix=become, arguments=arguments,
+                       start=False))
     for folder in (agent.folder, authority.folder):
         for path in (folder, *folder.rglob("*")):
             os.chown(path, USER, USER)
     # Where the build leaves its programs is no place for other users.
     agent.programs = {name: shutil.copy(path, agent.folder) for name, path in PROGRAMS.items()}
+    return agent
+
+
+LOW_PORTS, RAW = (1 << 10, "but CAP_NET_BIND_SERVICE, for ports below 1024"), (1 << 13, "but CAP_NET_RAW, for callers' addresses")
+
+
+@pytest.mark.parametrize("arguments, kept", [(["--sandbox=on"], [LOW_PORTS]), (["--sandbox=off"], [LOW_PORTS]),
+                                             (["--caller-addresses"], [RAW, LOW_PORTS])])
+def test_an_agent_of_another_user_passes_on_what_its_proxy_needs_alone(keep, service, arguments, kept):
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= LOW_PORT:
+        pytest.skip("anybody may bind low ports here")
+    agent = of_another_user(keep, service, ["net_bind_service", "net_raw"], arguments, f"127.0.0.1:{LOW_PORT}")
     agent.start()
     facts = status_of(agent.proxy_pid())
     assert facts["Uid"].split() == [str(USER)] * 4
-    assert int(facts["CapEff"], 16) == int(facts["CapPrm"], 16) == 1 << 10, "CAP_NET_BIND_SERVICE"
+    assert int(facts["CapEff"], 16) == int(facts["CapPrm"], 16) == sum(bit for bit, _ in kept)
     assert int(facts["CapInh"], 16) == int(facts["CapAmb"], 16) == 0
-    assert layers(agent.status(), "proxy")["capabilities"]["why"] == "but CAP_NET_BIND_SERVICE, for ports below 1024"
+    assert layers(agent.status(), "proxy")["capabilities"]["why"] == ", ".join(text for _, text in kept)
+    for pid in (agent.process.pid, agent.proxy_pid()):
+        assert os.stat(f"/proc/{pid}/mem").st_uid == 0, "not dumpable: its memory is root's alone"
+
+
+def test_an_agent_of_another_user_without_the_capability_for_callers_addresses_learns_what_to_do(keep, service):
+    agent = of_another_user(keep, service, ["net_bind_service"], ["--caller-addresses"], "127.0.0.1:0")
+    agent.start(wait=False)
+    line = agent.wait_line(msg="the proxy cannot start")
+    assert line["error"] == "--caller-addresses: the capability CAP_NET_RAW is missing; start tabard-agent with it, or as root"
 
 
 def sockaddr(port):
@@ -152,6 +174,8 @@ def sockaddr(port):
     ("socket", (socket.AF_UNIX, socket.SOCK_STREAM, 0), "worker-0"),
     ("io_uring_setup", (1, bytes(120)), None),
     ("kill", (1, 0), None),
+    ("process_vm_readv", (1, 0, 0, 0, 0, 0), "worker-0"),
+    ("tgkill", (1, 1, 0), "worker-0"),
 ])
 def test_a_system_call_that_relaying_does_not_need_ends_the_proxy_and_the_agent_names_it(sidecar, name, arguments, thread):
     need_inside()
@@ -188,7 +212,14 @@ def test_the_agent_has_no_devices_no_namespaces_and_nobody_else_to_signal(sideca
     for name, arguments in [("mount", (b"none\0", b"/mnt\0", b"tmpfs\0", 0, 0)), ("unshare", (0x20000,)), ("ptrace", (0, 0, 0, 0)),
                             ("io_uring_setup", (1, bytes(120)))]:
         assert inside.error(inside.call(pid, name, *arguments)) == "ENOSYS", name
-    assert inside.error(inside.call(pid, "ioctl", 0, termios.TIOCSTI, b"x")) == "EPERM"
+    for request in (termios.TIOCSTI, 0x541c):  # TIOCLINUX
+        assert inside.error(inside.call(pid, "ioctl", 0, request, b"x")) == "EPERM"
+    namespaces = {"NEWNS": 0x20000, "NEWCGROUP": 0x2000000, "NEWUTS": 0x4000000, "NEWIPC": 0x8000000, "NEWUSER": 0x10000000,
+                  "NEWPID": 0x20000000, "NEWNET": 0x40000000}
+    for name, flag in namespaces.items():
+        assert inside.error(inside.call(pid, "clone", flag | signal.SIGCHLD, 0, 0, 0, 0)) == "ENOSYS", name
+    assert inside.error(inside.call(pid, "clone3", struct.pack("=8Q", 0x80, 0, 0, 0, 0, 0, 0, 0), 64)) == "ENOSYS"
+    assert inside.error(inside.call(pid, "setns", 0, 0)) == "ENOSYS"
     assert inside.error(inside.call(pid, "ioctl", 0, termios.TIOCOUTQ, bytes(4))) == "ENOTTY", "others reach the file"
     assert inside.error(inside.call(pid, "socket", socket.AF_PACKET, socket.SOCK_RAW, 0)) == "ENOSYS"
     if "landlock_scopes" not in kernel_lacks():
@@ -241,8 +272,64 @@ def test_a_proxy_starts_with_many_revocations_and_ports(keep, authority, service
 LANDLOCK = "landlock_create_ruleset,landlock_add_rule,landlock_restrict_self"
 
 
+LITTLE_LOCKED = ["prlimit", "--memlock=65536", "setpriv", "--bounding-set=-ipc_lock"]
+
+
 def lacking(error, calls):
     return [sys.executable, str(Path(__file__).with_name("without.py")), error, calls]
+
+
+def test_without_seccomp_the_other_layers_stop_whoever_has_taken_the_proxy_over(keep, authority, service):
+    need_inside()
+    if "landlock_scopes" in kernel_lacks():
+        pytest.skip("this kernel's Landlock knows no scopes")
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=lacking("ENOSYS", "seccomp")))
+    pid, keys_pid = agent.proxy_pid(), agent.process.pid
+    worker = inside.thread(pid, "worker-0")
+
+    def attempt(name, *arguments):
+        return inside.call(pid, name, *arguments, tid=worker)
+
+    def called(address):
+        fd = attempt("socket", socket.AF_UNIX, socket.SOCK_STREAM, 0)
+        assert fd >= 0
+        return attempt("connect", fd, struct.pack("=H", socket.AF_UNIX) + address, 2 + len(address))
+
+    with socket.socket(socket.AF_UNIX) as abstract:
+        name = f"\0tabard-test-{os.getpid()}".encode()
+        abstract.bind(name)
+        abstract.listen()
+        assert inside.error(called(name)) == "EPERM"
+    assert inside.error(called(str(agent.folder / "admin.sock").encode() + b"\0")) == "EACCES"
+    wanted = {
+        ("openat", AT_FDCWD, PASSWD, os.O_RDONLY, 0): "EACCES",
+        ("openat", AT_FDCWD, f"/proc/{keys_pid}/mem\0".encode(), os.O_RDWR, 0): "EACCES",
+        ("openat", AT_FDCWD, b"/proc/self/mem\0", os.O_RDWR, 0): "EACCES",
+        ("openat", AT_FDCWD, b"/dev/tty\0", os.O_RDWR, 0): "EACCES",
+        ("mknod", b"/tmp/tabard-device\0", stat.S_IFCHR, 0): "EACCES",
+        ("execve", b"/bin/true\0", 0, 0): "EACCES",
+        ("kill", keys_pid, 0): "EPERM",
+        ("kill", os.getpid(), 0): "EPERM",
+        ("ptrace", 16, keys_pid, 0, 0): "EPERM",
+        ("setresuid", 0, 0, 0): "EPERM",
+        ("unshare", 0x40000000): "EPERM",  # CLONE_NEWNET
+        ("bpf", 5, bytes(128), 128): "EPERM",
+        ("fork",): "EAGAIN",
+    }
+    assert {call: inside.error(attempt(*call)) for call in wanted} == wanted
+    assert agent.proxy_pid() == pid and agent.status()["ready"], "nothing of this ended it"
+
+
+def test_without_seccomp_the_agent_makes_no_device_by_landlock(keep, authority, service):
+    need_inside()
+    if "landlock_files" in kernel_lacks():
+        pytest.skip("this kernel has no Landlock")
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=lacking("ENOSYS", "seccomp")))
+    path = str(agent.folder / "device").encode() + b"\0"
+    assert inside.error(inside.call(agent.process.pid, "mknod", path, stat.S_IFIFO | 0o600, 0)) == ""
+    os.unlink(path[:-1])
+    # Of this one number anybody may make a device: no capability is asked for.
+    assert inside.error(inside.call(agent.process.pid, "mknod", path, stat.S_IFCHR, 0)) == "EACCES"
 
 
 @pytest.mark.parametrize("error, calls, missing, why", [
@@ -255,24 +342,30 @@ def test_what_the_kernel_lacks_is_told_and_the_rest_is_in_force(keep, authority,
     need_root_and_product()
     agent = keep(Agent("payments", server_config(authority, service.address), prefix=lacking(error, calls)))
     status = agent.status()
+    text = run("tabardctl", "status", "--admin", agent.folder / "admin.sock").stdout
     for program, names in [("proxy", set(PROXY)), ("agent", set(AGENT))]:
         shown = layers(status, program)
         assert {name for name, layer in shown.items() if not layer.get("in_force")} == names & (missing | set(kernel_lacks()))
         for name in names & missing:
-            assert why in shown[name]["why"]
+            assert why in shown[name]["why"] and f"{name} MISSING: {shown[name]['why']}" in text
             warned = agent.lines(msg="a layer of the sandbox is missing", layer=name, program=f"tabard-{program}")
             assert len(warned) == 1 and warned[0]["level"] == "warn" and why in warned[0]["why"]
             assert agent.metric("tabard_sandbox_layer", program=program, layer=name) == 0
 
 
-@pytest.mark.parametrize("calls, layer", [(LANDLOCK, "landlock_files"), ("seccomp", "seccomp")])
-def test_what_is_required_and_missing_holds_up_the_start(keep, authority, service, calls, layer):
-    agent = keep(Agent("payments", server_config(authority, service.address), prefix=lacking("ENOSYS", calls),
-                       arguments=["--sandbox=required"], start=False))
+@pytest.mark.parametrize("prefix, layer, why", [
+    (lacking("ENOSYS", LANDLOCK), "landlock_files", "this kernel has no Landlock"),
+    (lacking("EOPNOTSUPP", LANDLOCK), "landlock_files", "Landlock is not turned on (the kernel's parameter lsm=)"),
+    (lacking("EPERM", LANDLOCK), "landlock_files", "Landlock is refused, perhaps by a container's seccomp profile"),
+    (lacking("ENOSYS", "seccomp"), "seccomp", "this kernel has no seccomp filters"),
+    (LITTLE_LOCKED, "keys_locked", "64 of 1024 KiB; raise RLIMIT_MEMLOCK or grant CAP_IPC_LOCK"),
+])
+def test_what_is_required_and_missing_holds_up_the_start(keep, authority, service, prefix, layer, why):
+    agent = keep(Agent("payments", server_config(authority, service.address), prefix=prefix, arguments=["--sandbox=required"], start=False))
     agent.start(wait=False)
     assert agent.process.wait(timeout=10) == 1
-    error = agent.lines(msg="start failed")[0]["error"]
-    assert f"--sandbox=required, and the layer {layer} is missing" in error
+    assert agent.lines(msg="start failed")[0]["error"] == \
+        f"the sandbox: --sandbox=required, and the layer {layer} is missing: {why}"
 
 
 def test_what_is_required_and_there_starts(keep, authority, service):
