@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of pods in the mesh when something of it, or of the cluster, ends by force."""
+import json
 import signal
 import subprocess
 import time
@@ -115,6 +116,8 @@ def test_killed_policyds_cost_no_request_and_what_changes_afterwards_counts(own_
 
 
 def test_a_node_whose_kubelet_and_containerd_restart_loses_no_request(own_cluster, web):
+    # A kubelet that has just started takes a pod for not ready until it has asked it, with a mesh or without one.
+    web("patch", "service/web", "-p", json.dumps({"spec": {"publishNotReadyAddresses": True}}))
     load = Load(web)
     own_cluster.restart("kubelet", "containerd")
     web.exec("deployment/client", "/bin/app", "call", "http://web")
