@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret/secret.h"
 #include "certs/ca/mint_ext.h"
 #include "tests/support/bad_cert.h"
 #include "tests/unit/certs/fixture.h"
@@ -285,4 +286,39 @@ Test(mint, a_crl_is_read_back_with_its_number_and_its_serials)
     X509_CRL_free(crl);
     X509_free(one);
     X509_free(two);
+}
+
+static size_t num_overflows;
+
+static void on_overflow(size_t locked_len)
+{
+    (void)locked_len;
+    num_overflows++;
+}
+
+Test(mint, a_large_crl_takes_no_locked_memory_from_keys)
+{
+    enum { NUM = 20000 };
+    struct err err = {0};
+    secret_open(on_overflow);
+    struct mint_revoked *revoked = calloc(NUM, sizeof *revoked);
+    for (size_t i = 0; i < NUM; i++) {
+        ASN1_INTEGER *serial = ASN1_INTEGER_new();
+        cr_assert_eq(ASN1_INTEGER_set_uint64(serial, UINT64_MAX / 2 - i), 1);
+        revoked[i] = (struct mint_revoked){serial, NOW - 10};
+    }
+    for (int kind = MINT_KEY_P256; kind <= MINT_KEY_ML_DSA_65; kind++) {
+        struct mint_ca ca;
+        cr_assert(mint_root_init(&ca, (enum mint_key_kind)kind, DOMAIN, NOW, NOW + DAY, &err));
+        X509_CRL *crl = mint_crl_new(&ca, revoked, NUM, 1, NOW, NOW + DAY, &err);
+        cr_assert_not_null(crl, "%s", err.text);
+        cr_expect_eq(num_overflows, 0, "%d", kind);
+        cr_expect_eq(X509_CRL_verify(crl, ca.key), 1);
+        X509_CRL_free(crl);
+        mint_ca_cleanup(&ca);
+    }
+    for (size_t i = 0; i < NUM; i++) {
+        ASN1_INTEGER_free((ASN1_INTEGER *)(uintptr_t)revoked[i].serial);
+    }
+    free(revoked);
 }
