@@ -7,6 +7,8 @@
 #include <openssl/rsa.h>
 #include <string.h>
 
+#include "base/secret/secret.h"
+#include "certs/key.h"
 #include "tests/support/bad_cert.h"
 #include "tests/unit/control/agent/folder.h"
 
@@ -346,4 +348,75 @@ Test(keyring, keeps_a_bounded_number_of_keys_and_always_the_one_in_force, .timeo
     }
     cr_expect_eq(keyring_num_keys(keyring), KEYRING_KEYS_MAX);
     keyring_free(keyring);
+}
+
+Test(keyring, a_key_and_its_fallback_are_replaced_each_by_itself, .timeout = 20)
+{
+    struct keyring *keyring = keyring_new();
+    EVP_PKEY *keys[4];
+    uint8_t ids[4][CONTRACT_KEY_ID_LEN];
+    for (size_t i = 0; i < 4; i++) {
+        keys[i] = make_ed25519();
+        cr_assert(keyring_key_id(ids[i], keys[i]));
+    }
+    cr_assert(keyring_offer(keyring, keys[0], keys[1], NULL));
+    keyring_settle(keyring, 0);
+    cr_expect_eq(sign_with(keyring, ids[0]), KEYRING_SIGNED);
+    cr_expect_eq(sign_with(keyring, ids[1]), KEYRING_SIGNED);
+    cr_assert(keyring_offer(keyring, keys[0], keys[2], NULL));
+    keyring_withdraw(keyring);
+    cr_expect_eq(sign_with(keyring, ids[1]), KEYRING_SIGNED, "it is in force");
+    cr_expect_eq(sign_with(keyring, ids[2]), KEYRING_UNKNOWN_KEY, "it was refused");
+    cr_assert(keyring_offer(keyring, keys[3], keys[1], NULL));
+    keyring_settle(keyring, 1000);
+    keyring_expire(keyring, 1000 + KEYRING_REPLACED_MS_MAX);
+    cr_expect_eq(sign_with(keyring, ids[0]), KEYRING_UNKNOWN_KEY);
+    cr_expect_eq(sign_with(keyring, ids[1]), KEYRING_SIGNED);
+    cr_expect_eq(sign_with(keyring, ids[3]), KEYRING_SIGNED);
+    cr_assert(keyring_offer(keyring, keys[3], NULL, NULL), "without a fallback from now on");
+    keyring_settle(keyring, 200000);
+    keyring_expire(keyring, 200000 + KEYRING_REPLACED_MS_MAX);
+    cr_expect_eq(sign_with(keyring, ids[1]), KEYRING_UNKNOWN_KEY);
+    cr_expect_eq(keyring_num_keys(keyring), 1);
+    keyring_free(keyring);
+    for (size_t i = 0; i < 4; i++) {
+        EVP_PKEY_free(keys[i]);
+    }
+}
+
+static size_t num_overflows;
+
+static void on_overflow(size_t locked_len)
+{
+    (void)locked_len;
+    num_overflows++;
+}
+
+Test(keyring, keys_that_came_and_went_leave_nothing_in_locked_memory, .timeout = 60)
+{
+    struct keyring *keyring = keyring_new();
+    secret_open(on_overflow);
+    for (unsigned i = 0; i < 400; i++) {
+        const struct kind *kind = &kinds[i % 4];
+        uint8_t id[CONTRACT_KEY_ID_LEN];
+        uint8_t input[256];
+        uint8_t signature[CONTRACT_SIGNATURE_LEN_MAX];
+        size_t signature_len = 0;
+        EVP_PKEY *key = kind->make();
+        char *pem = mint_key_pem(key);
+        EVP_PKEY_free(key);
+        key = key_pem_read(pem, strlen(pem), NULL);
+        secret_free(pem);
+        cr_assert(key != NULL && keyring_key_id(id, key));
+        cr_assert(keyring_offer(keyring, key, NULL, NULL));
+        keyring_settle(keyring, i);
+        size_t len = certificate_verify(input, SERVER_CONTEXT, kind->hash_len);
+        cr_assert_eq(keyring_sign(keyring, id, sizeof id, kind->algorithm, input, len, signature,
+                                  &signature_len),
+                     KEYRING_SIGNED);
+        EVP_PKEY_free(key);
+    }
+    keyring_free(keyring);
+    secret_free(secret_alloc(SECRET_BYTES - (8 << 10)));
+    cr_expect_eq(num_overflows, 0);
 }
