@@ -26,23 +26,21 @@ static const struct program program = {
 };
 
 static const char usage[] =
-    "Usage: tabard-proxy --workers N [--uid N] [--log-level debug|info|warn|error]\n"
-    "                    [--caller-addresses] [--sandbox on|off|required]\n"
+    "usage: tabard-proxy --workers N [flags]\n"
     "\n"
     "The data plane of Tabard. tabard-agent starts it, with its control socket as "
-    "descriptor " CONTRACT_CONTROL_FD_TEXT "\n"
-    "and a signing socket for each worker on those that follow, and one for its last words; it "
-    "is of no\n"
-    "use by itself.\n"
+    "descriptor " CONTRACT_CONTROL_FD_TEXT ",\n"
+    "a signing socket for each worker on those that follow, and one for its last words; it is of\n"
+    "no use by itself.\n"
     "\n"
-    "  --workers N      threads that serve connections, 1 to " CONTRACT_WORKERS_MAX_TEXT "\n"
-    "  --uid N          user and group to become before anything is read (needs root)\n"
-    "  --log-level L    the least level that is logged (info)\n"
+    "  --workers N         threads that serve connections, 1 to " CONTRACT_WORKERS_MAX_TEXT "\n"
+    "  --uid N             user and group to become before anything is read (needs root)\n"
     "  --caller-addresses  keep CAP_NET_RAW, to call the service from its callers' addresses\n"
-    "  --sandbox MODE   on; off: system calls, files and ports stay open, for debugging; required: "
-    "don't\n"
-    "                   start without all that it takes away (on)\n"
-    "  --help, --version\n";
+    "  --sandbox MODE      on; off: system calls, files and ports stay open, for debugging;\n"
+    "                      required: don't start without all that it takes away (on)\n"
+    "  --log-level LEVEL   debug, info, warn or error (info)\n"
+    "  --version           prints the version\n"
+    "  --help              prints this\n";
 
 struct options {
     uint32_t num_workers;

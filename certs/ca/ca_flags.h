@@ -25,8 +25,9 @@ struct ca_options {
 
 struct ca_command {
     const char *name;
+    const char *does;  // in a few words
     const char *usage; // what follows the name
-    const char *help;  // what it does
+    const char *help;  // what it does, and its flags, in lines
     // Names of flags without dashes, with a blank between; "file" is the argument.
     const char *needed;
     const char *known; // with the needed ones

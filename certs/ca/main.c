@@ -233,34 +233,58 @@ static bool run_show(const struct ca_options *options, struct err *err)
     return ok;
 }
 
+#define HELP_KEY_KIND "  --key KIND         of which kind its key is: " MINT_KEY_KINDS " (p256)\n"
+#define HELP_NAMES                                                                                 \
+    "  --id ID            the SPIFFE id that it proves, spiffe://TRUST-DOMAIN/PATH\n"              \
+    "  --dns NAME         a DNS name that it proves besides; may be repeated\n"
+#define HELP_LIFE                                                                                  \
+    "  --hours N          how long it lives (1)\n"                                                 \
+    "  --seconds N        the same in seconds\n"
+
 static const struct ca_command commands[] = {
-    {"init",
-     "--dir DIR (--trust-domain TD | --parent DIR) [--days N]\n"
-     "       [--key " MINT_KEY_KINDS "]",
-     "Makes a CA: ca.pem and ca.key in DIR. With --parent an intermediate that the CA there "
-     "signs.\n"
-     "A CA lives 365 days, an intermediate 90. Nothing is overwritten.",
+    {"init", "makes a CA, or an intermediate one",
+     "--dir DIR (--trust-domain TD | --parent DIR) [flags]",
+     "Makes a CA: ca.pem and ca.key in DIR. Nothing is overwritten.\n"
+     "\n"
+     "  --dir DIR          the folder in which it is made\n"
+     "  --trust-domain TD  a root of this trust domain, as in demo.example\n"
+     "  --parent DIR       an intermediate CA, which the CA in that folder signs\n"
+     "  --days N           how long it lives (365; an intermediate 90)\n" HELP_KEY_KIND,
      "dir", "dir trust-domain parent key days", check_init, run_init},
-    {"issue",
-     "--dir DIR --id spiffe://... --out-cert FILE --out-key FILE [--dns NAME]...\n"
-     "       [--hours N | --seconds N] [--force]\n"
-     "       [--key " MINT_KEY_KINDS "]",
-     "Makes a key and a workload certificate (and the intermediates above it). It lives an hour.\n"
-     "Files that are there already are replaced only with --force, each in one step.",
+    {"issue", "makes a key and a workload's certificate",
+     "--dir DIR --id spiffe://... --out-cert FILE --out-key FILE [flags]",
+     "Makes a key and a workload's certificate, with the intermediates above it.\n"
+     "\n"
+     "  --dir DIR          the CA's folder\n" HELP_NAMES
+     "  --out-cert FILE    where the certificate goes\n"
+     "  --out-key FILE     where its key goes, mode 0600\n" HELP_LIFE HELP_KEY_KIND
+     "  --force            replaces files that are there already, each in one step\n",
      "dir id out-cert out-key", "dir id out-cert out-key dns hours seconds key force", check_issue,
      run_issue},
-    {"sign-csr",
-     "--dir DIR --csr FILE --id spiffe://... --out-cert FILE [--dns NAME]...\n"
-     "       [--hours N | --seconds N] [--force]",
+    {"sign-csr", "signs the key of a signing request",
+     "--dir DIR --csr FILE --id spiffe://... --out-cert FILE [flags]",
      "Signs the key of a signing request. The names are those of --id and --dns; a request that\n"
-     "asks for any other is refused.",
+     "asks for any other is refused.\n"
+     "\n"
+     "  --dir DIR          the CA's folder\n"
+     "  --csr FILE         the request, PEM\n" HELP_NAMES
+     "  --out-cert FILE    where the certificate goes\n" HELP_LIFE
+     "  --force            replaces a file that is there already, in one step\n",
      "dir csr id out-cert", "dir csr id out-cert dns hours seconds force", NULL, run_sign_csr},
-    {"revoke", "--dir DIR (--cert FILE | --serial HEX | --refresh) [--crl FILE] [--crl-hours N]",
-     "Revokes one certificate and writes a fresh CRL, DIR/crl.pem, which is good for 24 hours.\n"
-     "--refresh writes the CRL alone. CRLs of other issuers stay in the file.",
+    {"revoke", "revokes a certificate, or renews the CRL",
+     "--dir DIR (--cert FILE | --serial HEX | --refresh) [flags]",
+     "Revokes one certificate and writes a fresh CRL. CRLs of other issuers stay in the file.\n"
+     "\n"
+     "  --dir DIR          the CA's folder\n"
+     "  --cert FILE        the certificate\n"
+     "  --serial HEX       the certificate by its serial number, as show prints it\n"
+     "  --refresh          none: writes the CRL alone\n"
+     "  --crl FILE         where the CRL goes (DIR/crl.pem)\n"
+     "  --crl-hours N      how long the CRL is good (24)\n",
      "dir", "dir cert serial refresh crl crl-hours", check_revoke, run_revoke},
-    {"show", "FILE", "Prints a certificate chain, a CRL or a signing request in words.", "file",
-     "file", NULL, run_show},
+    {"show", "prints what a file of certificates holds", "FILE",
+     "Prints a certificate chain, a CRL or a signing request in words.\n", "file", "file", NULL,
+     run_show},
 };
 #define NUM_COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -272,11 +296,16 @@ static const struct program program = {
 
 static void print_help(FILE *out)
 {
-    fputs("tabard-ca: a certificate authority for a Tabard mesh, in a folder\n\n", out);
+    fputs("usage: tabard-ca COMMAND [flags]\n\n"
+          "A certificate authority for a Tabard mesh, in a folder.\n\n",
+          out);
     for (size_t i = 0; i < NUM_COMMANDS; i++) {
-        fprintf(out, "tabard-ca %s %s\n", commands[i].name, commands[i].usage);
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].does);
     }
-    fputs("\ntabard-ca COMMAND --help says more about one; --version prints the version.\n", out);
+    fputs("\n  --help     prints this; after a command, its flags\n"
+          "  --version  prints the version\n"
+          "\nExit status: 0 done, 1 not done, 2 for a wrong flag.\n",
+          out);
 }
 
 int main(int argc, char **argv)
@@ -308,7 +337,7 @@ int main(int argc, char **argv)
     struct err err = {0};
     switch (ca_flags_parse(&options, command, argc - 1, argv + 1, &err)) {
     case CA_FLAGS_HELP:
-        printf("usage: tabard-ca %s %s\n\n%s\n", command->name, command->usage, command->help);
+        printf("usage: tabard-ca %s %s\n\n%s", command->name, command->usage, command->help);
         return 0;
     case CA_FLAGS_WRONG:
         fprintf(stderr, "tabard-ca %s: %s\n", command->name, err.text);

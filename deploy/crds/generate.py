@@ -12,8 +12,9 @@ from pathlib import Path
 
 import yaml
 
-import proto
-import resources
+sys.path.append(str(Path(__file__).resolve().parents[1] / "proto"))
+import proto  # noqa: E402
+import resources  # noqa: E402
 
 GROUP, VERSION = "tabard.dev", "v1alpha1"
 FOLDER = proto.TREE / "deploy/chart/files/crds"

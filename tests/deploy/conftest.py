@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path += [str(ROOT / "tests/e2e"), str(ROOT / "deploy/image"), str(ROOT / "deploy/sbom"), str(ROOT / "deploy/crds")]
+sys.path += [str(ROOT / folder) for folder in ("tests/e2e", "deploy/image", "deploy/sbom", "deploy/proto", "deploy/crds", "deploy/man")]
