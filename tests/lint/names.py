@@ -12,7 +12,9 @@ SYSTEM = ["/usr/include/*.h", "/usr/include/{sys,bits}/*.h", "/usr/include/*-lin
           "/usr/include/{criterion,criterion/internal}/*.h", *(folder + "openssl/*.h" for folder in INCLUDE)]
 PLANNED = ["proxy/tunnel", "proxy/http", "control/agent/sources/workload_api",
            "control/agent/sources/sds", "control/agent/sources/kubernetes"]  # places of wings to come
-OUTSIDE = {"supported_versions", "UV_ENOBUFS"}  # a name of RFC 8446; one that libuv's header puts together
+OUTSIDE = {"supported_versions", "UV_ENOBUFS",  # a name of RFC 8446; one that libuv's header puts together
+           # settings of nginx and haproxy that docs/replacing.md sets beside ours
+           "proxy_ssl_crl", "proxy_connect_timeout", "ssl_handshake_timeout", "worker_shutdown_timeout", "ssl_c_s_dn"}
 SOURCES = ("c", "h", "proto", "py", "sh", "bzl")
 
 WORD = re.compile(r"(?<![\w./%$<>{}@-])[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+(?![\w/*<{]|\.\w|-\w)|(?<![\w./-])[a-z]\w{3,}(?=\(\))")
