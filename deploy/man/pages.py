@@ -25,7 +25,7 @@ FILES = {  # name: (its description in proto, its message, what it is)
     "inject.yaml": ("inject", "InjectConfig", "how sidecars are put into pods"),
     "probes.yaml": ("probes", "Probes", "probes of an application that its sidecar asks for it"),
 }
-EXAMPLES = {"mesh.yaml": "api.yaml", "fleet.yaml": "fleet.d/fleet/all.yaml"}  # what README writes by `cat > NAME <<'END'`
+FLEET_EXAMPLE = re.compile(r"^cat > fleet.d/fleet/all.yaml <<'END'.*\n((?:.*\n)*?)END$", re.M)  # README's
 PAGES = {**{name: section for name, (section, _) in PROGRAMS.items()}, **{name: 5 for name in FILES}}
 KINDS = {"string": "text", "bytes": "bytes", "bool": "true or false", "uint32": "number", "uint64": "number"}
 
@@ -35,11 +35,10 @@ def version():
 
 
 def example(name):
-    """What README has of a file, or None."""
-    if name not in EXAMPLES:
-        return None
-    readme = (proto.TREE / "README.md").read_text()
-    return re.search(rf"^cat > {re.escape(EXAMPLES[name])} <<'END'.*\n((?:.*\n)*?)END$", readme, re.M)[1]
+    """What README shows of a file, or None."""
+    if name == "mesh.yaml":
+        return (proto.TREE / "tests/demo/by_hand/api.yaml").read_text()
+    return FLEET_EXAMPLE.search((proto.TREE / "README.md").read_text())[1] if name == "fleet.yaml" else None
 
 
 def _see_also(page, name):
