@@ -175,6 +175,17 @@ class Agent(Logged):
         script.chmod(0o755)
         return script
 
+    def become(self, uid, authority, capabilities=()):
+        """Before its start: it runs as another user with these capabilities, whose are the files that it reads."""
+        given = ",".join(f"+{capability}" for capability in capabilities) or "-all"
+        self.prefix = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", f"--inh-caps={given}", f"--ambient-caps={given}",
+                       *self.prefix]
+        for folder in (self.folder, authority.folder):
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, uid, uid)
+        # Where the build leaves its programs is no place for other users.
+        self.programs = {name: shutil.copy(path, self.folder) for name, path in self.programs.items()}
+
     def start(self, wait=True):
         # In a namespace of its own the sidecar takes the ports that everybody expects there.
         where = [] if self.netns else ["--metrics", "127.0.0.1:0", "--health", "127.0.0.1:0"]

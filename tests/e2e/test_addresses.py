@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from ca import Authority
 from foreign import attempt, tls
-from mesh import API, STRANGER, WEB, Agent, Service, connect, exchange, is_turned_away, join_address, wait_until
+from mesh import API, DOMAIN, STRANGER, WEB, Agent, Service, connect, exchange, is_turned_away, join_address, wait_until
 from pair import allow, bundles, identity
 from test_interception import FAMILIES, address, config, ctl, local_ports
 
@@ -40,8 +41,9 @@ def intercepted(host, *flags):
 
 
 @contextlib.contextmanager
-def payments(authority, network, *flags, arguments=(), handler=whoami, settings=None):
-    """The service on every address of payments behind its sidecar; `seen(host)` is how it sees a call from there."""
+def payments(authority, network, *flags, arguments=(), handler=whoami, settings=None, become=None):
+    """The service on every address of payments behind its sidecar; `seen(host)` is how it sees a call from there. `become`: the
+    agent's user and capabilities."""
     host = network["payments"]
     mesh = config(authority, API)
     mesh["policies"].append({"name": "open", "action": "ALLOW", "mode": "ENFORCE", "ports": [8081], "rules": [{"source_ips": ["0.0.0.0/0", "::/0"]}]})
@@ -50,7 +52,10 @@ def payments(authority, network, *flags, arguments=(), handler=whoami, settings=
         services = [Service(handler, address=("::", port), netns=host) for port in (8080, 8081)]
         for service in services:
             stack.callback(service.close)
-        agent = stack.enter_context(contextlib.closing(Agent("payments", mesh, netns=host, arguments=arguments)))
+        agent = stack.enter_context(contextlib.closing(Agent("payments", mesh, netns=host, arguments=arguments, start=False)))
+        if become:
+            agent.become(become[0], authority, become[1])
+        agent.start()
         stack.enter_context(intercepted(host, *flags))
         web = authority.issue("web", WEB)
 
@@ -136,6 +141,15 @@ def test_the_service_can_see_its_caller_s_own_address(authority, network, family
             service.close()
         mesh.seen(own)
         mesh.agent.wait_conn(mark, dir="inbound", reason="connect_refused")  # the reset came back, too
+
+
+def test_an_agent_that_is_not_root_needs_the_capability_alone_for_its_callers_addresses(network):
+    with contextlib.closing(Authority(DOMAIN)) as authority:
+        with payments(authority, network, "--caller-addresses", arguments=["--caller-addresses"], settings=CALLER,
+                      become=(1337, ["net_raw"])) as mesh:
+            assert capabilities(mesh.agent) == 1 << 13
+            for family in FAMILIES:
+                assert mesh.seen(address(mesh.host, family)) == address(network["lobby"], family)
 
 
 def test_a_link_local_caller_s_own_address_is_seen_too(authority, network):

@@ -2,7 +2,6 @@
 """What the real programs gave up: as the kernel shows it, as the status says it, and as somebody inside finds it."""
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -15,7 +14,7 @@ import pytest
 
 import inside
 from ca import Authority
-from mesh import DOMAIN, PROGRAMS, Agent, free_port, is_sanitized, run, wait_until
+from mesh import DOMAIN, Agent, free_port, is_sanitized, run, wait_until
 from pair import PORT, server_config
 
 PROXY = ["user", "no_new_privileges", "capabilities", "not_dumpable", "limits", "landlock_files", "landlock_ports",
@@ -123,15 +122,8 @@ def of_another_user(keep, service, capabilities, arguments, listen):
     """An agent of USER, which has these capabilities, not yet started."""
     need_root_and_product()
     authority = Authority(DOMAIN)
-    given = ",".join(f"+{capability}" for capability in capabilities)
-    become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", f"--inh-caps={given}", f"--ambient-caps={given}"]
-    agent = keep(Agent("payments", server_config(authority, service.address, listen=listen), prefix=become, arguments=arguments,
-                       start=False))
-    for folder in (agent.folder, authority.folder):
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, USER, USER)
-    # Where the build leaves its programs is no place for other users.
-    agent.programs = {name: shutil.copy(path, agent.folder) for name, path in PROGRAMS.items()}
+    agent = keep(Agent("payments", server_config(authority, service.address, listen=listen), arguments=arguments, start=False))
+    agent.become(USER, authority, capabilities)
     return agent
 
 
