@@ -24,22 +24,17 @@ struct listener {
     struct addr bound;
     struct acceptor *acceptor; // borrowed
     struct listener *next;
+    int caller_fd; // accepted, and waits for room; -1: nobody does
     bool is_wanted;
     bool is_full; // nobody looks whether callers wait: there is no room
     bool is_late; // the turn was over before all who wait were taken
 };
 
+enum next { CALLER, NOBODY, NOBODY_NOW };
+
 static bool is_turn_over(const struct conn_env *env)
 {
     return uv_hrtime() / 1000000 >= uv_now(env->loop) + TURN_MS;
-}
-
-static bool has_room(const struct listener *listener)
-{
-    struct acceptor *acceptor = listener->acceptor;
-    struct conn_env *env = acceptor->env;
-    return uv_now(env->loop) >= acceptor->short_until &&
-           conn_has_room(env, listen_direction(listener->spec.kind));
 }
 
 static void on_again(uv_timer_t *timer)
@@ -97,87 +92,94 @@ static void listen_again(const struct listener *listener)
               addr_equal(&bound, &listener->bound));
 }
 
-// Takes one of those who wait. Returns whether there may be another. A caller who is gone again, or
-// to whom the network is down, is no fault of the listener's (accept(2), "Error handling").
-static bool take(struct listener *listener)
+// Looks whether somebody waits, and has him in caller_fd then. A caller who is gone again, or to
+// whom the network is down, is no fault of the listener's (accept(2), "Error handling").
+static enum next look_for_caller(struct listener *listener)
 {
     struct acceptor *acceptor = listener->acceptor;
-    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-        conn_accept(acceptor->env, fd, &listener->spec);
-        return true;
+    while (listener->caller_fd < 0) {
+        if (uv_now(acceptor->env->loop) < acceptor->short_until) {
+            return NOBODY_NOW;
+        }
+        listener->caller_fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        switch (listener->caller_fd >= 0 ? 0 : errno) {
+        case 0:
+            return CALLER;
+        case EAGAIN:
+        case ECONNABORTED:
+        case EHOSTDOWN:
+        case EHOSTUNREACH:
+        case EINTR:
+        case ENETDOWN:
+        case ENETUNREACH:
+        case ENONET:
+        case ENOPROTOOPT:
+        case EOPNOTSUPP:
+        case EPROTO:
+            return NOBODY; // who waits behind him is looked for in the next turn
+        case EINVAL:
+            note_error(acceptor, errno);
+            listen_again(listener);
+            break;
+        default:
+            note_error(acceptor, errno);
+        }
     }
-    switch (errno) {
-    case EAGAIN:
-        return false;
-    case ECONNABORTED:
-    case EHOSTDOWN:
-    case EHOSTUNREACH:
-    case EINTR:
-    case ENETDOWN:
-    case ENETUNREACH:
-    case ENONET:
-    case ENOPROTOOPT:
-    case EOPNOTSUPP:
-    case EPROTO:
-        return true;
-    case EINVAL:
-        note_error(acceptor, errno);
-        listen_again(listener);
-        return true;
-    default:
-        note_error(acceptor, errno);
-        return true; // and there is no room
+    return CALLER;
+}
+
+static void serve(struct listener *listener);
+
+static void on_callers(uv_poll_t *poll, int status, int events)
+{
+    (void)status; // accept4 says why
+    (void)events;
+    serve(poll->data);
+}
+
+// Looks for callers, or lets them wait until acceptor_resume.
+static void watch(struct listener *listener, bool is_full)
+{
+    if (is_full && !listener->is_full) {
+        uv_poll_stop(&listener->poll);
+        note_full(listener);
+    } else if (!is_full && !uv_is_active((const uv_handle_t *)&listener->poll)) {
+        invariant(uv_poll_start(&listener->poll, UV_READABLE, on_callers) == 0);
     }
+    listener->is_full = is_full;
 }
 
 // Takes callers while there is room and the turn lasts, and one of them in any case: what the loop
-// did before it came here may have taken the whole turn, and may do so in each.
+// did before it came here may have taken the whole turn, and may do so in each. Only where somebody
+// waits conn_has_room is asked, since a stranger may have to go for him.
 static void serve(struct listener *listener)
 {
     struct conn_env *env = listener->acceptor->env;
     listener->is_late = false;
     do {
-        if (!has_room(listener)) {
-            uv_poll_stop(&listener->poll);
-            listener->is_full = true;
-            note_full(listener);
+        enum next next = look_for_caller(listener);
+        if (next == NOBODY) {
+            watch(listener, false);
             return;
         }
-        if (!take(listener)) {
+        if (next == NOBODY_NOW || !conn_has_room(env, listen_direction(listener->spec.kind))) {
+            watch(listener, true);
             return;
         }
+        int fd = listener->caller_fd;
+        listener->caller_fd = -1;
+        conn_accept(env, fd, &listener->spec);
     } while (!is_turn_over(env));
+    watch(listener, false);
     listener->is_late = true; // the next turn begins with it
     env->wake(env->ctx);
-}
-
-static void look(struct listener *listener);
-
-static void on_callers(uv_poll_t *poll, int status, int events)
-{
-    (void)events;
-    struct listener *listener = poll->data;
-    if (status < 0) { // libuv looks there no more; accept4 says why
-        look(listener);
-    }
-    serve(listener);
-}
-
-// Looks for callers from now on.
-static void look(struct listener *listener)
-{
-    listener->is_full = false;
-    invariant(uv_poll_start(&listener->poll, UV_READABLE, on_callers) == 0);
 }
 
 void acceptor_resume(struct acceptor *acceptor)
 {
     bool is_full = false;
     for (struct listener *at = acceptor->listeners; at != NULL; at = at->next) {
-        if (at->is_full && has_room(at)) {
-            look(at);
-        } else if (at->is_late) {
+        if (at->is_full || at->is_late) {
             serve(at);
         }
         is_full |= at->is_full;
@@ -216,10 +218,11 @@ static void listener_open(struct acceptor *acceptor, struct listen_socket *sock,
     listener->is_wanted = true;
     listener->fd = sock->fds[worker];
     sock->fds[worker] = -1;
+    listener->caller_fd = -1;
     invariant(listen(listener->fd, LISTEN_BACKLOG) == 0);
     invariant(uv_poll_init(acceptor->env->loop, &listener->poll, listener->fd) == 0);
     listener->poll.data = listener;
-    look(listener);
+    watch(listener, false);
     listener->next = acceptor->listeners;
     acceptor->listeners = listener;
 }
@@ -236,6 +239,9 @@ static void close_unwanted(struct acceptor *acceptor)
         *at = listener->next;
         uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
         close(listener->fd);
+        if (listener->caller_fd >= 0) {
+            close(listener->caller_fd);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -86,6 +87,15 @@ static void put_in_force(struct stage *stage, Tabard__V1__Snapshot *message)
     generation_unref(stage->current);
     stage->current = generation;
     stage->number = generation->snapshot->generation;
+}
+
+// Waits for a number that the worker counts without waking anybody. Says whether it came.
+static bool counts(struct stage *stage, const atomic_uint_fast64_t *counter, uint64_t wanted)
+{
+    for (int i = 0; atomic_load(counter) != wanted && i < WAIT_MS / 5; i++) {
+        run_until(stage, false, 5);
+    }
+    return atomic_load(counter) == wanted;
 }
 
 static Tabard__V1__Snapshot *one_forward(const struct stage *stage)
@@ -406,11 +416,67 @@ Test(worker, a_listener_that_somebody_ends_from_outside_listens_again, .timeout 
     int fd = listener_of(port);
     cr_assert(fd >= 0 && shutdown(fd, SHUT_RD) == 0);
     const atomic_uint_fast64_t *errors = &stage.worker.env.stats.accept_errors;
-    cr_expect(run_until(&stage, atomic_load(errors) == 1, 2000), "it is told of");
+    cr_expect(counts(&stage, errors, 1), "it is told of");
     call(&stage, &caller, &app);
     cr_expect(atomic_load(errors) == 1);
     close(caller);
     close(app);
+    stage_cleanup(&stage);
+}
+
+// The bytes of a ClientHello that a sidecar answers by asking for another (HelloRetryRequest), so
+// that the handshake waits for its peer before anything is to be signed. Returns how many.
+static size_t hello_that_is_asked_again(uint8_t *out, size_t max)
+{
+    static const uint16_t groups[] = {SSL_GROUP_X25519, SSL_GROUP_X25519_MLKEM768};
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
+    SSL *ssl = SSL_new(ctx);
+    BIO *bio = BIO_new(BIO_s_mem());
+    SSL_set0_wbio(ssl, bio);
+    SSL_set0_rbio(ssl, BIO_new(BIO_s_mem()));
+    cr_assert(SSL_set1_group_ids(ssl, groups, 2) == 1 &&
+              SSL_set1_client_key_shares(ssl, groups, 1) == 1);
+    cr_assert(SSL_connect(ssl) != 1);
+    int len = BIO_read(bio, out, (int)max);
+    cr_assert(len > 0 && (size_t)len < max);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    return (size_t)len;
+}
+
+Test(worker, at_the_limit_one_who_is_silent_goes_for_each_caller_and_none_for_nobody, .timeout = 30)
+{
+    struct stage stage;
+    uint8_t hello[4096];
+    char byte;
+    int callers[4];
+    size_t len = hello_that_is_asked_again(hello, sizeof hello);
+    stage_init(&stage, 1);
+    put_in_force(&stage, snapshot_message(1,
+                                          "inbound_ports: [{port: %u, mode: MTLS, listen: "
+                                          "'127.0.0.1:0'}]\nsettings: {limits: {handshakes: 2}}\n",
+                                          stage.app_port));
+    const struct stats *stats = &stage.worker.env.stats;
+    for (size_t i = 0; i < 3; i++) {
+        callers[i] = tcp_connect(port_in_force(&stage));
+    }
+    cr_assert(counts(&stage, &stats->open[DIRECTION_INBOUND], 3));
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert(send(callers[i], hello, len, MSG_NOSIGNAL) == (ssize_t)len);
+        cr_assert(i == 2 || recv(callers[i], &byte, 1, 0) == 1, "its handshake is under way");
+    }
+    cr_assert(counts(&stage, &stats->handshakes_waiting[DIRECTION_INBOUND], 1));
+    run_until(&stage, false, 1000 + 200); // GATE_SILENT_MS, and more
+    const atomic_uint_fast64_t *gone = &stats->closed[DIRECTION_INBOUND][REASON_LIMIT_HANDSHAKES];
+    cr_assert(atomic_load(gone) == 0);
+    callers[3] = tcp_connect(port_in_force(&stage));
+    cr_expect(counts(&stage, gone, 1));
+    run_until(&stage, false, 200); // nobody else goes
+    cr_expect(atomic_load(gone) == 1, "%llu went", (unsigned long long)atomic_load(gone));
+    for (size_t i = 0; i < 4; i++) {
+        close(callers[i]);
+    }
     stage_cleanup(&stage);
 }
 
