@@ -4,14 +4,15 @@
 #include <openssl/bytestring.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/mem.h>
 #include <openssl/nid.h>
 #include <openssl/pool.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "certs/bundle.h"
@@ -19,38 +20,54 @@
 #include "certs/chain.h"
 #include "certs/der_list.h"
 #include "certs/identity.h"
+#include "certs/key.h"
 #include "certs/ca/mint.h"
 #include "certs/ca/mint_ext.h"
+#include "certs/path/uri_limits.h"
 #include "certs/path/verify.h"
 #include "tests/support/any_cert.h"
 #include "tests/support/bad_cert.h"
 
-#define NOW    ((time_t)1900000000)
+#define NOW    CERTS_FUZZ_NOW
 #define DAY    86400
 #define DOMAIN "prod.example"
-#define ID     "spiffe://prod.example/ns/shop/sa/web"
+#define ID     CERTS_FUZZ_ID_TEXT
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static struct mint_ca ca;
+static struct mint_ca cas[CERTS_FUZZ_KEYS];
+static ProtobufCBinaryData roots[CERTS_FUZZ_KEYS]; // the CAs' certificates
 static struct trust_bundles *bundles;
 
-// Ed25519 from a fixed seed: key and signatures are the same in every run.
-static EVP_PKEY *fixed_key(uint8_t fill)
+EVP_PKEY *certs_fuzz_key_new(enum certs_fuzz_key kind, uint8_t fill)
 {
     uint8_t seed[32];
+    EVP_PKEY *key = NULL;
     memset(seed, fill, sizeof seed);
-    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof seed);
+    switch (kind) {
+    case CERTS_FUZZ_ED25519:
+        key = EVP_PKEY_from_raw_private_key(EVP_pkey_ed25519(), seed, sizeof seed);
+        break;
+    case CERTS_FUZZ_ML_DSA_44:
+        key = EVP_PKEY_from_private_seed(EVP_pkey_ml_dsa_44(), seed, sizeof seed);
+        break;
+    case CERTS_FUZZ_ML_DSA_65:
+        key = EVP_PKEY_from_private_seed(EVP_pkey_ml_dsa_65(), seed, sizeof seed);
+        break;
+    case CERTS_FUZZ_KEYS:
+        break;
+    }
     invariant(key != NULL);
     return key;
 }
 
-static Tabard__V1__TrustBundle bundle_of(ProtobufCBinaryData *root, ProtobufCBinaryData *crl)
+static Tabard__V1__TrustBundle bundle_of(ProtobufCBinaryData *list, size_t num,
+                                         ProtobufCBinaryData *crl)
 {
     Tabard__V1__TrustBundle bundle;
     tabard__v1__trust_bundle__init(&bundle);
     bundle.trust_domain = (char *)DOMAIN;
-    bundle.n_roots = 1;
-    bundle.roots = root;
+    bundle.n_roots = num;
+    bundle.roots = list;
     bundle.n_crls = crl == NULL ? 0 : 1;
     bundle.crls = crl;
     return bundle;
@@ -58,19 +75,25 @@ static Tabard__V1__TrustBundle bundle_of(ProtobufCBinaryData *root, ProtobufCBin
 
 static void set_up(void)
 {
-    bad_ca_init(&ca, NULL,
-                &(struct bad_ca){.key = fixed_key(1),
-                                 .uri = "spiffe://" DOMAIN,
-                                 .uses = MINT_USE_CERT_SIGN | MINT_USE_CRL_SIGN,
-                                 .not_before = NOW - DAY,
-                                 .not_after = NOW + DAY});
-    ProtobufCBinaryData root;
-    invariant(mint_cert_der(&root.data, &root.len, ca.cert));
-    Tabard__V1__TrustBundle bundle = bundle_of(&root, NULL);
+    for (enum certs_fuzz_key kind = 0; kind < CERTS_FUZZ_KEYS; kind++) {
+        bad_ca_init(&cas[kind], NULL,
+                    &(struct bad_ca){.key = certs_fuzz_key_new(kind, 1),
+                                     .uri = "spiffe://" DOMAIN,
+                                     .uses = MINT_USE_CERT_SIGN | MINT_USE_CRL_SIGN,
+                                     .not_before = NOW - DAY,
+                                     .not_after = NOW + DAY});
+        invariant(mint_cert_der(&roots[kind].data, &roots[kind].len, cas[kind].cert));
+    }
+    Tabard__V1__TrustBundle bundle = bundle_of(roots, CERTS_FUZZ_KEYS, NULL);
     Tabard__V1__TrustBundle *list[] = {&bundle};
     bundles = trust_bundles_new(list, 1, NOW, NULL);
     invariant(bundles != NULL);
-    free(root.data);
+}
+
+const struct mint_ca *certs_fuzz_ca(enum certs_fuzz_key kind)
+{
+    pthread_once(&once, set_up);
+    return &cas[kind];
 }
 
 static bool run_id(const uint8_t *data, size_t len)
@@ -96,29 +119,29 @@ static bool run_pem(const char *label, const uint8_t *data, size_t len)
     return ok;
 }
 
-static bool run_bundle(ProtobufCBinaryData *root, ProtobufCBinaryData *crl)
+static bool run_key(const uint8_t *data, size_t len)
 {
-    Tabard__V1__TrustBundle bundle = bundle_of(root, crl);
+    struct err err = {0};
+    EVP_PKEY *key = key_pem_read((const char *)data, len, &err);
+    invariant(key != NULL ? key_check(key, NULL) : err.text[0] != '\0');
+    invariant(ERR_peek_error() == 0);
+    EVP_PKEY_free(key);
+    return key != NULL;
+}
+
+static bool run_bundle(ProtobufCBinaryData *root, size_t num, ProtobufCBinaryData *crl)
+{
+    Tabard__V1__TrustBundle bundle = bundle_of(root, num, crl);
     Tabard__V1__TrustBundle *list[] = {&bundle};
     struct err err = {0};
     struct trust_bundles *read = trust_bundles_new(list, 1, NOW, &err);
     char issuer[TRUST_ISSUER_TEXT];
     invariant(read != NULL || err.text[0] != '\0');
-    // A CRL of nobody who is known yet is kept; it isn't the root's.
+    // A CRL of nobody who is known yet is kept; it isn't a root's.
     bool ok =
         read != NULL &&
         trust_bundle_unproved(trust_bundles_find(read, DOMAIN, strlen(DOMAIN)), 0, issuer) == NULL;
     trust_bundles_free(read);
-    return ok;
-}
-
-static bool run_crl(const uint8_t *data, size_t len)
-{
-    ProtobufCBinaryData root;
-    ProtobufCBinaryData crl = {.data = (uint8_t *)data, .len = len};
-    invariant(mint_cert_der(&root.data, &root.len, ca.cert));
-    bool ok = run_bundle(&root, &crl);
-    free(root.data);
     return ok;
 }
 
@@ -194,13 +217,14 @@ static bool run_rules(const uint8_t *data, size_t len)
 {
     CBS in;
     CBS_init(&in, data, len);
-    EVP_PKEY *key = fixed_key(2);
+    EVP_PKEY *key = certs_fuzz_key_new(CERTS_FUZZ_ED25519, 2);
+    const struct mint_ca *ca = &cas[CERTS_FUZZ_ED25519];
     char root[CERT_NAME_TEXT_MAX];
-    X509_NAME_get_text_by_NID(X509_get_subject_name(ca.cert), NID_commonName, root, sizeof root);
+    X509_NAME_get_text_by_NID(X509_get_subject_name(ca->cert), NID_commonName, root, sizeof root);
     struct any_cert any = {.subject = "I",
                            .issuer = root,
                            .key = key,
-                           .signer = ca.key,
+                           .signer = ca->key,
                            .not_before = NOW - DAY,
                            .not_after = NOW + DAY};
     X509 *middle = made_of(&any, in, false);
@@ -241,9 +265,82 @@ static bool run_csr(const uint8_t *data, size_t len)
     return ok;
 }
 
+static STACK_OF(GENERAL_SUBTREE) * limits_of(const CBS *text)
+{
+    STACK_OF(GENERAL_SUBTREE) *limits = sk_GENERAL_SUBTREE_new_null();
+    GENERAL_SUBTREE *limit = GENERAL_SUBTREE_new();
+    ASN1_IA5STRING *value = ASN1_IA5STRING_new();
+    invariant(limits != NULL && limit != NULL && value != NULL);
+    invariant(ASN1_STRING_set(value, CBS_data(text), (int)CBS_len(text)) == 1);
+    GENERAL_NAME_set0_value(limit->base, GEN_URI, value);
+    invariant(sk_GENERAL_SUBTREE_push(limits, limit) != 0);
+    return limits;
+}
+
+// Whether a trust domain lies in a constraint that can be compared: the same question, asked of
+// other code.
+static bool lies_in(const struct spiffe_id *id, const CBS *limit)
+{
+    char *host = strndup(id->domain, id->domain_len);
+    char *wanted = strndup((const char *)CBS_data(limit), CBS_len(limit));
+    invariant(host != NULL && wanted != NULL);
+    size_t len = strlen(wanted);
+    bool lies = strcasecmp(host, wanted) == 0;
+    if (wanted[0] == '.') {
+        lies = id->domain_len > len && strcasecmp(host + id->domain_len - len, wanted) == 0;
+    }
+    free(host);
+    free(wanted);
+    return lies;
+}
+
+static bool has_empty_label(const struct spiffe_id *id)
+{
+    bool is_start = true; // of a label
+    for (size_t i = 0; i < id->domain_len; i++) {
+        if (is_start && id->domain[i] == '.') {
+            return true;
+        }
+        is_start = id->domain[i] == '.';
+    }
+    return is_start;
+}
+
+// A constraint after its length in a byte, then a URI. One that is permitted alone is refused where
+// it alone is excluded, and what can't be compared is refused in both cases.
+static bool run_uri(const uint8_t *data, size_t len)
+{
+    CBS in, text;
+    CBS_init(&in, data, len);
+    if (!CBS_get_u8_length_prefixed(&in, &text)) {
+        return false;
+    }
+    struct err err = {0};
+    STACK_OF(GENERAL_SUBTREE) *limits = limits_of(&text);
+    ASN1_IA5STRING *uri = ASN1_IA5STRING_new();
+    invariant(uri != NULL && ASN1_STRING_set(uri, CBS_data(&in), (int)CBS_len(&in)) == 1);
+    bool ok = uri_limit_check(sk_GENERAL_SUBTREE_value(limits, 0), &err);
+    invariant(ok || err.text[0] != '\0');
+    if (ok) {
+        struct spiffe_id id;
+        bool is_id = spiffe_id_parse(&id, (const char *)CBS_data(&in), CBS_len(&in), NULL);
+        bool can_compare = is_id && !has_empty_label(&id);
+        bool is_in = uri_limits_allow(limits, NULL, uri, &err);
+        bool is_out = uri_limits_allow(NULL, limits, uri, &err);
+        invariant(!is_in || !is_out);
+        invariant(!is_id || can_compare == (is_in || is_out));
+        invariant(!can_compare || is_in == lies_in(&id, &text));
+        invariant(!uri_limits_allow(limits, limits, uri, &err) && err.text[0] != '\0');
+        ok = is_in;
+    }
+    ASN1_IA5STRING_free(uri);
+    sk_GENERAL_SUBTREE_pop_free(limits, GENERAL_SUBTREE_free);
+    return ok;
+}
+
 static bool run_kind(enum certs_fuzz_kind kind, const uint8_t *data, size_t len)
 {
-    ProtobufCBinaryData root = {.data = (uint8_t *)data, .len = len};
+    ProtobufCBinaryData bytes = {.data = (uint8_t *)data, .len = len};
     switch (kind) {
     case CERTS_FUZZ_ID:
         return run_id(data, len);
@@ -252,15 +349,19 @@ static bool run_kind(enum certs_fuzz_kind kind, const uint8_t *data, size_t len)
     case CERTS_FUZZ_PEM_CRL:
         return run_pem("X509 CRL", data, len);
     case CERTS_FUZZ_ROOT:
-        return run_bundle(&root, NULL);
+        return run_bundle(&bytes, 1, NULL);
     case CERTS_FUZZ_CRL:
-        return run_crl(data, len);
+        return run_bundle(roots, CERTS_FUZZ_KEYS, &bytes);
     case CERTS_FUZZ_CHAIN:
         return run_chain(data, len);
     case CERTS_FUZZ_CSR:
         return run_csr(data, len);
     case CERTS_FUZZ_RULES:
         return run_rules(data, len);
+    case CERTS_FUZZ_KEY_PEM:
+        return run_key(data, len);
+    case CERTS_FUZZ_URI:
+        return run_uri(data, len);
     case CERTS_FUZZ_KINDS:
         break;
     }
@@ -281,121 +382,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     certs_fuzz_run(data, len);
     return 0;
-}
-
-// A leaf below an intermediate, each after its length.
-static bool chain_seed(uint8_t **out, size_t *out_len)
-{
-    struct mint_ca middle;
-    bad_ca_init(&middle, &ca,
-                &(struct bad_ca){.key = fixed_key(2),
-                                 .uri = "spiffe://" DOMAIN,
-                                 .uses = MINT_USE_CERT_SIGN,
-                                 .not_before = NOW - DAY,
-                                 .not_after = NOW + DAY});
-    EVP_PKEY *key = fixed_key(3);
-    X509 *certs[] = {bad_leaf_new(&middle, key, ID, NOW, &(struct bad_leaf){0}), middle.cert};
-    CBB cbb, child;
-    bool ok = CBB_init(&cbb, 2048) == 1;
-    uint8_t *bytes = NULL;
-    for (size_t i = 0; ok && i < 2; i++) {
-        uint8_t *der = NULL;
-        size_t len = 0;
-        ok = mint_cert_der(&der, &len, certs[i]) &&
-             CBB_add_u16_length_prefixed(&cbb, &child) == 1 && CBB_add_bytes(&child, der, len) == 1;
-        free(der);
-    }
-    ok = ok && CBB_finish(&cbb, &bytes, out_len) == 1;
-    *out = ok ? malloc(*out_len) : NULL;
-    if (*out != NULL) {
-        memcpy(*out, bytes, *out_len);
-    }
-    OPENSSL_free(bytes);
-    X509_free(certs[0]);
-    EVP_PKEY_free(key);
-    mint_ca_cleanup(&middle);
-    return *out != NULL;
-}
-
-static bool csr_seed(uint8_t **out, size_t *out_len)
-{
-    EVP_PKEY *key = fixed_key(4);
-    X509_REQ *csr = X509_REQ_new();
-    uint8_t *der = NULL;
-    bool ok = csr != NULL && X509_REQ_set_pubkey(csr, key) == 1 &&
-              X509_REQ_sign(csr, key, mint_digest_of(key)) > 0;
-    int len = ok ? i2d_X509_REQ(csr, &der) : 0;
-    *out = len > 0 ? malloc((size_t)len) : NULL;
-    if (*out != NULL) {
-        memcpy(*out, der, (size_t)len);
-        *out_len = (size_t)len;
-    }
-    OPENSSL_free(der);
-    X509_REQ_free(csr);
-    EVP_PKEY_free(key);
-    return *out != NULL;
-}
-
-static bool text_seed(char *text, uint8_t **out, size_t *out_len)
-{
-    *out = (uint8_t *)text;
-    *out_len = text == NULL ? 0 : strlen(text);
-    return text != NULL;
-}
-
-// The intermediate requires a policy, which the leaf has, and permits the trust domain's URIs and a
-// range of addresses.
-static const char rules_seed[] = "\5\5\x30\x03\x80\x01\x00"              // policyConstraints
-                                 "\2\10\x30\x06\x30\x04\x06\x02\x2a\x03" // certificatePolicies
-                                 "\1\40\x30\x1e\xa0\x1c"                 // nameConstraints
-                                 "\x30\x0e\x86\x0cprod.example"
-                                 "\x30\x0a\x87\x08\12\0\0\0\xff\0\0\0"
-                                 "\x82\10\x30\x06\x30\x04\x06\x02\x2a\x03"; // the leaf's policies
-
-static bool body_of(enum certs_fuzz_kind kind, X509_CRL *crl, uint8_t **out, size_t *out_len)
-{
-    switch (kind) {
-    case CERTS_FUZZ_ID:
-        return text_seed(strdup(ID), out, out_len);
-    case CERTS_FUZZ_PEM_CERT:
-        return text_seed(mint_cert_pem(ca.cert), out, out_len);
-    case CERTS_FUZZ_PEM_CRL:
-        return text_seed(mint_crl_pem(crl), out, out_len);
-    case CERTS_FUZZ_ROOT:
-        return mint_cert_der(out, out_len, ca.cert);
-    case CERTS_FUZZ_CRL:
-        return mint_crl_der(out, out_len, crl);
-    case CERTS_FUZZ_CHAIN:
-        return chain_seed(out, out_len);
-    case CERTS_FUZZ_CSR:
-        return csr_seed(out, out_len);
-    case CERTS_FUZZ_RULES:
-        *out_len = sizeof rules_seed;
-        *out = malloc(sizeof rules_seed);
-        return *out != NULL && memcpy(*out, rules_seed, sizeof rules_seed) != NULL;
-    case CERTS_FUZZ_KINDS:
-        break;
-    }
-    return false;
-}
-
-bool certs_fuzz_seed(enum certs_fuzz_kind kind, uint8_t **out, size_t *out_len)
-{
-    pthread_once(&once, set_up);
-    const struct mint_revoked revoked = {X509_get0_serialNumber(ca.cert), NOW - DAY};
-    X509_CRL *crl = mint_crl_new(&ca, &revoked, 1, 1, NOW - DAY, NOW + DAY, NULL);
-    uint8_t *body = NULL;
-    size_t len = 0;
-    *out = NULL;
-    if (crl != NULL && body_of(kind, crl, &body, &len)) {
-        *out = malloc(len + 1);
-    }
-    if (*out != NULL) {
-        (*out)[0] = (uint8_t)kind;
-        memcpy(*out + 1, body, len);
-        *out_len = len + 1;
-    }
-    free(body);
-    X509_CRL_free(crl);
-    return *out != NULL;
 }
