@@ -29,8 +29,10 @@ bool authority_id_check(X509 *cert, const char *domain, size_t domain_len, struc
     for (size_t i = 0; ok && i < uris.num; i++) {
         size_t len = 0;
         const char *text = cert_uri(&uris, i, &len);
-        if (len < 9 || memcmp(text, "spiffe://", 9) != 0) {
-            continue; // a URI of another kind
+        // A scheme has no case (RFC 3986, section 3.1), a SPIFFE id has: another spelling of one is
+        // a bad id, and no URI of another kind.
+        if (len < 7 || OPENSSL_strncasecmp(text, "spiffe:", 7) != 0) {
+            continue;
         }
         struct spiffe_id id;
         if (!spiffe_id_parse(&id, text, len, err)) {
