@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Whether a chain of ordinary certificates, of somebody outside the mesh, leads to one of some
-// roots: by BoringSSL's own search, without SPIFFE ids, CRLs and policies. named_server.c asks it
-// about servers, known_client.c about clients. No globals; any thread.
+// roots: by BoringSSL's own search, without SPIFFE ids, CRLs, or a floor for keys and digests, of
+// which docs/certificates.md tells. named_server.c asks it about servers, known_client.c about
+// clients. No globals; any thread.
 #ifndef TABARD_CERTS_ORDINARY_CHAIN_H
 #define TABARD_CERTS_ORDINARY_CHAIN_H
 
