@@ -15,7 +15,6 @@
 
 #define KEY_RSA_BITS_MIN 2048
 #define KEY_RSA_BITS_MAX 8192 // a longer one costs whoever must check its signatures too much
-#define KEY_SALT_LEN_MIN 20   // of RSA-PSS, in bytes: RFC 4055's default
 #define KEY_TEXT_MAX     32
 
 // key_check says whether a public key may stand in a mesh certificate. NULL (a key that didn't
@@ -34,8 +33,8 @@ EVP_PKEY *key_pem_read(const char *pem, size_t pem_len, struct err *err);
 // key_signature_check says whether the algorithm of a certificate's, a CRL's or a signing request's
 // signature (X509_get0_signature and its like give it) is accepted. It is judged with its
 // parameters, because RSA-PSS names its digests there alone (RFC 4055, section 3.1): SHA-256,
-// SHA-384 or SHA-512, MGF1 by the same digest, a salt of KEY_SALT_LEN_MIN bytes or more, trailer
-// field 1. false sets err, which says what it is and what would be right.
+// SHA-384 or SHA-512, MGF1 by the same digest, a salt as long as the digest (BoringSSL knows no
+// other), trailer field 1. false sets err, which says what it is and what would be right.
 bool key_signature_check(const X509_ALGOR *algorithm, struct err *err);
 
 #endif

@@ -91,14 +91,20 @@ static bool read_pss(struct pss *out, const X509_ALGOR *algorithm)
            CBS_len(&fields) == 0;
 }
 
+// In bytes, of a digest that is accepted; of any other, 0.
+static uint64_t digest_len_of(int nid)
+{
+    return nid == NID_sha256 ? 32 : nid == NID_sha384 ? 48 : nid == NID_sha512 ? 64 : 0;
+}
+
 static bool check_pss(const X509_ALGOR *algorithm, struct err *err)
 {
     struct pss pss;
     if (!read_pss(&pss, algorithm)) {
         return err_set(err, "signed with RSA-PSS whose parameters can't be read");
     }
-    if (pss.digest_nid != NID_sha256 && pss.digest_nid != NID_sha384 &&
-        pss.digest_nid != NID_sha512) {
+    uint64_t digest_len = digest_len_of(pss.digest_nid);
+    if (digest_len == 0) {
         return err_set(err, "signed with RSA-PSS and %s; accepted are SHA-256, SHA-384 and SHA-512",
                        nid_text(pss.digest_nid));
     }
@@ -109,9 +115,11 @@ static bool check_pss(const X509_ALGOR *algorithm, struct err *err)
             "must be the same",
             nid_text(pss.mask_nid), nid_text(pss.digest_nid));
     }
-    if (pss.salt_len < KEY_SALT_LEN_MIN) {
-        return err_set(err, "signed with RSA-PSS and a salt of %llu bytes, fewer than %d",
-                       (unsigned long long)pss.salt_len, KEY_SALT_LEN_MIN);
+    if (pss.salt_len != digest_len) {
+        return err_set(err,
+                       "signed with RSA-PSS and a salt of %llu bytes; it must be as long as the "
+                       "digest, %llu bytes",
+                       (unsigned long long)pss.salt_len, (unsigned long long)digest_len);
     }
     return pss.trailer == 1 || err_set(err, "signed with RSA-PSS whose trailer field is not 1");
 }
