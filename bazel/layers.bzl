@@ -48,7 +48,7 @@ LAYERS = {
     "control/notify": ["base"],
     "control/intercept": ["base", "proto", "net/rtnl"],
     "control/agent/interception": ["base", "net/rtnl", "control/intercept"],
-    "control/agent/proxy": ["base", "proto", "net/pipe"],
+    "control/agent/proxy": ["base", "proto", "certs", "net/pipe"],
     "control/agent/probes": ["base", "proto", "net/grpc", "net/http2"],
     "control/agent/snapshot": ["base", "proto", "certs", "certs/path", "proxy/rules", "control/agent/proxy"],
     "control/agent/operator": ["base", "proto", "certs", "control/host", "control/denials", "control/notify", "control/agent/interception", "control/agent/proxy", "control/agent/snapshot"],

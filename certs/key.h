@@ -10,6 +10,7 @@
 #include <openssl/x509.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -29,6 +30,14 @@ const char *key_text(const EVP_PKEY *key, char *buf);
 // password), which key_check accepts. Of the forms that RFC 9881, section 6, has for ML-DSA it
 // takes the seed alone. NULL sets err.
 EVP_PKEY *key_pem_read(const char *pem, size_t pem_len, struct err *err);
+
+enum key_sign_result { KEY_SIGNED, KEY_OTHER_SCHEME, KEY_SIGN_FAILED };
+
+// key_sign signs for a TLS 1.3 handshake by a SignatureScheme (RFC 8446, section 4.2.3). *out_len
+// is the room in out, and then the signature's length. KEY_OTHER_SCHEME: such a key doesn't sign
+// so.
+enum key_sign_result key_sign(EVP_PKEY *key, uint32_t algorithm, const uint8_t *input,
+                              size_t input_len, uint8_t *out, size_t *out_len);
 
 // key_signature_check says whether the algorithm of a certificate's, a CRL's or a signing request's
 // signature (X509_get0_signature and its like give it) is accepted. It is judged with its

@@ -2,30 +2,15 @@
 #include "control/agent/proxy/keyring.h"
 
 #include <openssl/bytestring.h>
-#include <openssl/digest.h>
-#include <openssl/ec.h>
-#include <openssl/ec_key.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/mem.h>
-#include <openssl/nid.h>
-#include <openssl/rsa.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/must.h"
-#include "base/secret/secret.h"
-
-// RFC 8446, section 4.2.3.
-#define SCHEME_ECDSA_P256_SHA256 0x0403
-#define SCHEME_ECDSA_P384_SHA384 0x0503
-#define SCHEME_RSA_PSS_SHA256    0x0804
-#define SCHEME_RSA_PSS_SHA384    0x0805
-#define SCHEME_RSA_PSS_SHA512    0x0806
-#define SCHEME_ED25519           0x0807
-#define SCHEME_ML_DSA_44         0x0904 // draft-ietf-tls-mldsa
-#define SCHEME_ML_DSA_65         0x0905
+#include "certs/key.h"
 
 struct slot {
     EVP_PKEY *key; // owned, counted; NULL: an empty slot
@@ -205,61 +190,6 @@ static bool is_certificate_verify(const uint8_t *input, size_t input_len)
            memcmp(input + 64, contexts[1], context_len + 1) == 0;
 }
 
-struct scheme {
-    uint32_t algorithm;
-    int key_type;
-    int curve; // of an EC key
-    const EVP_MD *(*digest)(void);
-};
-
-static const struct scheme schemes[] = {
-    {SCHEME_ML_DSA_44, EVP_PKEY_ML_DSA_44, 0, NULL},
-    {SCHEME_ML_DSA_65, EVP_PKEY_ML_DSA_65, 0, NULL},
-    {SCHEME_ED25519, EVP_PKEY_ED25519, 0, NULL},
-    {SCHEME_ECDSA_P256_SHA256, EVP_PKEY_EC, NID_X9_62_prime256v1, EVP_sha256},
-    {SCHEME_ECDSA_P384_SHA384, EVP_PKEY_EC, NID_secp384r1, EVP_sha384},
-    {SCHEME_RSA_PSS_SHA256, EVP_PKEY_RSA, 0, EVP_sha256},
-    {SCHEME_RSA_PSS_SHA384, EVP_PKEY_RSA, 0, EVP_sha384},
-    {SCHEME_RSA_PSS_SHA512, EVP_PKEY_RSA, 0, EVP_sha512},
-};
-
-static const struct scheme *scheme_find(uint32_t algorithm, const EVP_PKEY *key)
-{
-    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
-        const struct scheme *scheme = &schemes[i];
-        if (scheme->algorithm != algorithm || scheme->key_type != EVP_PKEY_id(key)) {
-            continue;
-        }
-        if (scheme->curve != 0 && scheme->curve != EC_GROUP_get_curve_name(EC_KEY_get0_group(
-                                                       EVP_PKEY_get0_EC_KEY(key)))) {
-            continue;
-        }
-        return scheme;
-    }
-    return NULL;
-}
-
-static bool sign(EVP_PKEY *key, const struct scheme *scheme, const uint8_t *input, size_t input_len,
-                 uint8_t *out, size_t *out_len)
-{
-    EVP_MD_CTX ctx;
-    secret_begin();
-    EVP_MD_CTX_init(&ctx);
-    EVP_PKEY_CTX *pkey_ctx = NULL; // borrowed from ctx
-    *out_len = CONTRACT_SIGNATURE_LEN_MAX;
-    const EVP_MD *digest = scheme->digest != NULL ? scheme->digest() : NULL;
-    bool ok = EVP_DigestSignInit(&ctx, &pkey_ctx, digest, NULL, key) == 1;
-    if (ok && scheme->key_type == EVP_PKEY_RSA) {
-        ok = EVP_PKEY_CTX_set_rsa_padding(pkey_ctx, RSA_PKCS1_PSS_PADDING) == 1 &&
-             EVP_PKEY_CTX_set_rsa_pss_saltlen(pkey_ctx, -1) == 1; // as long as the digest
-    }
-    ok = ok && EVP_DigestSign(&ctx, out, out_len, input, input_len) == 1;
-    EVP_MD_CTX_cleanup(&ctx);
-    secret_end();
-    ERR_clear_error();
-    return ok;
-}
-
 static enum keyring_result try_sign(struct keyring *keyring, const uint8_t *key_id,
                                     size_t key_id_len, uint32_t algorithm, const uint8_t *input,
                                     size_t input_len, uint8_t *out, size_t *out_len)
@@ -271,12 +201,15 @@ static enum keyring_result try_sign(struct keyring *keyring, const uint8_t *key_
     if (slot == NULL) {
         return KEYRING_UNKNOWN_KEY;
     }
-    const struct scheme *scheme = scheme_find(algorithm, slot->key);
-    if (scheme == NULL) {
+    *out_len = CONTRACT_SIGNATURE_LEN_MAX;
+    switch (key_sign(slot->key, algorithm, input, input_len, out, out_len)) {
+    case KEY_SIGNED:
+        return KEYRING_SIGNED;
+    case KEY_OTHER_SCHEME:
         return KEYRING_WRONG_ALGORITHM;
+    default:
+        return KEYRING_FAILED;
     }
-    return sign(slot->key, scheme, input, input_len, out, out_len) ? KEYRING_SIGNED
-                                                                   : KEYRING_FAILED;
 }
 
 enum keyring_result keyring_sign(struct keyring *keyring, const uint8_t *key_id, size_t key_id_len,
