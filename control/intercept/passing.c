@@ -4,6 +4,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/inet_diag.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -13,7 +16,7 @@
 #include "base/must.h"
 #include "net/rtnl/rtnl.h"
 
-enum { ANSWER_BYTES = 32 << 10 };
+enum { ANSWER_BYTES = 32 << 10, TUPLE_BYTES_MAX = 128 };
 
 struct end {
     struct ip ip;
@@ -177,4 +180,154 @@ size_t passing_num_new(const struct array *now, const struct array *before)
         num += !is_in(before, &items[i], sizeof *items, compare_found);
     }
     return num;
+}
+
+// A connection as its opener sees it, in the kernel's words.
+struct tuple {
+    uint8_t family;
+    uint16_t len;
+    uint8_t bytes[TUPLE_BYTES_MAX];
+};
+
+struct search {
+    const struct ruleset *ruleset;
+    struct array found; // struct tuple
+};
+
+// The attributes of a message, or of one that holds others, by their types.
+struct attributes {
+    const struct nlattr *of[CTA_MAX + 1];
+};
+
+static int on_attribute(const struct nlattr *attr, void *ctx)
+{
+    struct attributes *out = ctx;
+    if (mnl_attr_type_valid(attr, CTA_MAX) > 0) {
+        out->of[mnl_attr_get_type(attr)] = attr;
+    }
+    return MNL_CB_OK;
+}
+
+static struct attributes within(const struct nlattr *attr)
+{
+    struct attributes inner = {{NULL}};
+    if (attr != NULL) {
+        mnl_attr_parse_nested(attr, on_attribute, &inner);
+    }
+    return inner;
+}
+
+static bool get_ip(struct ip *out, const struct attributes *ips, unsigned v4, unsigned v6)
+{
+    const struct nlattr *attr = ips->of[v4] != NULL ? ips->of[v4] : ips->of[v6];
+    size_t len = ips->of[v4] != NULL ? 4 : 16;
+    if (attr == NULL || mnl_attr_get_payload_len(attr) != len) {
+        return false;
+    }
+    *out = (struct ip){{[10] = len == 4 ? 0xff : 0, [11] = len == 4 ? 0xff : 0}};
+    memcpy(out->bytes + 16 - len, mnl_attr_get_payload(attr), len);
+    return true;
+}
+
+// Says whether the rules catch a connection, whichever way it goes: which one isn't told. What the
+// proxy calls is tracked in a zone of its own.
+static bool is_caught(const struct ruleset *ruleset, const struct nlattr *tuple)
+{
+    struct attributes parts = within(tuple);
+    struct attributes ips = within(parts.of[CTA_TUPLE_IP]);
+    struct attributes proto = within(parts.of[CTA_TUPLE_PROTO]);
+    struct ip from;
+    struct addr to = {0};
+    if (parts.of[CTA_TUPLE_ZONE] != NULL || proto.of[CTA_PROTO_NUM] == NULL ||
+        mnl_attr_get_u8(proto.of[CTA_PROTO_NUM]) != IPPROTO_TCP ||
+        proto.of[CTA_PROTO_DST_PORT] == NULL ||
+        !get_ip(&from, &ips, CTA_IP_V4_SRC, CTA_IP_V6_SRC) ||
+        !get_ip(&to.ip, &ips, CTA_IP_V4_DST, CTA_IP_V6_DST) || ip_is_loopback(&from) ||
+        ip_is_loopback(&to.ip)) {
+        return false;
+    }
+    to.port = ntohs(mnl_attr_get_u16(proto.of[CTA_PROTO_DST_PORT]));
+    return ruleset_catches_inbound(ruleset, to.port, &from) ||
+           ruleset_catches_outbound(ruleset, &to);
+}
+
+static int on_tracked(const struct nlmsghdr *message, void *ctx)
+{
+    struct search *search = ctx;
+    struct attributes attrs = {{NULL}};
+    const struct nfgenmsg *head = mnl_nlmsg_get_payload(message);
+    if (mnl_nlmsg_get_payload_len(message) < sizeof *head) {
+        return MNL_CB_OK;
+    }
+    mnl_attr_parse(message, sizeof *head, on_attribute, &attrs);
+    const struct nlattr *tuple = attrs.of[CTA_TUPLE_ORIG];
+    bool is_redirected = attrs.of[CTA_STATUS] != NULL &&
+                         (ntohl(mnl_attr_get_u32(attrs.of[CTA_STATUS])) & IPS_DST_NAT) != 0;
+    if (is_redirected || attrs.of[CTA_ZONE] != NULL || tuple == NULL ||
+        mnl_attr_get_payload_len(tuple) > TUPLE_BYTES_MAX || !is_caught(search->ruleset, tuple)) {
+        return MNL_CB_OK;
+    }
+    struct tuple *found = array_add(&search->found, sizeof *found);
+    *found = (struct tuple){.family = head->nfgen_family, .len = mnl_attr_get_payload_len(tuple)};
+    memcpy(found->bytes, mnl_attr_get_payload(tuple), found->len);
+    return MNL_CB_OK;
+}
+
+static struct nlmsghdr *begin(char *buf, uint8_t type, uint16_t flags, uint8_t family)
+{
+    struct nlmsghdr *request = rtnl_begin(buf, (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type), flags,
+                                          sizeof(struct nfgenmsg));
+    struct nfgenmsg *head = mnl_nlmsg_get_payload(request);
+    head->nfgen_family = family;
+    head->version = NFNETLINK_V0;
+    return request;
+}
+
+// Returns 0, or an errno value.
+static int ask_tracking(struct mnl_socket *socket, const struct nlmsghdr *request,
+                        mnl_cb_t on_message, void *ctx)
+{
+    char answer[ANSWER_BYTES];
+    int result = MNL_CB_OK;
+    if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0) {
+        return errno;
+    }
+    while (result == MNL_CB_OK) {
+        ssize_t len = mnl_socket_recvfrom(socket, answer, sizeof answer);
+        result = len < 0 ? MNL_CB_ERROR : mnl_cb_run(answer, (size_t)len, 0, 0, on_message, ctx);
+    }
+    return result == MNL_CB_STOP ? 0 : errno;
+}
+
+static int forget(struct mnl_socket *socket, struct search *search)
+{
+    char buf[RTNL_REQUEST_BYTES_MAX];
+    int error = ask_tracking(socket, begin(buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP, AF_UNSPEC),
+                             on_tracked, search);
+    const struct tuple *found = search->found.items;
+    for (uint32_t i = 0; error == 0 && i < search->found.num; i++) {
+        struct nlmsghdr *request = begin(buf, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, found[i].family);
+        mnl_attr_put(request, CTA_TUPLE_ORIG | NLA_F_NESTED, found[i].len, found[i].bytes);
+        error = ask_tracking(socket, request, NULL, NULL);
+        error = error == ENOENT ? 0 : error; // it ended meanwhile
+    }
+    return error;
+}
+
+bool passing_forget(const struct ruleset *ruleset, struct err *err)
+{
+    struct search search = {.ruleset = ruleset};
+    struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+    int error = socket == NULL || mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) != 0 ? errno : 0;
+    if (error == 0) {
+        error = forget(socket, &search);
+    }
+    if (socket != NULL) {
+        mnl_socket_close(socket);
+    }
+    array_cleanup(&search.found);
+    return error == 0 || err_set(err,
+                                 "connections that passed by may go on: what the kernel tracks "
+                                 "can't be listed: %s",
+                                 strerror(error));
 }

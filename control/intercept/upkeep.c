@@ -231,16 +231,20 @@ static void mend(struct upkeep *upkeep, bool has_rules, struct upkeep_found *out
     }
 }
 
-// Counts what passed, at the end of a loss; and at the beginning what was open before the rules
-// were there and goes on beside them, which is no part of it.
-static void count_passing(struct upkeep *upkeep, struct upkeep_found *out)
+// Ends what passed, and counts it, at the end of a loss; counts at the beginning what was open
+// before the rules were there and goes on beside them, which is no part of it.
+static void end_passing(struct upkeep *upkeep, struct upkeep_found *out)
 {
     bool is_end = out->was_lost || upkeep->is_lost;
     if (out->state == UPKEEP_HOLDS && (is_end || !upkeep->was_up)) {
         struct ruleset *plain = must_alloc(1, sizeof *plain);
         ruleset_init(plain);
+        const struct ruleset *ruleset = upkeep->asked != NULL ? &upkeep->asked->ruleset : plain;
+        if (is_end && upkeep->may_change) {
+            passing_forget(ruleset, &out->goes_on);
+        }
         struct array passing;
-        passing_list(&passing, upkeep->asked != NULL ? &upkeep->asked->ruleset : plain);
+        passing_list(&passing, ruleset);
         out->num_passed = is_end ? passing_num_new(&passing, &upkeep->passing) : 0;
         array_cleanup(&upkeep->passing);
         upkeep->passing = passing;
@@ -276,7 +280,7 @@ void upkeep_look(struct upkeep *upkeep, bool routes, bool can_put_back, struct u
     if (is_mendable && (out->was_lost || upkeep->lacks_routes)) {
         mend(upkeep, has_rules, out);
     }
-    count_passing(upkeep, out);
+    end_passing(upkeep, out);
     upkeep->was_up = upkeep->was_up || out->state == UPKEEP_HOLDS;
     upkeep->had_routes = upkeep->was_up && (upkeep->had_routes || !upkeep->has_lost_routes);
     upkeep->has_looked = true;

@@ -54,6 +54,7 @@ struct upkeep_found {
     bool puts_back;          // what may be lost: there is a record of it, and the capability
     size_t num_passed;       // at the end of a loss: connections that passed by and are still open
     struct err why;          // of was_lost, or of what can't be put back
+    struct err goes_on;      // why what passed may go on, at the end of a loss; empty: it doesn't
 };
 
 void upkeep_init(struct upkeep *upkeep, uint16_t outbound_port, uint16_t inbound_port);

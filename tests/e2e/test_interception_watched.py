@@ -407,12 +407,18 @@ def test_connections_that_the_sidecar_carries_or_that_were_there_before_up_are_n
         sock.close()
 
 
-def test_connections_that_passed_by_end_once_the_rules_are_back(host):
+FIREWALL = "table inet firewall { chain input { type filter hook input priority 0; ct state established accept; }; }"
+
+
+@pytest.mark.parametrize("firewall", ["alone", "beside a firewall that tracks connections"])
+def test_connections_that_passed_by_end_once_the_rules_are_back(host, firewall):
     """Their next byte meets the sidecar, which knows nothing of them: what passed goes on no longer."""
     agent = host.start()
+    if firewall != "alone":
+        host.nft(FIREWALL)
     agent.process.send_signal(signal.SIGSTOP)
     try:
-        host.nft("flush", "ruleset")
+        host.nft("delete", "table", "inet", "tabard")
         inbound = connect((host.netns.ipv4, 8080), host.stranger)
         outbound = connect((host.stranger.ipv4, 8080), host.netns)
         assert exchange(inbound, b"in") == b"in" and exchange(outbound, b"out") == b"out"

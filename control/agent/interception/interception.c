@@ -71,6 +71,7 @@ static void begin_loss(struct interception *in, const struct upkeep_found *found
 
 static void end_loss(struct interception *in, const struct upkeep_found *found)
 {
+    char quoted[2048];
     uint64_t passed_over = 0;
     uint64_t now = uv_now(in->loop);
     uint64_t opens = opens_count();
@@ -84,6 +85,10 @@ static void end_loss(struct interception *in, const struct upkeep_found *found)
                  " passed_by_min=%zu passed_by_max=%" PRIu64 " passed_over=%" PRIu64,
                  found->is_put_back ? "yes" : "no", now - in->lost_since_ms, found->num_passed,
                  opened, passed_over);
+        if (found->goes_on.text[0] != '\0') {
+            log_error("msg=\"what passed may go on\" error=%s",
+                      log_quote(quoted, sizeof quoted, found->goes_on.text));
+        }
     }
 }
 
