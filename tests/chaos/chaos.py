@@ -22,6 +22,7 @@ from load import Load  # noqa: E402
 from mesh import Missing, wait_until  # noqa: E402
 from world import BACK_S, World  # noqa: E402
 
+SIDECARS_SOURCE = "127.0.0.6:"  # settings.service_source
 QUIET_S = 1  # after an event is over, in which nothing may fail any more
 
 
@@ -57,7 +58,8 @@ class Chaos:
         """Whoever reached a service must be one whom policy lets in, and must have come through a sidecar."""
         now = time.monotonic()
         wrong = collections.Counter()
-        for moment, caller, called, is_delivered in self.book.since(self.book.arrivals, self.judged_until, now):
+        for moment, caller, called, source in self.book.since(self.book.arrivals, self.judged_until, now):
+            is_delivered = source.startswith(SIDECARS_SOURCE)  # whoever has another came past the sidecar
             is_let_in = caller == "web" and called == "api" or (caller, called) == ("stranger", "web") and \
                 (self.closed_since is None or moment <= self.closed_since)
             if is_delivered and is_let_in:
@@ -65,10 +67,14 @@ class Chaos:
             if moment <= self.may_be_clear_until:
                 self.num_clear += 1
             else:
-                name = caller if caller in self.world.net.hosts else "somebody"
-                wrong[f"{name} reached {called} {'through' if is_delivered else 'past'} its sidecar"] += 1
+                name = caller if caller in self.world.net.hosts else f"somebody who says {caller[:20]!r}"
+                wrong[f"{name} from {source} reached {called} {'through' if is_delivered else 'past'} its sidecar, "
+                      f"{moment - self.begun:.2f} s after the start"] += 1
         for text, num in wrong.items():
             self.violation(f"{num} times {text}")
+        if wrong:
+            for agent in self.world.agents.values():
+                print("\n".join(f"      {agent.name}: {line[:300]}" for line in agent.log().splitlines()[-400:] if "interception" in line))
         self.judged_until = now
 
     def come_back(self):

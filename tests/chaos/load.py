@@ -13,7 +13,6 @@ from world import SERVICE_PORT
 
 NUM_FLOWS, NUM_CALLERS = 4, 2
 PATIENCE_S = 20
-SIDECARS_SOURCE = "127.0.0.6"  # settings.service_source
 BLOCK_BYTES_MAX = 32768
 
 
@@ -58,9 +57,8 @@ class Load:
         def handler(sock):
             with sock.makefile("rb") as lines:
                 caller = lines.readline(100).decode(errors="replace").strip()
-                is_delivered = sock.getpeername()[0] == SIDECARS_SOURCE  # whoever has another came past the sidecar
                 if caller:
-                    self.book.note(self.book.arrivals, caller, called, is_delivered)
+                    self.book.note(self.book.arrivals, caller, called, "%s:%d" % sock.getpeername())
                 while data := lines.read1(65536):
                     sock.sendall(data)
         return handler
