@@ -7,6 +7,7 @@
 #include "control/intercept/asked.h"
 #include "control/intercept/host.h"
 #include "control/intercept/nft.h"
+#include "control/intercept/passing.h"
 #include "control/intercept/record.h"
 #include "control/intercept/routes.h"
 #include "control/intercept/ruleset.h"
@@ -88,6 +89,8 @@ static bool up(const struct ruleset *ruleset, int argc, char **argv, struct err 
     bool good = change_routes(false, ruleset, err) && nft_load(text, err);
     if (!good) {
         record_restore(before);
+    } else if (before != NULL && !passing_forget(ruleset, &why)) {
+        fprintf(stderr, "tabardctl: intercept up: %s\n", why.text);
     }
     free(text);
     free(before);

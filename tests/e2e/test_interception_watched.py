@@ -410,12 +410,13 @@ def test_connections_that_the_sidecar_carries_or_that_were_there_before_up_are_n
 FIREWALL = "table inet firewall { chain input { type filter hook input priority 0; ct state established accept; }; }"
 
 
-@pytest.mark.parametrize("firewall", ["alone", "beside a firewall that tracks connections"])
-def test_connections_that_passed_by_end_once_the_rules_are_back(host, firewall):
+@pytest.mark.parametrize("firewall, by", [(None, "agent"), (FIREWALL, "agent"), (FIREWALL, "operator")],
+                         ids=["alone", "beside a firewall that tracks connections", "by an operator beside a firewall"])
+def test_connections_that_passed_by_end_once_the_rules_are_back(host, firewall, by):
     """Their next byte meets the sidecar, which knows nothing of them: what passed goes on no longer."""
-    agent = host.start()
-    if firewall != "alone":
-        host.nft(FIREWALL)
+    agent = host.start(prefix=UNPRIVILEGED if by == "operator" else [])
+    if firewall:
+        host.nft(firewall)
     agent.process.send_signal(signal.SIGSTOP)
     try:
         host.nft("delete", "table", "inet", "tabard")
@@ -424,7 +425,11 @@ def test_connections_that_passed_by_end_once_the_rules_are_back(host, firewall):
         assert exchange(inbound, b"in") == b"in" and exchange(outbound, b"out") == b"out"
     finally:
         agent.process.send_signal(signal.SIGCONT)
-    host.wait_counted("put_back", 1)
+    if by == "operator":
+        host.wait_state("lost")
+        host.up()
+    else:
+        host.wait_counted("put_back", 1)
     assert agent.metric("tabard_interception_passed_total") == 2
     for sock in (inbound, outbound):
         with sock, pytest.raises(OSError):
