@@ -61,6 +61,7 @@ class Bench:
                     subject.start(backend.port, **options)
                     if isinstance(backend, load.HttpBackend):
                         load.first_request(subject.entry)
+                        subject.check()
                     running.append(subject)
                 except (Failed, AssertionError) as error:
                     self.note(f"{kind.name} is left out: {error}")

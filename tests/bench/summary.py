@@ -20,7 +20,7 @@ ROWS = [
     ("latency", "added_p999_us", "Added latency, p99.9: us"),
     ("swap", "p99_us", "p99 with 20 snapshot swaps: us"),
 ]
-SUBJECTS = ["tabard", "floor", "nginx", "haproxy", "stunnel", "envoy", "ghostunnel", "without swaps", "bystander"]
+SUBJECTS = ["tabard", "floor", "nginx", "haproxy", "stunnel", "envoy", "envoy-mlkem", "ghostunnel", "without swaps", "bystander"]
 
 
 def cell(row, ours):
