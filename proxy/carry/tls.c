@@ -130,6 +130,12 @@ void tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app)
     side->ssl = ssl;
 }
 
+void tls_send_share(struct side *side)
+{
+    static const uint16_t share[] = {SSL_GROUP_X25519_MLKEM768};
+    (void)SSL_set1_client_key_shares(side->ssl, share, 1); // else it keeps its own choice
+}
+
 void tls_stop(struct side *side)
 {
     SSL_free(side->ssl);

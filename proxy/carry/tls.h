@@ -34,6 +34,11 @@ enum tls_result {
 void tls_start(struct side *side, SSL_CTX *ctx, bool is_server, void *app);
 void tls_stop(struct side *side);
 
+// tls_send_share lets a client's ClientHello carry a key of X25519MLKEM768 alone, if it offers that
+// group, whatever others it offers. A server that takes another one asks for a key of that by a
+// HelloRetryRequest, a round trip (RFC 8446, section 4.1.4).
+void tls_send_share(struct side *side);
+
 // tls_handshake goes as far as the bytes at hand and a turn allow.
 enum tls_result tls_handshake(struct side *side);
 

@@ -55,7 +55,8 @@ struct conn_env {
     struct signer signer;
     struct host_addrs host_addrs;
     struct port_search search;
-    uint16_t outbound_port; // the interception's own ports; 0: none
+    uint64_t classical_until_ms; // a server took no X25519MLKEM768 lately; see handshake.c
+    uint16_t outbound_port;      // the interception's own ports; 0: none
     uint16_t inbound_port;
     struct conn *conns; // the list's head
     uint32_t num_conns;

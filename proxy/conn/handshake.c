@@ -148,6 +148,20 @@ enum reason handshake_refusal(const struct handshake *handshake)
     return ticket->evicted_from == TICKET_HELLO ? REASON_LIMIT_HELLOS : REASON_LIMIT_HANDSHAKES;
 }
 
+// So long after a server took no X25519MLKEM768 a client of the worker sends a key of X25519, too.
+// Most servers would ignore it, but one that wants it would have to ask for it, a round trip.
+#define CLASSICAL_MS 60000
+
+// Says what the ClientHello offers.
+static void offer(struct handshake *handshake)
+{
+    const struct conn_env *env = handshake->env;
+    protocol_offer(handshake);
+    if (uv_now(env->loop) >= env->classical_until_ms) {
+        tls_send_share(handshake->side);
+    }
+}
+
 // Gives the side its TLS object, of the snapshot in force.
 static void start_tls(struct handshake *handshake)
 {
@@ -158,7 +172,7 @@ static void start_tls(struct handshake *handshake)
     tls_start(handshake->side, is_server ? contexts->server : contexts->client, is_server,
               handshake);
     if (!is_server) {
-        protocol_offer(handshake);
+        offer(handshake);
     }
 }
 
@@ -310,13 +324,18 @@ static bool is_its_turn(struct handshake *handshake)
     return handshake->ticket.state == TICKET_IN_FLIGHT;
 }
 
-static void count_done(struct handshake *handshake)
+static void note_done(struct handshake *handshake)
 {
-    struct stats *stats = &handshake->env->stats;
+    struct conn_env *env = handshake->env;
     enum direction direction = handshake->is_server ? DIRECTION_INBOUND : DIRECTION_OUTBOUND;
-    stats_add(tls_is_post_quantum(handshake->side) ? &stats->handshakes_post_quantum[direction]
-                                                   : &stats->handshakes_classical[direction],
-              1);
+    if (tls_is_post_quantum(handshake->side)) {
+        stats_add(&env->stats.handshakes_post_quantum[direction], 1);
+        return;
+    }
+    stats_add(&env->stats.handshakes_classical[direction], 1);
+    if (!handshake->is_server) {
+        env->classical_until_ms = uv_now(env->loop) + CLASSICAL_MS;
+    }
 }
 
 // Whether X25519MLKEM768 has come to be demanded since the handshake began, and it agreed on
@@ -353,7 +372,7 @@ enum handshake_result handshake_step(struct handshake *handshake)
     }
     handshake->is_done = result == TLS_OK;
     if (handshake->is_done) {
-        count_done(handshake);
+        note_done(handshake);
     }
     return handshake->is_done ? HANDSHAKE_DONE : HANDSHAKE_WAIT;
 }

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <openssl/bio.h>
+#include <openssl/bytestring.h>
 #include <openssl/ssl.h>
 #include <string.h>
 
@@ -22,11 +23,11 @@ static struct {
     struct handshake at_server;
     struct addr destination;
     struct addr source;
+    size_t num_shares; // of the first ClientHello, without that of GREASE
 } t;
 
-static void init(const struct pair_options *options)
+static void begin(void)
 {
-    pair_init(&t.pair, options);
     t.there = t.back = (struct wire){.bytes_max = RING_BYTES};
     memory_join(&t.client, &t.server, &t.there, &t.back, &t.pair.client.env.pool);
     t.client.side.is_mesh = t.server.side.is_mesh = true;
@@ -37,12 +38,18 @@ static void init(const struct pair_options *options)
                     8080);
 }
 
+static void init(const struct pair_options *options)
+{
+    pair_init(&t.pair, options);
+    begin();
+}
+
 static uint32_t num_in_flight(const struct pair_end *end, enum direction direction)
 {
     return end->env.gates[direction].num[TICKET_IN_FLIGHT];
 }
 
-static void cleanup(void)
+static void end(void)
 {
     handshake_over(&t.at_client);
     handshake_over(&t.at_server);
@@ -54,6 +61,11 @@ static void cleanup(void)
         tls_stop(&memories[i]->side);
         side_close(&memories[i]->side, false);
     }
+}
+
+static void cleanup(void)
+{
+    end();
     pair_cleanup(&t.pair);
 }
 
@@ -353,4 +365,46 @@ Test(handshake, a_handshake_begun_before_the_demand_does_not_end_classical_after
     *(bool *)(uintptr_t)&t.pair.server.env.snapshot->trust->needs_post_quantum = true;
     struct outcome outcome = shake();
     cr_expect(outcome.server == HANDSHAKE_FAILED, "done with %s", tls_group(&t.server.side));
+}
+
+static enum ssl_select_cert_result_t count_shares(const SSL_CLIENT_HELLO *hello)
+{
+    const uint8_t *data;
+    size_t len;
+    CBS extension, list, key;
+    uint16_t group;
+    cr_assert(SSL_early_callback_ctx_extension_get(hello, TLSEXT_TYPE_key_share, &data, &len));
+    CBS_init(&extension, data, len);
+    cr_assert(CBS_get_u16_length_prefixed(&extension, &list));
+    t.num_shares = 0;
+    while (CBS_len(&list) > 0) {
+        cr_assert(CBS_get_u16(&list, &group) && CBS_get_u16_length_prefixed(&list, &key));
+        t.num_shares += (group & 0x0f0f) != 0x0a0a;
+    }
+    return ssl_select_cert_success;
+}
+
+// Makes a handshake, and says how many keys its first hello held and whether it was asked again.
+static void expect_shares(size_t num_shares, bool is_retried, const char *what)
+{
+    end();
+    begin();
+    struct outcome outcome = shake();
+    cr_assert(outcome.client == HANDSHAKE_DONE && outcome.server == HANDSHAKE_DONE);
+    cr_expect(t.num_shares == num_shares, "%s: %zu keys", what, t.num_shares);
+    cr_expect(SSL_used_hello_retry_request(t.client.side.ssl) == is_retried, "%s", what);
+}
+
+Test(handshake, a_key_of_x25519_is_sent_only_while_some_server_takes_no_better_one)
+{
+    static const uint16_t classical[] = {SSL_GROUP_X25519};
+    HANDSHAKE();
+    SSL_CTX *ctx = t.pair.server.env.snapshot->trust->contexts.server;
+    SSL_CTX_set_select_certificate_cb(ctx, count_shares);
+    expect_shares(1, false, "to a server that takes it");
+    SSL_CTX_set1_group_ids(ctx, classical, 1);
+    expect_shares(1, true, "to one that does not, the first time");
+    expect_shares(2, false, "to it, soon after");
+    t.pair.client.env.classical_until_ms = uv_now(&t.pair.loop);
+    expect_shares(1, true, "to it, long after");
 }
