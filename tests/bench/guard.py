@@ -37,6 +37,7 @@ FEW_CONNECTIONS, MANY_CONNECTIONS = 10, 110
 REQUEST, REPLY = b"q" * 100, b"r" * 300
 PARTS = ("tabard", "libssl")
 OBJECTS = "bazel-out/*/bin/external/boringssl/_objs/{}/**/*.o"
+TARGETS = {"libssl": ["libssl"], "libcrypto": ["libcrypto", "bcm"]}
 # glibc's functions that enter the kernel, by what callgrind calls them without their underscores.
 SYSTEM_CALLS = ("read", "readv", "write", "writev", "recv", "recvmsg", "recvfrom", "send", "sendmsg", "sendto", "accept4", "accept",
                 "socket", "connect", "bind", "close", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername",
@@ -58,7 +59,7 @@ def why_not():
 
 def symbols(library):
     """The functions that a library of BoringSSL defines, by their symbols."""
-    objects = sorted(ROOT.glob(OBJECTS.format(library)))
+    objects = sorted(path for target in TARGETS[library] for path in ROOT.glob(OBJECTS.format(target)))
     listed = subprocess.run(["nm", "--defined-only", *objects], capture_output=True, text=True, check=True).stdout if objects else ""
     return {words[2] for words in map(str.split, listed.splitlines()) if len(words) == 3 and words[1] in "TtWw"}
 
@@ -137,7 +138,7 @@ def read_counts(path):
     inclusive cost follows each "calls=".
     """
     counts = collections.Counter()
-    libraries = {library: symbols(library) for library in ("libssl", "libcrypto")}
+    libraries = {library: symbols(library) for library in TARGETS}
     names = {}
     at = {"ob": "", "cob": "", "fn": "", "cfn": ""}
 
