@@ -27,6 +27,8 @@ def _boringssl_impl(ctx):
         instead = "name the prefix of an installed BoringSSL, or unset BORINGSSL_ROOT"
         if not root.startswith("/"):
             fail("BORINGSSL_ROOT=%s is no absolute path: %s" % (root, instead))
+        if not ctx.path(root).exists:
+            fail("BORINGSSL_ROOT=%s isn't there: %s" % (root, instead))
         for needed in ["include/openssl/base.h", "include/openssl/ssl.h", "lib/libssl.a", "lib/libcrypto.a"]:
             if not ctx.path(root + "/" + needed).exists:
                 fail("BORINGSSL_ROOT=%s has no %s: %s" % (root, needed, instead))

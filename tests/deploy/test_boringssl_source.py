@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where BoringSSL comes from, and what is said where it can't come from there: each in one message that says what would be right."""
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from mesh import ROOT
+from mesh import ROOT, wait_until
 
 BAZEL = shutil.which("bazel")
 CARGO = os.environ.get("CARGO") or shutil.which("cargo", path=f"{os.environ['PATH']}:{Path.home()}/.cargo/bin")
@@ -30,6 +33,11 @@ class Workspace:
         shutil.copy(ROOT / "WORKSPACE", self.folder)
         return self.fetch_again(**environment)
 
+    def fetch_anew(self, **environment):
+        """As fetch, and not what an earlier test fetched by the same crate."""
+        self.fetch(BORINGSSL_ROOT="/nonexistent")
+        return self.fetch_again(**environment)
+
     def fetch_again(self, **environment):
         given = {"CARGO": CARGO, "BORINGSSL_ROOT": None, **environment}
         environment = {key: value for key, value in {**os.environ, **given}.items() if value is not None}
@@ -39,6 +47,10 @@ class Workspace:
     def bazel(self, *command, env=None):
         return subprocess.run([BAZEL, f"--output_base={self.base}", *command], cwd=self.folder, env=env, capture_output=True, text=True,
                               timeout=300, stdin=subprocess.DEVNULL)
+
+    def source(self, name):
+        """A file of BoringSSL's that is built."""
+        return self.base / "external/boringssl/src" / name
 
     def close(self):
         self.bazel("shutdown")
@@ -106,6 +118,12 @@ def test_a_prefix_that_lacks_something_is_refused_by_its_name(workspace, tmp_pat
             BORINGSSL_ROOT=prefix(tmp_path, missing=missing))
 
 
+def test_a_prefix_that_is_not_there_is_said_to_be_so(workspace, tmp_path):
+    gone = tmp_path / "gone"
+    refused(workspace, f"BORINGSSL_ROOT={gone} isn't there: name the prefix of an installed BoringSSL, or unset BORINGSSL_ROOT",
+            BORINGSSL_ROOT=str(gone))
+
+
 def test_headers_of_another_library_are_no_prefix(workspace, tmp_path):
     made = prefix(tmp_path)
     (tmp_path / "include/openssl/base.h").write_text("#define OPENSSL_VERSION_NUMBER 3\n")
@@ -151,6 +169,76 @@ def test_a_crate_of_another_checksum_is_refused_by_its_name(workspace):
     assert not is_there
     assert "cargo could not fetch the crate boring-sys as bazel/crates/Cargo.lock pins it; nothing of it is used" in said
     assert "checksum for `boring-sys" in said or "failed to verify the checksum of `boring-sys" in said, said
+
+
+def crates(home):
+    """What cargo keeps of the pinned crate in this CARGO_HOME."""
+    return list(home.glob("registry/cache/*/boring-sys-*.crate"))
+
+
+@pytest.mark.skipif(not CARGO, reason="cargo is missing")
+def test_a_crate_that_changed_since_cargo_fetched_it_is_refused_until_it_is_removed(workspace, tmp_path):
+    assert workspace.fetch_anew(CARGO_HOME=str(tmp_path))[0]
+    [crate] = tmp_path.glob("registry/cache/*/boring-sys-*.crate")
+    for source in tmp_path.glob("registry/src/*/boring-sys-*/deps/boringssl/ssl/ssl_lib.cc"):
+        source.write_text("// ours")
+    subprocess.run(["sh", "-ec", 'mkdir "$1"; cd "$1"; tar xzf "$2"; sed -i "\\$ a // ours" boring-sys-*/deps/boringssl/ssl/ssl_lib.cc; '
+                    'tar czf "$2" boring-sys-*', "sh", tmp_path / "unpacked", crate], check=True)
+    workspace.fetch(BORINGSSL_ROOT="/nonexistent")
+    refused(workspace, f"{crate} has not the checksum that is pinned, ", "; nothing of it is used. Two ways are left: remove that file, so "
+            "that cargo fetches it anew, or name the prefix", CARGO_HOME=str(tmp_path))
+    assert not workspace.source("ssl/ssl_lib.cc").exists()
+    crate.write_bytes(crate.read_bytes()[:100000])  # as a full disk leaves it
+    shutil.rmtree(tmp_path / "registry/src")
+    refused(workspace, f"{crate} has not the checksum that is pinned, ", "nothing of it is used", CARGO_HOME=str(tmp_path))
+    crate.unlink()
+    assert workspace.fetch_again(CARGO_HOME=str(tmp_path))[0]
+    assert "// ours" not in workspace.source("ssl/ssl_lib.cc").read_text()
+
+
+@pytest.mark.skipif(not CARGO, reason="cargo is missing")
+def test_what_cargo_has_already_needs_no_network(workspace, tmp_path):
+    assert workspace.fetch_anew(CARGO_HOME=str(tmp_path))[0]
+    is_there, said = workspace.fetch_anew(CARGO_HOME=str(tmp_path), CARGO_NET_OFFLINE="true")
+    assert is_there and workspace.source("ssl/ssl_lib.cc").exists(), said
+
+
+@contextlib.contextmanager
+def small_disk(place, megabytes):
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.skipif(not CARGO or os.geteuid() != 0, reason="cargo is missing, or not root, who alone can make a small disk")
+@pytest.mark.parametrize("what, words", [("home", "the disk is full, so the crate boring-sys can't be fetched; nothing of it is used"),
+                                         ("base", "could not be unpacked; nothing of it is used")])
+def test_a_full_disk_is_named_and_with_room_the_next_run_is_whole(workspace, tmp_path, what, words):
+    workspace.fetch(BORINGSSL_ROOT="/nonexistent")
+    place = tmp_path / "home" if what == "home" else workspace.base / "external"
+    with small_disk(place, 12):
+        refused(workspace, words, "No space left on device", **{"CARGO_HOME": str(place)} if what == "home" else {})
+    is_there, said = workspace.fetch()
+    assert is_there and len(list(workspace.source(".").rglob("*.cc"))) > 300, said
+
+
+@pytest.mark.skipif(not CARGO, reason="cargo is missing")
+def test_a_run_that_was_killed_in_the_middle_leaves_nothing_to_the_next_one(workspace, tmp_path):
+    slow = tmp_path / "cargo"  # it runs where the sources will be
+    slow.write_text(f"#!/bin/sh\n[ $1 != fetch ] || {{ mkdir -p src deps/boringssl; touch src/old.cc deps/boringssl/old.cc half; "
+                    f"exec sleep 100; }}\nexec {CARGO} \"$@\"\n")
+    slow.chmod(0o755)
+    with ThreadPoolExecutor() as pool:
+        run = pool.submit(workspace.fetch_anew, CARGO=str(slow))
+        wait_until("it is in the middle", (workspace.base / "external/boringssl/half").exists, 60)
+        os.kill(int((workspace.base / "server/server.pid.txt").read_text()), signal.SIGKILL)
+        assert not run.result()[0]
+    is_there, said = workspace.fetch()
+    assert is_there, said
+    assert workspace.source("ssl/ssl_lib.cc").exists() and not workspace.source("old.cc").exists()
 
 
 @pytest.mark.skipif(not CARGO, reason="cargo is missing")
