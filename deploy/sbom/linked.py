@@ -8,6 +8,8 @@ from pathlib import Path
 
 # What may be linked into a program, by the file that the compiler finds for the name.
 ARCHIVES = ["libstdc++.a", "libgcc.a", "libgcc_eh.a", "libmicrohttpd.a"]
+# What the compiler links into every program: what runs before main and after it.
+STARTUP = ["Scrt1.o", "crti.o", "crtbeginS.o", "crtendS.o", "crtn.o"]
 BORINGSSL = re.compile(rb"API (\d+) of (boring-sys (\d[\w.+-]*)|an installed prefix)\0")
 
 
@@ -43,16 +45,21 @@ def _symbols(file, kinds):
 
 
 @functools.cache
-def _archive(name):
-    """An archive's file and its public symbols; weak ones are those that others may define too."""
+def _file(name):
+    """The file that the compiler finds for the name; None: there is none."""
     file = Path(subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip())
-    return (file.resolve(), _symbols(file, "TDBR")) if file.is_absolute() else None
+    return file.resolve() if file.is_absolute() else None
+
+
+@functools.cache
+def _public(file):
+    return _symbols(file, "TDBR")  # weak ones are those that others may define too
 
 
 def archives(program):
-    """The archives of which functions were linked into a program, which must have its symbols."""
+    """The archives of which functions were linked into a program, which must have its symbols, and the start-up files."""
     own = _symbols(program, "TtDdBbRr")
     if not own:
         raise SystemExit(f"{program} has no symbols, so nobody can say what was linked into it")
-    found = [_archive(name) for name in ARCHIVES]
-    return [file for file, symbols in filter(None, found) if own & symbols]
+    found = [file for file in map(_file, ARCHIVES) if file and own & _public(file)]
+    return found + [_file(name) for name in STARTUP if "_start" in own]

@@ -93,13 +93,13 @@ def below(listed, ref):
 
 
 def linker_says(program):
-    """The archives of the system that the linker takes something out of, when a program is linked once more."""
+    """The archives and objects of the system that the linker takes, when a program is linked once more."""
     params = (program.parent / f"{program.name}-2.params").read_text().splitlines()
     execution_root = os.path.realpath(ROOT / "bazel-bin").split("/bazel-out/")[0]
     at = params.index("-o")
     done = subprocess.run(["gcc", *params[:at], *params[at + 2:], "-o", "/dev/null", "-Wl,--trace"], cwd=execution_root,
                           capture_output=True, text=True, check=True)
-    taken = {match.group(1) for match in re.finditer(r"^(\S+\.a)\(.*\)$", done.stdout + done.stderr, re.M)}
+    taken = {match.group(1) for match in re.finditer(r"^(\S+\.a(?=\()|/\S+\.o$)", done.stdout + done.stderr, re.M)}
     return {Path(file).name.replace("_without_tls", "") for file in taken}
 
 
