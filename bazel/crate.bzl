@@ -60,6 +60,9 @@ def fetch_crate(ctx, name, folder, instead):
     held = "" if files or not others else "%s has not the checksum that is pinned, %s" % (others[0], checksum)
     if done.return_code == 0 and held:
         fail("%s; nothing of it is used. Two ways are left: remove that file, so that cargo fetches it anew, or %s" % (held, instead))
+    if "--locked was passed" in done.stderr:
+        fail(("bazel/crates/Cargo.lock doesn't pin the crate %s as bazel/crates/Cargo.toml names it; nothing of it is used: " +
+              "./dev pin writes the one by the other, or put both back") % name)
     if "No space left on device" in done.stderr:
         fail("the disk is full, so the crate %s can't be fetched; nothing of it is used. cargo says:\n%s" % (name, done.stderr.strip()))
     if done.return_code != 0 or not files:

@@ -48,6 +48,20 @@ class Workspace:
         return subprocess.run([BAZEL, f"--output_base={self.base}", *command], cwd=self.folder, env=env, capture_output=True, text=True,
                               timeout=300, stdin=subprocess.DEVNULL)
 
+    def dev(self, *command, **environment):
+        shutil.copy(ROOT / "dev", self.folder)
+        rc = self.folder / ".bazelrc"
+        rc.write_text(f"startup --output_base={self.base}\n")
+        done = subprocess.run([self.folder / "dev", *command], env={**os.environ, **environment}, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL)
+        rc.unlink()
+        return done
+
+    def name_version(self, version):
+        """Has Cargo.toml name another version of BoringSSL."""
+        manifest = self.locked.with_name("Cargo.toml")
+        manifest.write_text(re.sub('boring-sys = ".*"', f'boring-sys = "={version}"', manifest.read_text()))
+
     def source(self, name):
         """A file of BoringSSL's that is built."""
         return self.base / "external/boringssl/src" / name
@@ -152,11 +166,7 @@ def fetched_otherwise(workspace, old, new):
 
 def test_dev_ends_with_the_reason_alone(workspace, tmp_path):
     workspace.fetch(BORINGSSL_ROOT=str(tmp_path))
-    shutil.copy(ROOT / "dev", workspace.folder)
-    (workspace.folder / ".bazelrc").write_text(f"startup --output_base={workspace.base}\n")
-    done = subprocess.run([workspace.folder / "dev", "build"], env={**os.environ, "BORINGSSL_ROOT": str(tmp_path)},
-                          capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    (workspace.folder / ".bazelrc").unlink()
+    done = workspace.dev("build", BORINGSSL_ROOT=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (f"./dev: BORINGSSL_ROOT={tmp_path} has no include/openssl/base.h: name the prefix of an "
                                             "installed BoringSSL, or unset BORINGSSL_ROOT"), done.stderr
@@ -244,18 +254,33 @@ def test_a_run_that_was_killed_in_the_middle_leaves_nothing_to_the_next_one(work
 @pytest.mark.skipif(not CARGO, reason="cargo is missing")
 @pytest.mark.parametrize("version, words", [("5.2.0", "the crate boring-sys holds BoringSSL of API 41; Tabard needs API 43 or later"),
                                             ("4.19.0", "the crate boring-sys has no include/openssl/base.h where it is looked for")])
-def test_an_older_crate_that_is_pinned_is_refused(workspace, version, words):
+def test_an_older_crate_that_is_pinned_is_refused_and_changes_no_other_pin(workspace, version, words):
     workspace.fetch(BORINGSSL_ROOT="/nonexistent")
-    manifest = workspace.locked.with_name("Cargo.toml")
-    manifest.write_text(re.sub('boring-sys = ".*"', f'boring-sys = "={version}"', manifest.read_text()))
-    subprocess.run([CARGO, "update", "-q", "--manifest-path", manifest], check=True)
-    assert workspace.locked.read_text().splitlines()[2] == "version = 3", "what the oldest cargo that is served can read"
+    before = workspace.locked.read_text().splitlines()
+    workspace.name_version(version)
+    done = workspace.dev("pin")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == f"./dev: {words}: pin a newer one in bazel/crates", done.stderr
+    locked = workspace.locked.read_text().splitlines()
+    assert locked[2] == "version = 3", "what the oldest cargo that is served can read"
+    if version == "5.2.0":  # which asks for the same other crates
+        changed = [line for line in locked if line not in before]
+        assert len(locked) == len(before) and [line.split(" ")[0] for line in changed] == ["version", "checksum"], changed
+        workspace.name_version(re.search('boring-sys = "=(.*)"', (ROOT / "bazel/crates/Cargo.toml").read_text()).group(1))
+        workspace.dev("pin")
+        assert workspace.locked.read_text().splitlines() == before
+
+
+@pytest.mark.skipif(not CARGO, reason="cargo is missing")
+def test_a_version_that_is_named_and_not_pinned_is_refused(workspace):
+    workspace.fetch(BORINGSSL_ROOT="/nonexistent")
+    workspace.name_version("5.3.0")
     is_there, said = workspace.fetch_again()
-    assert not is_there and f"{words}: pin a newer one in bazel/crates" in said, said
+    assert not is_there and ("bazel/crates/Cargo.lock doesn't pin the crate boring-sys as bazel/crates/Cargo.toml names it; nothing of it is "
+                             "used: ./dev pin writes the one by the other, or put both back") in said, said
 
 
 @pytest.mark.skipif(not CARGO, reason="cargo is missing")
 def test_a_lock_that_names_no_such_crate_is_refused(workspace):
     is_there, said = fetched_otherwise(workspace, 'name = "boring-sys"', 'name = "boring-sis"')
     assert not is_there
-    assert "cargo could not fetch the crate boring-sys as bazel/crates/Cargo.lock pins it" in said
+    assert "bazel/crates/Cargo.lock doesn't pin the crate boring-sys as bazel/crates/Cargo.toml names it; nothing of it is used" in said
