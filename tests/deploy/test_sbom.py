@@ -12,6 +12,7 @@ import build
 import linked
 import root
 import write
+from listed_metrics import versions
 from mesh import ROOT
 
 VALIDATOR = "cyclonedx-python-lib[json-validation]==11.12.0"
@@ -122,6 +123,12 @@ def test_what_a_program_asks_the_loader_for_is_what_it_depends_on(listed, progra
     assert asked and [name for name in asked if not any(file.startswith(name) for file in files)] == []
 
 
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_a_program_asks_the_loader_for_no_library_of_which_it_calls_nothing(program):
+    said = subprocess.run(["ldd", "--unused", program], capture_output=True, text=True).stdout
+    assert re.findall(r"^\s+(/\S+)", said, re.M) == [], said
+
+
 def test_every_file_that_any_program_loads_is_in_it_with_its_checksum(listed):
     files = {file["name"]: file["hashes"][0]["content"] for found in listed["components"] for file in found.get("components", [])}
     loaded = {str(file.resolve()) for program in PROGRAMS for file in linked.libraries(program).values()}
@@ -138,6 +145,18 @@ def test_boringssl_is_named_with_its_api_and_the_crate_by_the_checksum_that_is_p
     pinned = re.search(r'name = "boring-sys"\nversion = "(.*)"\n.*\nchecksum = "(.*)"', locked).groups()
     crate = below(listed, "boringssl")["boring-sys"]
     assert (crate["version"], crate["hashes"][0]["content"]) == pinned
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_the_versions_are_those_that_the_program_says_itself(listed, program):
+    held = below(listed, f"program:{program.name}")
+    crate = below(listed, "boringssl").get("boring-sys")
+    source = f"boring-sys {crate['version']}" if crate else "an installed prefix"
+    named = {"version": component(listed, f"program:{program.name}")["version"], "boringssl": f"{held['BoringSSL']['version']} of {source}"}
+    for label, package in {"libuv": "libuv1", "protobuf_c": "libprotobuf-c1", "nghttp2": "libnghttp2-14"}.items():
+        found = [held[name] for name in held if name in (package, f"{package}t64")]
+        named.update({label: re.match(r"(?:\d+:)?([0-9.]+)", one["version"]).group(1) for one in found})
+    assert versions(program.name) == named
 
 
 def test_it_is_the_same_bytes_each_time(written, tmp_path):
