@@ -80,6 +80,7 @@ static bool up(const struct ruleset *ruleset, int argc, char **argv, struct err 
     if (!nft_check(err)) {
         return false;
     }
+    int turn = record_begin();
     char *before = record_read(NULL);
     if (!record_write(argc, argv, &why)) {
         fprintf(stderr, "tabardctl: intercept up: the agent can't put these rules back: %s\n",
@@ -92,6 +93,7 @@ static bool up(const struct ruleset *ruleset, int argc, char **argv, struct err 
     } else if (before != NULL && !passing_forget(ruleset, &why)) {
         fprintf(stderr, "tabardctl: intercept up: %s\n", why.text);
     }
+    record_end(turn);
     free(text);
     free(before);
     return good;
@@ -102,6 +104,7 @@ static bool down(struct err *err)
     if (!nft_check(err)) {
         return false;
     }
+    int turn = record_begin();
     char *before = record_read(NULL);
     char *text = ruleset_down();
     record_restore(NULL);
@@ -109,6 +112,7 @@ static bool down(struct err *err)
     if (!good) {
         record_restore(before);
     }
+    record_end(turn);
     free(text);
     free(before);
     return good;

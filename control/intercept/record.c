@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // F_OFD_SETLK, asprintf
 #include "control/intercept/record.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdint.h>
@@ -10,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -21,7 +24,10 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-enum { WORDS_MAX = 4096 };
+enum {
+    WORDS_MAX = 4096,
+    TURN_TRIES = 100, // for as many hundredths of a second another `up` or `down` is waited for
+};
 
 static bool path_of(char out[PATH_MAX], struct err *err)
 {
@@ -36,6 +42,61 @@ static bool path_of(char out[PATH_MAX], struct err *err)
     snprintf(out, PATH_MAX, RECORD_FOLDER "/%" PRIu64, cookie);
     return error == 0 ||
            err_set(err, "this kernel doesn't tell network namespaces apart: %s", strerror(error));
+}
+
+static int turn_open(int flags)
+{
+    char path[PATH_MAX];
+    char *lock = NULL;
+    if (!path_of(path, NULL)) {
+        return -1;
+    }
+    must_have(asprintf(&lock, "%s.lock", path) < 0 ? NULL : lock);
+    int fd = open(lock, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    free(lock);
+    return fd;
+}
+
+int record_begin(void)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    mkdir(RECORD_FOLDER, 0700);
+    int fd = turn_open(O_WRONLY | O_CREAT);
+    for (int i = 0; fd >= 0 && fcntl(fd, F_OFD_SETLK, &whole) != 0; i++) {
+        if (i == TURN_TRIES) {
+            close(fd);
+            return -1;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    if (fd >= 0) {
+        futimens(fd, NULL);
+    }
+    return fd;
+}
+
+void record_end(int turn)
+{
+    if (turn >= 0) {
+        close(turn);
+    }
+}
+
+struct record_turn record_turn(void)
+{
+    struct record_turn turn = {0};
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    struct stat stat;
+    int fd = turn_open(O_RDONLY);
+    if (fd < 0) {
+        return turn;
+    }
+    turn.is_under_way = fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+    if (fstat(fd, &stat) == 0) {
+        turn.begun_ns = stat.st_mtim.tv_sec * 1000000000LL + stat.st_mtim.tv_nsec;
+    }
+    close(fd);
+    return turn;
 }
 
 // Writes the first line, which tells this boot of the machine.

@@ -10,12 +10,27 @@
 #define TABARD_CONTROL_INTERCEPT_RECORD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "control/intercept/asked.h"
 
 #define RECORD_FOLDER    "/run/tabard-interception" // its own: a service manager may empty the other
 #define RECORD_BYTES_MAX (1u << 20)
+
+// What an `up` or a `down` of this namespace is doing.
+struct record_turn {
+    bool is_under_way;
+    int64_t begun_ns; // when the last one began; 0: none did, or nobody can tell
+};
+
+// record_begin tells, until record_end or the end of the process, that rules, routes and record are
+// being changed, so that what is half made is no loss. It returns what record_end wants; where
+// nothing can be written, or another one doesn't end, nothing is told, and that is no failure.
+int record_begin(void);
+void record_end(int turn);
+
+struct record_turn record_turn(void);
 
 // record_write keeps the words argv[1] and on, one a line, in the place of an earlier record. false
 // sets err; a read-only file system, a container's, keeps nothing and is no failure.

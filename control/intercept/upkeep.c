@@ -17,7 +17,10 @@
 #include "control/intercept/record.h"
 #include "control/intercept/routes.h"
 
-enum { SELF_CHECKS = 3 }; // at most, while they pass
+enum {
+    SELF_CHECKS = 3,    // at most, while they pass
+    UNSETTLED_MAX = 10, // looks; an `up` that takes longer hides no loss any more
+};
 
 void upkeep_init(struct upkeep *upkeep, uint16_t outbound_port, uint16_t inbound_port)
 {
@@ -253,8 +256,16 @@ static void end_passing(struct upkeep *upkeep, struct upkeep_found *out)
     upkeep->is_lost = out->state == UPKEEP_LOST;
 }
 
+// Whether somebody was changing rules, routes and record on purpose at any time of a look.
+static bool is_in_turn(struct record_turn before)
+{
+    struct record_turn now = record_turn();
+    return before.is_under_way || now.is_under_way || before.begun_ns != now.begun_ns;
+}
+
 void upkeep_look(struct upkeep *upkeep, bool routes, bool can_put_back, struct upkeep_found *out)
 {
+    struct record_turn turn = record_turn();
     bool had_record = upkeep->asked != NULL;
     bool is_new = false;
     *out = (struct upkeep_found){.state = UPKEEP_HOLDS};
@@ -273,8 +284,9 @@ void upkeep_look(struct upkeep *upkeep, bool routes, bool can_put_back, struct u
     if (!has_rules || !has_routes) {
         out->state = state_of_absence(upkeep);
         out->was_lost = out->state == UPKEEP_LOST;
-        out->is_unsettled = is_new && upkeep->has_looked;
+        out->is_unsettled = upkeep->num_unsettled < UNSETTLED_MAX && is_in_turn(turn);
     }
+    upkeep->num_unsettled = out->is_unsettled ? upkeep->num_unsettled + 1 : 0;
     out->puts_back = upkeep->may_change && is_ours(upkeep);
     bool is_mendable = out->puts_back && can_put_back && !out->is_unsettled;
     if (is_mendable && (out->was_lost || upkeep->lacks_routes)) {
@@ -283,5 +295,4 @@ void upkeep_look(struct upkeep *upkeep, bool routes, bool can_put_back, struct u
     end_passing(upkeep, out);
     upkeep->was_up = upkeep->was_up || out->state == UPKEEP_HOLDS;
     upkeep->had_routes = upkeep->was_up && (upkeep->had_routes || !upkeep->has_lost_routes);
-    upkeep->has_looked = true;
 }

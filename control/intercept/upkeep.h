@@ -29,15 +29,15 @@ enum upkeep_state {
 struct upkeep {
     uint16_t outbound_port; // where the sidecar listens: the rules must lead there
     uint16_t inbound_port;
-    bool may_change; // CAP_NET_ADMIN: the rules can be read, and put back
-    bool has_looked;
-    bool was_up;          // was seen to hold
-    bool is_lost;         // at the last look
-    struct array passing; // connections that passed by at the last count
-    bool is_taken_down;   // there was a record, and there is none any more
-    char *words;          // owned; of the record that `asked` and `expected` are made of
-    struct asked *asked;  // owned; NULL: there is no record
-    char *expected;       // owned; NULL: not made yet
+    bool may_change;        // CAP_NET_ADMIN: the rules can be read, and put back
+    uint32_t num_unsettled; // looks in a row that judged nothing
+    bool was_up;            // was seen to hold
+    bool is_lost;           // at the last look
+    struct array passing;   // connections that passed by at the last count
+    bool is_taken_down;     // there was a record, and there is none any more
+    char *words;            // owned; of the record that `asked` and `expected` are made of
+    struct asked *asked;    // owned; NULL: there is no record
+    char *expected;         // owned; NULL: not made yet
     // At the last look at the routes.
     bool had_routes; // at that one or an earlier one
     bool has_lost_routes;
@@ -50,7 +50,7 @@ struct upkeep_found {
     enum upkeep_state state; // at the end of the look
     bool was_lost;           // at its beginning, but for what was not judged
     bool is_put_back;        // and holds
-    bool is_unsettled;       // rules and record differ and the record is new: look again soon
+    bool is_unsettled;       // an `up` or `down` was under way: look again soon
     bool puts_back;          // what may be lost: there is a record of it, and the capability
     size_t num_passed;       // at the end of a loss: connections that passed by and are still open
     struct err why;          // of was_lost, or of what can't be put back

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules and routes that catch traffic are watched: whoever takes them away, the sidecar knows, says so, and puts them back. Root only."""
 import contextlib
+import fcntl
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +151,40 @@ def test_one_rule_that_somebody_deletes_is_put_back(host):
     host.nft("delete", "rule", "inet", "tabard", "inbound", "handle", handle)
     host.wait_counted("put_back", 1)
     assert host.ruleset() == before and host.catches()
+
+
+def turn_of(netns):
+    """The file by which tabardctl tells that an `up` or `down` of a network namespace is under way (control/intercept/record.h)."""
+    cookie = netns.run("python3", "-c", "import socket; s = socket.socket(); print(int.from_bytes(s.getsockopt(1, 71, 8), 'little'))").stdout
+    return Path(f"/run/tabard-interception/{cookie.strip()}.lock")
+
+
+@contextlib.contextmanager
+def half_made(host):
+    """What an `up` has made that has routes and no rules yet, and goes on; it may be made whole meanwhile."""
+    turn_of(host.netns).parent.mkdir(mode=0o700, exist_ok=True)
+    with open(turn_of(host.netns), "w") as turn:
+        fcntl.lockf(turn, fcntl.LOCK_EX)
+        host.netns.run("ip", "route", "add", "local", "198.51.100.6", "dev", "lo", "table", "local", "proto", "133")
+        yield
+
+
+def test_what_an_up_that_is_under_way_has_half_made_is_no_loss(host):
+    host.start(up=False)
+    host.wait_state("not up yet")
+    with half_made(host):
+        run("tabardctl", "intercept", "up", netns=host.netns)  # it waits a second for the other one, in which the agent looks
+    host.wait_state("holds")
+    assert lost_times(host) == 0 and not host.agent.lines(msg=LOST)
+
+
+def test_an_up_that_does_not_end_hides_a_loss_for_some_seconds_only(host):
+    host.start(up=False)
+    host.wait_state("not up yet")
+    begun = time.monotonic()
+    with half_made(host):
+        host.agent.wait_line(msg=LOST)
+    assert 4 < time.monotonic() - begun < 10
 
 
 ROUTES = {

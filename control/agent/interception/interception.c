@@ -8,7 +8,7 @@
 #include "base/now.h"
 #include "control/agent/interception/opens.h"
 
-#define SETTLE_MS 500 // for an `up` that has written its record and not yet loaded its rules
+#define SETTLE_MS 500 // for an `up` or `down` that is under way
 
 static const char hint[] = "tabardctl intercept up";
 
