@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/log.h"
+
 // Every field of Snapshot but its generation, which belongs to no part.
 static const struct {
     const char *name;
@@ -53,8 +55,17 @@ void snapshot_join(Tabard__V1__Snapshot *out, enum snapshot_part part, const Pro
     }
 }
 
-// Enums of Settings that the message with the rules may have, too, by the same name.
-static const char *const stand_ins[] = {"enforcement", "unlisted_outbound", "key_exchange"};
+// Enums of Settings that the message with the rules may have, too, by the same name, and the value
+// of each that lets the least happen.
+static const struct shared {
+    const char *name;
+    int strictest;
+} shared[] = {
+    {"enforcement", TABARD__V1__SETTINGS__ENFORCEMENT__ENFORCE},
+    {"unlisted_outbound", TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__DENY},
+    {"key_exchange", TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM},
+};
+#define NUM_SHARED (sizeof shared / sizeof shared[0])
 
 static int *setting_at(Tabard__V1__Settings *settings, const char *name)
 {
@@ -75,10 +86,11 @@ static int said_with_rules(const char *name, const ProtobufCMessage *rules)
                : *(const int *)(const void *)((const char *)rules + field->offset);
 }
 
-// Returns which of both words holds.
-static int prevailing(int own, int with_rules)
+// Returns which of both words holds: the stricter one.
+static int prevailing(const struct shared *setting, int own, int with_rules)
 {
-    return own != 0 ? own : with_rules;
+    bool is_strict = own == setting->strictest || with_rules == setting->strictest;
+    return is_strict ? setting->strictest : own != 0 ? own : with_rules;
 }
 
 void snapshot_join_settings(Tabard__V1__Snapshot *out, Tabard__V1__Settings *settings,
@@ -86,9 +98,9 @@ void snapshot_join_settings(Tabard__V1__Snapshot *out, Tabard__V1__Settings *set
 {
     Tabard__V1__Settings own = TABARD__V1__SETTINGS__INIT;
     *settings = out->settings != NULL ? *out->settings : own;
-    for (size_t i = 0; i < sizeof stand_ins / sizeof stand_ins[0]; i++) {
-        int *value = setting_at(settings, stand_ins[i]);
-        int holds = prevailing(*value, said_with_rules(stand_ins[i], rules));
+    for (size_t i = 0; i < NUM_SHARED; i++) {
+        int *value = setting_at(settings, shared[i].name);
+        int holds = prevailing(&shared[i], *value, said_with_rules(shared[i].name, rules));
         if (holds != *value) {
             *value = holds;
             out->settings = settings;
@@ -103,7 +115,12 @@ const char *snapshot_setting_by(const char *name, const Tabard__V1__Settings *ow
     Tabard__V1__Settings settings = own != NULL ? *own : none;
     int value = *setting_at(&settings, name);
     int with_rules = said_with_rules(name, rules);
-    int holds = prevailing(value, with_rules);
+    size_t i = 0;
+    while (i < NUM_SHARED && strcmp(shared[i].name, name) != 0) {
+        i++;
+    }
+    invariant(i < NUM_SHARED);
+    int holds = prevailing(&shared[i], value, with_rules);
     return holds == 0            ? "default"
            : value != holds      ? "policy agent"
            : with_rules != holds ? "mesh.yaml"

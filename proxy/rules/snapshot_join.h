@@ -26,11 +26,11 @@ enum snapshot_part snapshot_part_of(const char *field);
 void snapshot_join(Tabard__V1__Snapshot *out, enum snapshot_part part,
                    const ProtobufCMessage *from);
 
-// snapshot_join_settings lets the message that brought the rules speak where the settings of
-// `out`, which come with SNAPSHOT_LOCAL, leave something out: a State says for its sidecar what to
-// do with what policy denies, and mesh.yaml's own word goes first. `settings` is the caller's
-// memory, to which out->settings points afterwards if anything was filled in; what it points to
-// else stays as it is.
+// snapshot_join_settings lets the message that brought the rules speak beside the settings of
+// `out`, which come with SNAPSHOT_LOCAL: a State says for its sidecar what to do with what policy
+// denies, with unlisted destinations and with peers that lack X25519MLKEM768. Where both say
+// something, the stricter word holds. `settings` is the caller's memory, to which out->settings
+// points afterwards if anything was changed; what it points to else stays as it is.
 void snapshot_join_settings(Tabard__V1__Snapshot *out, Tabard__V1__Settings *settings,
                             const ProtobufCMessage *rules);
 

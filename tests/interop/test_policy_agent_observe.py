@@ -5,12 +5,13 @@ import pytest
 pytest.importorskip("grpc", reason="python3-grpcio is missing: apt-get install python3-grpcio")
 pytest.importorskip("grpc_tools", reason="python3-grpc-tools is missing: apt-get install python3-grpc-tools")
 
+from mesh import wait_until  # noqa: E402
 from policy_world import DOMAIN, PORT, WEB, connect, exchange, mesh_pb2, run, world  # noqa: E402,F401
 
 OTHER = f"spiffe://{DOMAIN}/ns/lobby/sa/stranger"
 
 
-def test_the_policy_agent_says_when_to_observe_and_when_to_enforce_and_mesh_yaml_goes_first(world):
+def test_the_policy_agent_says_when_to_observe_and_when_to_enforce_and_the_stricter_word_holds(world):
     world.pair()
     world.stream("payments")
     nobody = world.state(world.destination(), principals=[OTHER])
@@ -41,6 +42,16 @@ def test_the_policy_agent_says_when_to_observe_and_when_to_enforce_and_mesh_yaml
     push("OBSERVE")
     world.server_side.config["settings"] = {"enforcement": "ENFORCE"}
     world.server_side.apply()
+    mark = world.server_side.mark()
+    assert world.call() == b""
+    world.server_side.wait_conn(mark, reason="policy_denied")
+    assert world.server_side.status()["enforcement_by"] == "mesh.yaml"
+    # The same the other way round, by steps of which each puts something else in force.
+    world.server_side.config["settings"] = {"enforcement": "OBSERVE"}
+    world.server_side.apply()
+    assert world.server_side.status()["enforcement_by"] == "mesh.yaml and policy agent"
+    push("ENFORCE")
+    wait_until("the policy agent enforces", lambda: world.server_side.status()["enforcement_by"] == "policy agent")
     mark = world.server_side.mark()
     assert world.call() == b""
     world.server_side.wait_conn(mark, reason="policy_denied")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policyd whose CA is of ML-DSA or of ECDSA, and sidecars that ask it for keys of either."""
 import contextlib
+import copy
 import json
 import ssl
 
@@ -27,25 +28,57 @@ def test_sidecars_get_ml_dsa_and_ecdsa_certificates_of_one_ca(ca):
             serve(pair)
 
 
-def test_policyd_demands_post_quantum_key_exchange_of_a_workload_s_sidecars():
+def demand(pair, own, policyd):
+    """Says who demands which key exchange of api's sidecar: its own mesh.yaml, and policyd for its workload. None: nothing."""
+    before = json.loads((pair.policyd.folder / "fleet/fleet.yaml").read_text())
+    fleet = copy.deepcopy(before)
+    for workload in fleet["workloads"]:
+        workload.pop("key_exchange", None)
+        if policyd is not None:
+            workload["key_exchange"] = policyd
+    if fleet != before:
+        pair.policyd.apply(fleet)
+    pair.api.config["settings"].pop("key_exchange", None)
+    if own is not None:
+        pair.api.config["settings"]["key_exchange"] = own
+    pair.api.write_config()
+
+
+def is_refused(host, port):
+    """Whether a caller without ML-KEM is, before anybody asks for its certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ecdh_curve("prime256v1")
+    with connect((host, port)) as sock:
+        try:
+            context.wrap_socket(sock).close()
+        except ssl.SSLError as error:
+            assert "HANDSHAKE_FAILURE" in str(error), error
+            return True
+    return False
+
+
+# What mesh.yaml says, what policyd says, what holds, and by whom.
+DEMANDS = [(None, "POST_QUANTUM", "POST_QUANTUM", "policy agent"), ("ANY", "POST_QUANTUM", "POST_QUANTUM", "policy agent"),
+           ("ANY", "ANY", "ANY", "mesh.yaml and policy agent"), ("POST_QUANTUM", "ANY", "POST_QUANTUM", "mesh.yaml"),
+           ("POST_QUANTUM", "POST_QUANTUM", "POST_QUANTUM", "mesh.yaml and policy agent"), (None, None, "ANY", "default")]
+
+
+def test_policyd_demands_post_quantum_key_exchange_of_a_workload_s_sidecars_and_mesh_yaml_can_only_demand_more():
     with contextlib.ExitStack() as stack:
         pair = Pair(stack)
         serve(pair)
-        fleet = json.loads((pair.policyd.folder / "fleet/fleet.yaml").read_text())
-        for workload in fleet["workloads"]:
-            workload["key_exchange"] = "POST_QUANTUM"
-        mark = pair.api.mark()
-        pair.policyd.apply(fleet)
-        pair.api.wait_in_force(mark)
-        status = pair.api.status()
-        assert (status["key_exchange"], status["key_exchange_by"]) == ("POST_QUANTUM", "policy agent")
-        assert pair.api.metric("tabard_post_quantum_demanded") == 1
         host, port = pair.api.address(pair.api.config["inbound_ports"][0]["listen"])
-        serve(pair)
-        assert pair.api.wait_conn(mark)["group"] == "X25519MLKEM768"
-        mark = pair.api.mark()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.set_ecdh_curve("prime256v1")
-        with connect((host, port)) as sock, pytest.raises(ssl.SSLError):
-            context.wrap_socket(sock, server_hostname="x")
-        pair.api.wait_conn(mark, reason="no_shared_group")
+        for own, policyd, holds, by in DEMANDS:
+            demand(pair, own, policyd)
+            seen = {}
+
+            def is_in_force():
+                seen.update(pair.api.status())
+                return (seen.get("key_exchange"), seen.get("key_exchange_by")) == (holds, by)
+            wait_until(f"{(holds, by)} is in force where mesh.yaml says {own} and policyd {policyd}", is_in_force, 20)
+            assert pair.api.metric("tabard_post_quantum_demanded") == (holds == "POST_QUANTUM")
+            mark = pair.api.mark()
+            serve(pair)
+            assert pair.api.wait_conn(mark)["group"] == "X25519MLKEM768"
+            assert is_refused(host, port) == (holds == "POST_QUANTUM"), (own, policyd)

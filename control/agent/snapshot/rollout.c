@@ -205,14 +205,16 @@ static void advance(struct rollout *rollout, struct now now)
     }
 }
 
-// An update that is offered again takes over the tickets of the new offer.
-static void pass_tickets(struct assembly *to, const struct assembly *from)
+// An update that is offered again takes over the tickets of the new offer, and who says the same.
+static void pass_on(struct assembly *to, const struct assembly *from)
 {
     for (size_t i = 0; i < SOURCES_MAX; i++) {
         if (from->tickets[i] != 0) {
             to->tickets[i] = from->tickets[i];
         }
     }
+    to->enforcement_by = from->enforcement_by;
+    to->key_exchange_by = from->key_exchange_by;
 }
 
 // Returns when an update's certificate ends. That of one which is in force already is as old as it
@@ -241,11 +243,11 @@ void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct no
     }
     if (is_same(&rollout->waiting, assembly)) {
         // The same again: it is tried at once.
-        pass_tickets(&rollout->waiting.what, assembly);
+        pass_on(&rollout->waiting.what, assembly);
         rollout->waiting.is_held = rollout->waiting.is_held || is_held;
         assembly_cleanup(assembly);
     } else if (!rollout->sent.is_set && is_same(&rollout->in_force, assembly)) {
-        pass_tickets(&rollout->in_force.what, assembly);
+        pass_on(&rollout->in_force.what, assembly);
         assembly_cleanup(assembly);
         if (rollout->is_applied) {
             settle(rollout, &rollout->in_force, "");
@@ -258,7 +260,7 @@ void rollout_offer(struct rollout *rollout, struct assembly *assembly, struct no
         }
         forget_error(rollout);
     } else if (!rollout->waiting.is_set && is_same(&rollout->sent, assembly)) {
-        pass_tickets(&rollout->sent.what, assembly);
+        pass_on(&rollout->sent.what, assembly);
         rollout->sent.is_held = rollout->sent.is_held || is_held;
         assembly_cleanup(assembly);
     } else {

@@ -116,13 +116,19 @@ Test(snapshot_join, what_a_state_says_beside_lists_stands_in_for_a_setting, .tim
 }
 
 // What mesh.yaml says, what the policy agent says, and what holds.
-Test(snapshot_join, the_word_of_mesh_yaml_goes_before_that_of_the_policy_agent, .timeout = 10)
+Test(snapshot_join, of_mesh_yaml_s_word_and_the_policy_agent_s_the_stricter_holds, .timeout = 10)
 {
-    enum { NONE, ENFORCE, OBSERVE }; // as numbers: DENY and PLAINTEXT, too
-    static const int rows[][3] = {
-        {NONE, NONE, NONE},          {NONE, ENFORCE, ENFORCE},    {NONE, OBSERVE, OBSERVE},
-        {ENFORCE, NONE, ENFORCE},    {ENFORCE, OBSERVE, ENFORCE}, {OBSERVE, NONE, OBSERVE},
-        {OBSERVE, ENFORCE, OBSERVE},
+    enum { NONE, FIRST, SECOND }; // ENFORCE, DENY, ANY; OBSERVE, PLAINTEXT, POST_QUANTUM
+    static const struct {
+        int own, with_rules;
+        int where_first_is_strict;
+        int key_exchange;
+    } rows[] = {
+        {NONE, NONE, NONE, NONE},         {NONE, FIRST, FIRST, FIRST},
+        {NONE, SECOND, SECOND, SECOND},   {FIRST, NONE, FIRST, FIRST},
+        {SECOND, NONE, SECOND, SECOND},   {FIRST, SECOND, FIRST, SECOND},
+        {SECOND, FIRST, FIRST, SECOND},   {FIRST, FIRST, FIRST, FIRST},
+        {SECOND, SECOND, SECOND, SECOND},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         Tabard__V1__Settings own = TABARD__V1__SETTINGS__INIT;
@@ -130,21 +136,26 @@ Test(snapshot_join, the_word_of_mesh_yaml_goes_before_that_of_the_policy_agent, 
         Tabard__V1__State state = TABARD__V1__STATE__INIT;
         Tabard__V1__Snapshot out = TABARD__V1__SNAPSHOT__INIT;
         own.drain_seconds = 7;
-        own.enforcement = (Tabard__V1__Settings__Enforcement)rows[i][0];
-        own.unlisted_outbound = (Tabard__V1__Settings__UnlistedOutbound)rows[i][0];
-        state.enforcement = (Tabard__V1__Settings__Enforcement)rows[i][1];
-        state.unlisted_outbound = (Tabard__V1__Settings__UnlistedOutbound)rows[i][1];
+        own.enforcement = (Tabard__V1__Settings__Enforcement)rows[i].own;
+        own.unlisted_outbound = (Tabard__V1__Settings__UnlistedOutbound)rows[i].own;
+        own.key_exchange = (Tabard__V1__Settings__KeyExchange)rows[i].own;
+        state.enforcement = (Tabard__V1__Settings__Enforcement)rows[i].with_rules;
+        state.unlisted_outbound = (Tabard__V1__Settings__UnlistedOutbound)rows[i].with_rules;
+        state.key_exchange = (Tabard__V1__Settings__KeyExchange)rows[i].with_rules;
         out.settings = &own;
         snapshot_join_settings(&out, &settings, &state.base);
-        cr_expect_eq((int)out.settings->enforcement, rows[i][2], "row %zu", i);
-        cr_expect_eq((int)out.settings->unlisted_outbound, rows[i][2], "row %zu", i);
+        cr_expect_eq((int)out.settings->enforcement, rows[i].where_first_is_strict, "row %zu", i);
+        cr_expect_eq((int)out.settings->unlisted_outbound, rows[i].where_first_is_strict, "row %zu",
+                     i);
+        cr_expect_eq((int)out.settings->key_exchange, rows[i].key_exchange, "row %zu", i);
         cr_expect_eq(out.settings->drain_seconds, 7, "row %zu", i);
-        cr_expect_eq((int)own.enforcement, rows[i][0], "row %zu: mesh.yaml's own were changed", i);
+        cr_expect_eq((int)own.enforcement, rows[i].own, "row %zu: mesh.yaml's was changed", i);
         // Each field by itself, and without any settings in mesh.yaml.
         out.settings = NULL;
         state.unlisted_outbound = (Tabard__V1__Settings__UnlistedOutbound)NONE;
         snapshot_join_settings(&out, &settings, &state.base);
-        cr_expect_eq(out.settings == NULL ? NONE : (int)out.settings->enforcement, rows[i][1]);
+        cr_expect_eq(out.settings == NULL ? NONE : (int)out.settings->enforcement,
+                     rows[i].with_rules);
         cr_expect(out.settings == NULL || (int)out.settings->unlisted_outbound == NONE);
     }
 }
@@ -157,6 +168,7 @@ Test(snapshot_join, says_who_has_said_what_holds_of_a_setting, .timeout = 10)
     } rows[] = {
         {0, 0, "default"},      {1, 0, "mesh.yaml"}, {0, 1, "policy agent"},
         {0, 2, "policy agent"}, {2, 0, "mesh.yaml"}, {2, 2, "mesh.yaml and policy agent"},
+        {1, 2, "policy agent"}, {2, 1, "mesh.yaml"},
     };
     Tabard__V1__MeshConfig config = TABARD__V1__MESH_CONFIG__INIT;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -53,10 +53,13 @@ static void stage_cleanup(struct stage *stage)
     keyring_free(stage->keyring);
 }
 
-// Offers an update whose content is `content`.
-static void offer(struct stage *stage, uint8_t content)
+// Offers an update whose content is `content`, with the settings that somebody wants.
+static void offer_by(struct stage *stage, uint8_t content, const char *who)
 {
-    struct assembly assembly = {.not_before = NOW_UNIX - 100, .not_after = NOW_UNIX + 300};
+    struct assembly assembly = {.not_before = NOW_UNIX - 100,
+                                .not_after = NOW_UNIX + 300,
+                                .enforcement_by = who,
+                                .key_exchange_by = who};
     assembly.snapshot = malloc(sizeof *assembly.snapshot);
     tabard__v1__snapshot__init(assembly.snapshot);
     assembly.key = folder_key(MINT_KEY_ED25519);
@@ -64,6 +67,11 @@ static void offer(struct stage *stage, uint8_t content)
     snprintf(assembly.spiffe_id, sizeof assembly.spiffe_id, "spiffe://demo.example/%u", content);
     rollout_offer(&stage->rollout, &assembly, stage->now);
     cr_expect_null(assembly.snapshot, "it was taken over");
+}
+
+static void offer(struct stage *stage, uint8_t content)
+{
+    offer_by(stage, content, "default");
 }
 
 static void up(struct stage *stage)
@@ -150,6 +158,20 @@ Test(rollout, unchanged_content_is_no_new_generation, .timeout = 10)
     expect_sent(&stage, 1);
     offer(&stage, 2);
     expect_sent(&stage, 1, 2);
+    stage_cleanup(&stage);
+}
+
+Test(rollout, who_wants_the_settings_in_force_is_known_though_nothing_else_changes, .timeout = 10)
+{
+    struct stage stage;
+    stage_init(&stage);
+    up(&stage);
+    offer_by(&stage, 1, "mesh.yaml");
+    answer(&stage, 1, "");
+    offer_by(&stage, 1, "policy agent");
+    cr_expect_eq(stage.num_sent, 1);
+    cr_expect_str_eq(stage.rollout.in_force.what.enforcement_by, "policy agent");
+    cr_expect_str_eq(stage.rollout.in_force.what.key_exchange_by, "policy agent");
     stage_cleanup(&stage);
 }
 
