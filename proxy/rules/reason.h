@@ -29,7 +29,8 @@
     X(REASON_PLAINTEXT_ON_MTLS, "plaintext_on_mtls", ALERT_NONE, EACH)                             \
     X(REASON_TLS_ON_PLAINTEXT, "tls_on_plaintext", ALERT_NONE, EACH)                               \
     X(REASON_TLS_VERSION, "tls_version", ALERT_NONE, EACH)                                         \
-    X(REASON_NO_SHARED_GROUP, "no_shared_group", ALERT_NONE, EACH)                                 \
+    /* By BoringSSL's alert, but where the demand came after the group was chosen. */              \
+    X(REASON_NO_SHARED_GROUP, "no_shared_group", ALERT_INSUFFICIENT_SECURITY, EACH)                \
     X(REASON_NO_SHARED_SIGNATURE, "no_shared_signature", ALERT_NONE, EACH)                         \
     X(REASON_ALPN_REFUSED, "alpn_refused", ALERT_NONE, EACH)                                       \
     X(REASON_MISDIRECTED, "misdirected", ALERT_UNRECOGNIZED_NAME, EACH)                            \

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <criterion/criterion.h>
+#include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/conn/conn.h"
 #include "tests/unit/proxy/pair.h"
 
 static struct pair pair;
@@ -172,6 +174,29 @@ Test(conn, a_handshake_whose_signer_is_gone_ends_as_that)
     link_close(&pair.server.link);
     pair_connect(&pair);
     pair_until_reason(&pair, &pair.server, REASON_SIGN_FAILED);
+}
+
+static bool is_server_signing(void *ctx)
+{
+    (void)ctx;
+    return pair.server.env.conns != NULL && handshake_is_signing(&pair.server.env.conns->handshake);
+}
+
+Test(conn, a_peer_whose_handshake_came_before_the_demand_for_another_group_is_told)
+{
+    static const uint16_t groups[] = {SSL_GROUP_X25519};
+    PAIR();
+    SSL_CTX_set1_group_ids(pair.client.env.snapshot->trust->contexts.client, groups, 1);
+    pair_agent_pause(&pair.server);
+    int client = pair_connect(&pair);
+    pair_until(&pair, is_server_signing, NULL, "the server signs, and so the group is chosen");
+    pair_adopt(&pair, &pair.server, NULL);
+    *(bool *)(uintptr_t)&pair.server.env.snapshot->trust->needs_post_quantum = true;
+    pair_agent_resume(&pair.server);
+    pair_until_reason(&pair, &pair.server, REASON_NO_SHARED_GROUP);
+    pair_until_reason(&pair, &pair.client, REASON_PEER_ALERT);
+    cr_assert(is_ended_by_reset(client));
+    cr_assert(accept(pair.app_fd, NULL, NULL) < 0);
 }
 
 Test(conn, permissive_relays_what_is_no_hello)

@@ -41,6 +41,7 @@ Test(reason, alerts_have_the_numbers_that_tls_gives_them, .timeout = 20)
     cr_assert((int)ALERT_UNKNOWN_CA == SSL_AD_UNKNOWN_CA);
     cr_assert((int)ALERT_ACCESS_DENIED == SSL_AD_ACCESS_DENIED);
     cr_assert((int)ALERT_DECODE_ERROR == SSL_AD_DECODE_ERROR);
+    cr_assert((int)ALERT_INSUFFICIENT_SECURITY == SSL_AD_INSUFFICIENT_SECURITY);
     cr_assert((int)ALERT_INTERNAL_ERROR == SSL_AD_INTERNAL_ERROR);
     cr_assert((int)ALERT_CERTIFICATE_REQUIRED == SSL_AD_CERTIFICATE_REQUIRED);
 }
@@ -68,7 +69,6 @@ Test(reason, a_peer_whose_data_is_cut_off_is_told_by_an_alert, .timeout = 20)
         REASON_PLAINTEXT_ON_MTLS,
         REASON_TLS_ON_PLAINTEXT,
         REASON_TLS_VERSION,
-        REASON_NO_SHARED_GROUP,
         REASON_NO_SHARED_SIGNATURE,
         REASON_ALPN_REFUSED,
         REASON_TLS_ERROR,
