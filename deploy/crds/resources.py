@@ -121,7 +121,7 @@ RESOURCES = [
      "columns": [_column("Mode", ".spec.mode", "MTLS or PLAINTEXT"), *STATUS_COLUMNS]},
     {"kind": "MeshSettings", "plural": "meshsettings", "short": "ms", "scope": "Cluster",
      "description": "What holds for the whole mesh. The one object of this kind is called `default`.",
-     "message": "Settings", "only": ["unlisted_outbound"], "required": ["trustDomain"],
+     "message": "Settings", "only": ["unlisted_outbound", "key_exchange"], "required": ["trustDomain"],
      "defaults": {"unlistedOutbound": "DENY"},
      "name": ("self.metadata.name == 'default'", "the only MeshSettings is called default"),
      "more": {"Settings": {
@@ -142,5 +142,6 @@ RESOURCES = [
      "columns": [_column("Trust domain", ".spec.trustDomain", "The name in every identity"),
                  _column("Mode", ".spec.mode", "enforce or observe"),
                  _column("Unlisted", ".spec.unlistedOutbound", "What becomes of calls to unlisted destinations"),
+                 _column("Key exchange", ".spec.keyExchange", "ANY, or POST_QUANTUM, which refuses whoever lacks X25519MLKEM768"),
                  *STATUS_COLUMNS[::2]]},
 ]

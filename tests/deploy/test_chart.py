@@ -87,6 +87,8 @@ def test_every_value_is_documented_and_has_a_schema():
     ({"certificateSeconds": 86401}, "/certificateSeconds"),
     ({"certificateSeconds": "1h"}, "/certificateSeconds"),
     ({"mode": "ENFORCE"}, "/mode"),
+    ({"keyExchange": "post_quantum"}, "/keyExchange"),
+    ({"sidecar": {"key": "ml-dsa-44"}}, "/sidecar/key"),
     ({"trustdomain": "x"}, "trustdomain"),
     ({"policyd": {"replicas": 0}}, "/policyd/replicas"),
     ({"policyd": {"replica": 3}}, "replica"),
@@ -145,13 +147,14 @@ def test_nothing_of_the_chart_is_a_namespace_and_all_of_it_is_labelled(render):
 
 def test_the_configuration_of_the_webhook_follows_the_values(render):
     data = render(namespace="mesh", image={"digest": "sha256:" + "a" * 64},
-                  sidecar={"resources": {"limits": {"cpu": 2}}, "logLevel": "debug"})["ConfigMap", "tabard-policyd"]["data"]
+                  keyExchange="POST_QUANTUM",
+                  sidecar={"resources": {"limits": {"cpu": 2}}, "logLevel": "debug", "key": "ML_DSA_44"})["ConfigMap", "tabard-policyd"]["data"]
     assert yaml.safe_load(data["inject.yaml"]) == {
         "image": "localhost/tabard@sha256:" + "a" * 64, "image_pull_policy": "IfNotPresent",
-        "policy_agent": "tabard-policyd.mesh.svc:15012", "log_level": "debug", "workers": 2, "cpu_request": "10m", "cpu_limit": "2",
-        "memory_request": "32Mi", "memory_limit": "256Mi"}
+        "policy_agent": "tabard-policyd.mesh.svc:15012", "log_level": "debug", "workers": 2, "key": "ML_DSA_44",
+        "cpu_request": "10m", "cpu_limit": "2", "memory_request": "32Mi", "memory_limit": "256Mi"}
     assert json.loads(data["settings.json"]) == {"trustDomain": "cluster.local", "mode": "enforce", "unlistedOutbound": "DENY",
-                                                 "certificateSeconds": 3600}
+                                                 "keyExchange": "POST_QUANTUM", "certificateSeconds": 3600}
 
 
 def test_the_webhook_demands_certificates_of_the_roots_that_it_is_given(render):

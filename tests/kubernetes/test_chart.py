@@ -61,7 +61,7 @@ def test_an_api_server_that_is_not_there_is_said_to_be_so(tool, kube):
 
 def test_after_an_install_with_helm_policyd_serves_and_the_settings_are_those_of_the_chart(installed, kube):
     settings = kube.json("get", "meshsettings", "default")["spec"]
-    assert settings == {"trustDomain": "prod.example", "mode": "observe", "unlistedOutbound": "DENY", "certificateSeconds": 3600}
+    assert settings == {"trustDomain": "prod.example", "mode": "observe", "unlistedOutbound": "DENY", "keyExchange": "ANY", "certificateSeconds": 3600}
     pods = installed.namespace.json("get", "pods")["items"]
     assert len(pods) == 2
     assert all(status["ready"] for pod in pods for status in pod["status"]["containerStatuses"])

@@ -56,6 +56,7 @@ TAKEN = {
     "a destination in plaintext": destination(PLAIN, selector={"serviceAccounts": ["web"]}),
     "a destination by services": destination(PLAIN, addresses=None, services=[{"namespace": "db", "name": "main"}]),
     "settings": settings(unlistedOutbound="PLAINTEXT", mode="observe", certificateSeconds=3600),
+    "the demand for X25519MLKEM768": settings(keyExchange="POST_QUANTUM"),
     "certificates of a minute": settings(certificateSeconds=60),
     "certificates of a day": settings(certificateSeconds=86400),
     # Refused by policyd, in the object's status: the API server has no means to see it.
@@ -122,6 +123,7 @@ REFUSED = {
     "a trust domain that is an id": (settings(trustDomain="spiffe://a"), "spec.trustDomain in body should match '^[a-z0-9._-]"),
     "a mode of another vocabulary": (settings(mode="ENFORCE"), 'spec.mode: Unsupported value: "ENFORCE": supported values: "enforce"'),
     "an unknown word for unlisted": (settings(unlistedOutbound="ALLOW"), 'supported values: "DENY", "PLAINTEXT"'),
+    "an unknown word for the key exchange": (settings(keyExchange="NONE"), 'supported values: "ANY", "POST_QUANTUM"'),
     "certificates of less than a minute": (settings(certificateSeconds=59), "should be greater than or equal to 60"),
     "certificates of more than a day": (settings(certificateSeconds=86401), "should be less than or equal to 86400"),
     "a life of certificates as text": (settings(certificateSeconds="1h"), "spec.certificateSeconds: Invalid value: \"string\""),

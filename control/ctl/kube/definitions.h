@@ -10,7 +10,7 @@
 #define DEFINITIONS(X)                                   \
     X("meshpolicies.tabard.dev", "4ca1c20a216f66c2")     \
     X("meshdestinations.tabard.dev", "f4e60d835c4cad1c") \
-    X("meshsettings.tabard.dev", "de8275e121469a65")
+    X("meshsettings.tabard.dev", "6a8d7a46d6f59f7e")
 // clang-format on
 
 #endif

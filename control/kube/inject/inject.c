@@ -113,6 +113,11 @@ static bool check_certificate_volume(const struct work *work, struct err *err)
     if (wanted == NULL) {
         return true;
     }
+    if (work->settings.values[SETTING_KEY] != NULL) {
+        err_set(err, "certificate-volume has the certificate, and no other is asked for: leave "
+                     "out one of both");
+        return settings_refuse(SETTING_KEY, err);
+    }
     json_array_foreach(json_object_get(work->spec, "volumes"), i, volume)
     {
         const char *name = json_string_value(json_object_get(volume, "name"));

@@ -108,6 +108,14 @@ static bool check_volume(const char *value, struct err *err)
            err_set(err, "\"%.80s\" is no name of a volume", value);
 }
 
+static bool check_key(const char *value, struct err *err)
+{
+    const ProtobufCEnumValue *known = protobuf_c_enum_descriptor_get_value_by_name(
+        &tabard__v1__mesh_config__policy_agent_access__key__descriptor, value);
+    return (known != NULL && known->value != 0) ||
+           err_set(err, "\"%.40s\" is none of P256, ED25519, ML_DSA_44, ML_DSA_65", value);
+}
+
 static bool check_inbound_ports(const char *value, struct err *err)
 {
     return inbound_ports_check_modes(value, err);
@@ -153,6 +161,10 @@ const struct setting_row settings_rows[SETTINGS_NUM] = {
          "A volume of the pod (cert-manager's CSI driver, a Secret) with `tls.crt` and `tls.key`: "
          "the sidecar uses that certificate instead of one from policyd.",
          check_volume, false},
+    [SETTING_KEY] = {"key", "ML_DSA_44",
+                     "The kind of key of the sidecar's certificate: `P256`, `ED25519`, `ML_DSA_44` "
+                     "or `ML_DSA_65`. Every peer must know it.",
+                     check_key, false},
     [SETTING_REWRITE_PROBES] = {"rewrite-probes", "false",
                                 "`\"false\"` leaves the probes of the application as they are.",
                                 check_bool, false},

@@ -167,8 +167,18 @@ json_t *sidecar_config_volume(const struct sidecar_plan *plan)
                                "downwardAPI", "items", items));
 }
 
+// The kind of key that the sidecar asks for, as mesh.yaml names it; NULL: it says nothing of it.
+static const char *key_of(const struct sidecar_plan *plan)
+{
+    const char *given = plan->settings->values[SETTING_KEY];
+    const ProtobufCEnumValue *key = protobuf_c_enum_descriptor_get_value(
+        &tabard__v1__mesh_config__policy_agent_access__key__descriptor, (int)plan->config->key);
+    return given != NULL ? given : plan->config->key != 0 && key != NULL ? key->name : NULL;
+}
+
 char *sidecar_mesh_yaml(const struct sidecar_plan *plan)
 {
+    const char *key = key_of(plan);
     json_t *access = must_have(json_pack(
         "{s:s, s:s, s:s, s:s}", "address", plan->config->policy_agent, "identity",
         plan->policy_agent_identity, "roots", "roots.pem", "service_account_token", "token"));
@@ -182,6 +192,8 @@ char *sidecar_mesh_yaml(const struct sidecar_plan *plan)
         set(mesh, "identity",
             json_pack("{s:s, s:s}", "certificate", CERTIFICATE_FOLDER "/tls.crt", "key",
                       CERTIFICATE_FOLDER "/tls.key"));
+    } else if (key != NULL) {
+        set(access, "key", json_string(key));
     }
     if (json_array_size(plan->inbound_ports) > 0) {
         set(mesh, "inbound_ports", json_deep_copy(plan->inbound_ports));

@@ -103,6 +103,7 @@ static Tabard__V1__Workload *make_workload(const struct kube_model *model,
     made->ports[made->n_ports++] = port_range_value((struct port_range){1, UINT16_MAX});
     made->enforcement = kube_namespace_mode(model, workload->ns);
     made->unlisted_outbound = unlisted_outbound(model, workload->ns);
+    made->key_exchange = model->key_exchange;
     made->certificate_seconds = model->certificate_seconds;
     made->variant = must_strdup(workload->variant);
     return made;

@@ -203,8 +203,9 @@ struct kube_model {
     char *trust_domain; // owned; NULL: none yet
     Tabard__V1__Settings__Enforcement mode;
     Tabard__V1__Settings__UnlistedOutbound unlisted_outbound;
-    uint32_t certificate_seconds; // 0: not said
-    uint32_t num_lost;            // destinations of the own namespace, which are for everybody
+    Tabard__V1__Settings__KeyExchange key_exchange; // 0: not said
+    uint32_t certificate_seconds;                   // 0: not said
+    uint32_t num_lost; // destinations of the own namespace, which are for everybody
     bool is_fleet_dirty;
     struct kube_model_stats stats;
 };

@@ -74,7 +74,8 @@ struct settings_form {
     const char *trust_domain;
     Tabard__V1__Settings__Enforcement mode;
     Tabard__V1__Settings__UnlistedOutbound unlisted_outbound;
-    uint32_t certificate_seconds; // 0: not said
+    Tabard__V1__Settings__KeyExchange key_exchange; // 0: not said
+    uint32_t certificate_seconds;                   // 0: not said
 };
 
 static_assert(KUBE_CERTIFICATE_SECONDS_MIN >= FLEET_CERTIFICATE_SECONDS_MIN &&
@@ -97,14 +98,30 @@ static bool read_certificate_seconds(uint32_t *out, const json_t *seconds, struc
     return true;
 }
 
+static bool read_key_exchange(Tabard__V1__Settings__KeyExchange *out, const json_t *said,
+                              struct err *err)
+{
+    const char *word = json_string_value(said);
+    if (said == NULL) {
+        *out = TABARD__V1__SETTINGS__KEY_EXCHANGE__KEY_EXCHANGE_UNSPECIFIED;
+        return true;
+    }
+    if (word == NULL || (strcmp(word, "ANY") != 0 && strcmp(word, "POST_QUANTUM") != 0)) {
+        return err_set_at(err, "keyExchange", "is neither ANY nor POST_QUANTUM");
+    }
+    *out = strcmp(word, "ANY") == 0 ? TABARD__V1__SETTINGS__KEY_EXCHANGE__ANY
+                                    : TABARD__V1__SETTINGS__KEY_EXCHANGE__POST_QUANTUM;
+    return true;
+}
+
 static bool read_settings(const struct kube_model *model, struct settings_form *out,
                           const json_t *spec, struct err *err)
 {
     const json_t *mode = json_object_get(spec, "mode");
     const json_t *unlisted = json_object_get(spec, "unlistedOutbound");
     out->trust_domain = kube_json_text(spec, "trustDomain", NULL);
-    if (!kube_json_only(spec, err, "trustDomain", "mode", "unlistedOutbound", "certificateSeconds",
-                        NULL)) {
+    if (!kube_json_only(spec, err, "trustDomain", "mode", "unlistedOutbound", "keyExchange",
+                        "certificateSeconds", NULL)) {
         return false;
     }
     if (!spiffe_trust_domain_check(out->trust_domain, strlen(out->trust_domain), err)) {
@@ -126,7 +143,8 @@ static bool read_settings(const struct kube_model *model, struct settings_form *
     out->unlisted_outbound = strcmp(word, "DENY") == 0
                                  ? TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__DENY
                                  : TABARD__V1__SETTINGS__UNLISTED_OUTBOUND__PLAINTEXT;
-    return read_certificate_seconds(&out->certificate_seconds,
+    return read_key_exchange(&out->key_exchange, json_object_get(spec, "keyExchange"), err) &&
+           read_certificate_seconds(&out->certificate_seconds,
                                     json_object_get(spec, "certificateSeconds"), err);
 }
 
@@ -152,9 +170,11 @@ static void set_form(struct kube_model *model, const struct settings_form *form)
     bool is_first = model->trust_domain == NULL;
     model->is_fleet_dirty = model->is_fleet_dirty || is_first || model->mode != form->mode ||
                             model->unlisted_outbound != form->unlisted_outbound ||
+                            model->key_exchange != form->key_exchange ||
                             model->certificate_seconds != form->certificate_seconds;
     model->mode = form->mode;
     model->unlisted_outbound = form->unlisted_outbound;
+    model->key_exchange = form->key_exchange;
     model->certificate_seconds = form->certificate_seconds;
     if (is_first) {
         model->trust_domain = must_strdup(form->trust_domain);

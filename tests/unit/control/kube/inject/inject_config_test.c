@@ -48,6 +48,7 @@ ParameterizedTestParameters(inject_config, a_wrong_value_is_refused_where_it_sta
         {"roots: nothing\n", "inject.yaml:3:8: roots: "},
         {"token_seconds: 60\n", "inject.yaml:3:16: token_seconds: 60 is not 600 to 86400"},
         {"workers: 300\n", "inject.yaml:3:10: workers: 300 is not 1 to 256"},
+        {"key: ml-dsa-44\n", "inject.yaml:3:6: key: "},
         {"log_level: loud\n", "inject.yaml:3:12: log_level: \"loud\" is none of"},
         {"cpu_request: \"0\"\n", "inject.yaml:3:14: cpu_request: \"0\" is no amount above 0"},
         {"memory_limit: 16Mi\n",

@@ -130,6 +130,15 @@ ParameterizedTestParameters(inject_refusal, says_why_a_pod_is_not_injected)
          "annotation config.tabard.dev/memory-limit: 1Mi is less than the request, 32Mi"},
         {ANNOTATION("config.tabard.dev/log-level", "all"), CONTAINER(""), INJECT_REFUSED,
          "annotation config.tabard.dev/log-level: \"all\" is none of debug, info, warn, error"},
+        {ANNOTATION("config.tabard.dev/key", "ml-dsa-44"), CONTAINER(""), INJECT_REFUSED,
+         "annotation config.tabard.dev/key: \"ml-dsa-44\" is none of P256, ED25519, ML_DSA_44, "
+         "ML_DSA_65"},
+        {ANNOTATION("config.tabard.dev/key", "KEY_UNSPECIFIED"), CONTAINER(""), INJECT_REFUSED,
+         "annotation config.tabard.dev/key: \"KEY_UNSPECIFIED\" is none of "},
+        {"\"annotations\":{\"config.tabard.dev/certificate-volume\":\"tls\","
+         "\"config.tabard.dev/key\":\"P256\"}",
+         CONTAINER(""), INJECT_REFUSED,
+         "annotation config.tabard.dev/key: certificate-volume has the certificate"},
         {ANNOTATION("config.tabard.dev/rewrite-probes", "no"), CONTAINER(""), INJECT_REFUSED,
          "annotation config.tabard.dev/rewrite-probes: \"no\" is neither true nor false"},
         {ANNOTATION("config.tabard.dev/drain-seconds", "60"), CONTAINER(""), INJECT_REFUSED,

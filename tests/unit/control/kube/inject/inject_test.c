@@ -168,6 +168,7 @@ Test(inject, annotations_reach_intercept_mesh_yaml_and_resources)
     pod_annotate(pod, "config.tabard.dev/drain-seconds", "20");
     pod_annotate(pod, "config.tabard.dev/workers", "4");
     pod_annotate(pod, "config.tabard.dev/log-level", "debug");
+    pod_annotate(pod, "config.tabard.dev/key", "ML_DSA_44");
     inject_good(pod);
     json_t *mesh = json_loads(pod_annotation(pod, "tabard.dev/mesh.yaml"), 0, NULL);
     pod_expect(mesh, "inbound_ports",
@@ -176,6 +177,7 @@ Test(inject, annotations_reach_intercept_mesh_yaml_and_resources)
                "{\"mode\":\"TLS_PASSTHROUGH\",\"port\":\"8000-8010\"},"
                "{\"alpn\":[\"h2\"],\"mode\":\"MTLS\",\"port\":50051}]");
     pod_expect(mesh, "settings.drain_seconds", "20");
+    pod_expect(mesh, "policy_agent.key", "\"ML_DSA_44\"");
     json_decref(mesh);
     pod_expect(pod, "spec.initContainers.0.command",
                "[\"/usr/bin/tabardctl\",\"intercept\",\"up\",\"--verify\",\"--proxy-uid\",\"1337\","

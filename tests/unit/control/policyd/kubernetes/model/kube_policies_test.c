@@ -284,6 +284,10 @@ POLICY_TEST(the_settings_are_judged_too_and_the_trust_domain_stays)
         {"'trustDomain': 'demo.example', 'mode': null", "spec.mode: is neither"},
         {"'trustDomain': 'demo.example', 'unlistedOutbound': 'plaintext'",
          "spec.unlistedOutbound: is neither DENY nor PLAINTEXT"},
+        {"'trustDomain': 'demo.example', 'keyExchange': 'post_quantum'",
+         "spec.keyExchange: is neither ANY nor POST_QUANTUM"},
+        {"'trustDomain': 'demo.example', 'keyExchange': null", "spec.keyExchange: is neither"},
+        {"'trustDomain': 'demo.example', 'keyExchange': 2", "spec.keyExchange: is neither"},
         {"'trustDomain': 'demo.example', 'certificateSeconds': 59",
          "spec.certificateSeconds: is not a whole number of 60 to 86400 seconds"},
         {"'trustDomain': 'demo.example', 'certificateSeconds': 86401", "spec.certificateSeconds: "},
@@ -318,6 +322,31 @@ POLICY_TEST(the_settings_are_judged_too_and_the_trust_domain_stays)
     objects_take(&objects);
     cr_expect_str_neq(objects_workload(&objects, TD "/ns/shop/sa/api", ""), "",
                       "what they said stays");
+}
+
+POLICY_TEST(the_key_exchange_is_what_the_settings_say_and_the_last_good_one_stays)
+{
+    static const char *const rows[][3] = {
+        // the settings' field, what a workload then has, the verdict
+        {", 'keyExchange': 'POST_QUANTUM'", "'key_exchange':'POST_QUANTUM'", "Accepted: "},
+        {", 'keyExchange': 'NONE'", "'key_exchange':'POST_QUANTUM'", "spec.keyExchange: "},
+        {", 'keyExchange': 'ANY'", "'key_exchange':'ANY'", "Accepted: "},
+        {", 'keyExchange': ''", "'key_exchange':'ANY'", "spec.keyExchange: "},
+        {"", "'unlisted_outbound':'DENY'}", "Accepted: "},
+    };
+    objects_put(&objects, KUBE_NAMESPACE, "{'metadata': {'name': 'shop'}}");
+    objects_pod(&objects, "shop", "one", "web", "10.0.0.1", "");
+    objects_take(&objects);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        objects_put(&objects, KUBE_MESH_SETTINGS,
+                    "{'metadata': {'name': 'default'}, 'spec': {'trustDomain': 'demo.example'%s}}",
+                    rows[i][0]);
+        objects_take(&objects);
+        const char *verdict = objects_verdict(&objects, KUBE_MESH_SETTINGS, "default");
+        const char *workload = objects_workload(&objects, TD "/ns/shop/sa/web", "");
+        cr_expect_not_null(strstr(verdict, rows[i][2]), "row %zu: %s", i, verdict);
+        cr_expect_not_null(strstr(workload, rows[i][1]), "row %zu: %s", i, workload);
+    }
 }
 
 POLICY_TEST(the_life_of_certificates_is_what_the_settings_say_and_the_last_good_one_stays)
