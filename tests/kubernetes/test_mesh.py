@@ -59,3 +59,28 @@ def test_a_pod_outside_the_mesh_reaches_none_inside(meshed, namespace):
     refused(namespace, "deployment/client", f"http://web.{name}")
     address = meshed.json("get", "pods")["items"][0]["status"]["podIP"]
     refused(namespace, "deployment/client", f"http://{address}:8080")
+
+
+def status_of(kube, name):
+    return json.loads(kube("exec", f"deployment/{name}", "-c", "tabard", "--", "tabardctl", "status", "--json"))
+
+
+def test_a_pod_chooses_ml_dsa_and_the_settings_demand_x25519mlkem768_of_pods_that_run(kube, meshed):
+    meshed.apply(*workloads.server("web"), *workloads.caller("client", annotations={"config.tabard.dev/key": "ML_DSA_44"}),
+                 workloads.policy("web", meshed.namespace, "client", to="web"))
+    rolled_out_all(meshed)
+    assert json.loads(meshed.exec("deployment/client", "/bin/app", "call", "http://web"))["name"] == "web"
+    assert [status_of(meshed, name)["certificate_key"] for name in ("client", "web")] == ["ML-DSA-44", "ECDSA P-256"]
+
+    def demand(value):
+        kube("patch", "meshsettings", "default", "--type=merge", "-p", json.dumps({"spec": {"keyExchange": value}}))
+        for name in ("client", "web"):
+            wait_until(lambda name=name: (said := status_of(meshed, name))["key_exchange"] == value and
+                       said["key_exchange_by"] == "policy agent", f"{name} has {value}", seconds=20)
+    demand("POST_QUANTUM")
+    try:
+        assert json.loads(meshed.exec("deployment/client", "/bin/app", "call", "http://web"))["name"] == "web"
+        wait_until(lambda: "group=X25519MLKEM768" in meshed("logs", "deployment/web", "-c", "tabard"), "web's sidecar names the group",
+                   seconds=10)
+    finally:
+        demand("ANY")
