@@ -110,7 +110,7 @@ ROUTES = {
     "a source of its calls": ["ip", "route", "del", "local", "198.51.100.6", "dev", "lo", "table", "local"],
     "the rule for answers to callers": ["ip", "rule", "del", "pref", "133"],
     "the same of IPv6": ["ip", "-6", "rule", "del", "pref", "133"],
-    "the table that it leads to": ["ip", "route", "flush", "table", "133"],
+    "the table that it leads to": ["ip", "route", "del", "local", "default", "dev", "lo", "table", "133"],
 }
 
 
