@@ -76,9 +76,16 @@ static int check_file(const char *path)
         fprintf(stderr, "%s\n", err_text(&err, buf, sizeof buf));
         return CTL_FAILED;
     }
-    print_good(path, &mesh);
+    bool is_whole = mesh.assembly.left_out.text[0] == '\0';
+    if (is_whole) {
+        print_good(path, &mesh);
+    } else {
+        char buf[1024];
+        fprintf(stderr, "%s: %s; the agent would leave it out\n", path,
+                err_text(&mesh.assembly.left_out, buf, sizeof buf));
+    }
     mesh_cleanup(&mesh);
-    return CTL_OK;
+    return is_whole ? CTL_OK : CTL_FAILED;
 }
 
 int ctl_check(int argc, char **argv)

@@ -205,3 +205,20 @@ def test_a_fallback_that_would_not_do_is_refused(authority, what):
         assert "identity.fallback_key: " in server.refuse()["error"]
         del server.config["identity"]["fallback_key"]
         assert "identity.fallback_key: missing" in server.refuse()["error"]
+
+
+def test_a_fallback_that_has_ended_is_left_out_and_holds_up_nothing(authority):
+    pq, ec = authority.issue("api", API, "--key", "ml-dsa-44"), authority.issue("api", API)
+    with serving(authority) as server:
+        server.config["identity"] = with_fallback(pq, authority.forge("api", API, end=-60))
+        mark = server.mark()
+        server.apply()
+        error = server.wait_line(mark, msg="the fallback certificate is left out, since peers refuse it")["error"]
+        assert error.startswith("identity.fallback.chain: ") and "expired" in error
+        done = run("tabardctl", "check", server.folder / "mesh.yaml", check=False)
+        assert done.returncode == 1 and "expired" in done.stderr and "the agent would leave it out" in done.stderr
+        server.config["identity"] = with_fallback(pq, ec)
+        mark = server.mark()
+        server.apply()
+        assert server.lines(mark, msg="the fallback certificate is left out, since peers refuse it") == []
+        assert run("tabardctl", "check", server.folder / "mesh.yaml").returncode == 0

@@ -184,9 +184,10 @@ static bool check_fallback_leaf(struct assembly *out, EVP_PKEY *key, struct err 
 }
 
 // Refuses a chain that a peer with the same bundles would refuse. Fills *out_id.
-static bool check_chain(struct assembly *out, const Tabard__V1__Identity *identity,
-                        char out_id[SPIFFE_ID_LEN_MAX + 1], const struct trust_bundles *bundles,
-                        time_t now, struct err *err)
+static enum verify_failure check_chain(struct assembly *out, const Tabard__V1__Identity *identity,
+                                       char out_id[SPIFFE_ID_LEN_MAX + 1],
+                                       const struct trust_bundles *bundles, time_t now,
+                                       struct err *err)
 {
     struct verified_peer *peer = must_alloc(1, sizeof *peer);
     enum verify_failure failure = credentials_chain_verify(peer, identity, bundles, now, err);
@@ -196,20 +197,40 @@ static bool check_chain(struct assembly *out, const Tabard__V1__Identity *identi
             out->not_after = peer->not_after;
         }
     } else {
-        out->is_certificate_refused =
-            failure == VERIFY_REVOKED || failure == VERIFY_UNTRUSTED_CHAIN;
         err_prefix_where(err, "chain");
     }
     free(peer);
-    return failure == VERIFY_OK;
+    return failure;
 }
 
+// Says whether a chain that is refused for this may have been good before, and be good again: by
+// the time and by the CRLs.
+static bool is_of_its_time(enum verify_failure failure)
+{
+    return failure == VERIFY_EXPIRED || failure == VERIFY_NOT_YET_VALID ||
+           failure == VERIFY_REVOKED || failure == VERIFY_CRL_STALE ||
+           failure == VERIFY_CRL_UNUSABLE;
+}
+
+// A fallback that peers refuse by now is left out, so that it holds up nothing: no policy, and not
+// the CRL that revokes it.
 static bool check_fallback_chain(struct assembly *out, const struct trust_bundles *bundles,
                                  time_t now, struct err *err)
 {
     char id[SPIFFE_ID_LEN_MAX + 1];
-    if (!check_chain(out, out->snapshot->identity->fallback, id, bundles, now, err)) {
-        return false;
+    Tabard__V1__Identity *identity = out->snapshot->identity;
+    struct err why = {{0}, {0}};
+    enum verify_failure failure = check_chain(out, identity->fallback, id, bundles, now, &why);
+    if (is_of_its_time(failure)) {
+        out->left_out = why;
+        err_prefix_where(&out->left_out, "identity.fallback");
+        identity->fallback = NULL;
+        EVP_PKEY_free(out->fallback_key);
+        out->fallback_key = NULL;
+        return true;
+    }
+    if (failure != VERIFY_OK) {
+        return err_set_at(err, why.where, "%s", why.text);
     }
     return strcmp(id, out->spiffe_id) == 0 ||
            err_set_at(err, "chain", "it is of %s, and the other certificate of %s", id,
@@ -221,13 +242,19 @@ static bool check_identity(struct assembly *out, const struct part *part,
                            const struct trust_bundles *bundles, time_t now, struct err *err)
 {
     Tabard__V1__Identity *identity = out->snapshot->identity;
-    bool has_fallback = identity->fallback != NULL;
-    if (!check_leaf(out, identity, part->key, &out->key, err) ||
-        (bundles != NULL && !check_chain(out, identity, out->spiffe_id, bundles, now, err))) {
+    if (!check_leaf(out, identity, part->key, &out->key, err)) {
         return err_prefix_where(err, "identity");
     }
-    if (has_fallback && (!check_fallback_leaf(out, part->fallback_key, err) ||
-                         (bundles != NULL && !check_fallback_chain(out, bundles, now, err)))) {
+    enum verify_failure failure =
+        bundles == NULL ? VERIFY_OK : check_chain(out, identity, out->spiffe_id, bundles, now, err);
+    if (failure != VERIFY_OK) {
+        out->is_certificate_refused =
+            failure == VERIFY_REVOKED || failure == VERIFY_UNTRUSTED_CHAIN;
+        return err_prefix_where(err, "identity");
+    }
+    if (identity->fallback != NULL &&
+        (!check_fallback_leaf(out, part->fallback_key, err) ||
+         (bundles != NULL && !check_fallback_chain(out, bundles, now, err)))) {
         return err_prefix_where(err, "identity.fallback");
     }
     return true;
@@ -401,9 +428,15 @@ void assembly_cleanup(struct assembly *assembly)
     *assembly = (struct assembly){0};
 }
 
-void assembly_warn_of_crls(const struct assembly *what)
+void assembly_warn(const struct assembly *what)
 {
     char quoted[2 * TRUST_ISSUER_TEXT];
+    if (what->left_out.text[0] != '\0') {
+        char text[sizeof(struct err) + 2];
+        char line[2 * sizeof text];
+        log_error("msg=\"the fallback certificate is left out, since peers refuse it\" error=%s",
+                  log_quote(line, sizeof line, err_text(&what->left_out, text, sizeof text)));
+    }
     for (size_t i = 0; i < what->num_crls; i++) {
         if (what->crls[i].num_unproved > 0) {
             log_warn("msg=\"a CRL is of no root, nor of our own CA: it counts for chains that show "

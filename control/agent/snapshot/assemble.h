@@ -41,7 +41,8 @@ struct assembly {
     time_t not_after;          // the earliest of the chains: from then on peers refuse one
     struct assembly_crl *crls; // owned; the bundles that have CRLs
     size_t num_crls;
-    bool is_observing; // settings.enforcement is OBSERVE
+    struct err left_out; // why the identity's fallback is not in the snapshot; empty: it is
+    bool is_observing;   // settings.enforcement is OBSERVE
     // Who has said which enforcement and key exchange hold (snapshot_setting_by).
     const char *enforcement_by;
     const char *key_exchange_by;
@@ -59,8 +60,9 @@ struct assembly {
 // assemble refuses everything that the proxy would refuse or peers would reject: an empty slot, a
 // key that is not the leaf's, a fallback of another id or of the same kind of key, a chain that
 // peers who trust the same bundles would not accept now, bad policies, destinations, ports and
-// limits. false sets err, at the field of Snapshot that is to blame; *out is then the zero state
-// but for is_certificate_refused, and holds nothing.
+// limits. A fallback whose chain they would not accept now, or no longer, is left out. false sets
+// err, at the field of Snapshot that is to blame; *out is then the zero state but for
+// is_certificate_refused, and holds nothing.
 bool assemble(struct assembly *out, const struct slots *slots, time_t now, struct err *err);
 
 // assemble_over is assemble where `in_force` (NULL is fine) is in force. An identity and bundles
@@ -70,9 +72,9 @@ bool assemble_over(struct assembly *out, const struct slots *slots, const struct
                    time_t now, struct err *err);
 void assembly_cleanup(struct assembly *assembly);
 
-// assembly_warn_of_crls logs whose CRLs can't be checked yet: an intermediate's, or by a slip
-// nobody's.
-void assembly_warn_of_crls(const struct assembly *assembly);
+// assembly_warn logs why a fallback is left out, and whose CRLs can't be checked yet: an
+// intermediate's, or by a slip nobody's.
+void assembly_warn(const struct assembly *assembly);
 
 // assemble_check checks the slots that are filled as assemble does, and lets the others be.
 bool assemble_check(const struct slots *slots, time_t now, struct err *err);

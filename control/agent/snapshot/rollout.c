@@ -329,7 +329,7 @@ static void applied(struct rollout *rollout, struct now now)
     log_info("msg=\"snapshot in force\" generation=%llu id=%s",
              (unsigned long long)kept_generation(rollout),
              log_quote(quoted, sizeof quoted, rollout->in_force.what.spiffe_id));
-    assembly_warn_of_crls(&rollout->in_force.what);
+    assembly_warn(&rollout->in_force.what);
     settle(rollout, &rollout->in_force, "");
 }
 

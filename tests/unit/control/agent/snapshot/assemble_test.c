@@ -312,3 +312,53 @@ Test(assemble, an_empty_slot_is_refused_and_can_be_checked_around, .timeout = 20
     }
     world_cleanup(&world);
 }
+
+Test(assemble, a_fallback_that_is_over_or_revoked_holds_up_no_other_change, .timeout = 20)
+{
+    struct world world;
+    struct assembly before, after;
+    struct err err = {{0}, {0}};
+    Tabard__V1__Identity fallback = TABARD__V1__IDENTITY__INIT;
+    ProtobufCBinaryData chain[2] = {{0}};
+    world_init(&world);
+    const time_t now = world.folder.now;
+    EVP_PKEY *key = folder_key(MINT_KEY_P256);
+    const struct mint_leaf names = {
+        .spiffe_id = FOLDER_ID, .not_before = now - 60, .not_after = now + 600};
+    X509 *leaf = mint_leaf_new(&world.folder.intermediate, key, &names, &err);
+    cr_assert_not_null(leaf, "%s", err.text);
+    cr_assert(mint_cert_der(&chain[0].data, &chain[0].len, leaf));
+    chain[1] = world.chain[1];
+    fallback.n_chain = 2;
+    fallback.chain = chain;
+    world.own.fallback = &fallback;
+    struct slots slots = slots_of(&world, world.folder.key);
+    slots.parts[SNAPSHOT_IDENTITY]->fallback_key = key; // the part's now
+    cr_assert(assemble(&before, &slots, now, &err), "%s", err.text);
+    world.policy.action = TABARD__V1__POLICY__ACTION__DENY;
+    fill(&slots, SNAPSHOT_RULES, &world.state.base, NULL);
+    cr_expect(assemble_over(&after, &slots, &before, now + 601, &err), "%s: %s", err.where,
+              err.text);
+    cr_expect_null(after.snapshot->identity->fallback);
+    cr_expect_null(after.fallback_key);
+    cr_expect_str_eq(after.left_out.where, "identity.fallback.chain");
+    cr_expect(strstr(after.left_out.text, "expired") != NULL, "%s", after.left_out.text);
+    assembly_cleanup(&after);
+    X509_CRL *crl = crl_of(&world.folder.intermediate, &chain[0], now);
+    ProtobufCBinaryData der = {0};
+    cr_assert(mint_crl_der(&der.data, &der.len, crl));
+    world.bundle.n_crls = 1;
+    world.bundle.crls = &der;
+    fill(&slots, SNAPSHOT_BUNDLES, &world.state.base, NULL);
+    cr_expect(assemble_over(&after, &slots, &before, now, &err), "%s: %s", err.where, err.text);
+    cr_expect_null(after.snapshot->identity->fallback);
+    cr_expect(strstr(after.left_out.text, "revoked") != NULL, "%s", after.left_out.text);
+    assembly_cleanup(&after);
+    assembly_cleanup(&before);
+    slots_cleanup(&slots);
+    X509_CRL_free(crl);
+    free(der.data);
+    X509_free(leaf);
+    free(chain[0].data);
+    world_cleanup(&world);
+}
