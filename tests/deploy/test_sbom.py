@@ -98,9 +98,11 @@ def linker_says(program):
     params = (program.parent / f"{program.name}-2.params").read_text().splitlines()
     execution_root = os.path.realpath(ROOT / "bazel-bin").split("/bazel-out/")[0]
     at = params.index("-o")
-    done = subprocess.run(["gcc", *params[:at], *params[at + 2:], "-o", "/dev/null", "-Wl,--trace"], cwd=execution_root,
+    # Debian 13's linker names what it takes out of an archive only when it is asked twice.
+    done = subprocess.run(["gcc", *params[:at], *params[at + 2:], "-o", "/dev/null", "-Wl,--trace", "-Wl,--trace"], cwd=execution_root,
                           capture_output=True, text=True, check=True)
-    taken = {match.group(1) for match in re.finditer(r"^(\S+\.a(?=\()|/\S+\.o$)", done.stdout + done.stderr, re.M)}
+    found = re.finditer(r"^\(?((?:/\S+|\S+_without_tls)\.a)[()]|^(/\S+\.o)$", done.stdout + done.stderr, re.M)
+    taken = {match.group(1) or match.group(2) for match in found}
     return {Path(file).name.replace("_without_tls", "") for file in taken}
 
 
