@@ -63,6 +63,11 @@ def _pem(folder, name, blobs, label):
     return str(path)
 
 
+def openssl_version():
+    said = subprocess.run(["openssl", "version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return tuple(map(int, re.search(r"OpenSSL (\d+)\.(\d+)", said).groups()))
+
+
 def openssl(cases):
     """The answers of openssl verify, strict, as a server's and as a client's certificate."""
     return [_openssl(*case) for case in cases]
