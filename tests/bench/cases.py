@@ -150,7 +150,8 @@ def bulk(up):
 
 def idle(bench, case):
     """Private memory per idle connection, each of which has carried one request. Fresh processes each round."""
-    possible = (host.raise_descriptor_limit() - DESCRIPTORS_SPARE) // 2
+    # Two descriptors a connection; and of Tabard's connections callers have seven eighths (settings.limits.connections).
+    possible = (host.raise_descriptor_limit() - DESCRIPTORS_SPARE) // 2 * 7 // 8
     num = 500 if bench.short else min(IDLE_CONNECTIONS, possible)
     if num < IDLE_CONNECTIONS and not bench.short:
         bench.note(f"{case}: {num} connections, not {IDLE_CONNECTIONS}: a process may have no more descriptors here")
