@@ -100,7 +100,10 @@ def main():
         signal.signal(number, lambda *_: over.set())
     with contextlib.ExitStack() as stack:
         check_ports()
-        make_folder(folder)
+        try:
+            make_folder(folder)
+        except OSError as error:
+            raise Refused(f"{error.filename}: {error.strerror}; name a folder that can be made and written") from error
         run(folder, "tabard-ca", "init", "--dir", "ca", "--trust-domain", "demo.example")
         issue(folder)
         programs = {"service": start(stack, folder, "http", "python3", "-m", "http.server", "-b", "127.0.0.1", "-d", "www", "8080")}

@@ -108,6 +108,7 @@ def test_a_folder_of_somebody_s_and_a_port_that_is_taken_are_refused(host, tmp_p
         return done.stderr
     assert "was not made by this" in refusal(tmp_path)
     assert (tmp_path / "mine").read_text() == "precious"
+    assert "/proc/pair" in (why := refusal("/proc/pair")) and "name a folder that can be made and written" in why
     with host.entered():
         taken = socket.create_server(("127.0.0.1", 9443))
     with taken:
